@@ -1,0 +1,1 @@
+"""Control Plane jobs as Prefect flows."""

@@ -1,0 +1,216 @@
+"""One client of the platform: a pooled connection, the token, retries, pages. What is asked stands in the modules beside."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+import httpx
+import orjson
+
+from cpln_flows.api import mapping
+from cpln_flows.api.retry import Repeat, retrying
+from cpln_flows.errors import CplnError, UnexpectedResponseError
+from cpln_flows.settings import DEFAULT_LOGS_ENDPOINT, ApiSettings
+
+_MOST_CONNECTIONS = 20
+_MOST_PAGES = 10_000
+_FIRST_ERROR_STATUS = 300
+
+
+class CplnClient:
+    """Async client of the platform's API; open it with ``async with``.
+
+    Args:
+        settings: Endpoint, token and limits.
+        transport: How requests travel; tests and the local platform pass their own.
+        sleep: How to wait between two tries.
+
+    Example:
+        >>> import anyio
+        >>> from cpln_flows.local import local_platform
+        >>> async def read_org(settings):
+        ...     async with CplnClient(settings.api()) as client:
+        ...         return (await client.get(f"/org/{settings.org}"))["name"]
+        >>> with local_platform() as settings:
+        ...     anyio.run(read_org, settings)
+        'local'
+    """
+
+    def __init__(
+        self,
+        settings: ApiSettings,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self.settings = settings
+        self._transport = transport
+        self._sleep = sleep
+        self._http: httpx.AsyncClient | None = None
+        self._logs_endpoint = settings.logs_endpoint
+
+    def __repr__(self) -> str:
+        return f"CplnClient(endpoint={self.settings.endpoint!r})"
+
+    async def __aenter__(self) -> Self:
+        self._http = httpx.AsyncClient(
+            transport=self._transport,
+            timeout=httpx.Timeout(self.settings.request_timeout_seconds, pool=None),
+            limits=httpx.Limits(max_connections=_MOST_CONNECTIONS, max_keepalive_connections=_MOST_CONNECTIONS),
+            # Without TLS there is nothing to verify, and reading the certificates takes longer than a request.
+            verify=ssl.create_default_context() if self._uses_tls else False,
+            headers={"accept": "application/json"},
+        )
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        http, self._http = self._http, None
+        if http is not None:
+            await http.aclose()
+
+    async def get(self, path: str, *, params: Mapping[str, str] | None = None, repeat: Repeat = Repeat.ALWAYS) -> Any:
+        """Read one object.
+
+        Raises:
+            ApiError: The platform answered with an error status; a class for each that is handled differently.
+            TransportError: No answer arrived.
+            UnexpectedResponseError: The answer is not JSON.
+        """
+        return await self._send("GET", path, params=params, repeat=repeat, read=_json)
+
+    async def post(self, path: str, body: Mapping[str, Any], *, repeat: Repeat) -> str:
+        """Create something; return the ``Location`` of what was created. The body of the answer is never read."""
+        location: str = await self._send("POST", path, body=body, repeat=repeat, read=_location)
+        return location
+
+    async def put(self, path: str, body: Mapping[str, Any]) -> None:
+        """Create or replace an object."""
+        await self._send("PUT", path, body=body, repeat=Repeat.ALWAYS, read=_nothing)
+
+    async def patch(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Merge into an object; return it as it is then."""
+        return await self._send("PATCH", path, body=body, repeat=Repeat.ALWAYS, read=_json)
+
+    async def delete(self, path: str) -> None:
+        """Ask for the deletion of an object, which the platform carries out later."""
+        await self._send("DELETE", path, repeat=Repeat.ALWAYS, read=_nothing)
+
+    async def pages(
+        self, path: str, query: Mapping[str, Any] | None = None, *, repeat: Repeat = Repeat.ALWAYS
+    ) -> AsyncIterator[list[Any]]:
+        """Yield the items of a list or a query, page by page, to the last page.
+
+        Args:
+            path: A collection, or its ``-query``.
+            query: The body of a query; further pages are always read with GET.
+            repeat: When a request may be repeated.
+
+        Raises:
+            UnexpectedResponseError: A page cannot be read, or the pages do not end.
+        """
+        seen = {path}
+        for _ in range(_MOST_PAGES):
+            method = "GET" if query is None else "POST"
+            page = await self._send(method, path, body=query, repeat=repeat, read=_json)
+            items, following = _page(page, path)
+            yield items
+            if following is None:
+                return
+            if following in seen:
+                raise UnexpectedResponseError(f"{path}: the pages of this list go in a circle")
+            seen.add(following)
+            path, query = following, None
+        raise UnexpectedResponseError(f"{path}: the list has more than {_MOST_PAGES} pages")
+
+    async def logs_endpoint(self) -> str:
+        """Return the URL of the logs service, with ``http``: the setting's, else what the platform says, else the default."""
+        if self._logs_endpoint is None:
+            self._logs_endpoint = await self._discover_logs()
+        return self._logs_endpoint.replace("ws://", "http://", 1).replace("wss://", "https://", 1)
+
+    async def get_logs(self, path: str, *, params: Mapping[str, str], repeat: Repeat = Repeat.ALWAYS) -> Any:
+        """Read from the logs service."""
+        endpoint = await self.logs_endpoint()
+        return await self._send("GET", path, params=params, repeat=repeat, read=_json, endpoint=endpoint)
+
+    @property
+    def _uses_tls(self) -> bool:
+        endpoints = (self.settings.endpoint, self.settings.logs_endpoint or "https:")
+        return self._transport is None and any(url.startswith(("https:", "wss:")) for url in endpoints)
+
+    async def _discover_logs(self) -> str:
+        try:
+            answer = await self._send("GET", "/discovery", repeat=Repeat.ALWAYS, read=_json, authorized=False)
+            return str(answer["endpoints"]["logs"]).rstrip("/")
+        except (CplnError, KeyError, TypeError):
+            # The vendor's documentation gives this host; discovery is a convenience that not every proxy lets through.
+            return DEFAULT_LOGS_ENDPOINT
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        read: Callable[[httpx.Response], Any],
+        repeat: Repeat,
+        body: Mapping[str, Any] | None = None,
+        params: Mapping[str, str] | None = None,
+        endpoint: str | None = None,
+        authorized: bool = True,
+    ) -> Any:
+        if self._http is None:
+            raise RuntimeError("the client is not open; use it in `async with`")
+        base = endpoint or self.settings.endpoint
+        headers = {"authorization": f"Bearer {self.settings.token.get_secret_value()}"} if authorized else {}
+        content = None
+        if body is not None:
+            headers["content-type"] = "application/json"
+            content = orjson.dumps(body)
+        attempts = retrying(repeat, budget_seconds=self.settings.retry_seconds, sleep=self._sleep)
+        async for attempt in attempts:
+            with attempt:
+                try:
+                    answer = await self._http.request(method, base + path, content=content, params=params, headers=headers)
+                except httpx.RequestError as error:
+                    raise mapping.transport_error(error, method=method, path=path, endpoint=base) from error
+                if answer.status_code >= _FIRST_ERROR_STATUS:
+                    raise mapping.error_of(
+                        status=answer.status_code,
+                        method=method,
+                        path=path,
+                        body=answer.content,
+                        headers=answer.headers,
+                    )
+                return read(answer)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _json(answer: httpx.Response) -> Any:
+    try:
+        return orjson.loads(answer.content)
+    except orjson.JSONDecodeError as error:
+        what = answer.headers.get("content-type", "no content type")
+        raise UnexpectedResponseError(
+            f"{answer.request.method} {answer.request.url.path}: the answer is not JSON ({what},"
+            f" {len(answer.content)} bytes: {error.msg}); is CPLN_ENDPOINT the platform's API?"
+        ) from None
+
+
+def _location(answer: httpx.Response) -> str:
+    return str(answer.headers.get("location", ""))
+
+
+def _nothing(answer: httpx.Response) -> None:  # noqa: ARG001 - one signature for all readers
+    return None
+
+
+def _page(page: Any, path: str) -> tuple[list[Any], str | None]:
+    if not isinstance(page, Mapping) or not isinstance(page.get("items"), list):
+        raise UnexpectedResponseError(f"{path}: expected a list with items")
+    links = page.get("links") or []
+    following = next((link.get("href") for link in links if isinstance(link, Mapping) and link.get("rel") == "next"), None)
+    return page["items"], following

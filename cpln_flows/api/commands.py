@@ -1,0 +1,105 @@
+"""Commands of a workload: start a job, stop it, look at it. Nothing here decides whether to repeat a start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from cpln_flows.api.client import CplnClient
+from cpln_flows.api.retry import Repeat
+from cpln_flows.errors import UnexpectedResponseError
+from cpln_flows.model import links
+from cpln_flows.model.links import CommandRef, WorkloadRef
+from cpln_flows.model.resources import Command
+
+RUN = "runCronWorkload"
+STOP = "stopReplica"
+
+
+async def start(
+    client: CplnClient,
+    workload: WorkloadRef,
+    *,
+    location: str,
+    overrides: Sequence[Mapping[str, Any]],
+    tags: Mapping[str, str],
+    active_deadline_seconds: int | None = None,
+) -> CommandRef:
+    """Start a job. Sent once: the platform knows no idempotency key, so a second request is a second job.
+
+    Args:
+        client: An open client.
+        workload: What the job runs on.
+        location: Name of the location to run at.
+        overrides: One for each container that differs from the workload.
+        tags: Tags of the command; they find it again when the answer is lost.
+        active_deadline_seconds: When the platform itself ends the job.
+
+    Raises:
+        TransportError, ServerError, UnexpectedResponseError: It is unknown whether the job was started.
+        ApiError: The platform refused; there is no job.
+    """
+    spec: dict[str, Any] = {"location": location, "containerOverrides": list(overrides)}
+    if active_deadline_seconds is not None:
+        spec["activeDeadlineSeconds"] = active_deadline_seconds
+    body = {"type": RUN, "tags": dict(tags), "spec": spec}
+    location_header = await client.post(f"{workload.path}/-command", body, repeat=Repeat.WHEN_REFUSED)
+    return workload.command(_id_of(location_header, workload))
+
+
+async def stop(client: CplnClient, workload: WorkloadRef, *, location: str, replica: str) -> None:
+    """Ask for the stop of one replica. Sending it twice is harmless; a stop that is under way answers with a conflict."""
+    body = {"type": STOP, "spec": {"location": location, "replica": replica}}
+    await client.post(f"{workload.path}/-command", body, repeat=Repeat.ALWAYS)
+
+
+async def read(client: CplnClient, ref: CommandRef, *, repeat: Repeat = Repeat.ALWAYS) -> Command:
+    """Read one command."""
+    return Command.parse(await client.get(ref.path, repeat=repeat), source=ref.path)
+
+
+async def with_tags(client: CplnClient, workload: WorkloadRef, tags: Mapping[str, str]) -> list[Command]:
+    """Return the jobs of a workload that carry all these tags, oldest first."""
+    terms = [{"op": "=", "tag": tag, "value": value} for tag, value in tags.items()]
+    return await _query(client, workload, terms, order="asc", repeat=Repeat.ALWAYS)
+
+
+async def since(client: CplnClient, workload: WorkloadRef, created: datetime) -> list[Command]:
+    """Return the jobs of a workload that were created at this time or later, oldest first; asked once, never repeated."""
+    terms = [{"op": ">=", "property": "created", "value": _iso(created)}]
+    return await _query(client, workload, terms, order="asc", repeat=Repeat.NEVER)
+
+
+async def newest(client: CplnClient, workload: WorkloadRef) -> Command | None:
+    """Return the newest job of a workload."""
+    path = f"{workload.path}/-command/-query"
+    async for page in client.pages(path, _body([], order="desc")):
+        return Command.parse(page[0], source=path) if page else None
+    return None
+
+
+async def _query(
+    client: CplnClient, workload: WorkloadRef, terms: list[dict[str, str]], *, order: str, repeat: Repeat
+) -> list[Command]:
+    path = f"{workload.path}/-command/-query"
+    pages = client.pages(path, _body(terms, order=order), repeat=repeat)
+    return [Command.parse(item, source=path) async for page in pages for item in page]
+
+
+def _body(terms: list[dict[str, str]], *, order: str) -> dict[str, Any]:
+    only_jobs = {"op": "=", "property": "type", "value": RUN}
+    return {
+        "kind": "command",
+        "spec": {"match": "all", "terms": [only_jobs, *terms], "sort": {"by": "created", "order": order}},
+    }
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _id_of(location_header: str, workload: WorkloadRef) -> str:
+    if not location_header:
+        raise UnexpectedResponseError(f"POST {workload.path}/-command: accepted, but without the Location of the command")
+    return links.last_segment(location_header)

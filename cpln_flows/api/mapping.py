@@ -1,0 +1,91 @@
+"""From an error answer or a foreign exception to an error of ours: the one place where that is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import orjson
+
+from cpln_flows.errors import (
+    ApiError,
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    RateLimitedError,
+    ServerError,
+    TransportError,
+    UnauthorizedError,
+)
+
+_LONGEST_MESSAGE = 500
+_FIRST_SERVER_ERROR = 500
+_CLASSES: Mapping[int, type[ApiError]] = {
+    401: UnauthorizedError,
+    403: ForbiddenError,
+    404: NotFoundError,
+    409: ConflictError,
+    429: RateLimitedError,
+}
+_HINTS: Mapping[int, str] = {
+    401: "the token is missing, wrong or expired: check the token of the Control Plane Configuration block or CPLN_TOKEN",
+    403: (
+        "grant the permission to the service account or identity whose token is used; a token that the platform injects"
+        " works only inside its own workload and never for logs"
+    ),
+}
+
+
+def error_of(*, status: int, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> ApiError:
+    """Return the error for an answer with an error status.
+
+    Args:
+        status: The answer's status, 300 or more.
+        method: The request's method, for the text.
+        path: The request's path, for the text.
+        body: The answer's body; the platform sends ``{"status", "message", "code", "details", "id"}``.
+        headers: The answer's headers; ``Retry-After`` is read.
+    """
+    message = _message(body)
+    kind = _CLASSES.get(status, ServerError if status >= _FIRST_SERVER_ERROR else ApiError)
+    if "already exists" in message.lower() and kind is ApiError:
+        kind = ConflictError  # the platform says so with a 400 for a second stopReplica
+    return kind(
+        status=status,
+        method=method,
+        path=path,
+        message=message,
+        hint=_HINTS.get(status, ""),
+        retry_after=_retry_after(headers.get("retry-after")),
+    )
+
+
+def transport_error(error: httpx.RequestError, *, method: str, path: str, endpoint: str) -> TransportError:
+    """Return the error for a request that got no answer.
+
+    The original is chained by the caller; its request is replaced by one without headers, because those hold the token.
+    """
+    error.request = httpx.Request(method, endpoint + path)
+    sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.UnsupportedProtocol)
+    what = "no answer" if sent else "cannot be reached"
+    said = str(error) or type(error).__name__
+    return TransportError(f"{method} {path}: {endpoint} {what} ({said}); check CPLN_ENDPOINT and the network", sent=sent)
+
+
+def _message(body: bytes) -> str:
+    try:
+        answer: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        answer = None
+    if isinstance(answer, Mapping) and answer.get("message"):
+        return str(answer["message"])[:_LONGEST_MESSAGE]
+    return body[:_LONGEST_MESSAGE].decode(errors="replace").strip()
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Read the delay in seconds; the form with a date is not used by any known client of the platform."""
+    try:
+        return max(0.0, float(value)) if value is not None else None
+    except ValueError:
+        return None

@@ -1,0 +1,80 @@
+"""Whether a failed request is repeated, and when. Pure but for the waiting, which tenacity does."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from enum import Enum, auto
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from cpln_flows.errors import (
+    ApiError,
+    ConflictError,
+    RateLimitedError,
+    ServerError,
+    TransportError,
+    UnexpectedResponseError,
+)
+
+RETRY_AFTER_CAP_SECONDS = 60.0
+_FIRST_WAIT_SECONDS = 0.1
+_LONGEST_WAIT_SECONDS = 8.0
+
+
+class Repeat(Enum):
+    """When a request may be sent again."""
+
+    ALWAYS = auto()
+    """Sending it twice is the same as sending it once."""
+    WHEN_REFUSED = auto()
+    """Only when it surely had no effect: what it starts must not be started twice."""
+    NEVER = auto()
+    """Not here: the caller asks again by itself."""
+
+
+def may_repeat(error: BaseException, repeat: Repeat) -> bool:
+    """Say whether a request that failed so may be sent again.
+
+    A 5xx, a reset, a timeout or an unreadable answer says nothing about the effect; a 429 and a connection that was never
+    made say that there was none. A 429 about a quota does not pass by waiting. The vendor's clients repeat a DELETE that
+    met 409, because the object is busy; a creation that met 409 is not repeated, the object exists.
+    """
+    if repeat is Repeat.NEVER:
+        return False
+    match error:
+        case RateLimitedError():
+            return not error.is_quota
+        case ConflictError(status=409, method="DELETE"):
+            return True
+        case TransportError(sent=False):
+            return True
+        case TransportError() | ServerError() | UnexpectedResponseError():
+            return repeat is Repeat.ALWAYS
+        case _:
+            return False
+
+
+def wait_seconds(state: RetryCallState) -> float:
+    """Return how long to wait: what the platform asks for, at most a minute, else exponentially longer with jitter."""
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, ApiError) and error.retry_after is not None:
+        return min(error.retry_after, RETRY_AFTER_CAP_SECONDS)
+    backoff = wait_random_exponential(multiplier=_FIRST_WAIT_SECONDS * 2, max=_LONGEST_WAIT_SECONDS)
+    return _FIRST_WAIT_SECONDS + backoff(state)
+
+
+def retrying(repeat: Repeat, *, budget_seconds: float, sleep: Callable[[float], Awaitable[None]]) -> AsyncRetrying:
+    """Return tenacity's loop for one request.
+
+    Args:
+        repeat: When the request may be sent again.
+        budget_seconds: No further try is begun once this long has passed since the first.
+        sleep: How to wait.
+    """
+    return AsyncRetrying(
+        sleep=sleep,
+        stop=stop_after_delay(budget_seconds),
+        wait=wait_seconds,
+        retry=retry_if_exception(lambda error: may_repeat(error, repeat)),
+        reraise=True,
+    )

@@ -1,0 +1,59 @@
+"""Workloads and their deployments: create, find, read, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cpln_flows.api.client import CplnClient
+from cpln_flows.api.retry import Repeat
+from cpln_flows.errors import ConflictError, NotFoundError
+from cpln_flows.model.links import GvcRef, WorkloadRef
+from cpln_flows.model.resources import Workload, WorkloadDeployment
+
+
+async def create(client: CplnClient, gvc: GvcRef, body: Mapping[str, Any]) -> bool:
+    """Create a workload unless one of this name exists; return whether this call surely made it.
+
+    Sending it twice is harmless because the name is taken then; so after a lost answer false may be returned for a workload
+    that this very call created.
+    """
+    try:
+        await client.post(f"{gvc.path}/workload", body, repeat=Repeat.ALWAYS)
+    except ConflictError:
+        return False
+    return True
+
+
+async def read(client: CplnClient, ref: WorkloadRef) -> Workload:
+    """Read one workload."""
+    return Workload.parse(await client.get(ref.path), source=ref.path)
+
+
+async def delete(client: CplnClient, ref: WorkloadRef) -> bool:
+    """Ask for the deletion of a workload; return whether there was one."""
+    try:
+        await client.delete(ref.path)
+    except NotFoundError:
+        return False
+    return True
+
+
+async def deployments(client: CplnClient, ref: WorkloadRef) -> list[WorkloadDeployment]:
+    """Read the state of a workload at each of its locations; just after its creation there may be none."""
+    path = f"{ref.path}/deployment"
+    return [WorkloadDeployment.parse(item, source=path) async for page in client.pages(path) for item in page]
+
+
+async def deployment(client: CplnClient, ref: WorkloadRef, location: str) -> WorkloadDeployment:
+    """Read the state of a workload at one location."""
+    path = f"{ref.path}/deployment/{location}"
+    return WorkloadDeployment.parse(await client.get(path), source=path)
+
+
+async def first_location(client: CplnClient, gvc: GvcRef) -> str | None:
+    """Return the name of the first location of a GVC."""
+    answer = await client.get(gvc.path)
+    placement = ((answer.get("spec") or {}).get("staticPlacement") or {}) if isinstance(answer, Mapping) else {}
+    found = placement.get("locationLinks") or []
+    return str(found[0]).rsplit("/", 1)[-1] if found else None

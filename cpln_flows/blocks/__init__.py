@@ -1,0 +1,6 @@
+"""The blocks: credentials and jobs. Prefect imports this package to register them."""
+
+from cpln_flows.blocks.credentials import CplnConfig, CplnCredentials
+from cpln_flows.blocks.job import CplnJob, CplnJobRun
+
+__all__ = ["CplnConfig", "CplnCredentials", "CplnJob", "CplnJobRun"]

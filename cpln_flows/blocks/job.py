@@ -1,0 +1,405 @@
+"""The job block and its runs: what users configure and what they get back. How a job is run stands in ``jobs``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import anyio
+from prefect.blocks.abstract import JobBlock, JobRun
+from pydantic import Field, field_validator
+
+from cpln_flows import portal
+from cpln_flows.api import workloads
+from cpln_flows.blocks.credentials import DOCUMENTATION_URL, LOGO_URL, CplnCredentials
+from cpln_flows.errors import (
+    ConfigurationError,
+    CplnError,
+    JobCancelledError,
+    JobFailedError,
+    SubmissionUnknownError,
+)
+from cpln_flows.jobs import session, stop
+from cpln_flows.jobs.journal import Journal
+from cpln_flows.jobs.plan import JobPlan
+from cpln_flows.jobs.session import JobSession
+from cpln_flows.jobs.submit import StartedJob, Submitter
+from cpln_flows.jobs.watch import Follower
+from cpln_flows.model import links, log_lines, manifest
+from cpln_flows.model.ending import Ending
+from cpln_flows.model.identifiers import Area, LogContext
+from cpln_flows.model.lifecycle import Stage
+from cpln_flows.model.links import GvcRef
+from cpln_flows.model.log_lines import LogEntry
+from cpln_flows.orchestration import JobIdentity
+from cpln_flows.settings import CONSOLE, CplnSettings
+
+PrintFunc = Callable[[str], Any]
+
+_LAST_LINES = 10
+_CLEANUP_RESERVE_SECONDS = 5.0
+
+
+def _org() -> str:
+    return _from_environment("org", "CPLN_ORG")
+
+
+def _gvc() -> str:
+    return _from_environment("gvc", "CPLN_GVC")
+
+
+def _from_environment(name: str, variable: str) -> str:
+    found = getattr(CplnSettings.load(), name)
+    if not found:
+        field = "namespace" if name == "gvc" else name
+        raise ValueError(f"not given, and {variable} is not set: give {field}=... or set {variable}")
+    return str(found)
+
+
+class CplnJob(JobBlock[str]):
+    """A job on Control Plane: what to run, where, and for how long.
+
+    Attributes:
+        credentials: Whose rights are used.
+        org: Organization. Default: ``CPLN_ORG``, which the platform sets inside its workloads.
+        namespace: Global virtual cloud (GVC). Default: ``CPLN_GVC``.
+        location: Where to run, as a name or a link. Default: ``CPLN_LOCATION``, else the first location of the GVC.
+        v1_job: Manifest of a Kubernetes Job or of a native cron workload.
+        delete_after_completion: Run on a workload of its own and delete that when the job has ended, however it ended. Without,
+            jobs of the same specification share a workload.
+        interval_seconds: Longest time between two looks at the job's state, in seconds; short jobs are looked at more often.
+        timeout_seconds: How long the job may take from its start, in seconds; it is stopped then. Default: for ever.
+
+    Example:
+        Run a job and print its log:
+        ```python
+        from cpln_flows import CplnJob, run_namespaced_job
+
+        job = CplnJob.from_yaml_file("job.yaml", namespace="dev")
+        run_namespaced_job(job, print_func=print)
+        ```
+    """
+
+    _block_type_name = "Control Plane Job"
+    _block_type_slug = "cpln-job"
+    _logo_url = LOGO_URL
+    _documentation_url = DOCUMENTATION_URL
+
+    credentials: CplnCredentials = Field(
+        default_factory=CplnCredentials, description="The credentials to configure a Control Plane API client from."
+    )
+    org: str = Field(default_factory=_org, description="The organization. Default: the environment variable CPLN_ORG.")
+    namespace: str = Field(default_factory=_gvc, description="The GVC. Default: the environment variable CPLN_GVC.")
+    location: str | None = Field(
+        default_factory=lambda: CplnSettings.load().location,
+        description="The location. Default: the environment variable CPLN_LOCATION, else the GVC's first location.",
+    )
+    v1_job: dict[str, Any] = Field(
+        default=...,
+        title="Job Manifest",
+        description="Manifest of a Kubernetes Job or of a native cron workload.",
+    )
+    delete_after_completion: bool = Field(
+        default=True, description="Whether to delete the job's workload after the job has ended."
+    )
+    interval_seconds: float = Field(default=5, gt=0, description="Longest time between two looks at the job's state.")
+    timeout_seconds: float | None = Field(
+        default=None, gt=0, description="How long the job may take before it is stopped. Default: for ever."
+    )
+
+    @field_validator("location")
+    @classmethod
+    def _location_name(cls, value: str | None) -> str | None:
+        return links.last_segment(value) if value else None
+
+    @field_validator("org", "namespace")
+    @classmethod
+    def _not_empty(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("must not be empty")
+        return value
+
+    @classmethod
+    def from_yaml_file(cls, manifest_path: Path | str, **kwargs: Any) -> Self:
+        """Make a job from a file.
+
+        Args:
+            manifest_path: File with the manifest, in YAML or JSON.
+            kwargs: Other fields of the block.
+
+        Raises:
+            ManifestError: The file is not a manifest.
+        """
+        path = Path(manifest_path)
+        return cls(v1_job=dict(manifest.parse_yaml(path.read_text(encoding="utf-8"), source=str(path))), **kwargs)
+
+    def preview(self) -> dict[str, Any]:
+        """Return the workload that this job would run on, without asking the platform for anything.
+
+        Raises:
+            ManifestError: The manifest cannot be run on the platform.
+        """
+        plan = self.plan(JobIdentity.anonymous(), self.location or "the first location of the GVC")
+        return plan.workload_body(plan.workload_of(0))
+
+    @portal.either
+    async def trigger(self) -> CplnJobRun:
+        """Start the job; awaited in async code, called plainly in sync code.
+
+        Returns:
+            The run, to be waited for.
+
+        Raises:
+            ManifestError: The manifest cannot be run on the platform.
+            JobTimeoutError: The workload did not become ready.
+            SubmissionUnknownError: It cannot be told whether the job was started.
+        """
+        run = CplnJobRun(self, JobIdentity.anonymous(CplnSettings.load().workload))
+        await run.start()
+        return run
+
+    def plan(self, identity: JobIdentity, location: str) -> JobPlan:
+        """Return what will be sent for one job of this block."""
+        return JobPlan(
+            gvc=GvcRef(self.org, self.namespace),
+            location=location,
+            manifest=manifest.convert(self.v1_job, gvc=self.namespace),
+            submission=identity.submission,
+            owner=identity.owner,
+            private=self.delete_after_completion,
+        )
+
+
+class CplnJobRun(JobRun[str]):
+    """One run of a job.
+
+    Attributes:
+        logs: Lines delivered so far, each as ``"{timestamp} - {line}"``.
+    """
+
+    def __init__(self, cpln_job: CplnJob, identity: JobIdentity) -> None:
+        self.logs: list[str] = []
+        self._block = cpln_job
+        self._identity = identity
+        self._settings = CplnSettings.load()
+        self._plan: JobPlan | None = None
+        self._submitter: Submitter | None = None
+        self._job: StartedJob | None = None
+        self._ending: Ending | None = None
+        self._cleaned = False
+        self._print_func: PrintFunc | None = None
+
+    def __repr__(self) -> str:
+        return f"CplnJobRun({self.infrastructure_pid or 'not started'})"
+
+    @property
+    def infrastructure_pid(self) -> str | None:
+        """``org:gvc:workload:command_id``, once the job is started."""
+        return self._job.ref.pid if self._job else None
+
+    @property
+    def command_id(self) -> str | None:
+        """Id of the command on the platform, once the job is started."""
+        return self._job.ref.command_id if self._job else None
+
+    @property
+    def console_url(self) -> str | None:
+        """Where the platform's console shows the workload of this job."""
+        return f"{CONSOLE}/console{self._job.ref.workload_ref.path}" if self._job else None
+
+    @portal.either
+    async def wait_for_completion(self, print_func: PrintFunc | None = None) -> None:
+        """Follow the job to its end and deliver its log line by line.
+
+        Whatever interrupts the wait stops the job. A workload of the job's own is deleted after its log was read.
+
+        Args:
+            print_func: Gets every line as ``"{timestamp} - {line}"``, the time in UTC. An error in it does not stop the job.
+
+        Raises:
+            JobFailedError: The job failed; carries exit code, reason and last lines. A ``RuntimeError`` too.
+            JobCancelledError: The job was stopped by somebody else.
+            JobTimeoutError: The job took longer than ``timeout_seconds`` and was stopped.
+            JobLostError: The platform does not know the job any more.
+        """
+        job = self._started()
+        self._print_func = print_func
+        try:
+            async with session.shared(self._api_settings()) as shared:
+                self._ending = await self._follower(shared, job).follow()
+                await self._clean(shared)
+        except CplnError as error:
+            await self._clean_after(error)
+            raise
+        except BaseException:
+            await self.abandon("the caller was interrupted")
+            raise
+        self._raise_unless_succeeded(self._ending)
+        self._journal().info(Area.JOB, f"Completed, {len(self.logs)} lines of log")
+
+    @portal.either
+    async def fetch_result(self) -> str:
+        """Return the log of the job, joined to one text.
+
+        Raises:
+            ValueError: The job was not waited for, or did not succeed.
+        """
+        if self._ending is None or not self._ending.succeeded:
+            raise ValueError("the job has not completed; call `wait_for_completion` first")
+        return "\n".join(self.logs)
+
+    @portal.either
+    async def cancel(self) -> None:
+        """Stop the job, make sure that it is over, and delete its workload if that is its own.
+
+        Raises:
+            JobError: The job could not be seen to have ended.
+        """
+        stopped = await self._stop_and_clean("cancel was asked for")
+        if stopped is not None and not stopped.verified:
+            raise SubmissionUnknownError(stopped.evidence, infrastructure_pid=self.infrastructure_pid)
+
+    async def start(self) -> None:
+        """Start the job, or find the one that an earlier attempt has started; interrupted, leave none behind."""
+        try:
+            async with session.shared(self._api_settings()) as shared:
+                self._plan = self._block.plan(self._identity, await self._location(shared))
+                self._submitter = self._submission(shared, self._plan)
+                self._job = await self._submitter.submit()
+        except SubmissionUnknownError:
+            await self.abandon("it is unknown whether the job was started, and nobody would wait for it")
+            raise
+        except CplnError as error:
+            await self._clean_after(error)
+            raise
+        except BaseException:
+            await self.abandon("the caller was interrupted")
+            raise
+        self._journal().debug(Area.JOB, f"pid {self.infrastructure_pid}, console {self.console_url}")
+
+    async def abandon(self, reason: str) -> None:
+        """Stop the job because nobody waits for it any more; shielded from cancellation, bounded in time, never raises."""
+        with anyio.CancelScope(shield=True), anyio.move_on_after(portal.CLEANUP_SECONDS):
+            try:
+                stopped = await self._stop_and_clean(reason)
+            except Exception as error:  # noqa: BLE001 - the interruption itself is what the caller must see
+                self._journal().warning(Area.KILL, f"The job could not be stopped: {error}")
+                return
+            if stopped is not None and not stopped.verified:
+                self._journal().warning(Area.KILL, f"The job may still run: {stopped.evidence}")
+            return
+        self._journal().warning(Area.KILL, f"The job could not be stopped within {portal.CLEANUP_SECONDS} s, it may still run")
+
+    async def _stop_and_clean(self, reason: str) -> stop.Stopped | None:
+        if self._plan is None or self._cleaned or self._ending is not None:
+            return None
+        grace = min(self._settings.stop_grace_seconds, portal.CLEANUP_SECONDS - _CLEANUP_RESERVE_SECONDS)
+        async with session.shared(self._api_settings()) as shared:
+            if self._job is None:
+                self._job = await self._of_lost_start(shared)
+            stopped = None
+            if self._job is not None:
+                stopped = await stop.stop(
+                    shared.client,
+                    self._job.ref,
+                    location=self._job.location,
+                    reason=reason,
+                    grace_seconds=grace,
+                    journal=self._journal(),
+                )
+            await self._clean(shared)
+        return stopped
+
+    async def _of_lost_start(self, shared: JobSession) -> StartedJob | None:
+        """Find a job whose start was interrupted before its answer arrived."""
+        if self._plan is None or self._submitter is None or not self._submitter.asked:
+            return None
+        return await self._submission(shared, self._plan).find()
+
+    def _submission(self, shared: JobSession, plan: JobPlan) -> Submitter:
+        return Submitter(shared.client, plan, self._identity.earlier, self._journal(), self._settings.ready_timeout_seconds)
+
+    async def _clean(self, shared: JobSession) -> None:
+        """Delete the private workload of this job; a failure is said and never raised."""
+        if self._plan is None or not self._has_leftovers():
+            return
+        workload = self._job.ref.workload_ref if self._job else self._plan.workload_of(self._plan.submission.attempt)
+        try:
+            await stop.delete_workload(shared.client, workload, journal=self._journal())
+            self._cleaned = True
+        except CplnError as error:
+            self._journal().warning(Area.CLEANUP, f"The workload {workload.name} could not be deleted: {error}")
+
+    async def _clean_after(self, error: CplnError) -> None:
+        """Delete the workload after an error; what goes wrong with that becomes a note on the error."""
+        if not self._has_leftovers():
+            return
+        with anyio.CancelScope(shield=True), anyio.move_on_after(portal.CLEANUP_SECONDS):
+            async with session.shared(self._api_settings()) as shared:
+                await self._clean(shared)
+        if not self._cleaned:
+            error.add_note("the workload of this job could not be deleted; the clean-up flow does that after 24 h without use")
+
+    def _has_leftovers(self) -> bool:
+        made = self._job is not None or (self._submitter is not None and self._submitter.workload_made)
+        return self._plan is not None and self._plan.private and made and not self._cleaned
+
+    async def _location(self, shared: JobSession) -> str:
+        gvc = GvcRef(self._block.org, self._block.namespace)
+        found = self._block.location or await workloads.first_location(shared.client, gvc)
+        if not found:
+            raise ConfigurationError(f"location: none given, CPLN_LOCATION is not set, and {gvc.path} has no locations")
+        return found
+
+    def _follower(self, shared: JobSession, job: StartedJob) -> Follower:
+        plan = self._plan
+        assert plan is not None, "a started job has a plan"  # noqa: S101 - for the type checker
+        return Follower(
+            session=shared,
+            job=job,
+            main=plan.manifest.main.name,
+            has_sidecars=len(plan.manifest.containers) > 1,
+            deliver=self._deliver,
+            journal=self._journal(),
+            settings=self._settings,
+            interval_seconds=self._block.interval_seconds,
+            timeout_seconds=self._block.timeout_seconds,
+        )
+
+    def _deliver(self, entry: LogEntry) -> None:
+        line = log_lines.render(entry)
+        self.logs.append(line)
+        if self._print_func is None:
+            return
+        try:
+            self._print_func(line)
+        except Exception as error:  # noqa: BLE001 - the user's function must not stop the job
+            self._journal().warning(Area.LOGS, f"print_func raised {error!r} and is not called any more; the job goes on")
+            self._print_func = None
+
+    def _raise_unless_succeeded(self, end: Ending) -> None:
+        if end.succeeded:
+            return
+        pid = self.infrastructure_pid
+        text = f"job {pid} did not complete: {end.describe()}; see {self.console_url}"
+        last = self.logs[-_LAST_LINES:]
+        if end.stage == Stage.CANCELLED:
+            raise JobCancelledError(text, infrastructure_pid=pid)
+        if last:
+            text += "\nlast lines:\n" + "\n".join(f"  {line}" for line in last)
+        raise JobFailedError(text, infrastructure_pid=pid, exit_code=end.exit_code, reason=end.reason, last_lines=last)
+
+    def _started(self) -> StartedJob:
+        if self._job is None:
+            raise ValueError("the job was not started; call `trigger` first")
+        return self._job
+
+    def _api_settings(self) -> Any:
+        return self._block.credentials.api_settings(self._settings)
+
+    def _journal(self) -> Journal:
+        owner = self._identity.owner
+        known = LogContext(owner.flow_name, owner.flow_run_id, self._block.namespace)
+        journal = Journal(self.logger, known)
+        return journal.about(workload=self._job.ref.workload, command_id=self._job.ref.command_id) if self._job else journal

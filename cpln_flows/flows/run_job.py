@@ -1,0 +1,50 @@
+"""The flow that runs one job."""
+
+from __future__ import annotations
+
+from cpln_flows.blocks.job import CplnJob, CplnJobRun, PrintFunc
+from cpln_flows.flows.job_flow import JobFlow
+from cpln_flows.orchestration import job_identity
+from cpln_flows.settings import CplnSettings
+from cpln_flows.tasks import jobs
+
+
+async def _run_namespaced_job(cpln_job: CplnJob, print_func: PrintFunc | None = None) -> str:
+    """Run a job on Control Plane and return its log.
+
+    One call is one job: a retry goes on with the job of the attempt before if that still runs, and takes its result if it has
+    ended unreported. Whatever interrupts the flow stops the job.
+
+    Args:
+        cpln_job: The job to run.
+        print_func: Gets every line of the log as ``"{timestamp} - {line}"`` while the job runs.
+
+    Returns:
+        The lines of the log, joined to one text.
+
+    Raises:
+        JobFailedError: The job failed; a ``RuntimeError`` too.
+        JobTimeoutError: The job took longer than the block's ``timeout_seconds`` and was stopped.
+
+    Example:
+        ```python
+        from prefect import flow, get_run_logger
+        from cpln_flows import CplnJob, run_namespaced_job
+
+        @flow
+        def orchestrator():
+            run_namespaced_job(CplnJob.load("my-cpln-job"), print_func=get_run_logger().info)
+        ```
+    """
+    job_run = CplnJobRun(cpln_job, await job_identity(CplnSettings.load().workload))
+    try:
+        await jobs.trigger(job_run)
+        await jobs.wait_for_completion(job_run, print_func)
+        return await jobs.fetch_result(job_run)
+    except BaseException:
+        # An interruption may come between two steps, when neither of them can stop the job.
+        await job_run.abandon("the flow run was interrupted")
+        raise
+
+
+run_namespaced_job = JobFlow(_run_namespaced_job, name="run-namespaced-job")

@@ -1,0 +1,60 @@
+"""What a job will be, before anything is sent: its workload, its command and who owns it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cpln_flows.model import identifiers
+from cpln_flows.model.identifiers import Owner, Role, Submission
+from cpln_flows.model.links import GvcRef, WorkloadRef
+from cpln_flows.model.manifest import JobManifest, spec_hash, workload_name
+
+_HASH_LENGTH = 12
+
+
+@dataclass(frozen=True)
+class JobPlan:
+    """One intended job.
+
+    ``private`` says that the workload is made for this job alone and deleted after it; otherwise jobs of the same
+    specification share one.
+    """
+
+    gvc: GvcRef
+    location: str
+    manifest: JobManifest
+    submission: Submission
+    owner: Owner
+    role: Role = Role.JOB
+    private: bool = True
+
+    def workload_of(self, attempt: int, generation: int = 0) -> WorkloadRef:
+        """Return the workload that this attempt runs on: always the same one, so that whoever repeats it finds it.
+
+        Args:
+            attempt: Which attempt of the submission; matters to private workloads only.
+            generation: Which successor of a shared workload that was idle for too long.
+        """
+        if self.private:
+            suffix = Submission(self.submission.id, attempt).suffix
+            return self.gvc.workload(workload_name(self.manifest.name, suffix))
+        # Named after what the hash covers and nothing else, so that two names for one specification cannot arise.
+        suffix = spec_hash(self.manifest)[:_HASH_LENGTH] + (f"-g{generation}" if generation else "")
+        return self.gvc.workload(workload_name(self.manifest.main.name, suffix))
+
+    def workload_body(self, workload: WorkloadRef) -> dict[str, Any]:
+        """Return the workload's manifest."""
+        tags = identifiers.workload_tags(spec_hash=spec_hash(self.manifest), job_type=self.manifest.job_type)
+        return self.manifest.workload(name=workload.name, tags=tags)
+
+    @property
+    def command_tags(self) -> dict[str, str]:
+        """Tags of the command: who owns it and which submission it is."""
+        return self.owner.tags(self.role) | self.submission.tags
+
+    @property
+    def search_tags(self) -> Mapping[str, str]:
+        """Tags that find every command of this submission, whichever attempt."""
+        return {identifiers.SUBMISSION: str(self.submission.id), identifiers.ROLE: str(self.role)}

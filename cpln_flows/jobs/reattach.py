@@ -1,0 +1,72 @@
+"""Which job of an earlier attempt is the one that is wanted now, if any. Pure: a decision over what was observed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from cpln_flows.model.lifecycle import Stage
+from cpln_flows.model.resources import Command
+
+
+class Outcome(StrEnum):
+    """How an earlier attempt of the same flow run ended in Prefect."""
+
+    REPORTED = "reported"
+    """With a result of its own: completed, failed, cancelled."""
+    CRASHED = "crashed"
+    """Without one: the process died, or was stopped."""
+
+
+@dataclass(frozen=True)
+class EarlierAttempt:
+    """An earlier attempt that reached a final state, or was sent into a retry."""
+
+    ended: datetime
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Adopt:
+    """Go on with a job that exists: follow it if it runs, take its result if it has ended."""
+
+    command: Command
+    reason: str
+
+
+@dataclass(frozen=True)
+class StartNew:
+    """Start a job."""
+
+    reason: str
+
+
+def choose(commands: Sequence[Command], earlier: Sequence[EarlierAttempt]) -> Adopt | StartNew:
+    """Say whether to go on with a job of the same submission or to start one.
+
+    A result that nobody reported is taken, because the process may have died between the job's end and its own. After a
+    crash only a success is taken: the crash may be the interruption that stopped the job.
+
+    Args:
+        commands: Every known command of the submission.
+        earlier: The earlier attempts that ended, as Prefect tells it.
+    """
+    active = [command for command in commands if not command.is_terminal]
+    if active:
+        return Adopt(min(active, key=_age), "the job of an earlier attempt still runs")
+    if not commands:
+        return StartNew("there is no job of this submission")
+    newest = max(commands, key=_age)
+    ended = newest.last_modified or newest.created
+    after = [attempt for attempt in earlier if attempt.ended >= ended]
+    if any(attempt.outcome is Outcome.REPORTED for attempt in after):
+        return StartNew("the job of an earlier attempt has ended and its result was reported")
+    if after and newest.lifecycle_stage != Stage.COMPLETED:
+        return StartNew(f"the job of an earlier attempt is {newest.lifecycle_stage}, and that attempt crashed")
+    return Adopt(newest, "the job of an earlier attempt has ended and its result was not reported")
+
+
+def _age(command: Command) -> tuple[datetime, str]:
+    return (command.created, command.id)

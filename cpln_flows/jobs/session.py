@@ -1,0 +1,50 @@
+"""What the jobs of one process share: a client with its connections, and one status board for each workload."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+from cpln_flows.api.client import CplnClient
+from cpln_flows.jobs.board import StatusBoard
+from cpln_flows.model.links import WorkloadRef
+from cpln_flows.settings import ApiSettings
+
+
+@dataclass
+class JobSession:
+    """An open client and what is known of the jobs that are followed with it."""
+
+    client: CplnClient
+    boards: dict[WorkloadRef, StatusBoard] = field(default_factory=dict)
+    users: int = 0
+
+    def board(self, workload: WorkloadRef) -> StatusBoard:
+        """Return the board that all followers of this workload's jobs share."""
+        return self.boards.setdefault(workload, StatusBoard(self.client, workload))
+
+
+# Connections belong to an event loop, and jobs that know nothing of one another shall share them; so the loop is the key. An
+# entry goes with its last user, the rest with its loop.
+_SESSIONS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[ApiSettings, JobSession]] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def shared(settings: ApiSettings) -> AsyncIterator[JobSession]:
+    """Join the session of this event loop, endpoint and token; the last one to leave closes it."""
+    sessions = _SESSIONS.setdefault(asyncio.get_running_loop(), {})
+    session = sessions.get(settings)
+    if session is None:
+        session = sessions[settings] = JobSession(CplnClient(settings))
+        await session.client.__aenter__()
+    session.users += 1
+    try:
+        yield session
+    finally:
+        session.users -= 1
+        if session.users == 0:
+            del sessions[settings]
+            await session.client.__aexit__(None, None, None)

@@ -1,0 +1,261 @@
+"""Getting exactly one job started for one intent: the workload, its readiness, the command, and earlier attempts of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import anyio
+
+from cpln_flows.api import commands, workloads
+from cpln_flows.api.client import CplnClient
+from cpln_flows.errors import (
+    ApiError,
+    CplnError,
+    JobTimeoutError,
+    NotFoundError,
+    ServerError,
+    SubmissionUnknownError,
+    TransportError,
+    UnexpectedResponseError,
+)
+from cpln_flows.jobs import reattach, stop
+from cpln_flows.jobs.journal import Journal
+from cpln_flows.jobs.plan import JobPlan
+from cpln_flows.jobs.reattach import Adopt, EarlierAttempt, StartNew
+from cpln_flows.model.identifiers import Area
+from cpln_flows.model.links import CommandRef, WorkloadRef
+from cpln_flows.model.resources import Command
+
+_IDLE_LIMIT = timedelta(hours=20)  # the clean-up deletes what is idle for 24 h; the hours between keep the two apart
+_MOST_GENERATIONS = 100
+_FIRST_LOOK_SECONDS = 0.1
+_LONGEST_LOOK_SECONDS = 2.0
+_MOST_STARTS = 3
+
+
+@dataclass(frozen=True)
+class StartedJob:
+    """A job that runs or ran: where, since when, and whether it was found instead of started."""
+
+    ref: CommandRef
+    location: str
+    since_ns: int
+    adopted: bool = False
+    started: float = field(default_factory=time.monotonic)
+
+
+@dataclass
+class Submitter:
+    """Starts the job of one plan.
+
+    Args:
+        client: An open client.
+        plan: What is wanted.
+        earlier: Earlier attempts of the same intent that ended.
+        journal: What to tell the user.
+        ready_timeout_seconds: How long the workload may take to become ready.
+        settle_seconds: How long a command may take to show up in queries after it was accepted.
+        workload_made: Whether there may be a workload of this plan by now.
+        asked: Whether a start was sent.
+    """
+
+    client: CplnClient
+    plan: JobPlan
+    earlier: Sequence[EarlierAttempt]
+    journal: Journal
+    ready_timeout_seconds: float
+    settle_seconds: float = 5.0
+    workload_made: bool = False
+    asked: bool = False
+
+    async def submit(self) -> StartedJob:
+        """Return the one job of this plan: an earlier attempt's, or one that is started now.
+
+        Raises:
+            JobTimeoutError: The workload did not become ready.
+            SubmissionUnknownError: It cannot be told whether the job was started.
+            ApiError, TransportError: There is no job; why is said.
+        """
+        self.journal.info(Area.JOB, "Creating Control Plane job...")
+        if self.plan.submission.attempt and (found := await self._of_last_attempt()):
+            return found
+        workload, created = await self._workload()
+        if not created and (found := await self._existing(workload)):
+            return found
+        await self._wait_until_ready(workload)
+        return await self._start(workload, contested=not created and self.plan.private)
+
+    async def find(self) -> StartedJob | None:
+        """Return the job of this very attempt if one was started, whoever asked for it; starts nothing."""
+        workload = self.plan.workload_of(self.plan.submission.attempt)
+        try:
+            found = await self._look_until_seen(workload)
+        except NotFoundError:
+            return None
+        return self._adopted(workload, found[0], "found by its tags") if found else None
+
+    async def _of_last_attempt(self) -> StartedJob | None:
+        """Look where the attempt before this one put its job: it may run on although that attempt is over."""
+        workload = self.plan.workload_of(self.plan.submission.attempt - 1)
+        try:
+            return self._chosen(workload, await self._commands(workload))
+        except NotFoundError:
+            return None
+
+    async def _existing(self, workload: WorkloadRef) -> StartedJob | None:
+        found = await self._commands(workload)
+        if found or not self.plan.private:
+            return self._chosen(workload, found)
+        # The workload is of this very attempt, so somebody else has just made it, or an answer of ours was lost. Whoever made
+        # it is about to start the job.
+        return self._chosen(workload, await self._look_until_seen(workload))
+
+    def _chosen(self, workload: WorkloadRef, found: Sequence[Command]) -> StartedJob | None:
+        match reattach.choose(found, self.earlier):
+            case Adopt(command, reason):
+                return self._adopted(workload, command, reason)
+            case StartNew():
+                return None
+
+    def _adopted(self, workload: WorkloadRef, command: Command, reason: str) -> StartedJob:
+        ref = workload.command(command.id)
+        self.journal.about(workload=workload.name, command_id=command.id).info(Area.JOB, f"Reattached: {reason}")
+        since = int(command.created.timestamp()) * 1_000_000_000
+        return StartedJob(ref, command.spec.location or self.plan.location, since, adopted=True)
+
+    async def _commands(self, workload: WorkloadRef) -> list[Command]:
+        return await commands.with_tags(self.client, workload, self.plan.search_tags)
+
+    async def _workload(self) -> tuple[WorkloadRef, bool]:
+        for generation in range(_MOST_GENERATIONS):
+            workload = self.plan.workload_of(self.plan.submission.attempt, generation)
+            created = await self._create(workload)
+            if created or self.plan.private or not await self._is_idle(workload):
+                self.journal.about(workload=workload.name).debug(Area.WORKLOAD, "Created" if created else "Found")
+                return workload, created
+        raise CplnError(f"{_MOST_GENERATIONS} generations of {workload.path} lie idle; run the clean-up flow")
+
+    async def _create(self, workload: WorkloadRef) -> bool:
+        try:
+            created = await workloads.create(self.client, self.plan.gvc, self.plan.workload_body(workload))
+        except ApiError as error:
+            self.workload_made = isinstance(error, ServerError)
+            raise
+        except BaseException:
+            self.workload_made = True
+            raise
+        self.workload_made = True
+        return created
+
+    async def _is_idle(self, workload: WorkloadRef) -> bool:
+        """Whether a shared workload was unused for so long that the clean-up may be about to delete it."""
+        newest = await commands.newest(self.client, workload)
+        if newest is not None and not newest.is_terminal:
+            return False
+        last_use = (newest.last_modified or newest.created) if newest else None
+        last_use = last_use or (await workloads.read(self.client, workload)).created
+        return datetime.now(UTC) - last_use > _IDLE_LIMIT
+
+    async def _wait_until_ready(self, workload: WorkloadRef) -> None:
+        journal = self.journal.about(workload=workload.name)
+        begun, wait = time.monotonic(), _FIRST_LOOK_SECONDS
+        while True:
+            listed = await workloads.deployments(self.client, workload)
+            here = next((item for item in listed if item.name == self.plan.location), None)
+            if here is not None and here.status.ready:
+                journal.debug(Area.WORKLOAD, f"Ready at {self.plan.location}")
+                return
+            if time.monotonic() - begun >= self.ready_timeout_seconds:
+                said = here.report() if here else f"there is no deployment at {self.plan.location}"
+                raise JobTimeoutError(
+                    f"workload {workload.name} (gvc {workload.gvc}) did not become ready at {self.plan.location} within"
+                    f" {self.ready_timeout_seconds:g} s: {said}"
+                )
+            await anyio.sleep(wait)
+            wait = min(wait * 1.5, _LONGEST_LOOK_SECONDS)
+
+    async def _start(self, workload: WorkloadRef, *, contested: bool) -> StartedJob:
+        journal = self.journal.about(workload=workload.name)
+        since_ns = time.time_ns() - 600 * 1_000_000_000
+        trouble: CplnError | None = None
+        for _ in range(_MOST_STARTS):
+            try:
+                ref = await self._start_once(workload)
+            except (TransportError, ServerError, UnexpectedResponseError) as error:
+                trouble = error
+                journal.warning(Area.JOB, f"It is unknown whether the job was started, looking for it: {error}")
+                if found := await self._look_after_doubt(workload, error):
+                    return await self._only_one(workload, found, journal)
+                contested = True
+            else:
+                journal.about(command_id=ref.command_id).info(Area.JOB, f"Started at {self.plan.location}")
+                started = StartedJob(ref, self.plan.location, since_ns)
+                return await self._settle(started, journal) if contested else started
+        raise SubmissionUnknownError(
+            f"the job was asked for {_MOST_STARTS} times on workload {workload.path} and no answer arrived, nor is a command"
+            f" with the tag {dict(self.plan.search_tags)} to be seen; last: {trouble}. A retry of this flow run finds the job"
+            " by its tags if it was started after all"
+        ) from trouble
+
+    async def _start_once(self, workload: WorkloadRef) -> CommandRef:
+        self.asked = True
+        return await commands.start(
+            self.client,
+            workload,
+            location=self.plan.location,
+            overrides=self.plan.manifest.overrides(),
+            tags=self.plan.command_tags,
+            active_deadline_seconds=self.plan.manifest.active_deadline_seconds,
+        )
+
+    async def _look_after_doubt(self, workload: WorkloadRef, doubt: CplnError) -> list[Command]:
+        try:
+            return await self._look_until_seen(workload)
+        except CplnError as error:
+            raise SubmissionUnknownError(
+                f"it is unknown whether the job was started on workload {workload.path}: the answer was lost ({doubt}), and"
+                f" looking for it failed too ({error}). A retry of this flow run looks for the tag"
+                f" {dict(self.plan.search_tags)} before it starts another job"
+            ) from error
+
+    async def _look_until_seen(self, workload: WorkloadRef) -> list[Command]:
+        """Look for commands of this submission until one is seen or none can be expected any more."""
+        begun, wait = time.monotonic(), _FIRST_LOOK_SECONDS
+        while True:
+            found = self._of_this_attempt(await self._commands(workload))
+            if found or time.monotonic() - begun >= self.settle_seconds:
+                return found
+            await anyio.sleep(wait)
+            wait = min(wait * 2, _LONGEST_LOOK_SECONDS)
+
+    async def _settle(self, started: StartedJob, journal: Journal) -> StartedJob:
+        """Make sure that no second job runs for the same intent, now that more than one start was sent for it."""
+        found = self._of_this_attempt(await self._commands(started.ref.workload_ref))
+        return await self._only_one(started.ref.workload_ref, found, journal) if found else started
+
+    async def _only_one(self, workload: WorkloadRef, found: Sequence[Command], journal: Journal) -> StartedJob:
+        """Keep the oldest of several jobs and stop the others; everybody who looks agrees on which that is."""
+        oldest, *others = sorted(found, key=lambda command: (command.created, command.id))
+        for other in others:
+            if not other.is_terminal:
+                ref = workload.command(other.id)
+                journal.about(command_id=other.id).warning(Area.KILL, "Stopping a second job of the same submission")
+                await self._stop_double(ref)
+        return self._adopted(workload, oldest, "found by its tags")
+
+    async def _stop_double(self, ref: CommandRef) -> None:
+        await stop.stop(
+            self.client,
+            ref,
+            location=self.plan.location,
+            reason="another job of the same submission is older",
+            grace_seconds=self.ready_timeout_seconds,
+            journal=self.journal,
+        )
+
+    def _of_this_attempt(self, found: Sequence[Command]) -> list[Command]:
+        wanted = self.plan.submission.tags.items()
+        return [command for command in found if wanted <= command.tags.items()]

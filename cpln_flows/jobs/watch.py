@@ -1,0 +1,221 @@
+"""Following one job to its end: its state and its log together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import anyio
+
+from cpln_flows.api import workloads
+from cpln_flows.errors import CplnError, JobError, JobLostError, JobTimeoutError
+from cpln_flows.jobs import stop
+from cpln_flows.jobs.board import StatusBoard, Watched
+from cpln_flows.jobs.journal import Journal
+from cpln_flows.jobs.session import JobSession
+from cpln_flows.jobs.stream import LogStream
+from cpln_flows.jobs.submit import StartedJob
+from cpln_flows.model import ending, lifecycle
+from cpln_flows.model.ending import Ending
+from cpln_flows.model.identifiers import Area
+from cpln_flows.model.log_lines import LogEntry
+from cpln_flows.model.resources import Command, JobExecution
+from cpln_flows.settings import CplnSettings
+
+MISSES = 5
+"""So many looks in a row must find nothing before a job counts as lost."""
+
+_QUIET_SECONDS = 0.1
+_LOOKING_SECONDS = 1.0
+_LEAST_LOOK_SECONDS = 1.0
+
+
+@dataclass
+class Follower:
+    """Follows one job.
+
+    Args:
+        session: What the jobs of this process share.
+        job: The job.
+        main: Name of the main container.
+        has_sidecars: Whether there are more containers, which may outlive it.
+        deliver: Gets each line of its log once.
+        journal: What to tell the user.
+        settings: Graces and waits.
+        interval_seconds: Longest time between two looks.
+        timeout_seconds: How long the job may take from its start; none is for ever.
+    """
+
+    session: JobSession
+    job: StartedJob
+    main: str
+    has_sidecars: bool
+    deliver: Callable[[LogEntry], None]
+    journal: Journal
+    settings: CplnSettings
+    interval_seconds: float
+    timeout_seconds: float | None
+    stream: LogStream = field(init=False)
+    _woken: anyio.Event = field(default_factory=anyio.Event)
+
+    def __post_init__(self) -> None:
+        self.stream = LogStream(
+            client=self.session.client,
+            ref=self.job.ref,
+            location=self.job.location,
+            deliver=self.deliver,
+            journal=self.journal,
+            since_ns=self.job.since_ns,
+            settle_seconds=self.settings.log_settle_seconds,
+            wake=self.wake,
+        )
+
+    def wake(self) -> None:
+        """Say that something is new."""
+        self._woken.set()
+
+    async def follow(self) -> Ending:
+        """Return how the job ended, once all of its log was delivered.
+
+        Raises:
+            JobTimeoutError: The job took too long and was told to stop; the message says whether it did.
+            JobLostError: The platform does not know it any more.
+        """
+        tail = asyncio.create_task(self.stream.tail())
+        try:
+            outcome = await self._outcome()
+            await self.stream.settle(time.monotonic())
+        finally:
+            # A task of its own instead of a task group, which would wrap what interrupts the caller.
+            tail.cancel()
+        await asyncio.wait([tail])
+        if not tail.cancelled() and (error := tail.exception()):
+            self.journal.warning(Area.LOGS, f"the live log broke off: {error!r}")
+        await self.stream.drain()
+        if isinstance(outcome, JobError):
+            raise outcome
+        return outcome
+
+    async def _outcome(self) -> Ending | JobError:
+        try:
+            return await self._until_end()
+        except JobError as error:
+            return error  # the log is read to its end for these too
+
+    async def _until_end(self) -> Ending:
+        board = self.session.board(self.job.ref.workload_ref)
+        command_id = self.job.ref.command_id
+        entry = board.watch(command_id, location=self.job.location, has_sidecars=self.has_sidecars, wake=self.wake)
+        try:
+            return await self._watch(board, entry)
+        finally:
+            board.forget(command_id)
+
+    async def _watch(self, board: StatusBoard, entry: Watched) -> Ending:
+        stage, said = None, None
+        while True:
+            if (due := self._due(board)) > time.monotonic():
+                await self._wait(due)
+            elif board.looking:
+                await self._wait(time.monotonic() + _LOOKING_SECONDS)
+            else:
+                await self._look(board)
+            if entry.command is not None and entry.command.lifecycle_stage != stage:
+                stage = entry.command.lifecycle_stage
+                self.journal.debug(Area.JOB, f"The job is {stage}")
+            if entry.error is not None and str(entry.error) != said:
+                said = str(entry.error)
+                self.journal.warning(Area.JOB, f"The job's state cannot be read, looking again: {said}")
+            if (end := await self._end(entry)) is not None:
+                return end
+            if self._is_late():
+                await self._stop_late(stage)
+
+    async def _look(self, board: StatusBoard) -> None:
+        deadline = self._deadline()
+        if deadline is None:
+            await board.look()
+            return
+        # An answer that never comes must not keep the job running past its time.
+        with anyio.move_on_after(max(_LEAST_LOOK_SECONDS, deadline - time.monotonic())):
+            await board.look()
+
+    async def _end(self, entry: Watched) -> Ending | None:
+        if entry.command is not None and entry.command.is_terminal:
+            return await self._ending(entry.command)
+        if entry.misses >= MISSES:
+            raise JobLostError(
+                f"job {self.job.ref.pid} no longer exists: the platform answered 404 {entry.misses} times in a row; was"
+                " its workload deleted?",
+                infrastructure_pid=self.job.ref.pid,
+            )
+        execution = self._execution(entry)
+        if (main := ending.main_ended(execution, self.main)) is not None:
+            return await self._end_sidecars(ending.main_ending(main))
+        return None
+
+    def _execution(self, entry: Watched) -> JobExecution | None:
+        return entry.deployment.execution_of(self.job.ref.command_id) if entry.deployment else None
+
+    async def _ending(self, command: Command) -> Ending:
+        """Read the exit code where it stands; a success needs no further request."""
+        execution = None
+        if command.lifecycle_stage != lifecycle.Stage.COMPLETED or self.has_sidecars:
+            try:
+                here = await workloads.deployment(self.session.client, self.job.ref.workload_ref, self.job.location)
+                execution = here.execution_of(command.id)
+            except CplnError as error:
+                self.journal.warning(Area.JOB, f"The job's exit code cannot be read: {error}")
+        return ending.ending_of(command, execution, self.main)
+
+    async def _end_sidecars(self, end: Ending) -> Ending:
+        self.journal.info(Area.JOB, f"The main container has ended, sidecars get {self.settings.sidecar_grace_seconds:g} s")
+        await anyio.sleep(self.settings.sidecar_grace_seconds)
+        stopped = await self._stop("sidecars run on after the main container")
+        if not stopped.verified:
+            self.journal.warning(Area.KILL, f"sidecars: {stopped.evidence}")
+        return end
+
+    def _due(self, board: StatusBoard) -> float:
+        age = time.monotonic() - self.job.started
+        due = board.last_look + lifecycle.poll_delay(age, self.interval_seconds)
+        last_line = self.stream.last_line
+        if last_line is not None and last_line > board.last_look:
+            least = board.last_look + lifecycle.hinted_delay(age, self.interval_seconds)
+            due = min(due, max(last_line + _QUIET_SECONDS, least))
+        deadline = self._deadline()
+        return due if deadline is None else min(due, max(deadline, board.last_look + _QUIET_SECONDS))
+
+    async def _wait(self, until: float) -> None:
+        """Wait for lines, for a look that another follower makes, or for this monotonic time."""
+        self._woken = anyio.Event()
+        with anyio.move_on_after(until - time.monotonic()):
+            await self._woken.wait()
+
+    def _deadline(self) -> float | None:
+        return None if self.timeout_seconds is None else self.job.started + self.timeout_seconds
+
+    def _is_late(self) -> bool:
+        deadline = self._deadline()
+        return deadline is not None and time.monotonic() >= deadline
+
+    async def _stop_late(self, stage: str | None) -> None:
+        stopped = await self._stop(f"timeout_seconds={self.timeout_seconds:g} are over")
+        what = "it was stopped" if stopped.verified else "IT MAY STILL RUN"
+        raise JobTimeoutError(
+            f"job {self.job.ref.pid} took longer than timeout_seconds={self.timeout_seconds:g}; last known stage:"
+            f" {stage or 'none'}; {what}: {stopped.evidence}",
+            infrastructure_pid=self.job.ref.pid,
+        )
+
+    async def _stop(self, reason: str) -> stop.Stopped:
+        return await stop.stop(
+            self.session.client,
+            self.job.ref,
+            location=self.job.location,
+            reason=reason,
+            grace_seconds=self.settings.stop_grace_seconds,
+            journal=self.journal,
+        )

@@ -1,0 +1,89 @@
+"""How a job ended, read off the platform's answers. Pure."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from typing import Any
+
+from cpln_flows.model.lifecycle import Stage
+from cpln_flows.model.resources import Command, JobContainer, JobExecution
+
+_SIGNALLED = 128
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The end of a job: its stage, and what is known of the main container."""
+
+    stage: str
+    exit_code: int | None = None
+    reason: str | None = None
+    messages: tuple[str, ...] = ()
+    stopped_by_us: str | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the main container did what it should."""
+        return self.stage == Stage.COMPLETED
+
+    def describe(self) -> str:
+        """Say in words how it ended, as far as it is known."""
+        said = [f"the platform says {self.stage}"]
+        if self.exit_code is not None:
+            said.append(f"exit code {self.exit_code}{_signal_of(self.exit_code)}")
+        if self.reason:
+            said.append(f"reason {self.reason}")
+        said.extend(self.messages)
+        return ", ".join(said)
+
+
+def ending_of(command: Command, execution: JobExecution | None, main: str) -> Ending:
+    """Put together what a command and its execution say about the end.
+
+    Args:
+        command: The command, in a terminal stage.
+        execution: The execution, if the platform still lists it.
+        main: Name of the main container.
+    """
+    container = execution.containers.get(main) if execution else None
+    conditions = [condition for condition in execution.conditions if condition.reason] if execution else []
+    reason = next((c.reason for c in conditions), None) or (container.restarts.reason if container else None)
+    exit_code = container.restarts.exit_code if container else None
+    if exit_code is None and command.lifecycle_stage == Stage.COMPLETED:
+        exit_code = 0
+    messages = [_text(message) for message in command.status.messages]
+    messages += [condition.message for condition in conditions if condition.message]
+    messages += _container_messages(container)
+    return Ending(command.lifecycle_stage, exit_code, reason, tuple(dict.fromkeys(filter(None, messages))))
+
+
+def main_ended(execution: JobExecution | None, main: str) -> JobContainer | None:
+    """Return the main container if it has ended, whatever the other containers do."""
+    container = execution.containers.get(main) if execution else None
+    return container if container is not None and container.has_ended else None
+
+
+def main_ending(container: JobContainer) -> Ending:
+    """Return the end of a job whose main container has ended while a sidecar still runs."""
+    code = container.restarts.exit_code
+    stage = Stage.COMPLETED if code == 0 else Stage.FAILED
+    return Ending(stage, code, container.restarts.reason, tuple(_container_messages(container)))
+
+
+def _container_messages(container: JobContainer | None) -> list[str]:
+    if container is None:
+        return []
+    return [text for text in (container.message, container.restarts.message) if text]
+
+
+def _signal_of(exit_code: int) -> str:
+    number = exit_code - _SIGNALLED if exit_code > _SIGNALLED else -exit_code
+    try:
+        return f" ({signal.Signals(number).name})"
+    except ValueError:
+        return ""
+
+
+def _text(message: Any) -> str:
+    return str(message.get("message", message)) if isinstance(message, dict) else str(message)

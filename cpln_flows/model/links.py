@@ -1,0 +1,107 @@
+"""Names and links of the platform's things: parse them, build them. Nothing here asks whether they exist."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from cpln_flows.errors import ConfigurationError
+
+_PID = re.compile(r"^(?P<org>[^:/\s]+):(?P<gvc>[^:/\s]+):(?P<workload>[^:/\s]+):(?P<command_id>[^:/\s]+)$")
+_WORKLOAD = re.compile(r"^/org/(?P<org>[^/]+)/gvc/(?P<gvc>[^/]+)/workload/(?P<name>[^/]+)$")
+_PID_FORM = "org:gvc:workload:command_id"
+
+
+def last_segment(name_or_link: str) -> str:
+    """Return the name at the end of a link, or the name itself.
+
+    The platform injects ``CPLN_LOCATION`` and ``CPLN_WORKLOAD`` as full links although its documentation shows names.
+
+    >>> last_segment("/org/acme/location/aws-eu-central-1"), last_segment("aws-eu-central-1")
+    ('aws-eu-central-1', 'aws-eu-central-1')
+    """
+    return name_or_link.rstrip("/").rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, order=True)
+class GvcRef:
+    """A global virtual cloud: the namespace that workloads live in."""
+
+    org: str
+    gvc: str
+
+    @property
+    def path(self) -> str:
+        """Path in the API, which is also the link."""
+        return f"/org/{self.org}/gvc/{self.gvc}"
+
+    def workload(self, name: str) -> WorkloadRef:
+        """Return the workload of this name."""
+        return WorkloadRef(self.org, self.gvc, name)
+
+
+@dataclass(frozen=True, order=True)
+class WorkloadRef:
+    """A workload, which jobs run on."""
+
+    org: str
+    gvc: str
+    name: str
+
+    @classmethod
+    def parse(cls, link: str) -> WorkloadRef:
+        """Read a full link such as ``/org/acme/gvc/dev/workload/etl``."""
+        if match := _WORKLOAD.match(link):
+            return cls(**match.groupdict())
+        raise ConfigurationError(f"{link!r} is not a link of a workload; expected /org/ORG/gvc/GVC/workload/NAME")
+
+    @property
+    def path(self) -> str:
+        """Path in the API, which is also the link."""
+        return f"/org/{self.org}/gvc/{self.gvc}/workload/{self.name}"
+
+    def command(self, command_id: str) -> CommandRef:
+        """Return the command of this id."""
+        return CommandRef(self.org, self.gvc, self.name, command_id)
+
+
+@dataclass(frozen=True, order=True)
+class CommandRef:
+    """One job: a command of a workload. Its string form is Prefect's *infrastructure pid*."""
+
+    org: str
+    gvc: str
+    workload: str
+    command_id: str
+
+    @classmethod
+    def parse(cls, pid: str) -> CommandRef:
+        """Read an infrastructure pid.
+
+        >>> CommandRef.parse("my-org:my-gvc:courageous-jaguar:9b38a647").workload
+        'courageous-jaguar'
+
+        Raises:
+            ConfigurationError: The text does not have the four parts of a pid.
+        """
+        if match := _PID.match(pid):
+            return cls(**match.groupdict())
+        raise ConfigurationError(f"{pid!r} is not an infrastructure pid; expected {_PID_FORM}")
+
+    @property
+    def pid(self) -> str:
+        """The infrastructure pid, ``org:gvc:workload:command_id``."""
+        return f"{self.org}:{self.gvc}:{self.workload}:{self.command_id}"
+
+    @property
+    def workload_ref(self) -> WorkloadRef:
+        """The workload that the job runs on."""
+        return WorkloadRef(self.org, self.gvc, self.workload)
+
+    @property
+    def path(self) -> str:
+        """Path in the API, which is also the link."""
+        return f"{self.workload_ref.path}/-command/{self.command_id}"
+
+    def __str__(self) -> str:
+        return self.pid

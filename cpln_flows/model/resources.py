@@ -1,0 +1,180 @@
+"""The platform's answers as types. Unknown fields are ignored, missing ones get their documented meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from cpln_flows.errors import UnexpectedResponseError
+from cpln_flows.model.lifecycle import Stage, is_terminal
+
+
+def _scalars_as_text(value: object) -> object:
+    """Tags compare as text on the platform: ``true`` and ``"true"`` are the same tag."""
+    if not isinstance(value, Mapping):
+        return value
+    return {key: str(item).lower() if isinstance(item, bool) else str(item) for key, item in value.items()}
+
+
+def _none_as_empty(value: object) -> object:
+    return {} if value is None else value
+
+
+def _none_as_no_items(value: object) -> object:
+    return [] if value is None else value
+
+
+Tags = Annotated[dict[str, str], BeforeValidator(_scalars_as_text), BeforeValidator(_none_as_empty)]
+
+
+class Resource(BaseModel):
+    """Base of all answers: frozen, camelCase on the wire, tolerant of what it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+
+    @classmethod
+    def parse(cls, answer: object, *, source: str) -> Self:
+        """Read an answer of the platform.
+
+        Args:
+            answer: The decoded JSON.
+            source: What was asked, for the error's text.
+
+        Raises:
+            UnexpectedResponseError: The answer does not have the documented form.
+        """
+        try:
+            return cls.model_validate(answer)
+        except ValidationError as error:
+            where = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the answer'}: {e['msg']}" for e in error.errors()[:3])
+            # The cause is left out on purpose: pydantic's error carries the whole input.
+            raise UnexpectedResponseError(f"{source}: the answer does not have the documented form ({where})") from None
+
+
+class Workload(Resource):
+    """What jobs run on."""
+
+    name: str
+    version: int = 0
+    created: datetime = datetime.min.replace(tzinfo=UTC)
+    tags: Tags = Field(default_factory=dict)
+    spec: dict[str, Any] = Field(default_factory=dict)
+
+
+class CommandSpec(Resource):
+    """What a command was asked to do."""
+
+    location: str | None = None
+    replica: str | None = None
+
+
+class CommandStatus(Resource):
+    """What became of a command; ``replica`` is set once a container exists."""
+
+    replica: str | None = None
+    messages: Annotated[list[Any], BeforeValidator(_none_as_no_items)] = Field(default_factory=list)
+
+
+class Command(Resource):
+    """A command of a workload; one of type ``runCronWorkload`` is a job."""
+
+    id: str
+    type: str = ""
+    lifecycle_stage: str = Stage.PENDING
+    created: datetime = datetime.min.replace(tzinfo=UTC)
+    last_modified: datetime | None = None
+    tags: Tags = Field(default_factory=dict)
+    spec: Annotated[CommandSpec, BeforeValidator(_none_as_empty)] = CommandSpec()
+    status: Annotated[CommandStatus, BeforeValidator(_none_as_empty)] = CommandStatus()
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job is over."""
+        return is_terminal(self.lifecycle_stage)
+
+
+class Restarts(Resource):
+    """How a container ended the last time."""
+
+    exit_code: int | None = None
+    reason: str | None = None
+    message: str | None = None
+
+
+class JobContainer(Resource):
+    """One container of a job execution."""
+
+    name: str = ""
+    ready: bool = False
+    message: str | None = None
+    restarts: Annotated[Restarts, BeforeValidator(_none_as_empty)] = Restarts()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the container has an exit code and does not run again."""
+        return self.restarts.exit_code is not None and not self.ready
+
+
+class Condition(Resource):
+    """One condition of a job execution, as Kubernetes reports them."""
+
+    type: str = ""
+    status: Any = None
+    reason: str | None = None
+    message: str | None = None
+
+
+class JobExecution(Resource):
+    """One execution of a cron workload at one location; of an on-demand run the name is ``command-<command id>``."""
+
+    name: str = ""
+    status: str = ""
+    replica: str | None = None
+    conditions: Annotated[list[Condition], BeforeValidator(_none_as_no_items)] = Field(default_factory=list)
+    containers: Annotated[dict[str, JobContainer], BeforeValidator(_none_as_empty)] = Field(default_factory=dict)
+
+
+class DeploymentVersion(Resource):
+    """One version of a workload at one location."""
+
+    workload: int | None = None
+    ready: bool | None = None
+    message: str | None = None
+
+
+class DeploymentStatus(Resource):
+    """State of a workload at one location."""
+
+    ready: bool = False
+    deploying: bool = False
+    message: str | None = None
+    last_processed_version: int | None = None
+    expected_deployment_version: int | None = None
+    versions: Annotated[list[DeploymentVersion], BeforeValidator(_none_as_no_items)] = Field(default_factory=list)
+    job_executions: Annotated[list[JobExecution], BeforeValidator(_none_as_no_items)] = Field(default_factory=list)
+
+
+class WorkloadDeployment(Resource):
+    """A workload at one location; the name is the location's."""
+
+    name: str
+    status: Annotated[DeploymentStatus, BeforeValidator(_none_as_empty)] = DeploymentStatus()
+
+    def has_processed(self, version: int) -> bool:
+        """Whether jobs started now run on this version of the workload; a platform that does not say is believed."""
+        processed = self.status.last_processed_version
+        return processed is None or processed >= version
+
+    def execution_of(self, command_id: str) -> JobExecution | None:
+        """Return the execution of one job, if it is still listed."""
+        wanted = {f"command-{command_id}", f"run-for-command-{command_id}"}  # the second is the platform's older form
+        return next((run for run in self.status.job_executions if run.name in wanted), None)
+
+    def report(self) -> str:
+        """Say in words what the deployment says of itself."""
+        said = [self.status.message, *(version.message for version in self.status.versions)]
+        return "; ".join(dict.fromkeys(filter(None, said))) or "it reports nothing"

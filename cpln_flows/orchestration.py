@@ -1,0 +1,118 @@
+"""What Prefect's API tells of the running flow run: whose job this is, and which attempts of it came before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.actions import VariableCreate
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterParentTaskRunId,
+    TaskRunFilter,
+    TaskRunFilterId,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.context import FlowRunContext
+from prefect.exceptions import ObjectAlreadyExists
+
+from cpln_flows.jobs.reattach import EarlierAttempt, Outcome
+from cpln_flows.model.identifiers import Owner, Submission
+
+INSTALLATION_VARIABLE = "cpln_installation"
+_RETRYING = "AwaitingRetry"
+_DEEPEST = 50
+
+
+@dataclass(frozen=True)
+class JobIdentity:
+    """Who a job belongs to, which intended job it is, and how its earlier attempts ended."""
+
+    owner: Owner
+    submission: Submission
+    earlier: tuple[EarlierAttempt, ...] = ()
+
+    @classmethod
+    def anonymous(cls, agent: str | None = None) -> JobIdentity:
+        """Return the identity of a job that belongs to no flow run: every call is another job."""
+        return cls(Owner(agent=agent), Submission())
+
+
+async def job_identity(agent: str | None) -> JobIdentity:
+    """Return the identity of the job that the running flow run is about to start.
+
+    The same intent has the same identity in whatever way it comes again: a retry of the parent in its process gives the
+    child a new flow run under the same task run of the parent, and a process that is executed again keeps both.
+
+    Args:
+        agent: Link of the workload that this process runs in, or another name for it.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return JobIdentity.anonymous(agent)
+    run = context.flow_run
+    async with get_client() as client:
+        earlier = await _earlier_attempts(client, run)
+        owner = Owner(
+            flow_run_id=run.id,
+            flow_name=context.flow.name if context.flow else None,
+            root_flow_run_id=await _root_flow_run_id(client, run),
+            installation=await installation(client),
+            agent=agent,
+        )
+    return JobIdentity(owner, Submission(run.parent_task_run_id or run.id, len(earlier)), earlier)
+
+
+async def installation(client: PrefectClient) -> UUID:
+    """Return the id of this Prefect server, which tells our jobs from those of another server on the same platform.
+
+    It is kept in a Prefect variable and made at the first use; of two processes that make it at once, the second reads what
+    the first has written.
+    """
+    found = await client.read_variable_by_name(INSTALLATION_VARIABLE)
+    if found is None:
+        try:
+            found = await client.create_variable(VariableCreate(name=INSTALLATION_VARIABLE, value=str(uuid4())))
+        except ObjectAlreadyExists:
+            found = await client.read_variable_by_name(INSTALLATION_VARIABLE)
+    return UUID(str(found.value)) if found else UUID(int=0)
+
+
+async def _earlier_attempts(client: PrefectClient, run: FlowRun) -> tuple[EarlierAttempt, ...]:
+    ends: list[State] = []
+    if run.parent_task_run_id is not None:
+        siblings = await client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(parent_task_run_id=FlowRunFilterParentTaskRunId(any_=[run.parent_task_run_id]))
+        )
+        ends += [other.state for other in siblings if other.id != run.id and other.state and other.state.is_final()]
+    if run.run_count > 1:
+        ends += [state for state in await client.read_flow_run_states(run.id) if _ends_an_attempt(state)]
+    return attempts_of(ends)
+
+
+def attempts_of(ends: Sequence[State]) -> tuple[EarlierAttempt, ...]:
+    """Return the earlier attempts that these states ended, oldest first."""
+    return tuple(
+        EarlierAttempt(state.timestamp, Outcome.CRASHED if state.type is StateType.CRASHED else Outcome.REPORTED)
+        for state in sorted(ends, key=lambda state: state.timestamp)
+    )
+
+
+def _ends_an_attempt(state: State) -> bool:
+    return state.is_final() or state.name == _RETRYING
+
+
+async def _root_flow_run_id(client: PrefectClient, run: FlowRun) -> UUID:
+    """Return the flow run at the top of the tree of subflows that this one belongs to."""
+    for _ in range(_DEEPEST):
+        if run.parent_task_run_id is None:
+            break
+        parents = await client.read_flow_runs(
+            task_run_filter=TaskRunFilter(id=TaskRunFilterId(any_=[run.parent_task_run_id])), limit=1
+        )
+        if not parents:
+            break
+        run = parents[0]
+    return run.id

@@ -1,0 +1,147 @@
+"""Every setting, with its bounds; the only module that reads the environment."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cpln_flows.errors import ConfigurationError
+from cpln_flows.model import links
+
+DEFAULT_ENDPOINT = "https://api.cpln.io"
+DEFAULT_LOGS_ENDPOINT = "wss://logs.cpln.io"
+CONSOLE = "https://console.cpln.io"
+
+
+def _names(name: str, *more: str) -> AliasChoices:
+    # Prefect's own form comes first: inside a workload the platform injects CPLN_* and refuses to let users set them.
+    return AliasChoices(f"PREFECT_INTEGRATIONS_CPLN_{name}", f"CPLN_{name}", *more)
+
+
+class ApiSettings(BaseModel):
+    """How the platform is reached: what a client needs and nothing else."""
+
+    model_config = ConfigDict(frozen=True)
+
+    token: SecretStr
+    endpoint: str = DEFAULT_ENDPOINT
+    logs_endpoint: str | None = None
+    request_timeout_seconds: float = 30
+    retry_seconds: float = 30
+
+    @field_validator("endpoint", "logs_endpoint")
+    @classmethod
+    def _without_slash(cls, value: str | None) -> str | None:
+        return value.rstrip("/") if value else value
+
+
+class CplnSettings(BaseSettings):
+    """What the environment says; every field is also read as ``PREFECT_INTEGRATIONS_CPLN_*``.
+
+    >>> CplnSettings(location="/org/acme/location/aws-eu-central-1").location
+    'aws-eu-central-1'
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    token: SecretStr | None = Field(
+        default=None, validation_alias=_names("TOKEN"), description="Service-account key, or the token of the workload."
+    )
+    org: str | None = Field(default=None, validation_alias=_names("ORG"), description="Organisation.")
+    gvc: str | None = Field(default=None, validation_alias=_names("GVC"), description="Global virtual cloud.")
+    location: str | None = Field(
+        default=None, validation_alias=_names("LOCATION"), description="Location, as a name or as a link."
+    )
+    workload: str | None = Field(
+        default=None,
+        validation_alias=_names("WORKLOAD"),
+        description="Link of the workload that this process runs in; the platform sets it.",
+    )
+    endpoint: str = Field(default=DEFAULT_ENDPOINT, validation_alias=_names("ENDPOINT"), description="URL of the API.")
+    logs_endpoint: str | None = Field(
+        default=None,
+        validation_alias=_names("LOGS_ENDPOINT"),
+        description="URL of the logs service; without it the API's /discovery is asked.",
+    )
+    monitor_interval_seconds: float = Field(
+        default=60,
+        gt=0,
+        validation_alias=_names("MONITOR_INTERVAL", "PREFECT_AGENT_CPLN_MONITOR_INTERVAL"),
+        description="Seconds between two cycles of the sync flows.",
+    )
+    request_timeout_seconds: float = Field(
+        default=30, gt=0, validation_alias=_names("REQUEST_TIMEOUT"), description="Seconds to wait for one answer."
+    )
+    retry_seconds: float = Field(
+        default=30,
+        ge=0,
+        validation_alias=_names("RETRY_SECONDS"),
+        description="Seconds for which a request is repeated when the platform fails and repeating is safe.",
+    )
+    ready_timeout_seconds: float = Field(
+        default=300,
+        gt=0,
+        validation_alias=_names("READY_TIMEOUT"),
+        description="Seconds to wait for a workload to become ready at its location.",
+    )
+    stop_grace_seconds: float = Field(
+        default=15,
+        gt=0,
+        validation_alias=_names("STOP_GRACE"),
+        description="Seconds in which a job that was told to stop must end, before that is said and escalated.",
+    )
+    sidecar_grace_seconds: float = Field(
+        default=10,
+        ge=0,
+        validation_alias=_names("SIDECAR_GRACE"),
+        description="Seconds that sidecars get after the main container has ended.",
+    )
+    log_settle_seconds: float = Field(
+        default=2,
+        ge=0,
+        validation_alias=_names("LOG_SETTLE"),
+        description="Least seconds to wait for late lines of a job none of whose lines was seen before its end.",
+    )
+
+    @field_validator("location")
+    @classmethod
+    def _location_name(cls, value: str | None) -> str | None:
+        return links.last_segment(value) if value else None
+
+    @classmethod
+    def load(cls, **given: Any) -> Self:
+        """Read the environment; given values beat it.
+
+        Raises:
+            ConfigurationError: A value is out of its bounds; the message names the setting.
+        """
+        try:
+            return cls(**{name: value for name, value in given.items() if value is not None})
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise ConfigurationError(f"wrong setting: {wrong}") from None
+
+    def api(self, token: SecretStr | None = None) -> ApiSettings:
+        """Return what a client needs.
+
+        Args:
+            token: Beats the environment's token.
+
+        Raises:
+            ConfigurationError: There is no token.
+        """
+        found = token or self.token
+        if found is None or not found.get_secret_value().strip():
+            raise ConfigurationError(
+                "token: none given and CPLN_TOKEN is not set; create a service account key and put it into the token"
+                " field of the Control Plane Configuration block, or into CPLN_TOKEN"
+            )
+        return ApiSettings(
+            token=found,
+            endpoint=self.endpoint,
+            logs_endpoint=self.logs_endpoint,
+            request_timeout_seconds=self.request_timeout_seconds,
+            retry_seconds=self.retry_seconds,
+        )
