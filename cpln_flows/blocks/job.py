@@ -26,7 +26,7 @@ from cpln_flows.jobs.plan import JobPlan
 from cpln_flows.jobs.session import JobSession
 from cpln_flows.jobs.submit import StartedJob, Submitter
 from cpln_flows.jobs.watch import Follower
-from cpln_flows.model import links, log_lines, manifest
+from cpln_flows.model import conversion, links, log_lines
 from cpln_flows.model.ending import Ending
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.lifecycle import Stage
@@ -132,7 +132,7 @@ class CplnJob(JobBlock[str]):
             ManifestError: The file is not a manifest.
         """
         path = Path(manifest_path)
-        return cls(v1_job=dict(manifest.parse_yaml(path.read_text(encoding="utf-8"), source=str(path))), **kwargs)
+        return cls(v1_job=dict(conversion.parse_yaml(path.read_text(encoding="utf-8"), source=str(path))), **kwargs)
 
     def preview(self) -> dict[str, Any]:
         """Return the workload that this job would run on, without asking the platform for anything.
@@ -164,7 +164,7 @@ class CplnJob(JobBlock[str]):
         return JobPlan(
             gvc=GvcRef(self.org, self.namespace),
             location=location,
-            manifest=manifest.convert(self.v1_job, gvc=self.namespace),
+            manifest=conversion.convert(self.v1_job, gvc=self.namespace),
             submission=identity.submission,
             owner=identity.owner,
             private=self.delete_after_completion,

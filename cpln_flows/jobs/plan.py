@@ -8,8 +8,9 @@ from typing import Any
 
 from cpln_flows.model import identifiers
 from cpln_flows.model.identifiers import Owner, Role, Submission
+from cpln_flows.model.limits import workload_name
 from cpln_flows.model.links import GvcRef, WorkloadRef
-from cpln_flows.model.manifest import JobManifest, spec_hash, workload_name
+from cpln_flows.model.manifest import JobManifest, spec_hash
 
 _HASH_LENGTH = 12
 

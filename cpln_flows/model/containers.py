@@ -1,0 +1,112 @@
+"""What both kinds of manifest say of a container: environment, amounts, hooks, and the rules for all of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cpln_flows.model import limits
+from cpln_flows.model.manifest import ContainerSpec
+from cpln_flows.model.reader import Reader, describe
+
+_SCALARS = (str, int, float)
+
+
+def environment(container: Reader, more: Callable[[Reader], None]) -> dict[str, str]:
+    """Read the variables of a container; a number or a truth value is a text that YAML has read too eagerly.
+
+    Args:
+        container: The container.
+        more: Looks at further fields of each variable.
+    """
+    found: dict[str, str] = {}
+    for variable in container.children("env"):
+        name, value = variable.text("name", required=True), variable.raw("value")
+        more(variable)
+        if not isinstance(value, (*_SCALARS, type(None))):
+            variable.fault("value", f"expected a text, found {describe(value)}")
+        text = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        if len(text) > limits.ENV_VALUE_LENGTH:
+            variable.fault("value", f"is {len(text)} characters long, the platform takes {limits.ENV_VALUE_LENGTH}")
+        if name is not None:
+            if wrong := limits.env_name(name):
+                variable.fault("name", wrong)
+            elif name in found:
+                variable.fault("name", f"{name!r} is given twice")
+            found[name] = text
+        variable.finish()
+    return found
+
+
+def amount(reader: Reader, key: str, rule: Callable[[object], tuple[str | None, str | None]]) -> str | None:
+    """Read an amount of CPU or memory in the platform's form."""
+    value = reader.raw(key)
+    if value is None:
+        return None
+    form, wrong = rule(value)
+    if wrong:
+        reader.fault(key, wrong)
+    return form
+
+
+def working_folder(container: Reader) -> str | None:
+    """Read the working folder."""
+    folder = container.text("workingDir")
+    if folder is not None and not folder.startswith("/"):
+        container.fault("workingDir", f"expected an absolute path, found {folder!r}")
+    return folder
+
+
+def lifecycle(container: Reader) -> dict[str, Any]:
+    """Read the hooks of a container: commands only."""
+    hooks, found = container.child("lifecycle"), {}
+    for name in ("postStart", "preStop"):
+        hook = hooks.child(name)
+        action = hook.child("exec")
+        if command := action.texts("command"):
+            found[name] = {"exec": {"command": command}}
+        action.finish()
+        hook.finish()
+    hooks.finish()
+    return found
+
+
+def tags_of(reader: Reader, key: str) -> dict[str, str]:
+    """Read tags: names with scalar values."""
+    tags, found = reader.raw(key), {}
+    if tags is None:
+        return {}
+    if not isinstance(tags, dict):
+        reader.fault(key, f"expected an object, found {describe(tags)}")
+        return {}
+    for name, value in tags.items():
+        if not isinstance(value, _SCALARS):
+            reader.fault(f"{key}.{name}", f"expected a text, a number or a truth value, found {describe(value)}")
+        else:
+            found[str(name)] = str(value).lower() if isinstance(value, bool) else str(value)
+    if len(found) > limits.TAGS:
+        reader.fault(key, f"has {len(found)} entries, the platform takes {limits.TAGS} tags")
+    return found
+
+
+def check_containers(found: Sequence[tuple[Reader, ContainerSpec]], parent: Reader, *, relaxed: bool) -> None:
+    """Note what is wrong with the containers as a whole and with each of them."""
+    if not found and isinstance(parent.raw("containers"), list | None):
+        parent.fault("containers", "there is none; a job needs at least one container")
+    if len(found) > limits.CONTAINERS:
+        parent.fault("containers", f"there are {len(found)}, the platform takes {limits.CONTAINERS}")
+    names: set[str] = set()
+    for reader, spec in found:
+        if spec.name and (wrong := limits.container_name(spec.name)):
+            reader.fault("name", wrong)
+        if spec.name in names:
+            reader.fault("name", f"{spec.name!r} is the name of another container too")
+        names.add(spec.name)
+        if spec.command is not None and len(spec.command) > limits.COMMAND_LENGTH:
+            reader.fault(
+                "command",
+                f"is {len(spec.command)} characters long, the platform takes {limits.COMMAND_LENGTH} for the executable; put"
+                " the rest into args",
+            )
+        if wrong := limits.ratio(spec.cpu, spec.memory, relaxed=relaxed):
+            reader.fault("resources" if reader.raw("resources") else "memory", wrong)
