@@ -1,1 +1,82 @@
-"""Control Plane jobs as Prefect flows."""
+"""Control Plane jobs as Prefect flows: run them, stream their logs, keep both sides in agreement."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cpln_flows.api.client import CplnClient
+    from cpln_flows.blocks.credentials import CplnConfig, CplnCredentials
+    from cpln_flows.blocks.job import CplnJob, CplnJobRun
+    from cpln_flows.errors import (
+        ApiError,
+        ConfigurationError,
+        ConflictError,
+        CplnError,
+        ForbiddenError,
+        JobCancelledError,
+        JobError,
+        JobFailedError,
+        JobLostError,
+        JobTimeoutError,
+        LogStreamError,
+        ManifestError,
+        NotFoundError,
+        RateLimitedError,
+        ServerError,
+        SubmissionUnknownError,
+        TransportError,
+        UnauthorizedError,
+        UnexpectedResponseError,
+    )
+    from cpln_flows.flows.run_job import run_namespaced_job
+    from cpln_flows.settings import CplnSettings
+
+__all__ = [
+    "ApiError",
+    "ConfigurationError",
+    "ConflictError",
+    "CplnClient",
+    "CplnConfig",
+    "CplnCredentials",
+    "CplnError",
+    "CplnJob",
+    "CplnJobRun",
+    "CplnSettings",
+    "ForbiddenError",
+    "JobCancelledError",
+    "JobError",
+    "JobFailedError",
+    "JobLostError",
+    "JobTimeoutError",
+    "LogStreamError",
+    "ManifestError",
+    "NotFoundError",
+    "RateLimitedError",
+    "ServerError",
+    "SubmissionUnknownError",
+    "TransportError",
+    "UnauthorizedError",
+    "UnexpectedResponseError",
+    "run_namespaced_job",
+]
+
+_HOMES = {
+    "CplnClient": "cpln_flows.api.client",
+    "CplnConfig": "cpln_flows.blocks.credentials",
+    "CplnCredentials": "cpln_flows.blocks.credentials",
+    "CplnJob": "cpln_flows.blocks.job",
+    "CplnJobRun": "cpln_flows.blocks.job",
+    "CplnSettings": "cpln_flows.settings",
+    "run_namespaced_job": "cpln_flows.flows.run_job",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Prefect takes seconds to import; the local platform and the command line do not need it.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES.get(name, "cpln_flows.errors")), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

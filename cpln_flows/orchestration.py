@@ -65,6 +65,18 @@ async def job_identity(agent: str | None) -> JobIdentity:
     return JobIdentity(owner, Submission(run.parent_task_run_id or run.id, len(earlier)), earlier)
 
 
+async def record_pid(owner: Owner, pid: str) -> None:
+    """Store the infrastructure pid on the flow run that has started a job, where Prefect's UI shows it.
+
+    A run that has a pid keeps it: it is then that of the container which the run itself is in.
+    """
+    if owner.flow_run_id is None:
+        return
+    async with get_client() as client:
+        if (await client.read_flow_run(owner.flow_run_id)).infrastructure_pid is None:
+            await client.update_flow_run(owner.flow_run_id, infrastructure_pid=pid)
+
+
 async def installation(client: PrefectClient) -> UUID:
     """Return the id of this Prefect server, which tells our jobs from those of another server on the same platform.
 

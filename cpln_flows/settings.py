@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -18,6 +19,15 @@ CONSOLE = "https://console.cpln.io"
 def _names(name: str, *more: str) -> AliasChoices:
     # Prefect's own form comes first: inside a workload the platform injects CPLN_* and refuses to let users set them.
     return AliasChoices(f"PREFECT_INTEGRATIONS_CPLN_{name}", f"CPLN_{name}", *more)
+
+
+def process_environment(*, without: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return the environment for a child process.
+
+    Args:
+        without: Prefixes of variables that the child shall not see.
+    """
+    return {name: value for name, value in os.environ.items() if not name.startswith(without)} if without else dict(os.environ)
 
 
 class ApiSettings(BaseModel):

@@ -35,8 +35,8 @@ class CplnClient:
         >>> async def read_org(settings):
         ...     async with CplnClient(settings.api()) as client:
         ...         return (await client.get(f"/org/{settings.org}"))["name"]
-        >>> with local_platform() as settings:
-        ...     anyio.run(read_org, settings)
+        >>> with local_platform() as local:
+        ...     anyio.run(read_org, local.settings)
         'local'
     """
 

@@ -10,7 +10,7 @@ import anyio
 from prefect.blocks.abstract import JobBlock, JobRun
 from pydantic import Field, field_validator
 
-from cpln_flows import portal
+from cpln_flows import orchestration, portal
 from cpln_flows.api import workloads
 from cpln_flows.blocks.credentials import DOCUMENTATION_URL, LOGO_URL, CplnCredentials
 from cpln_flows.errors import (
@@ -277,6 +277,13 @@ class CplnJobRun(JobRun[str]):
             await self.abandon("the caller was interrupted")
             raise
         self._journal().debug(Area.JOB, f"pid {self.infrastructure_pid}, console {self.console_url}")
+
+    async def record_pid(self) -> None:
+        """Store the pid on the flow run that has started the job; the job does not depend on it."""
+        try:
+            await orchestration.record_pid(self._identity.owner, self._started().ref.pid)
+        except Exception as error:  # noqa: BLE001 - a convenience for people who look at the run
+            self._journal().warning(Area.JOB, f"The infrastructure pid could not be stored on the flow run: {error!r}")
 
     async def abandon(self, reason: str) -> None:
         """Stop the job because nobody waits for it any more; shielded from cancellation, bounded in time, never raises."""

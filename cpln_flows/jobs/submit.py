@@ -165,7 +165,7 @@ class Submitter:
         while True:
             listed = await workloads.deployments(self.client, workload)
             here = next((item for item in listed if item.name == self.plan.location), None)
-            if here is not None and here.status.ready:
+            if here is not None and here.runs_jobs:
                 journal.debug(Area.WORKLOAD, f"Ready at {self.plan.location}")
                 return
             if time.monotonic() - begun >= self.ready_timeout_seconds:

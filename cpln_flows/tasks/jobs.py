@@ -11,8 +11,9 @@ from cpln_flows.blocks.job import CplnJobRun, PrintFunc
 # Never cached and never persisted: a step that acts must act each time, and a run holds credentials.
 @task(name="trigger", cache_policy=NO_CACHE, persist_result=False)
 async def trigger(job_run: CplnJobRun) -> None:
-    """Start a job, or find the one that an earlier attempt has started."""
+    """Start a job, or find the one that an earlier attempt has started; its pid goes to the flow run."""
     await job_run.start()
+    await job_run.record_pid()
 
 
 @task(name="wait_for_completion", cache_policy=NO_CACHE, persist_result=False)

@@ -1,0 +1,99 @@
+"""The command line: `cpln-flows quickstart` and `cpln-flows local`."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from cpln_flows.local import LocalPlatform, local_platform
+from cpln_flows.settings import process_environment
+
+app = App(name="cpln-flows", help="Run Control Plane jobs as Prefect flows.", version_flags=["--version"])
+
+_NOT_FOUND = 127
+
+
+@app.command
+def quickstart(*, manifest: Path | None = None) -> int:
+    """Run the main job end to end on a local Control Plane.
+
+    Needs no account and no server, and leaves the user's own Prefect profile, server and data alone.
+
+    Args:
+        manifest: Manifest of a Kubernetes Job to run instead of the example.
+    """
+    command = [sys.executable, "-m", "cpln_flows.examples.quickstart"]
+    if manifest is not None:
+        command.append(str(manifest.resolve()))
+    with tempfile.TemporaryDirectory(prefix="cpln-flows-") as home, local_platform() as local:
+        environment = process_environment(without=("PREFECT_", "CPLN_")) | local.environment | _private_prefect(home)
+        # Prefect also reads settings from files of the working folder, which are the user's.
+        return _run(command, environment, folder=home)
+
+
+@app.command
+def local(*command: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int:
+    """Serve a local Control Plane until interrupted; with a command, run it there and exit with its code.
+
+    Args:
+        command: What to run, after `--`: `cpln-flows local -- python my_flow.py`.
+    """
+    with local_platform() as running:
+        if command:
+            return _run(command, process_environment() | running.environment)
+        _print_environment(running)
+        _wait_for_interrupt()
+        return 0
+
+
+def main() -> None:
+    """Run the command line."""
+    sys.exit(app())
+
+
+def _private_prefect(home: str) -> dict[str, str]:
+    """Return settings that keep Prefect inside one folder, with a server of its own that ends with the program."""
+    return {
+        "PREFECT_HOME": home,
+        "PREFECT_PROFILES_PATH": str(Path(home) / "profiles.toml"),
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str], folder: str | None = None) -> int:
+    """Run a command, pass on what would end us, and return its exit code."""
+    try:
+        process = subprocess.Popen(command, env=environment, cwd=folder)  # noqa: S603 - the user's own command
+    except OSError as error:
+        print(f"cpln-flows: cannot run {command[0]!r}: {error.strerror}", file=sys.stderr)
+        return _NOT_FOUND
+    # Ctrl-C reaches the command by itself; whatever ends it, the platform must live until it has stopped its jobs.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    code = process.wait()
+    return code if code >= 0 else 128 - code
+
+
+def _print_environment(running: LocalPlatform) -> None:
+    print(f"A local Control Plane is running at {running.url}. In another shell:\n")
+    for name, value in running.environment.items():
+        print(f"export {name}={value}")
+    print("\nCtrl-C ends it, and with it every job.", flush=True)
+
+
+def _wait_for_interrupt() -> None:
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    ended.wait()

@@ -1,0 +1,69 @@
+"""Local mode: a Control Plane on this machine, and the settings that point at it. Nothing else knows that it is local."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from cpln_flows.emulator import Platform, PlatformConfig, serve_in_thread
+from cpln_flows.settings import CplnSettings
+
+LOCAL_TOKEN = "s.local-platform"  # noqa: S105 - opens nothing but the local platform
+
+
+@dataclass(frozen=True)
+class LocalPlatform:
+    """A running local platform.
+
+    Attributes:
+        url: Its endpoint, for the API and the logs.
+        platform: Its inside: clock, faults, requests.
+        settings: Settings that point at it.
+    """
+
+    url: str
+    platform: Platform
+    settings: CplnSettings
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables that make any process use this platform."""
+        config = self.platform.config
+        return {
+            "CPLN_ENDPOINT": self.url,
+            "CPLN_LOGS_ENDPOINT": self.url.replace("http", "ws", 1),
+            "CPLN_TOKEN": LOCAL_TOKEN,
+            "CPLN_ORG": config.org,
+            "CPLN_GVC": config.gvc,
+            "CPLN_LOCATION": config.locations[0],
+        }
+
+
+@contextmanager
+def local_platform(platform: Platform | None = None) -> Iterator[LocalPlatform]:
+    """Serve a local Control Plane on a free port of the loopback interface, in a thread of its own.
+
+    Jobs run as local processes; none of them, and no file, is left when the block is over.
+
+    Args:
+        platform: A platform made by hand, with another configuration, clock or executor.
+
+    Example:
+        >>> with local_platform() as local:
+        ...     local.settings.org, local.url.startswith("http://127.0.0.1:")
+        ('local', True)
+    """
+    platform = platform or Platform(PlatformConfig())
+    with serve_in_thread(platform) as server:
+        settings = CplnSettings.load(
+            token=SecretStr(LOCAL_TOKEN),
+            org=platform.config.org,
+            gvc=platform.config.gvc,
+            location=platform.config.locations[0],
+            endpoint=server.url,
+            logs_endpoint=server.url.replace("http", "ws", 1),
+        )
+        yield LocalPlatform(server.url, platform, settings)

@@ -1,0 +1,243 @@
+import logging
+
+import anyio
+import httpx
+import orjson
+import pytest
+from pydantic import SecretStr
+
+from cpln_flows.api.client import CplnClient
+from cpln_flows.api.retry import Repeat
+from cpln_flows.errors import (
+    ApiError,
+    ConflictError,
+    CplnError,
+    ForbiddenError,
+    NotFoundError,
+    RateLimitedError,
+    ServerError,
+    TransportError,
+    UnauthorizedError,
+    UnexpectedResponseError,
+)
+from cpln_flows.settings import ApiSettings
+
+CANARY = "s.canary-0123456789"
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+class Server:
+    """Answers in turn; remembers what it was asked and how long the client waited."""
+
+    def __init__(self, *answers) -> None:
+        self.answers = list(answers)
+        self.requests: list[httpx.Request] = []
+        self.waits: list[float] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer(request) if callable(answer) else answer
+
+    async def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+    def client(self, **settings) -> CplnClient:
+        api = ApiSettings(token=SecretStr(CANARY), endpoint="https://api.test", **settings)
+        return CplnClient(api, transport=httpx.MockTransport(self), sleep=self.sleep)
+
+
+def problem(status: int, message: str = "no", **headers: str) -> httpx.Response:
+    body = {"status": status, "message": message, "code": "X", "id": "1"}
+    return httpx.Response(status, json=body, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+
+OK = httpx.Response(200, json={"name": "acme"})
+
+
+async def test_the_token_travels_as_bearer_and_shows_nowhere() -> None:
+    server = Server(OK)
+    async with server.client() as client:
+        await client.get("/org/acme")
+        assert server.requests[0].headers["authorization"] == f"Bearer {CANARY}"
+        assert CANARY not in f"{client!r} {client} {client.settings!r}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "says"),
+    [
+        (problem(400, "bad name"), ApiError, "bad name"),
+        (problem(400, "command already exists"), ConflictError, "already exists"),
+        (problem(401, "who"), UnauthorizedError, "CPLN_TOKEN"),
+        (problem(403, 'requires permission "exec"'), ForbiddenError, 'requires permission "exec"'),
+        (problem(404), NotFoundError, "GET /org/acme"),
+        (problem(409, "taken"), ConflictError, "taken"),
+        (problem(429, "quota exceeded"), RateLimitedError, "quota"),
+        (httpx.Response(418, text="<html>teapot</html>"), ApiError, "teapot"),
+    ],
+)
+async def test_an_error_answer_becomes_the_error_that_says_what_to_do(answer, kind, says) -> None:
+    async with Server(answer).client() as client:
+        with pytest.raises(kind, match=says) as caught:
+            await client.get("/org/acme")
+    assert caught.value.status == answer.status_code
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        problem(500),
+        problem(502),
+        problem(503),
+        problem(504),
+        problem(429, "slow"),
+        httpx.ReadTimeout("late"),
+        httpx.ConnectError("refused"),
+        httpx.RemoteProtocolError("reset"),
+        httpx.Response(200, text='{"name": "ac'),
+        httpx.Response(200, text="<html>"),
+    ],
+    ids=lambda trouble: str(getattr(trouble, "status_code", "")) + type(trouble).__name__,
+)
+async def test_reading_is_repeated_until_an_answer_comes(trouble) -> None:
+    server = Server(trouble, trouble, OK)
+    async with server.client() as client:
+        assert await client.get("/org/acme") == {"name": "acme"}
+    assert len(server.requests) == 3
+    assert len(server.waits) == 2
+
+
+@pytest.mark.parametrize(
+    ("trouble", "kind"), [(problem(503), ServerError), (httpx.ReadTimeout("late"), TransportError), (problem(409), ConflictError)]
+)
+async def test_what_must_not_happen_twice_is_not_repeated_in_doubt(trouble, kind) -> None:
+    server = Server(trouble)
+    async with server.client() as client:
+        with pytest.raises(kind):
+            await client.post("/x/-command", {}, repeat=Repeat.WHEN_REFUSED)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("trouble", [problem(429, "slow"), httpx.ConnectError("refused")])
+async def test_what_was_surely_refused_is_sent_again(trouble) -> None:
+    server = Server(trouble, httpx.Response(201, text="Created", headers={"location": "/x/-command/9b38"}))
+    async with server.client() as client:
+        assert await client.post("/x/-command", {}, repeat=Repeat.WHEN_REFUSED) == "/x/-command/9b38"
+    assert len(server.requests) == 2
+
+
+async def test_retry_after_is_honoured_and_capped() -> None:
+    server = Server(problem(429, "slow", retry_after="7"), problem(503, retry_after="3600"), OK)
+    async with server.client() as client:
+        await client.get("/org/acme")
+    assert server.waits == [7.0, 60.0]
+
+
+async def test_repeating_ends_with_the_budget() -> None:
+    server = Server(problem(503))
+    async with server.client(retry_seconds=0) as client:
+        with pytest.raises(ServerError):
+            await client.get("/org/acme")
+    assert len(server.requests) == 1
+
+
+def page(items, following=None) -> httpx.Response:
+    links = [{"rel": "self", "href": "/"}] + ([{"rel": "next", "href": following}] if following else [])
+    return httpx.Response(200, json={"kind": "list", "items": items, "links": links})
+
+
+async def test_a_query_is_read_to_its_last_page_the_rest_with_get() -> None:
+    server = Server(page([1, 2], "/org/acme/workload?next=a"), page([3], "/org/acme/workload?next=b"), page([]))
+    async with server.client() as client:
+        pages = [items async for items in client.pages("/org/acme/workload/-query", {"spec": {}})]
+    assert pages == [[1, 2], [3], []]
+    assert [(request.method, request.url.raw_path) for request in server.requests] == [
+        ("POST", b"/org/acme/workload/-query"),
+        ("GET", b"/org/acme/workload?next=a"),
+        ("GET", b"/org/acme/workload?next=b"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [page([1], "/a?next=x"), page([2], "/a?next=x")],
+        [httpx.Response(200, json={"items": "x"})],
+        [httpx.Response(200, json=[])],
+    ],
+    ids=["circle", "items-of-another-form", "no-list"],
+)
+async def test_pages_that_are_no_list_or_never_end_are_an_error(answers) -> None:
+    async with Server(*answers).client(retry_seconds=0) as client:
+        with pytest.raises(UnexpectedResponseError):
+            _ = [items async for items in client.pages("/a")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "endpoint"),
+    [
+        (httpx.Response(200, json={"endpoints": {"logs": "https://logs.test/"}}), "https://logs.test"),
+        (problem(404), "https://logs.cpln.io"),
+        (httpx.Response(200, json={}), "https://logs.cpln.io"),
+    ],
+)
+async def test_the_logs_service_is_discovered_without_the_token_or_has_its_default(answer, endpoint) -> None:
+    server = Server(answer)
+    async with server.client() as client:
+        assert await client.logs_endpoint() == endpoint
+        assert await client.logs_endpoint() == endpoint
+    assert [request.url.path for request in server.requests] == ["/discovery"]
+    assert "authorization" not in server.requests[0].headers
+
+
+async def test_a_set_logs_endpoint_is_not_discovered() -> None:
+    server = Server(OK)
+    async with server.client(logs_endpoint="ws://127.0.0.1:1") as client:
+        assert await client.logs_endpoint() == "http://127.0.0.1:1"
+    assert server.requests == []
+
+
+def _chain(error: BaseException | None):
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+@pytest.mark.parametrize("answer", [problem(401), httpx.ConnectError("refused"), httpx.ReadTimeout("late"), problem(503)])
+async def test_no_error_carries_the_token(answer, caplog) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with Server(answer).client(retry_seconds=0) as client:
+        with pytest.raises(CplnError) as caught:
+            await client.get("/org/acme")
+    for error in _chain(caught.value):
+        request = getattr(error, "_request", None)
+        assert CANARY not in f"{error!r} {error} {error.__dict__} {request.headers if request else ''}"
+    assert CANARY not in caplog.text
+
+
+async def test_a_client_that_is_not_open_says_so() -> None:
+    with pytest.raises(RuntimeError, match="async with"):
+        await Server(OK).client().get("/org/acme")
+
+
+async def test_a_body_is_sent_as_json() -> None:
+    server = Server(httpx.Response(200))
+    async with server.client() as client:
+        await client.put("/org/acme/gvc", {"name": "dev"})
+    assert orjson.loads(server.requests[0].content) == {"name": "dev"}
+    assert server.requests[0].headers["content-type"] == "application/json"
+
+
+async def test_two_requests_at_once_share_one_client() -> None:
+    server = Server(OK)
+    async with server.client() as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(client.get, "/a")
+        tasks.start_soon(client.get, "/b")
+    assert {request.url.path for request in server.requests} == {"/a", "/b"}

@@ -1,0 +1,145 @@
+"""One private Prefect server for the whole run, a local platform for each test that wants one, and nothing of the user's."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+_SERVERS: list[subprocess.Popen[bytes]] = []  # kept, because a forgotten process warns
+SHARED = "CPLN_FLOWS_TESTS_SHARED"  # a folder that all processes of this test run know
+
+
+def _forget_the_user(shared: str) -> None:
+    for name in list(os.environ):
+        if name.startswith(("PREFECT_", "CPLN_")) and name != SHARED:
+            del os.environ[name]
+    os.environ |= {
+        "DO_NOT_TRACK": "1",
+        "PREFECT_HOME": f"{shared}/home",
+        "PREFECT_PROFILES_PATH": f"{shared}/profiles.toml",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "PREFECT_CLIENT_MAX_RETRIES": "2",
+    }
+
+
+if SHARED not in os.environ:
+    os.environ[SHARED] = tempfile.mkdtemp(prefix="cpln-flows-tests-")
+_forget_the_user(os.environ[SHARED])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the server, once, in the process that the others were started by."""
+    if hasattr(config, "workerinput"):
+        return
+    shared = Path(os.environ[SHARED])
+    if (pid := shared / "pid").exists():
+        _end(int(pid.read_text()))
+    subprocess.run(["rm", "-rf", str(shared)], check=False)
+
+
+def _end(pid: int) -> None:
+    for number, seconds in ((signal.SIGTERM, 10), (signal.SIGKILL, 10)):
+        until = time.monotonic() + seconds
+        try:
+            os.killpg(pid, number)
+            while time.monotonic() < until:
+                _reap()
+                os.killpg(pid, 0)
+                time.sleep(0.05)
+        except (ProcessLookupError, PermissionError):
+            return
+
+
+def _reap() -> None:
+    for server in _SERVERS:
+        server.poll()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _start_server(shared: Path) -> None:
+    port = _free_port()
+    with (shared / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    _SERVERS.append(process)
+    (shared / "pid").write_text(str(process.pid))
+    (shared / "url.part").write_text(f"http://127.0.0.1:{port}/api")
+    (shared / "url.part").rename(shared / "url")
+
+
+@pytest.fixture(scope="session")
+def prefect_api_url() -> str:
+    """Address of the Prefect server of this test run."""
+    shared = Path(os.environ[SHARED])
+    try:
+        (shared / "starting").mkdir()
+    except FileExistsError:
+        pass
+    else:
+        _start_server(shared)
+    url = _wait_for(lambda: (shared / "url").read_text() if (shared / "url").exists() else None, 30)
+    _wait_for(lambda: _answers(f"{url}/health"), 100)
+    return url
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _wait_for(look, seconds):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if found := look():
+            return found
+        time.sleep(0.1)
+    raise TimeoutError(f"the Prefect server of the tests did not start within {seconds} s")
+
+
+@contextmanager
+def _settings(url: str) -> Iterator[None]:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: url}):
+        yield
+
+
+@pytest.fixture
+def prefect_api(prefect_api_url: str) -> Iterator[str]:
+    """Make this test talk to the Prefect server of the test run."""
+    with _settings(prefect_api_url):
+        yield prefect_api_url
+
+
+@pytest.fixture
+def local(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+    """A local platform of this test's own, with the environment pointing at it; parametrize it with a Platform's maker."""
+    from cpln_flows.local import local_platform
+
+    make = getattr(request, "param", None)
+    with local_platform(make() if make else None) as running:
+        for name, value in running.environment.items():
+            monkeypatch.setenv(name, value)
+        yield running

@@ -1,0 +1,74 @@
+import anyio
+import pytest
+from prefect import flow
+from prefect.context import FlowRunContext
+
+from cpln_flows.flows.job_flow import JobFlow
+
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
+
+async def _double(x: int) -> int:
+    await anyio.sleep(0)
+    return 2 * x
+
+
+double = JobFlow(_double, name="double")
+
+
+def test_a_plain_call_in_a_script_returns_the_result() -> None:
+    assert double(21) == 42
+
+
+def test_a_plain_call_in_a_sync_flow_is_a_subflow_of_it() -> None:
+    parents = []
+
+    async def note() -> None:
+        parents.append(FlowRunContext.get().flow_run.parent_task_run_id)
+
+    child = JobFlow(note, name="note")
+
+    @flow
+    def parent() -> None:
+        child()
+
+    parent()
+    assert parents != [None]
+
+
+def test_an_async_flow_awaits_it() -> None:
+    @flow
+    async def parent() -> int:
+        return await double(4)
+
+    assert anyio.run(parent) == 8
+
+
+def test_options_make_a_copy_that_behaves_the_same() -> None:
+    tries = []
+
+    async def fail_once() -> str:
+        tries.append(1)
+        if len(tries) == 1:
+            raise ValueError("once")
+        return "done"
+
+    original = JobFlow(fail_once, name="fail-once")
+    changed = original.with_options(name="other", retries=1)
+    assert isinstance(changed, JobFlow)
+    assert (changed.name, changed.retries, original.name, original.retries) == ("other", 1, "fail-once", 0)
+    assert changed() == "done"
+
+
+def test_the_state_can_be_asked_for() -> None:
+    state = double(1, return_state=True)
+    assert state.is_completed()
+    assert anyio.run(lambda: state.aresult()) == 2
+
+
+def test_an_error_reaches_the_caller() -> None:
+    async def fail() -> None:
+        raise ValueError("as it was raised")
+
+    with pytest.raises(ValueError, match="as it was raised"):
+        JobFlow(fail, name="fail")()

@@ -1,0 +1,62 @@
+import pytest
+
+from cpln_flows.model.ending import ending_of, main_ended, main_ending
+from cpln_flows.model.resources import Command, JobExecution
+
+
+def _command(stage="failed", **status) -> Command:
+    return Command.parse({"id": "9b38", "lifecycleStage": stage, "status": status}, source="test")
+
+
+def _execution(conditions=(), **container) -> JobExecution:
+    answer = {"name": "command-9b38", "conditions": list(conditions), "containers": {"main": {"name": "main", **container}}}
+    return JobExecution.parse(answer, source="test")
+
+
+@pytest.mark.parametrize(
+    ("command", "execution", "exit_code", "reason", "says"),
+    [
+        pytest.param(_command("completed"), None, 0, None, "completed, exit code 0", id="success-without-an-execution"),
+        pytest.param(_command(), None, None, None, "the platform says failed", id="failure-of-which-nothing-is-known"),
+        pytest.param(_command(), _execution(restarts={"exitCode": 3, "reason": "Error"}), 3, "Error", "exit code 3", id="exit-code"),
+        pytest.param(_command(), _execution(restarts={"exitCode": 137}), 137, None, "exit code 137 (SIGKILL)", id="signal"),
+        pytest.param(
+            _command(),
+            _execution(restarts={"exitCode": 137, "reason": "OOMKilled"}, message="memory limit reached"),
+            137, "OOMKilled", "memory limit reached", id="out-of-memory",
+        ),
+        pytest.param(
+            _command(),
+            _execution([{"type": "FailureTarget", "reason": "DeadlineExceeded", "message": "was active too long"}]),
+            None, "DeadlineExceeded", "was active too long", id="deadline",
+        ),
+        pytest.param(
+            _command(messages=["cannot pull image"]), _execution(), None, None, "cannot pull image", id="messages-of-the-command"
+        ),
+        pytest.param(_command(messages=[{"message": "no room"}]), None, None, None, "no room", id="messages-that-are-objects"),
+    ],
+)  # fmt: skip
+def test_an_ending_says_what_the_platform_says(command, execution, exit_code, reason, says) -> None:
+    end = ending_of(command, execution, "main")
+    assert (end.exit_code, end.reason) == (exit_code, reason)
+    assert says in end.describe()
+    assert end.succeeded is (command.lifecycle_stage == "completed")
+
+
+@pytest.mark.parametrize(
+    ("execution", "ended"),
+    [
+        pytest.param(None, False, id="nothing-is-known"),
+        pytest.param(_execution(ready=True), False, id="it-runs"),
+        pytest.param(_execution(ready=True, restarts={"exitCode": 1, "count": 1}), False, id="it-was-started-again"),
+        pytest.param(_execution(ready=False, restarts={"exitCode": 0}), True, id="it-has-ended"),
+    ],
+)
+def test_the_main_container_has_ended_when_it_has_an_exit_code_and_does_not_run(execution, *, ended) -> None:
+    assert (main_ended(execution, "main") is not None) is ended
+
+
+@pytest.mark.parametrize(("code", "stage"), [(0, "completed"), (1, "failed")])
+def test_a_job_with_sidecars_ends_as_its_main_container_did(code, stage) -> None:
+    container = _execution(restarts={"exitCode": code}).containers["main"]
+    assert main_ending(container).stage == stage
