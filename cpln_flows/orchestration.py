@@ -15,6 +15,7 @@ from prefect.client.schemas.filters import (
     TaskRunFilterId,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectAlreadyExists
 
@@ -24,6 +25,7 @@ from cpln_flows.model.identifiers import Owner, Submission
 INSTALLATION_VARIABLE = "cpln_installation"
 _RETRYING = "AwaitingRetry"
 _DEEPEST = 50
+_PAGE = 200  # the most that Prefect's API gives at once
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,9 @@ async def _earlier_attempts(client: PrefectClient, run: FlowRun) -> tuple[Earlie
     ends: list[State] = []
     if run.parent_task_run_id is not None:
         siblings = await client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(parent_task_run_id=FlowRunFilterParentTaskRunId(any_=[run.parent_task_run_id]))
+            flow_run_filter=FlowRunFilter(parent_task_run_id=FlowRunFilterParentTaskRunId(any_=[run.parent_task_run_id])),
+            sort=FlowRunSort.ID_DESC,
+            limit=_PAGE,
         )
         ends += [other.state for other in siblings if other.id != run.id and other.state and other.state.is_final()]
     if run.run_count > 1:
@@ -122,7 +126,7 @@ async def _root_flow_run_id(client: PrefectClient, run: FlowRun) -> UUID:
         if run.parent_task_run_id is None:
             break
         parents = await client.read_flow_runs(
-            task_run_filter=TaskRunFilter(id=TaskRunFilterId(any_=[run.parent_task_run_id])), limit=1
+            task_run_filter=TaskRunFilter(id=TaskRunFilterId(any_=[run.parent_task_run_id])), sort=FlowRunSort.ID_DESC, limit=1
         )
         if not parents:
             break

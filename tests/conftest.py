@@ -28,7 +28,6 @@ def _forget_the_user(shared: str) -> None:
         "PREFECT_PROFILES_PATH": f"{shared}/profiles.toml",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
-        "PREFECT_CLIENT_MAX_RETRIES": "2",
     }
 
 
@@ -136,10 +135,12 @@ def prefect_api(prefect_api_url: str) -> Iterator[str]:
 @pytest.fixture
 def local(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
     """A local platform of this test's own, with the environment pointing at it; parametrize it with a Platform's maker."""
+    from cpln_flows.emulator import Platform, PlatformConfig
     from cpln_flows.local import local_platform
 
-    make = getattr(request, "param", None)
-    with local_platform(make() if make else None) as running:
+    # Deleted things go at once, so that a test can look whether they are gone.
+    make = getattr(request, "param", lambda: Platform(PlatformConfig(delete_delay_seconds=0)))
+    with local_platform(make()) as running:
         for name, value in running.environment.items():
             monkeypatch.setenv(name, value)
         yield running

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
+import anyio
+
 from cpln_flows.api.client import CplnClient
 from cpln_flows.jobs.board import StatusBoard
 from cpln_flows.model.links import WorkloadRef
@@ -47,4 +49,5 @@ async def shared(settings: ApiSettings) -> AsyncIterator[JobSession]:
         session.users -= 1
         if session.users == 0:
             del sessions[settings]
-            await session.client.__aexit__(None, None, None)
+            with anyio.CancelScope(shield=True):  # an interrupted job must not leave connections behind
+                await session.client.__aexit__(None, None, None)

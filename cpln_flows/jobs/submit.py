@@ -13,6 +13,7 @@ from cpln_flows.api import commands, workloads
 from cpln_flows.api.client import CplnClient
 from cpln_flows.errors import (
     ApiError,
+    ConfigurationError,
     CplnError,
     JobTimeoutError,
     NotFoundError,
@@ -34,6 +35,7 @@ _MOST_GENERATIONS = 100
 _FIRST_LOOK_SECONDS = 0.1
 _LONGEST_LOOK_SECONDS = 2.0
 _MOST_STARTS = 3
+_LOCATIONS_SECONDS = 2.0  # the deployments of a new workload need not all appear at once
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,12 @@ class Submitter:
     async def _create(self, workload: WorkloadRef) -> bool:
         try:
             created = await workloads.create(self.client, self.plan.gvc, self.plan.workload_body(workload))
+        except NotFoundError as error:
+            gvc = self.plan.gvc
+            raise ConfigurationError(
+                f"org or namespace: there is no GVC {gvc.gvc!r} in the organization {gvc.org!r}, or the token may not see it;"
+                " check the fields org and namespace of the job, or CPLN_ORG and CPLN_GVC"
+            ) from error
         except ApiError as error:
             self.workload_made = isinstance(error, ServerError)
             raise
@@ -168,6 +176,11 @@ class Submitter:
             if here is not None and here.runs_jobs:
                 journal.debug(Area.WORKLOAD, f"Ready at {self.plan.location}")
                 return
+            if listed and here is None and time.monotonic() - begun >= _LOCATIONS_SECONDS:
+                raise ConfigurationError(
+                    f"location: {self.plan.location!r} is not a location of the GVC {self.plan.gvc.gvc}, which has"
+                    f" {', '.join(sorted(item.name for item in listed))}; check the job's location, or CPLN_LOCATION"
+                )
             if time.monotonic() - begun >= self.ready_timeout_seconds:
                 said = here.report() if here else f"there is no deployment at {self.plan.location}"
                 raise JobTimeoutError(

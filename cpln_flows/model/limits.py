@@ -1,11 +1,15 @@
-"""The platform's limits on names, environments and resources, checked before anything is sent. Pure."""
+"""The platform's limits on names, environments, resources and volumes, checked before anything is sent. Pure."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
+from itertools import combinations
 
 from slugify import slugify
+
+from cpln_flows.model import quantities
 
 WORKLOAD_NAME_LENGTH = 49
 CONTAINERS = 8
@@ -13,13 +17,18 @@ COMMAND_LENGTH = 256
 ENV_NAME_LENGTH = 120
 ENV_VALUE_LENGTH = 4096
 TAGS = 50
+OWN_TAGS = 3
+"""So many of a workload's tags are set by this library."""
 DEADLINE_SECONDS = 86_400
 TERMINATION_GRACE_SECONDS = 900
 HISTORY = 10
-DEFAULT_CPU_MILLIS = 50.0
-DEFAULT_MEMORY_MIB = 128.0
+VOLUMES = 15
+DESCRIPTION_LENGTH = 250
+RELAXED_RATIO_TAG = "cpln/relaxMemoryToCpuRatio"
+DEFAULT_CPU = "50m"
+DEFAULT_MEMORY = "128Mi"
 
-_CONTAINER_NAME = re.compile(r"^[a-z]([-a-z0-9])*[a-z0-9]$")
+_CONTAINER_NAME = re.compile(r"[a-z][-a-z0-9]*[a-z0-9]")
 _CONTAINER_NAME_LENGTH = 64
 _RESERVED_CONTAINERS = frozenset(
     {
@@ -32,78 +41,173 @@ _RESERVED_CONTAINERS = frozenset(
         "cpln-dbaas-config",
     }
 )
-_ENV_NAME = re.compile(r"^[-._a-zA-Z][-._a-zA-Z0-9]*$")
+_RESERVED_PREFIXES = ("cpln-", "cpln_", "debugger-")  # the vendor's documents disagree on the first two
+_ENV_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 _RESERVED_ENV = frozenset({"K_SERVICE", "K_CONFIGURATION", "K_REVISION"})
-_QUANTITY = re.compile(r"^(?P<number>[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?)(?P<suffix>m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$")
-_FACTORS: Mapping[str, float] = {
-    "": 1, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15,
-    "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50,
-}  # fmt: skip
-_LEAST_CPU_MILLIS = 25.0
-_LEAST_MEMORY_MIB = 32.0
-_RATIO = 8.0
-_RELAXED_RATIO = 32.0
-_MIB = 2**20
+_NAME = re.compile(r"[a-z][-a-z0-9]+[a-z0-9]")
+_NAME_LENGTH = 63
+_IDENTITY_LINK = re.compile(r"/(?:/|org/[^/\s]+/)gvc/(?P<gvc>[^/\s]+)/identity/[^/\s]+")
+_SUFFIX = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,30}[a-z0-9])?")
+_CRON_FIELDS = 5
+_LEAST_CPU = 25
+_LEAST_MEMORY = 32
+_RATIO = 8
+_RELAXED_RATIO = 32
+_AMOUNT_LENGTH = 20
+_SHOWN_LENGTH = 60
+_VOLUME_SCHEMES = (
+    "cpln://secret/", "cpln://volumeset/", "scratch://", "s3://", "gs://", "azureblob://", "azurefs://", "k8s://"
+)  # fmt: skip
+_RESERVED_MOUNTS = frozenset({"/", "/dev", "/dev/log", "/tmp", "/var", "/var/log"})  # noqa: S108 - names, not files
+_PORTS = range(80, 65_536)
+_RESERVED_PORTS = frozenset({8012, 8022, 9090, 9091, 15000, 15001, 15006, 15020, 15021, 15090, 41000})
 
 
 def container_name(name: str) -> str | None:
     """Say what is wrong with the name of a container, or nothing."""
-    if not _CONTAINER_NAME.match(name) or len(name) > _CONTAINER_NAME_LENGTH:
-        return f"{name!r} is not a container name: at most {_CONTAINER_NAME_LENGTH} lower-case letters, digits and dashes"
-    if name in _RESERVED_CONTAINERS or name.startswith(("cpln-", "cpln_", "debugger-")):
+    if not _CONTAINER_NAME.fullmatch(name) or len(name) > _CONTAINER_NAME_LENGTH:
+        return (
+            f"{shown(name)} is not a container name: 2 to {_CONTAINER_NAME_LENGTH} lower-case letters, digits and dashes,"
+            " a letter first and no dash last"
+        )
+    if name in _RESERVED_CONTAINERS or name.startswith(_RESERVED_PREFIXES):
         return f"{name!r} is reserved by the platform; choose another name"
     return None
+
+
+def workload_base(name: str) -> str | None:
+    """Say what is wrong with the name that a manifest gives to its job, or nothing."""
+    if len(name) <= WORKLOAD_NAME_LENGTH:
+        return None
+    return f"{shown(name)} is {len(name)} characters long, the platform takes {WORKLOAD_NAME_LENGTH}; choose a shorter name"
 
 
 def env_name(name: str) -> str | None:
     """Say what is wrong with the name of an environment variable, or nothing."""
     if name.startswith("CPLN_") or name in _RESERVED_ENV:
-        return f"{name!r} is reserved: the platform sets it by itself and refuses workloads that do; remove it or rename it"
-    if not _ENV_NAME.match(name) or len(name) > ENV_NAME_LENGTH:
-        return f"{name!r} is not a name of a variable: at most {ENV_NAME_LENGTH} letters, digits, '-', '.' and '_'"
+        return f"{shown(name)} is reserved: the platform sets it by itself and refuses workloads that do; remove or rename it"
+    if not _ENV_NAME.fullmatch(name) or len(name) > ENV_NAME_LENGTH:
+        return (
+            f"{shown(name)} is not a name of a variable: at most {ENV_NAME_LENGTH} letters, digits, '-', '.' and '_', no"
+            " digit first"
+        )
     return None
 
 
-def quantity(value: object) -> float | None:
-    """Return a Kubernetes quantity as a number of its unit (cores, bytes), or nothing if it is none."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+def env_value(value: str) -> str | None:
+    """Say what is wrong with the value of an environment variable, or nothing; never shows it, for it may be a secret."""
+    if len(value) <= ENV_VALUE_LENGTH:
         return None
-    match = _QUANTITY.match(str(value))
-    return float(match["number"]) * _FACTORS[match["suffix"] or ""] if match else None
+    return (
+        f"is {len(value)} characters long, the platform takes {ENV_VALUE_LENGTH}; put it into a secret and give"
+        " cpln://secret/NAME.KEY"
+    )
+
+
+def image(text: str) -> str | None:
+    """Say what is wrong with the reference of an image, or nothing."""
+    if text and not re.search(r"\s", text):
+        return None
+    return f"expected an image such as ubuntu:24.04 or //image/NAME:TAG, found {shown(text)}"
+
+
+def identity(name_or_link: str, gvc: str) -> tuple[str | None, str | None]:
+    """Return the link of an identity, given by its name or its link, or what is wrong with it."""
+    if name_or_link.startswith("/"):
+        match = _IDENTITY_LINK.fullmatch(name_or_link)
+        if match is None:
+            return None, f"expected a link such as //gvc/{gvc}/identity/NAME, found {shown(name_or_link)}"
+        return name_or_link, None
+    if not _NAME.fullmatch(name_or_link) or len(name_or_link) > _NAME_LENGTH:
+        return None, f"expected the name of an identity in the GVC {gvc!r}, or its link, found {shown(name_or_link)}"
+    return f"//gvc/{gvc}/identity/{name_or_link}", None
+
+
+def schedule(text: str) -> str | None:
+    """Say what is wrong with a schedule, or nothing; what the fields hold is the platform's to judge."""
+    if len(text.split()) == _CRON_FIELDS:
+        return None
+    return f'expected the five fields of a cron schedule such as "0 3 * * *", found {shown(text)}'
+
+
+def description(text: str) -> str | None:
+    """Say what is wrong with a description, or nothing."""
+    if len(text) <= DESCRIPTION_LENGTH and text == text.strip():
+        return None
+    return f"expected at most {DESCRIPTION_LENGTH} characters and no blank at either end, found {len(text)} characters"
+
+
+def port(number: int) -> str | None:
+    """Say what is wrong with a port, or nothing."""
+    if number in _PORTS and number not in _RESERVED_PORTS:
+        return None
+    return f"port {number} cannot be used on the platform: from {_PORTS.start} on, but for {sorted(_RESERVED_PORTS)}"
+
+
+def volume(uri: str) -> str | None:
+    """Say what is wrong with the address of a volume, or nothing."""
+    if any(uri.startswith(scheme) and len(uri) > len(scheme) for scheme in _VOLUME_SCHEMES):
+        return None
+    return f"expected one of {', '.join(_VOLUME_SCHEMES)}, each with a name, found {shown(uri)}"
+
+
+def mount(path: str) -> str | None:
+    """Say what is wrong with the place where a volume is mounted, or nothing."""
+    if not path.startswith("/"):
+        return f"expected an absolute path, found {shown(path)}"
+    if (path.rstrip("/") or "/") in _RESERVED_MOUNTS:
+        return f"{shown(path)} is reserved by the platform; mount the volume elsewhere, such as /scratch"
+    return None
+
+
+def mounts(paths: Sequence[str]) -> str | None:
+    """Say what is wrong with all mounts of a container taken together, or nothing."""
+    if len(paths) > VOLUMES:
+        return f"there are {len(paths)}, the platform takes {VOLUMES}"
+    for first, second in combinations(sorted(path.rstrip("/") + "/" for path in paths), 2):
+        if second.startswith(first):
+            return f"{shown(second[:-1])} lies in {shown(first[:-1])}; volumes must not be mounted into one another"
+    return None
 
 
 def cpu(value: object) -> tuple[str | None, str | None]:
     """Return the platform's form of an amount of CPU, or what is wrong with it."""
-    cores = quantity(value)
-    if cores is None:
-        return None, f"expected an amount of CPU such as 500m or 0.5, found {value!r}"
-    millis = cores * 1000
-    if millis < _LEAST_CPU_MILLIS:
-        return None, f"{value!r} is less than the platform's least, {_LEAST_CPU_MILLIS:g}m"
-    return f"{round(millis)}m", None
+    return _amount(value, quantities.millicores, "m", _LEAST_CPU, "an amount of CPU such as 500m or 0.5")
 
 
 def memory(value: object) -> tuple[str | None, str | None]:
     """Return the platform's form of an amount of memory, or what is wrong with it."""
-    amount = quantity(value)
+    return _amount(value, quantities.mebibytes, "Mi", _LEAST_MEMORY, "an amount of memory such as 512Mi or 1Gi")
+
+
+def _amount(
+    value: object, read: Callable[[object], int | None], unit: str, least: int, expected: str
+) -> tuple[str | None, str | None]:
+    amount = read(value)
     if amount is None:
-        return None, f"expected an amount of memory such as 512Mi or 1Gi, found {value!r}"
-    mebibytes = amount / _MIB
-    if mebibytes < _LEAST_MEMORY_MIB:
-        return None, f"{value!r} is less than the platform's least, {_LEAST_MEMORY_MIB:g}Mi"
-    return f"{round(mebibytes)}Mi", None
+        return None, f"expected {expected}, found {shown(value)}"
+    if amount < least:
+        return None, f"{shown(value)} is less than the platform's least, {least}{unit}"
+    form = f"{amount}{unit}"
+    return (form, None) if len(form) <= _AMOUNT_LENGTH else (None, f"{shown(value)} is more than any machine has")
+
+
+def least_within_most(least: str, most: str) -> bool:
+    """Whether the least amount of a container is within its most; both in the platform's form and of one unit."""
+    return int(re.sub(r"\D", "", least)) <= int(re.sub(r"\D", "", most))
 
 
 def ratio(cpu_form: str | None, memory_form: str | None, *, relaxed: bool) -> str | None:
     """Say whether there is too much memory for the CPU, or nothing; what is not given has the platform's default."""
-    millis = float(cpu_form.removesuffix("m")) if cpu_form else DEFAULT_CPU_MILLIS
-    mebibytes = float(memory_form.removesuffix("Mi")) if memory_form else DEFAULT_MEMORY_MIB
+    millis = int((cpu_form or DEFAULT_CPU).removesuffix("m"))
+    mebibytes = int((memory_form or DEFAULT_MEMORY).removesuffix("Mi"))
     most = _RELAXED_RATIO if relaxed else _RATIO
-    if mebibytes / millis <= most:
+    if mebibytes <= most * millis:
         return None
+    default = "" if cpu_form else ", the platform's default,"
     return (
-        f"{mebibytes:g} MiB for {millis:g}m of CPU is more than {most:g} MiB for each 1m; ask for at least"
-        f" {mebibytes / most:.0f}m of CPU" + ("" if relaxed else ", or set the tag cpln/relaxMemoryToCpuRatio")
+        f"{mebibytes} MiB for {millis}m of CPU{default} is more than {most} MiB for each 1m; ask for at least"
+        f" {math.ceil(mebibytes / most)}m of CPU" + ("" if relaxed else f", or set the tag {RELAXED_RATIO_TAG}")
     )
 
 
@@ -112,8 +216,20 @@ def workload_name(base: str | None, suffix: str) -> str:
 
     >>> workload_name("Nightly ETL (prod)", "3f0c")
     'nightly-etl-prod-3f0c'
+
+    Raises:
+        ValueError: The suffix is not made of lower-case letters, digits and inner dashes, or is longer than 32.
     """
-    readable = slugify(base or "", max_length=WORKLOAD_NAME_LENGTH - len(suffix) - 1).strip("-")
-    if not readable or not readable[0].isalpha():
-        readable = f"job-{readable}".strip("-")[: WORKLOAD_NAME_LENGTH - len(suffix) - 1].strip("-")
-    return f"{readable}-{suffix}"
+    if not _SUFFIX.fullmatch(suffix) or suffix.split("-")[-1] == "headless":  # the platform keeps that ending for itself
+        raise ValueError(f"{suffix!r} cannot end the name of a workload")
+    # HTML entities are left alone: nobody means them in a name, and some of them make slugify fail.
+    readable = slugify(base or "", entities=False, decimal=False, hexadecimal=False)
+    if not readable[:1].isalpha():
+        readable = f"job-{readable}"
+    return f"{readable[: WORKLOAD_NAME_LENGTH - len(suffix) - 1].strip('-')}-{suffix}"
+
+
+def shown(value: object) -> str:
+    """Return a value for an error's text, cut if it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}..."

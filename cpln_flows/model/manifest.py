@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from cpln_flows.model import limits
 
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 _EVERY_MINUTE = "* * * * *"  # required by the platform; never used, because the workload is suspended
 _HISTORY = limits.HISTORY
 
@@ -39,10 +39,10 @@ class ContainerSpec:
     image: str
     command: str | None = None
     args: tuple[str, ...] = ()
-    env: Mapping[str, str] = _NOTHING
+    env: Mapping[str, str] = field(default_factory=dict)
     cpu: str | None = None
     memory: str | None = None
-    extra: Mapping[str, Any] = _NOTHING
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def override(self) -> dict[str, Any]:
         """Return all of it that a command can carry."""
@@ -70,15 +70,15 @@ class JobManifest:
     name: str | None = None
     active_deadline_seconds: int | None = None
     identity: str | None = None
-    tags: Mapping[str, str] = _NOTHING
+    tags: Mapping[str, str] = field(default_factory=dict)
     job_type: Literal["standard", "cron"] = "standard"
     schedule: str = _EVERY_MINUTE
     concurrency_policy: str = "Forbid"
     history_limit: int = _HISTORY
     restart_policy: str = "Never"
     firewall: Mapping[str, Any] = field(default_factory=lambda: OPEN_OUTBOUND)
-    options: Mapping[str, Any] = _NOTHING
-    extra_spec: Mapping[str, Any] = _NOTHING
+    options: Mapping[str, Any] = field(default_factory=dict)
+    extra_spec: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def main(self) -> ContainerSpec:

@@ -164,10 +164,11 @@ class WorkloadDeployment(Resource):
     name: str
     status: Annotated[DeploymentStatus, BeforeValidator(_none_as_empty)] = DeploymentStatus()
 
-    def has_processed(self, version: int) -> bool:
-        """Whether jobs started now run on this version of the workload; a platform that does not say is believed."""
-        processed = self.status.last_processed_version
-        return processed is None or processed >= version
+    @property
+    def runs_jobs(self) -> bool:
+        """Whether a job that is started now runs, and on the newest version; a platform that names no versions is believed."""
+        processed, expected = self.status.last_processed_version, self.status.expected_deployment_version
+        return self.status.ready and (processed is None or expected is None or processed >= expected)
 
     def execution_of(self, command_id: str) -> JobExecution | None:
         """Return the execution of one job, if it is still listed."""

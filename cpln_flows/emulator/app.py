@@ -1,0 +1,181 @@
+"""One local platform: its parts put together, and what tests may ask of it. How it is served is in ``server``."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+from cpln_flows.emulator.answers import Document
+from cpln_flows.emulator.authentication import Authentication
+from cpln_flows.emulator.clock import Clock, RealClock, running_loop
+from cpln_flows.emulator.commands import Commands
+from cpln_flows.emulator.config import PlatformConfig
+from cpln_flows.emulator.containers import ContainerBuilder
+from cpln_flows.emulator.control import Control, switch
+from cpln_flows.emulator.deployments import Deployments
+from cpln_flows.emulator.executors.base import Executor
+from cpln_flows.emulator.executors.process import ProcessExecutor
+from cpln_flows.emulator.executors.script import ScriptedExecutor
+from cpln_flows.emulator.faults import Faults
+from cpln_flows.emulator.http_app import HttpApp
+from cpln_flows.emulator.lifecycle import Lifecycle
+from cpln_flows.emulator.links import collection_link
+from cpln_flows.emulator.logs import Logs
+from cpln_flows.emulator.permissions import Permissions
+from cpln_flows.emulator.recorder import Recorder, RequestRecord
+from cpln_flows.emulator.resources import Resources
+from cpln_flows.emulator.routes.log_service import LogService
+from cpln_flows.emulator.routes.objects import ObjectRoutes
+from cpln_flows.emulator.routes.paths import Paths
+from cpln_flows.emulator.routes.workloads import WorkloadRoutes
+from cpln_flows.emulator.store import Record, Store
+from cpln_flows.emulator.tail import Tails
+
+_T = TypeVar("_T")
+
+
+class Platform:
+    """A Control Plane of its own, with everything it knows.
+
+    ``app`` is the ASGI application: give it to ``httpx.ASGITransport``, or serve it with ``Server`` or
+    ``serve_in_thread``. A platform belongs to one event loop at a time. ``aclose`` kills every job; call it before
+    that loop ends.
+    """
+
+    def __init__(
+        self, config: PlatformConfig | None = None, *, clock: Clock | None = None, executor: Executor | None = None
+    ) -> None:
+        # A copy, because the control routes may change the switches of this platform and of no other.
+        self.config = dataclasses.replace(config or PlatformConfig())
+        self.clock: Clock = clock or RealClock()
+        self.faults = Faults(self.config.seed)
+        self._recorder = Recorder()
+        self._store = Store()
+        executor = executor or ProcessExecutor()
+        if isinstance(executor, ScriptedExecutor):
+            executor.clock = self.clock
+        permissions = Permissions(self._store, self.config.org)
+        builder = ContainerBuilder(self.config, self._store, permissions)
+        authentication = Authentication(self.config)
+        self._logs = Logs(self.config, self.clock)
+        self._deployments = Deployments(self.config, self.clock, self._store, builder)
+        self._lifecycle = Lifecycle(
+            config=self.config,
+            clock=self.clock,
+            deployments=self._deployments,
+            commands=Commands(self.config, self.clock, self._store),
+            builder=builder,
+            authentication=authentication,
+            logs=self._logs,
+            executor=executor,
+        )
+        self._resources = Resources(
+            config=self.config,
+            clock=self.clock,
+            store=self._store,
+            permissions=permissions,
+            authentication=authentication,
+            deployments=self._deployments,
+            lifecycle=self._lifecycle,
+        )
+        self.app = self._http_app(authentication)
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def requests(self) -> list[RequestRecord]:
+        """The requests that came, in the order of their answers; control requests are left out."""
+        return self._recorder.requests
+
+    @property
+    def connections(self) -> int:
+        """How many TCP connections clients have opened."""
+        return self._recorder.connections
+
+    @property
+    def recorder(self) -> Recorder:
+        """What notes the requests."""
+        return self._recorder
+
+    @property
+    def base_url(self) -> str:
+        """The address that scheduled jobs are given; a job on demand is given the one its submitter used."""
+        return self._lifecycle.endpoint
+
+    @base_url.setter
+    def base_url(self, url: str) -> None:
+        self._lifecycle.endpoint = url
+
+    @property
+    def jobs_started(self) -> int:
+        """How many runs have begun, on demand and by schedule."""
+        return self._lifecycle.started_runs
+
+    @property
+    def active_jobs(self) -> list[str]:
+        """The names of the executions that have not ended."""
+        return [run.name for run in self._deployments.active_runs()]
+
+    def commands(self, workload: str | None = None) -> list[Document]:
+        """Every command, or those of the workload with a bare name, oldest first."""
+        return [
+            command.document
+            for found in self._workload_records()
+            if workload in (None, found.name)
+            for command in self._store.in_scope(f"{found.link}/-command")
+        ]
+
+    def workloads(self) -> list[Document]:
+        """Every workload, oldest first."""
+        return [self._resources.render(record) for record in self._workload_records()]
+
+    def objects(self, kind: str) -> list[Document]:
+        """Every object of a kind of the organisation or of its GVCs, oldest first."""
+        return [record.document for record in self._store.in_scope(collection_link(self.config.org, kind))]
+
+    def switch(self, **changes: object) -> None:
+        """Change switches of the configuration while the platform runs."""
+        switch(self.config, changes)
+
+    def append_lines(self, labels: Mapping[str, str], entries: Iterable[tuple[int, str]]) -> None:
+        """Have the logs service receive lines now, with stamps of any time; from any thread."""
+        listed = list(entries)
+        self._in_loop(lambda: self._logs.append(self._logs.stream(labels), listed))
+
+    async def aclose(self) -> None:
+        """Kill every job and leave nothing behind."""
+        await self._lifecycle.aclose()
+
+    def _http_app(self, authentication: Authentication) -> HttpApp:
+        objects = ObjectRoutes(self.config, self._resources)
+        workloads = WorkloadRoutes(
+            config=self.config,
+            store=self._store,
+            resources=self._resources,
+            deployments=self._deployments,
+            lifecycle=self._lifecycle,
+            objects=objects,
+        )
+        service = LogService(self.config, self.clock, self._logs, self._resources, authentication)
+        return HttpApp(
+            config=self.config,
+            clock=self.clock,
+            faults=self.faults,
+            recorder=self._recorder,
+            paths=Paths(self.config, authentication, objects, workloads, service),
+            tails=Tails(self.config, self.clock, self._logs, service),
+            control=Control(self.config, self.clock, self.faults, self._recorder, self._logs),
+        )
+
+    def _workload_records(self) -> list[Record]:
+        return self._store.in_scope(collection_link(self.config.org, "workload"))
+
+    def _in_loop(self, call: Callable[[], _T]) -> _T:
+        loop = self.loop
+        if loop is None or not loop.is_running() or loop is running_loop():
+            return call()
+        done: concurrent.futures.Future[_T] = concurrent.futures.Future()
+        loop.call_soon_threadsafe(lambda: done.set_result(call()))
+        return done.result()

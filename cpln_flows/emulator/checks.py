@@ -1,0 +1,134 @@
+"""What a valid document looks like: names, limits and formats, each fault with the name of its field.
+
+A check writes what is wrong into ``Problems``; the request is refused with all of it at the end. The wording is that
+of the validator the platform uses: the field in quotes, then what it must be.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from cpln_flows.emulator.answers import BAD_REQUEST, Document, RefusedError, refuse
+
+NAME = re.compile(r"[a-z][-a-z0-9]+[a-z0-9]")
+NAME_LIMIT = 63
+TAG_LIMIT = 50
+DESCRIPTION_LIMIT = 250
+
+
+@dataclass(slots=True)
+class Problems:
+    """What is wrong with a document."""
+
+    messages: list[str] = field(default_factory=list)
+
+    def add(self, path: str, rule: str) -> None:
+        """Note that a field breaks a rule."""
+        self.messages.append(f'"{path}" {rule}')
+
+    def say(self, message: str) -> None:
+        """Note a fault in words of its own."""
+        self.messages.append(message)
+
+    def refusal(self) -> RefusedError | None:
+        """The refusal with everything noted, or nothing."""
+        if not self.messages:
+            return None
+        return refuse(BAD_REQUEST, "; ".join(self.messages), [{"message": message} for message in self.messages])
+
+
+def check_name(problems: Problems, name: object, limit: int = NAME_LIMIT) -> None:
+    """A name of an object."""
+    if not isinstance(name, str):
+        problems.add("name", "is required" if name is None else "must be a string")
+        return
+    if len(name) > limit:
+        problems.add("name", f"length must be less than or equal to {limit} characters long")
+    if not NAME.fullmatch(name):
+        problems.add("name", rf"with value {name!r} fails to match the required pattern: /^{NAME.pattern}$/")
+
+
+def check_base(problems: Problems, document: Document) -> None:
+    """The fields that every object has."""
+    description = document.get("description")
+    if isinstance(description, str):
+        if len(description) > DESCRIPTION_LIMIT:
+            problems.add("description", f"length must be less than or equal to {DESCRIPTION_LIMIT} characters long")
+        if description != description.strip():
+            problems.add("description", "must not have leading or trailing whitespace")
+    elif description is not None:
+        problems.add("description", "must be a string")
+    check_tags(problems, document.get("tags"))
+
+
+def check_tags(problems: Problems, tags: object) -> None:
+    """The tags of an object or a command."""
+    if tags is None:
+        return
+    if not isinstance(tags, dict):
+        problems.add("tags", "must be of type object")
+        return
+    if len(tags) > TAG_LIMIT:
+        problems.add("tags", f"must have less than or equal to {TAG_LIMIT} keys")
+    for name, value in tags.items():
+        if isinstance(value, dict | list):
+            problems.add(f"tags.{name}", "must be one of [string, number, boolean]")
+
+
+def mapping(problems: Problems, value: object, path: str) -> Document:
+    """An object, or an empty one with the fault noted."""
+    if value is None:
+        return {}
+    if isinstance(value, dict):
+        return value
+    problems.add(path, "must be of type object")
+    return {}
+
+
+def sequence(problems: Problems, value: object, path: str, limit: int | None = None) -> list[object]:
+    """An array, or an empty one with the fault noted."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        problems.add(path, "must be an array")
+        return []
+    if limit is not None and len(value) > limit:
+        problems.add(path, f"must contain less than or equal to {limit} items")
+    return value
+
+
+def check_known(problems: Problems, document: Document, path: str, known: Collection[str]) -> None:
+    """No other fields than the known ones."""
+    for name in document:
+        if name not in known:
+            problems.add(f"{path}.{name}" if path else name, "is not allowed")
+
+
+def check_text(problems: Problems, value: object, path: str, limit: int | None = None) -> None:
+    """A text, if it is there."""
+    if value is None:
+        return
+    if not isinstance(value, str):
+        problems.add(path, "must be a string")
+    elif limit is not None and len(value) > limit:
+        problems.add(path, f"length must be less than or equal to {limit} characters long")
+
+
+def check_choice(problems: Problems, value: object, path: str, allowed: Sequence[str]) -> None:
+    """One of several words, if it is there."""
+    if value is not None and value not in allowed:
+        problems.add(path, f"must be one of [{', '.join(allowed)}]")
+
+
+def check_number(problems: Problems, value: object, path: str, low: int, high: int) -> None:
+    """A whole number within bounds, if it is there."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        problems.add(path, "must be a number")
+    elif value < low:
+        problems.add(path, f"must be greater than or equal to {low}")
+    elif value > high:
+        problems.add(path, f"must be less than or equal to {high}")

@@ -1,0 +1,197 @@
+"""What a run's containers look like in the end: the workload's, overrides merged in, secrets and own variables resolved.
+
+Pure but for reading secrets from the store; it starts nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from cpln_flows.emulator.answers import Document
+from cpln_flows.emulator.config import PlatformConfig
+from cpln_flows.emulator.executors.base import Container, RunSpec
+from cpln_flows.emulator.links import collection_link, last_segment
+from cpln_flows.emulator.permissions import Permissions
+from cpln_flows.emulator.runs import Run
+from cpln_flows.emulator.store import Record, Store
+
+_SECRET = re.compile(r"cpln://secret/([a-z][-a-z0-9]*)(?:\.(.+))?")
+_REFERENCE = re.compile(r"\$(\$?)\(([-._a-zA-Z][-._a-zA-Z0-9]*)\)")
+_DEFAULT_PORT = "8080"
+
+
+class MissingSecretError(Exception):
+    """A variable names a secret that the workload cannot read; says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a container reaches the platform: its address, and a token of its own."""
+
+    endpoint: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What the platform tells a container about itself."""
+
+    run: Run
+    gvc: Document
+    access: Access
+
+
+def merge_override(container: Document, override: Document | None, config: PlatformConfig) -> Document:
+    """Lay an override over a container; what it does not name stays, and variables are merged by name."""
+    if override is None:
+        return container
+    merged = {**container, **{key: value for key, value in override.items() if key != "env"}}
+    if "env" in override:
+        kept = container.get("env") or () if config.env_override == "merge" else ()
+        merged["env"] = _merge_env(kept, override["env"] or ())
+    return merged
+
+
+def _merge_env(base: Iterable[Document], changes: Iterable[Document]) -> list[Document]:
+    merged = {entry["name"]: entry for entry in base} | {entry["name"]: entry for entry in changes}
+    return [merged[name] for name in sorted(merged)]
+
+
+def secrets_in(containers: Iterable[Document]) -> set[str]:
+    """The names of the secrets that containers' variables name."""
+    values = (str(entry.get("value", "")) for container in containers for entry in container.get("env") or ())
+    return {matched.group(1) for value in values if (matched := _SECRET.fullmatch(value))}
+
+
+class ContainerBuilder:
+    """Turns stored containers into those an executor can run."""
+
+    def __init__(self, config: PlatformConfig, store: Store, permissions: Permissions) -> None:
+        self._config = config
+        self._store = store
+        self._permissions = permissions
+
+    def build(self, run: Run, spec: Document, access: Access) -> RunSpec:
+        """Make a run ready for an executor; raises ``MissingSecretError`` when a secret cannot be read."""
+        gvc = self._store.get(f"{collection_link(self._config.org, 'gvc')}/{run.workload.gvc}")
+        around = _Surroundings(run, {} if gvc is None else gvc.document, access)
+        command = {} if run.command is None else run.command.document
+        overrides = {each["name"]: each for each in command.get("spec", {}).get("containerOverrides") or ()}
+        merged = [merge_override(each, overrides.get(each["name"]), self._config) for each in spec["containers"]]
+        return RunSpec(
+            workload=run.workload.name,
+            gvc=str(run.workload.gvc),
+            org=self._config.org,
+            location=run.location,
+            name=run.name,
+            command_id=command.get("id"),
+            replica=run.replica,
+            tags=command.get("tags", {}),
+            containers=tuple(self._container(each, around, is_first=index == 0) for index, each in enumerate(merged)),
+        )
+
+    def check_secrets(self, workload: Record, names: Iterable[str]) -> None:
+        """Raise when the workload's identity may not reveal one of the secrets."""
+        for name in sorted(names):
+            self._revealed(workload, name)
+
+    def _container(self, container: Document, around: _Surroundings, *, is_first: bool) -> Container:
+        env: dict[str, str] = {}
+        if container.get("inheritEnv"):
+            env |= self._resolved((around.gvc.get("spec") or {}).get("env") or (), around)
+        env |= self._resolved(container.get("env") or (), around)
+        env |= self._injected(container, around, is_first=is_first)
+        env = {name: _expand(value, env) for name, value in env.items()}
+        command = container.get("command")
+        return Container(
+            name=container["name"],
+            image=container["image"],
+            command=None if command is None else _expand(command, env),
+            args=tuple(_expand(argument, env) for argument in container.get("args") or ()),
+            env=env,
+            working_dir=container.get("workingDir"),
+            cpu=container.get("cpu", "50m"),
+            memory=container.get("memory", "128Mi"),
+        )
+
+    def _resolved(self, entries: Iterable[Document], around: _Surroundings) -> dict[str, str]:
+        return {entry["name"]: self._value(str(entry.get("value", "")), around) for entry in entries}
+
+    def _value(self, value: str, around: _Surroundings) -> str:
+        matched = _SECRET.fullmatch(value)
+        if matched is None:
+            return value
+        name, key = matched.groups()
+        return read_secret(self._revealed(around.run.workload, name).document, key)
+
+    def _revealed(self, workload: Record, name: str) -> Record:
+        secret = self._store.get(f"{collection_link(self._config.org, 'secret')}/{name}")
+        if secret is None:
+            raise MissingSecretError(f"secret {name!r} does not exist")
+        identity = workload.document["spec"].get("identityLink")
+        if identity is None or not self._permissions.link_allows(identity, "reveal", secret):
+            who = f"identity {identity}" if identity else "a workload without identity"
+            raise MissingSecretError(f'{who} requires permission "reveal" on {secret.link}')
+        return secret
+
+    def _injected(self, container: Document, around: _Surroundings, *, is_first: bool) -> dict[str, str]:
+        org, gvc = self._config.org, str(around.run.workload.gvc)
+        link = self._config.location_form == "link"
+        location = f"{collection_link(org, 'location')}/{around.run.location}" if link else around.run.location
+        ports = container.get("ports") or ()
+        port = ports[0].get("number") if ports else container.get("port")
+        injected = {
+            "CPLN_TOKEN": around.access.token,
+            "CPLN_ENDPOINT": around.access.endpoint,
+            "CPLN_GLOBAL_ENDPOINT": f"{around.run.workload.name}-{around.gvc.get('alias', '')}.cpln.app",
+            "CPLN_ORG": org,
+            "CPLN_GVC": gvc,
+            "CPLN_GVC_ALIAS": str(around.gvc.get("alias", "")),
+            "CPLN_LOCATION": location,
+            "CPLN_WORKLOAD": around.run.workload.link if link else around.run.workload.name,
+            "CPLN_PROVIDER": self._config.provider_of(around.run.location),
+            "CPLN_WORKLOAD_VERSION": str(around.run.version),
+            "CPLN_IMAGE": container["image"],
+            "CPLN_NAME": around.run.replica,
+            "CPLN_NAMESPACE": str(around.gvc.get("alias", "")),
+            "PORT": str(port or _DEFAULT_PORT),
+        }
+        return {**injected, "CPLN_MAIN": "true"} if is_first else injected
+
+
+def read_secret(secret: Document, key: str | None) -> str:
+    """The text that a variable naming a secret gets."""
+    data = secret.get("data")
+    if key is None:
+        return data if isinstance(data, str) else orjson.dumps(data).decode()
+    if not isinstance(data, Mapping) or key not in data:
+        raise MissingSecretError(f"secret {last_segment(str(secret.get('name')))!r} has no key {key!r}")
+    value = str(data[key])
+    if key == "payload" and data.get("encoding") == "base64":
+        return _decoded(value, str(secret.get("name")))
+    return value
+
+
+def _decoded(value: str, name: str) -> str:
+    try:
+        return base64.b64decode(value, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise MissingSecretError(f"the payload of secret {name!r} is not base64 text: {error}") from error
+
+
+def _expand(text: str, env: Mapping[str, str]) -> str:
+    """Replace ``$(NAME)`` by the variable's value; an unknown name stays as it is, and ``$$(NAME)`` is ``$(NAME)``."""
+
+    def value(matched: re.Match[str]) -> str:
+        escaped, name = matched.groups()
+        if escaped:
+            return matched.group(0)[1:]
+        return env.get(name, matched.group(0))
+
+    return _REFERENCE.sub(value, text)

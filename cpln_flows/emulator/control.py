@@ -1,0 +1,136 @@
+"""The control routes below ``/_control/``: what a test does to the platform from another process. No token is needed.
+
+They do what the attributes of ``Platform`` do in process: faults, clock, recorded requests, switches, log lines.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable
+from typing import Literal, Union, get_args, get_origin
+
+from cpln_flows.emulator.answers import (
+    BAD_REQUEST,
+    CREATED,
+    NOT_FOUND,
+    Answer,
+    Document,
+    RefusedError,
+    error_answer,
+    json_answer,
+    refuse,
+)
+from cpln_flows.emulator.clock import Clock, ManualClock, iso
+from cpln_flows.emulator.config import PlatformConfig
+from cpln_flows.emulator.faults import Fault, Faults
+from cpln_flows.emulator.logs import Logs
+from cpln_flows.emulator.recorder import Recorder
+from cpln_flows.emulator.routes.call import Call
+
+PREFIX = "/_control/"
+
+
+class Control:
+    """The control routes."""
+
+    def __init__(self, config: PlatformConfig, clock: Clock, faults: Faults, recorder: Recorder, logs: Logs) -> None:
+        self._config = config
+        self._clock = clock
+        self._faults = faults
+        self._recorder = recorder
+        self._logs = logs
+        self._routes: dict[str, Callable[[Call], Answer]] = {
+            "faults": self._answer_faults,
+            "clock": self._answer_clock,
+            "requests": self._answer_requests,
+            "config": self._answer_config,
+            "lines": self._answer_lines,
+        }
+
+    def answer(self, call: Call) -> Answer:
+        """Answer a control request."""
+        route = self._routes.get(call.path.removeprefix(PREFIX))
+        try:
+            if route is None:
+                raise refuse(NOT_FOUND, f"control routes are {', '.join(PREFIX + name for name in self._routes)}")
+            return route(call)
+        except RefusedError as refusal:
+            return error_answer(refusal.status, refusal.message, refusal.details)
+
+    def _answer_faults(self, call: Call) -> Answer:
+        if call.method == "POST":
+            return json_answer({"id": self._faults.add(Fault.from_document(call.document()))}, CREATED)
+        if call.method == "DELETE":
+            self._faults.clear()
+        elif call.method != "GET":
+            raise call.not_allowed()
+        return json_answer({"faults": self._faults.as_documents()})
+
+    def _answer_clock(self, call: Call) -> Answer:
+        if call.method == "POST":
+            seconds = call.document().get("advance_seconds")
+            if not isinstance(self._clock, ManualClock):
+                raise refuse(BAD_REQUEST, "the platform runs on real time, which cannot be moved")
+            if not isinstance(seconds, int | float) or seconds < 0:
+                raise refuse(BAD_REQUEST, '"advance_seconds" must be a number, not below 0')
+            self._clock.advance(seconds)
+        elif call.method != "GET":
+            raise call.not_allowed()
+        return json_answer({"now": iso(self._clock.time_ns()), "time_ns": str(self._clock.time_ns())})
+
+    def _answer_requests(self, call: Call) -> Answer:
+        if call.method == "DELETE":
+            self._recorder.clear()
+        elif call.method != "GET":
+            raise call.not_allowed()
+        requests = [dataclasses.asdict(record) for record in self._recorder.requests]
+        return json_answer({"requests": requests, "connections": self._recorder.connections})
+
+    def _answer_config(self, call: Call) -> Answer:
+        if call.method == "PATCH":
+            switch(self._config, call.document())
+        elif call.method != "GET":
+            raise call.not_allowed()
+        shown = dataclasses.asdict(self._config)
+        if self._config.tokens is not None:
+            shown["tokens"] = sorted(self._config.tokens.values())
+        return json_answer(shown)
+
+    def _answer_lines(self, call: Call) -> Answer:
+        if call.method != "POST":
+            raise call.not_allowed()
+        content = call.document()
+        entries = [(int(stamp), str(line)) for stamp, line in content.get("entries") or ()]
+        if entries:
+            self._logs.append(self._logs.stream(content.get("labels") or {}), entries)
+        return json_answer({"lines": len(entries)}, CREATED)
+
+
+def switch(config: PlatformConfig, changes: Document) -> None:
+    """Change a platform's own copy of its configuration, of which every part holds the same object.
+
+    For its readers the configuration is frozen; this is the one place that may change it.
+    """
+    hints = typing.get_type_hints(PlatformConfig)
+    fixed = ("org", "gvc", "locations", "tokens", "seed")
+    for name, value in changes.items():
+        if name not in hints or name in fixed:
+            raise refuse(BAD_REQUEST, f"{name!r} cannot be switched")
+        if not _fits(value, hints[name]):
+            raise refuse(BAD_REQUEST, f"{value!r} is no value of {name!r}")
+    for name, value in changes.items():
+        object.__setattr__(config, name, value)
+
+
+def _fits(value: object, hint: object) -> bool:
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) in (Union, types.UnionType):
+        return any(_fits(value, each) for each in get_args(hint))
+    if isinstance(value, bool):
+        return hint is bool
+    if hint is float:
+        return isinstance(value, int | float)
+    return isinstance(hint, type) and isinstance(value, hint)

@@ -1,0 +1,261 @@
+"""Runs that are real processes of this machine, one supervisor with its tree for each container.
+
+What differs from a container: the image is recorded, not pulled; the file system and the network are the machine's;
+a first process without a handler for SIGTERM ends by it, while process 1 of a container would ignore it; cpu and
+memory are not limited; volumes, probes and lifecycle hooks are not there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import marshal
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cpln_flows.emulator.executors.base import Container, ContainerEvents, Handle, RunSpec
+from cpln_flows.emulator.executors.script import describe_exit
+from cpln_flows.emulator.lines import LineSplitter
+
+START_ERROR = 128
+_SUPERVISOR = Path(__file__).with_name("supervisor.py")
+_CHUNK = 1 << 16
+_OUTPUT_GRACE_SECONDS = 1.0
+_GONE_SECONDS = 10.0
+_INTERPRETERS = ("python", "python3")
+
+
+class ProcessExecutor:
+    """Carries out containers as processes. Needs a running event loop that can watch file descriptors."""
+
+    def __init__(self, *, path: Sequence[str] | None = None) -> None:
+        # The search path is the one thing of the machine that a container cannot do without here: its own programs
+        # are in the image, which is not pulled. The interpreter's folder comes first, for "python" and what is
+        # installed beside it.
+        folders = os.get_exec_path() if path is None else path
+        self._path = os.pathsep.join([str(Path(sys.executable).parent), *folders])
+
+    def start(self, run: RunSpec, container: Container, events: ContainerEvents) -> Handle:
+        """Begin one container of a run; returns at once."""
+        argv = _argv(container)
+        if argv is None:
+            message = (
+                f"no command is given, and the local platform does not read what image {container.image!r} would run: "
+                "set command (and args)"
+            )
+            return _NeverRan(events, message)
+        if container.working_dir and not Path(container.working_dir).is_dir():
+            events.note(
+                f"container {container.name}: workingDir {container.working_dir!r} does not exist on this machine; "
+                "the container starts in a folder of its own"
+            )
+        return _Process(argv, container, self._environment(container, argv), events, run)
+
+    def _environment(self, container: Container, argv: list[str]) -> dict[str, str]:
+        env = {"PATH": self._path, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
+        if argv[0] == sys.executable:
+            # Lines are to be seen while the job runs, as its author would see them in a terminal; for any other
+            # program this is its own affair, as it is in a container.
+            env["PYTHONUNBUFFERED"] = "1"
+        return {**env, **container.env}
+
+
+def _argv(container: Container) -> list[str] | None:
+    """What to run. Most images run their arguments when no command is given, so here the first of them is it."""
+    words = [*([container.command] if container.command else []), *container.args]
+    if not words:
+        return None
+    if words[0] in _INTERPRETERS:
+        words[0] = sys.executable
+    return words
+
+
+class _NeverRan:
+    """A container that cannot be started at all."""
+
+    def __init__(self, events: ContainerEvents, message: str) -> None:
+        asyncio.get_running_loop().call_soon(events.ended, START_ERROR, "StartError", message)
+
+    def terminate(self) -> None:
+        """Ask its first process to end."""
+
+    def kill(self) -> None:
+        """End everything that runs in it."""
+
+    async def wait_gone(self) -> None:
+        """Wait until nothing of it is left; from any event loop."""
+
+
+class _Process:
+    """One container that is a supervised tree of processes."""
+
+    def __init__(self, argv: list[str], container: Container, env: dict[str, str], events: ContainerEvents, run: RunSpec) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._events = events
+        self._argv = argv
+        self._end: tuple[int, str, str] | None = None
+        self._over = False
+        self._open: set[int] = set()
+        home = Path(tempfile.gettempdir()) / f"cpln-{run.replica}-{container.name}-{run.attempt}"
+        temporary = str(home)
+        # TMPDIR is the home folder itself, so that one folder holds whatever the container leaves behind.
+        order = {
+            "argv": argv,
+            "env": {"HOME": temporary, "TMPDIR": temporary, **env},
+            "cwd": _existing(container.working_dir),
+            "home": temporary,
+            "parent": os.getpid(),
+        }
+        self._process, report = self._launch()
+        self._send(_framed(order))
+        self._watch_reports(report)
+
+    def terminate(self) -> None:
+        """Ask its first process to end."""
+        self._send(b"term\n")
+
+    def kill(self) -> None:
+        """End everything that runs in it."""
+        self._send(b"kill\n")
+
+    async def wait_gone(self) -> None:
+        """Wait until nothing of it is left; from any event loop."""
+        await asyncio.to_thread(self._process.wait, _GONE_SECONDS)
+        for descriptor in list(self._open):
+            self._close(descriptor)
+        self._hang_up()
+
+    def _launch(self) -> tuple[subprocess.Popen[bytes], int]:
+        report, reporting = os.pipe()
+        outputs = [os.pipe() for _ in range(2)]
+        try:
+            process = subprocess.Popen(  # noqa: S603 - a fixed program; what it runs is what the user asked for
+                [sys.executable, "-I", "-S", str(_SUPERVISOR), str(reporting)],
+                stdin=subprocess.PIPE,
+                stdout=outputs[0][1],
+                stderr=outputs[1][1],
+                pass_fds=(reporting,),
+                env={},
+                # A key pressed in the user's terminal is not for the containers.
+                start_new_session=True,
+            )
+        finally:
+            for descriptor in (reporting, *(writing for _, writing in outputs)):
+                os.close(descriptor)
+        for (reading, _), name in zip(outputs, ("stdout", "stderr"), strict=True):
+            self._watch_output(reading, name)
+        return process, report
+
+    def _watch_output(self, descriptor: int, name: str) -> None:
+        splitter = LineSplitter()
+
+        def take(data: bytes) -> None:
+            lines = splitter.feed(data) if data else splitter.finish()
+            if lines:
+                self._events.wrote(name, lines)
+
+        self._watch(descriptor, take)
+
+    def _watch_reports(self, descriptor: int) -> None:
+        pending = bytearray()
+
+        def take(data: bytes) -> None:
+            pending.extend(data)
+            while b"\n" in pending:
+                line, _, rest = pending.partition(b"\n")
+                pending[:] = rest
+                self._reported(line.decode())
+            if not data:
+                self._reported("lost")
+
+        self._watch(descriptor, take)
+
+    def _watch(self, descriptor: int, take: Callable[[bytes], None]) -> None:
+        os.set_blocking(descriptor, False)
+        self._open.add(descriptor)
+
+        def readable() -> None:
+            try:
+                data = os.read(descriptor, _CHUNK)
+            except BlockingIOError:
+                return
+            if not data:
+                self._close(descriptor)
+            take(data)
+            self._finish()
+
+        self._loop.add_reader(descriptor, readable)
+
+    def _close(self, descriptor: int) -> None:
+        if descriptor not in self._open:
+            return
+        self._open.discard(descriptor)
+        if not self._loop.is_closed():
+            self._loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+    def _reported(self, line: str) -> None:
+        word, _, value = line.partition(" ")
+        if word == "started":
+            self._events.started()
+        elif word == "failed":
+            self._end = (START_ERROR, "StartError", _start_message(self._argv[0], int(value)))
+        elif word == "exited":
+            code = int(value)
+            self._end = (code, "Error" if code else "Completed", describe_exit(code))
+        elif self._end is None:
+            self._end = (START_ERROR, "ContainerStatusUnknown", "the process that supervises the container is gone")
+        self._loop.call_later(_OUTPUT_GRACE_SECONDS, lambda: self._finish(late=True))
+
+    def _finish(self, *, late: bool = False) -> None:
+        """Tell the end once everything that was written has been read; not later than a second after it."""
+        if self._end is None or self._over or (self._open and not late):
+            return
+        self._over = True
+        for descriptor in list(self._open):
+            self._close(descriptor)
+        self._hang_up()
+        self._process.wait()
+        self._events.ended(*self._end)
+
+    def _send(self, content: bytes) -> None:
+        stdin = self._process.stdin
+        if stdin is None or stdin.closed:
+            return
+        try:
+            stdin.write(content)
+            stdin.flush()
+        except OSError:
+            # The supervisor has ended; its report is on its way.
+            return
+
+    def _hang_up(self) -> None:
+        stdin = self._process.stdin
+        if stdin is None or stdin.closed:
+            return
+        try:
+            stdin.close()
+        except OSError:
+            return
+
+
+def _framed(order: dict[str, object]) -> bytes:
+    content = marshal.dumps(order)
+    return f"{len(content)}\n".encode() + content
+
+
+def _existing(working_dir: str | None) -> str:
+    return working_dir if working_dir and Path(working_dir).is_dir() else ""
+
+
+def _start_message(program: str, number: int) -> str:
+    reasons = {
+        errno.ENOENT: "executable file not found in $PATH" if os.sep not in program else "no such file or directory",
+        errno.EACCES: "permission denied",
+        errno.ENOEXEC: "exec format error",
+    }
+    return f"failed to start the container: exec: {program!r}: {reasons.get(number, os.strerror(number))}"

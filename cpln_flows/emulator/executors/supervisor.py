@@ -1,0 +1,284 @@
+"""The program that stands between the platform and one container's processes. Run as a script; never imported.
+
+It starts the container's first process, passes on SIGTERM, and makes sure that nothing of the container outlives its
+first process, the platform or a kill: on Linux it is the subreaper of all its descendants, so that a process which
+made a session of its own and lost its parent is still found; elsewhere the container's process group is all it knows.
+Standard library only and few modules, because it starts with every container.
+
+Channels: standard input carries a length in decimal and a line end, then that many bytes of ``marshal`` (what to
+run), then the lines ``term`` and ``kill``; its end means that the platform is gone and kills everything. Standard
+output and error belong to the container. The file descriptor named by the argument carries lines back: ``started``,
+``failed <errno>`` and ``exited <code>``.
+"""
+
+# pathlib takes longer to load than everything else here together, and this starts with every container.
+# ruff: noqa: PTH103, PTH106, PTH108, PTH114, PTH118, PTH123, PTH208
+
+import marshal
+import os
+import select
+import signal
+import sys
+import time
+
+PR_SET_CHILD_SUBREAPER = 36
+LINUX = sys.platform.startswith("linux")
+LOOK_SECONDS = 0.5
+SWEEP_SECONDS = 0.002
+CHUNK = 65536
+STANDARD_OUTPUTS = (1, 2)
+
+
+class Order:
+    """What the platform wants to be run."""
+
+    def __init__(self, content: bytes) -> None:
+        fields = marshal.loads(content)  # noqa: S302 - written by the platform that started this program
+        self.argv: list[str] = fields["argv"]
+        self.env: dict[str, str] = fields["env"]
+        self.cwd: str = fields["cwd"]
+        self.home: str = fields["home"]
+        self.parent: int = fields["parent"]
+
+
+class Commands:
+    """What the platform says while the container runs."""
+
+    def __init__(self) -> None:
+        self.pending = b""
+        self.ended = False
+
+    def read_order(self) -> Order | None:
+        """The first message; nothing when the platform went away before it."""
+        while b"\n" not in self.pending:
+            if not self._read():
+                return None
+        length, _, self.pending = self.pending.partition(b"\n")
+        size = int(length)
+        while len(self.pending) < size:
+            if not self._read():
+                return None
+        content, self.pending = self.pending[:size], self.pending[size:]
+        return Order(content)
+
+    def read_words(self) -> list[bytes]:
+        """The lines that have come; ``kill`` when there will be no more."""
+        if not self._read():
+            return [b"kill"]
+        *words, self.pending = self.pending.split(b"\n")
+        return words
+
+    def _read(self) -> bool:
+        data = os.read(0, CHUNK)
+        self.pending += data
+        return bool(data)
+
+
+def main() -> None:
+    """Run one container to its end."""
+    report = int(sys.argv[1])
+    os.set_inheritable(report, False)
+    commands = Commands()
+    order = commands.read_order()
+    if order is None:
+        return
+    adopt_orphans()
+    wake = wake_on_child()
+    try:
+        os.makedirs(order.home, 0o700)
+        first = start(order, report)
+        if first is not None:
+            code = watch(first, wake, commands, order.parent)
+            sweep(first)
+            tell(report, f"exited {code}")
+    finally:
+        remove(order.home)
+
+
+def tell(report: int, line: str) -> None:
+    """Report to the platform."""
+    try:
+        os.write(report, f"{line}\n".encode())
+    except OSError:
+        # The platform is gone; the container ends all the same.
+        return
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant that loses its own."""
+    if LINUX:
+        import ctypes  # noqa: PLC0415 - takes time to load, and is of use on Linux only
+
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def wake_on_child() -> int:
+    """Make a pipe that becomes readable when a child has ended."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return reading
+
+
+def start(order: Order, report: int) -> int | None:
+    """Start the container's first process."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        become(order, writing)
+    os.close(writing)
+    # Only the container may hold its outputs open: their end tells the platform that nothing more can be written.
+    null = os.open(os.devnull, os.O_RDWR)
+    for output in STANDARD_OUTPUTS:
+        os.dup2(null, output)
+    failure = os.read(reading, CHUNK)
+    os.close(reading)
+    if failure:
+        os.waitpid(pid, 0)
+        tell(report, f"failed {failure.decode()}")
+        return None
+    tell(report, "started")
+    return pid
+
+
+def become(order: Order, failed: int) -> None:
+    """Turn this child into the container's program; never returns."""
+    try:
+        os.setsid()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.chdir(order.cwd or order.home)
+        os.execvpe(order.argv[0], order.argv, order.env)  # noqa: S606 - running what is asked for is the purpose
+    except OSError as error:
+        os.write(failed, str(error.errno).encode())
+    finally:
+        os._exit(127)
+
+
+def watch(first: int, wake: int, commands: Commands, parent: int) -> int:
+    """Wait for the first process, doing as told meanwhile; returns its exit code as a shell would."""
+    while True:
+        code = reap(first)
+        if code is not None:
+            return code
+        readable = select.select([wake, 0], [], [], LOOK_SECONDS)[0]
+        if wake in readable:
+            os.read(wake, CHUNK)
+        # A forked child of the platform may hold the pipe open although the platform itself is gone.
+        words = commands.read_words() if 0 in readable else [b"kill"] if os.getppid() != parent else []
+        if b"kill" in words:
+            return end_now(first)
+        if b"term" in words:
+            send(first, signal.SIGTERM)
+
+
+def reap(first: int) -> int | None:
+    """Collect everyone who has ended; the first process's exit code, if it was among them."""
+    found = None
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return found
+        if pid == 0:
+            return found
+        if pid == first:
+            code = os.waitstatus_to_exitcode(status)
+            found = code if code >= 0 else 128 - code
+
+
+def end_now(first: int) -> int:
+    """Kill until the first process has ended."""
+    while True:
+        kill_all(first)
+        code = reap(first)
+        if code is not None:
+            return code
+        time.sleep(SWEEP_SECONDS)
+
+
+def sweep(first: int) -> None:
+    """Kill whoever is left, again and again: the living go on making children until they are hit."""
+    while True:
+        kill_all(first)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+        time.sleep(SWEEP_SECONDS)
+
+
+def kill_all(first: int) -> None:
+    """Kill every process of the container that can be found."""
+    if LINUX:
+        for pid in descendants():
+            send(pid, signal.SIGKILL)
+        return
+    try:
+        os.killpg(first, signal.SIGKILL)
+    except OSError:
+        return
+
+
+def send(pid: int, number: int) -> None:
+    """Send a signal to a process that may be gone."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def descendants() -> list[int]:
+    """Find every process below this one."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            children.setdefault(parent_of(name), []).append(int(name))
+    found: list[int] = []
+    waiting = [os.getpid()]
+    while waiting:
+        offspring = children.get(waiting.pop(), [])
+        found += offspring
+        waiting += offspring
+    return found
+
+
+def parent_of(pid: str) -> int:
+    """The parent of a process; 0 when the process is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            # The name in brackets may hold anything; what follows the last bracket does not.
+            return int(stat.read().rpartition(b")")[2].split()[1])
+    except (OSError, IndexError):
+        return 0
+
+
+def remove(folder: str) -> None:
+    """Delete a folder with everything in it, as far as that is possible."""
+    for place, folders, files in os.walk(folder, topdown=False):
+        for name in files:
+            discard(os.path.join(place, name), is_folder=False)
+        for name in folders:
+            path = os.path.join(place, name)
+            discard(path, is_folder=not os.path.islink(path))
+    discard(folder, is_folder=True)
+
+
+def discard(path: str, *, is_folder: bool) -> None:
+    """Delete one entry."""
+    try:
+        if is_folder:
+            os.rmdir(path)
+        else:
+            os.unlink(path)
+    except OSError:
+        return
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Faults on demand: what goes wrong with which requests, and how often. Says what is to happen; does none of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import re
+import threading
+import uuid
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cpln_flows.emulator.answers import BAD_REQUEST, Document, refuse
+
+When = Literal["before", "after"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that goes wrong.
+
+    Attributes:
+        method: The method it concerns; ``None`` for all. A tail is a GET.
+        path: A regular expression that is searched for in the path; ``None`` for all. Control routes are never hit.
+        times: How often it happens; ``None`` for ever.
+        skip: How many requests that fit pass unharmed first.
+        probability: The chance of each request that fits, by the platform's seed.
+        status: Answer with this status and an error body.
+        message: Text of that error.
+        retry_after: Value of ``Retry-After``, in seconds or as text.
+        effect: Whether a request that is answered with ``status`` or ``body`` takes effect nevertheless: ``after`` is
+            an answer that was lost.
+        delay_seconds: Wait before anything else happens.
+        reset: Abort the connection, without an answer, before or after the request takes effect.
+        timeout: Never answer, before or after the request takes effect.
+        lose_answer: The same as ``reset="after"``.
+        truncate: Send half of the answer: ``length`` announces the whole and then closes the connection, ``body`` ends
+            properly.
+        body: Answer with this text instead.
+        content_type: Type of that text.
+        stale: Answer a GET or a query as the same request was answered before, if it ever was.
+        cut_after_frames: Cut a tail after so many frames.
+        cut_after_lines: Cut a tail after so many lines.
+        drop_lines: Leave so many lines out of a tail and announce them as dropped.
+        drop_silently: Do not announce them.
+    """
+
+    method: str | None = None
+    path: str | None = None
+    times: int | None = 1
+    skip: int = 0
+    probability: float = 1.0
+    status: int | None = None
+    message: str = "injected fault"
+    retry_after: float | str | None = None
+    effect: When = "before"
+    delay_seconds: float = 0.0
+    reset: When | None = None
+    timeout: When | None = None
+    lose_answer: bool = False
+    truncate: Literal["length", "body"] | None = None
+    body: str | None = None
+    content_type: str = "text/html; charset=utf-8"
+    stale: bool = False
+    cut_after_frames: int | None = None
+    cut_after_lines: int | None = None
+    drop_lines: int = 0
+    drop_silently: bool = False
+
+    @property
+    def reset_when(self) -> When | None:
+        """When the connection is aborted, if it is."""
+        return "after" if self.lose_answer else self.reset
+
+    @classmethod
+    def from_document(cls, content: Document) -> Fault:
+        """Read a fault from JSON."""
+        known = {each.name for each in dataclasses.fields(cls)}
+        unknown = sorted(set(content) - known)
+        if unknown:
+            raise refuse(BAD_REQUEST, f"a fault has no field {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        if content.get("truncate") is True:
+            content = {**content, "truncate": "length"}
+        return cls(**content)
+
+
+@dataclass(slots=True)
+class _Armed:
+    """A fault and how often it has met a request."""
+
+    id: str
+    fault: Fault
+    pattern: re.Pattern[str] | None
+    seen: int = 0
+    fired: int = 0
+
+    def meets(self, method: str, path: str, chance: random.Random) -> bool:
+        fault = self.fault
+        if fault.times is not None and self.fired >= fault.times:
+            return False
+        if fault.method is not None and fault.method.upper() != method:
+            return False
+        if self.pattern is not None and self.pattern.search(path) is None:
+            return False
+        self.seen += 1
+        if self.seen <= fault.skip or chance.random() >= fault.probability:
+            return False
+        self.fired += 1
+        return True
+
+
+@dataclass(slots=True)
+class Faults:
+    """The faults that are armed; the first that meets a request is the one that happens."""
+
+    seed: int | None = None
+    _armed: list[_Armed] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _random: random.Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin the series of chances."""
+        self._random = random.Random(self.seed)  # noqa: S311 - which requests fail, nothing secret
+
+    def add(self, fault: Fault) -> str:
+        """Arm a fault; gives its id."""
+        try:
+            pattern = None if fault.path is None else re.compile(fault.path)
+        except re.error as error:
+            raise refuse(BAD_REQUEST, f"path {fault.path!r} is not a regular expression: {error}") from error
+        armed = _Armed(str(uuid.uuid4()), fault, pattern)
+        with self._lock:
+            self._armed.append(armed)
+        return armed.id
+
+    def clear(self) -> None:
+        """Forget every fault."""
+        with self._lock:
+            self._armed.clear()
+
+    def take(self, method: str, path: str) -> Fault | None:
+        """The fault that happens to a request."""
+        if not self._armed:
+            return None
+        with self._lock:
+            return next((each.fault for each in self._armed if each.meets(method, path, self._random)), None)
+
+    def as_documents(self) -> list[Document]:
+        """List the faults with how often they have happened."""
+        return [
+            {"id": each.id, "seen": each.seen, "fired": each.fired, **dataclasses.asdict(each.fault)}
+            for each in list(self._armed)
+        ]

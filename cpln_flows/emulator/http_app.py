@@ -1,0 +1,268 @@
+"""The platform as an ASGI application: reads requests, lets faults happen, sends answers. Decides nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from email.utils import format_datetime
+from urllib.parse import unquote
+
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from cpln_flows.emulator.answers import NOT_FOUND, Answer, error_answer
+from cpln_flows.emulator.clock import Clock
+from cpln_flows.emulator.config import PlatformConfig
+from cpln_flows.emulator.connection import Connection, connection_of
+from cpln_flows.emulator.control import PREFIX, Control
+from cpln_flows.emulator.faults import Fault, Faults, When
+from cpln_flows.emulator.recorder import Recorder, RequestRecord
+from cpln_flows.emulator.routes.call import Call
+from cpln_flows.emulator.routes.log_service import LogRequest
+from cpln_flows.emulator.routes.paths import Paths
+from cpln_flows.emulator.tail import Tails, refuse_tail
+
+_REMEMBERED = 2048
+_SWITCHING = 101
+
+
+class NoAnswerError(Exception):
+    """The client is to get no answer."""
+
+
+class HttpApp:
+    """The ASGI application.
+
+    In process, where there is no connection to cut, a reset is raised as ``ConnectionResetError`` and an answer that
+    never comes as ``TimeoutError``.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: PlatformConfig,
+        clock: Clock,
+        faults: Faults,
+        recorder: Recorder,
+        paths: Paths,
+        tails: Tails,
+        control: Control,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._faults = faults
+        self._recorder = recorder
+        self._paths = paths
+        self._tails = tails
+        self._control = control
+        self._remembered: OrderedDict[tuple[str, str, str, bytes], Answer] = OrderedDict()
+        self._date: tuple[int, bytes] = (-1, b"")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, one tail, or the server's start and end."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._websocket(WebSocket(scope, receive, send))
+        else:
+            await _lifespan(receive, send)
+
+    # HTTP
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.monotonic()
+        call = Call(
+            method=scope["method"],
+            path=scope["path"],
+            query=scope["query_string"].decode("latin-1"),
+            body=await _read_body(receive),
+            authorization=_header(scope, b"authorization"),
+            base_url=_base_url(scope),
+        )
+        if call.path.startswith(PREFIX):
+            await self._send(send, self._control.answer(call))
+            return
+        connection = connection_of(scope)
+        fault = self._faults.take(call.method, call.path)
+        if self._config.latency_seconds:
+            await asyncio.sleep(self._config.latency_seconds)
+        status: int | None = None
+        try:
+            answer = self._answer(call) if fault is None else await self._spoiled(call, fault, connection)
+            status = answer.status
+            if fault is not None and fault.truncate is not None:
+                await self._send_half(send, answer, fault, connection)
+            else:
+                await self._send(send, answer)
+        except NoAnswerError:
+            # The server wants to see the connection gone, or it would answer in our place.
+            if connection is not None:
+                await connection.wait_closed()
+        finally:
+            number = None if connection is None else connection.number
+            record = RequestRecord(call.method, call.path, call.query, status, began, number, "http")
+            self._recorder.record(record)
+
+    def _answer(self, call: Call) -> Answer:
+        answer = self._paths.answer(call)
+        if call.method == "GET" or call.path.endswith("/-query"):
+            self._remembered[_key(call)] = answer
+            if len(self._remembered) > _REMEMBERED:
+                self._remembered.popitem(last=False)
+        return answer
+
+    async def _spoiled(self, call: Call, fault: Fault, connection: Connection | None) -> Answer:
+        if fault.delay_seconds:
+            await asyncio.sleep(fault.delay_seconds)
+        if fault.reset_when is not None:
+            self._take_effect(call, fault.reset_when)
+            _reset(connection)
+        if fault.timeout is not None:
+            self._take_effect(call, fault.timeout)
+            if connection is None:
+                raise TimeoutError("injected fault: no answer")
+            raise NoAnswerError
+        if fault.status is not None or fault.body is not None:
+            self._take_effect(call, fault.effect)
+            return _wrong_answer(fault)
+        if fault.stale:
+            return self._remembered.get(_key(call)) or self._answer(call)
+        return self._answer(call)
+
+    def _take_effect(self, call: Call, when: When) -> None:
+        if when == "after":
+            self._paths.answer(call)
+
+    async def _send(self, send: Send, answer: Answer) -> None:
+        await send(self._start(answer))
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def _send_half(self, send: Send, answer: Answer, fault: Fault, connection: Connection | None) -> None:
+        half = answer.body[: len(answer.body) // 2]
+        if fault.truncate == "body":
+            await self._send(send, Answer(answer.status, half, answer.content_type, answer.headers))
+            return
+        await send(self._start(answer))
+        await send({"type": "http.response.body", "body": half, "more_body": connection is not None})
+        if connection is not None:
+            connection.close()
+            await connection.wait_closed()
+
+    def _start(self, answer: Answer) -> dict[str, object]:
+        headers = [
+            (b"content-type", answer.content_type.encode()),
+            (b"content-length", str(len(answer.body)).encode()),
+            (b"date", self._date_header()),
+        ]
+        headers += [(name.encode(), value.encode()) for name, value in answer.headers]
+        return {"type": "http.response.start", "status": answer.status, "headers": headers}
+
+    def _date_header(self) -> bytes:
+        """The time by the platform's clock: the vendor's CLI takes it for a job's start."""
+        now = self._clock.now()
+        second = int(now.timestamp())
+        if second != self._date[0]:
+            self._date = (second, format_datetime(now, usegmt=True).encode())
+        return self._date[1]
+
+    # WebSocket
+
+    async def _websocket(self, websocket: WebSocket) -> None:
+        began = time.monotonic()
+        scope = websocket.scope
+        path, query = scope["path"], scope["query_string"].decode("latin-1")
+        connection = connection_of(scope)
+        fault = self._faults.take("GET", path)
+        number = None if connection is None else connection.number
+
+        def note(status: int | None) -> None:
+            self._recorder.record(RequestRecord("GET", path, query, status, began, number, "websocket"))
+
+        await websocket.receive()
+        wait = self._config.latency_seconds + (0.0 if fault is None else fault.delay_seconds)
+        if wait:
+            await asyncio.sleep(wait)
+        if fault is not None and await _refused_by(fault, websocket, connection):
+            note(fault.status)
+        elif isinstance(found := self._read_tail(path, query, scope), Answer):
+            note(found.status)
+            await refuse_tail(websocket, found)
+        else:
+            note(_SWITCHING)
+            await self._tails.serve(websocket, found, connection, fault)
+            return
+        if connection is not None:
+            # Else uvicorn takes a refused upgrade for one that was left unfinished, and says so.
+            await connection.wait_closed()
+
+    def _read_tail(self, path: str, query: str, scope: Scope) -> LogRequest | Answer:
+        match path.strip("/").split("/"):
+            case ["logs", "org", org, "loki", "api", "v1", "tail"]:
+                return self._tails.check(org, _header(scope, b"authorization"), query)
+        return error_answer(NOT_FOUND, f"{path} was not found")
+
+
+async def _refused_by(fault: Fault, websocket: WebSocket, connection: Connection | None) -> bool:
+    """Let a fault keep a tail from beginning."""
+    if fault.reset_when is not None:
+        if connection is None:
+            raise ConnectionResetError("injected fault: connection reset")
+        connection.abort()
+        return True
+    if fault.timeout is not None:
+        await websocket.receive()
+        return True
+    if fault.status is not None:
+        await refuse_tail(websocket, _wrong_answer(fault))
+        return True
+    return False
+
+
+def _wrong_answer(fault: Fault) -> Answer:
+    headers = () if fault.retry_after is None else (("retry-after", str(fault.retry_after)),)
+    status = fault.status or 200
+    if fault.body is not None:
+        return Answer(status, fault.body.encode(), fault.content_type, headers)
+    return error_answer(status, fault.message, None, headers)
+
+
+def _reset(connection: Connection | None) -> None:
+    if connection is None:
+        raise ConnectionResetError("injected fault: connection reset")
+    connection.abort()
+    raise NoAnswerError
+
+
+async def _read_body(receive: Receive) -> bytes:
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    while message.get("more_body"):
+        message = await receive()
+        body += message.get("body", b"")
+    return body
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+
+
+def _base_url(scope: Scope) -> str:
+    """The platform's address as this client reached it."""
+    host = _header(scope, b"host")
+    if host is None:
+        server = scope.get("server") or ("127.0.0.1", None)
+        host = server[0] if server[1] is None else f"{server[0]}:{server[1]}"
+    return f"{scope.get('scheme', 'http')}://{unquote(host)}"
+
+
+def _key(call: Call) -> tuple[str, str, str, bytes]:
+    return call.method, call.path, call.query, call.body

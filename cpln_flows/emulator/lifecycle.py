@@ -1,0 +1,392 @@
+"""What happens to runs: started by a command or a schedule, stopped, timed out, ended. Moves state; speaks no HTTP.
+
+Every method is called in the platform's event loop and does its work at once; what comes later comes by the clock or
+from the executor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import random
+import string
+from collections.abc import Callable
+from dataclasses import replace
+
+from cpln_flows.emulator.answers import BAD_REQUEST, Document, refuse
+from cpln_flows.emulator.authentication import Authentication
+from cpln_flows.emulator.checks import Problems
+from cpln_flows.emulator.clock import NANOSECONDS, Clock, ns_to_datetime
+from cpln_flows.emulator.commands import RUN, STOP, Commands
+from cpln_flows.emulator.config import PlatformConfig
+from cpln_flows.emulator.containers import Access, ContainerBuilder, MissingSecretError
+from cpln_flows.emulator.deployments import Deployments, cluster_id
+from cpln_flows.emulator.executors.base import Executor, Handle
+from cpln_flows.emulator.logs import Logs
+from cpln_flows.emulator.runs import ContainerState, Run
+from cpln_flows.emulator.schedules import Schedules
+from cpln_flows.emulator.store import Record
+from cpln_flows.emulator.workload_rules import check_run, check_stop
+
+_SECRET_RETRY_SECONDS = 5.0
+_RESTART_DELAY_MAX = 300.0
+_SUFFIX = string.ascii_lowercase + string.digits
+_MINUTE = 60
+
+logger = logging.getLogger(__name__)
+
+
+class Lifecycle:
+    """The runs of all workloads."""
+
+    def __init__(
+        self,
+        *,
+        config: PlatformConfig,
+        clock: Clock,
+        deployments: Deployments,
+        commands: Commands,
+        builder: ContainerBuilder,
+        authentication: Authentication,
+        logs: Logs,
+        executor: Executor,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._deployments = deployments
+        self._commands = commands
+        self._builder = builder
+        self._authentication = authentication
+        self._logs = logs
+        self._executor = executor
+        self._schedules = Schedules(clock, self._schedule_due)
+        self._random = random.Random(config.seed)  # noqa: S311 - a name's suffix, not a secret
+        self._closed = False
+        self.endpoint = ""
+        self.started_runs = 0
+
+    def workload_changed(self, workload: Record) -> None:
+        """Take note of a workload's creation or change."""
+        self._deployments.changed(workload)
+        self._schedules.arm(workload)
+
+    def workload_deleted(self, workload: Record) -> None:
+        """End a workload's schedule and runs, because it is being deleted."""
+        self._schedules.disarm(workload)
+        for run in self._deployments.runs(workload):
+            if not run.is_over:
+                run.ended_by = "deletion"
+                self._kill(run)
+
+    def workload_gone(self, workload: Record) -> None:
+        """Forget a deleted workload's commands and executions."""
+        self._commands.forget_all(workload)
+        self._deployments.forget(workload)
+
+    def command(self, workload: Record, body: Document, endpoint: str) -> Record:
+        """Carry out a command of a workload."""
+        problems = Problems()
+        locations = self._deployments.locations(workload)
+        kind = body.get("type")
+        if kind == RUN:
+            check_run(problems, body, workload.document, locations)
+        elif kind == STOP:
+            check_stop(problems, body, locations, self._config)
+        else:
+            problems.add("type", f"must be one of [{RUN}, {STOP}]")
+        refusal = problems.refusal()
+        if refusal is not None:
+            raise refusal
+        return self._run_command(workload, body, endpoint) if kind == RUN else self._stop_command(workload, body)
+
+    def replicas(self, workload: Record, location: str | None = None) -> list[str]:
+        """The names of the replicas that exist."""
+        runs = self._deployments.runs(workload, location)
+        return [run.replica for run in runs if run.placed and not run.is_over]
+
+    async def aclose(self) -> None:
+        """Kill every run and wait until nothing of it is left."""
+        self._closed = True
+        self._schedules.close()
+        handles: list[Handle] = []
+        for run in self._deployments.active_runs():
+            handles += run.handles()
+            self._kill(run)
+        await asyncio.gather(*(handle.wait_gone() for handle in handles))
+
+    # On demand
+
+    def _run_command(self, workload: Record, body: Document, endpoint: str) -> Record:
+        status = {"minimumWorkloadVersion": workload.version, "messages": []}
+        command = self._commands.create(workload, body, status)
+        name = f"command-{command.id}"
+        run = self._new_run(workload, command.document["spec"]["location"], name, command)
+        self._deployments.add_run(run)
+        delay = max(self._config.start_delay_seconds, self._deployments.seconds_until_ready(workload))
+        self._later(run, delay, lambda: self._begin(run, endpoint))
+        return command
+
+    def _stop_command(self, workload: Record, body: Document) -> Record:
+        spec = body["spec"]
+        location, replica = spec["location"], spec.get("replica")
+        active = self._commands.active_stop(workload, location, replica)
+        if active is not None:
+            what = f"for replica {replica}" if replica else f"in location {location}"
+            raise refuse(BAD_REQUEST, f"an active stopReplica command {what} already exists: {active.link}")
+        command = self._commands.create(workload, body, {"clusterId": cluster_id(location), "messages": []})
+        self._clock.call_later(0, lambda: self._stop(workload, command, location, replica))
+        return command
+
+    def _stop(self, workload: Record, command: Record, location: str, replica: str | None) -> None:
+        runs = [
+            run
+            for run in self._deployments.runs(workload, location)
+            if run.placed and not run.is_over and replica in (None, run.replica)
+        ]
+        if not runs:
+            self._commands.update(command, "failed", f"no replica {replica or ''} is running in {location}")
+            return
+        self._commands.update(command, "running", podId=runs[0].replica)
+        for run in runs:
+            if run.command is not None:
+                self._commands.update(command, podCreatedByCommandLink=run.command.link)
+                self._commands.update(run.command, self._config.stage_while_stopping)
+            run.stops.append(command)
+            run.ended_by = "stop" if run.ended_by == "itself" else run.ended_by
+            self._terminate(run)
+
+    def _schedule_due(self, workload: Record) -> None:
+        policy = (workload.document["spec"].get("job") or {}).get("concurrencyPolicy", "Forbid")
+        minutes = self._clock.time_ns() // NANOSECONDS // _MINUTE
+        for location in self._deployments.locations(workload):
+            runs = self._deployments.runs(workload, location)
+            busy = [run for run in runs if run.command is None and not run.is_over]
+            if busy and policy == "Forbid":
+                continue
+            for run in busy if policy == "Replace" else ():
+                run.ended_by = "deletion"
+                self._terminate(run)
+            run = self._new_run(workload, location, f"{workload.name}-{minutes}", None)
+            self._deployments.add_run(run)
+            self._later(run, self._config.start_delay_seconds, functools.partial(self._begin, run, self.endpoint))
+
+    # One run
+
+    def _new_run(self, workload: Record, location: str, name: str, command: Record | None) -> Run:
+        suffix = "".join(self._random.choices(_SUFFIX, k=5))
+        return Run(
+            workload=workload,
+            location=location,
+            name=name,
+            replica=f"{name}-{suffix}",
+            version=workload.version,
+            containers={},
+            command=command,
+        )
+
+    def _later(self, run: Run, seconds: float, call: Callable[[], None]) -> None:
+        run.timers.append(self._clock.call_later(seconds, call))
+
+    def _begin(self, run: Run, endpoint: str) -> None:
+        if run.is_over or self._closed:
+            return
+        run.version, spec = self._deployments.processed_spec(run.workload)
+        access = Access(endpoint, self._authentication.issue_workload_token(spec.get("identityLink")))
+        try:
+            run.spec = self._builder.build(run, spec, access)
+        except MissingSecretError as error:
+            self._authentication.revoke_workload_token(access.token)
+            self._message(run, str(error))
+            self._later(run, _SECRET_RETRY_SECONDS, lambda: self._begin(run, endpoint))
+            return
+        run.containers = {each.name: ContainerState(each.name, each.image, each.cpu, each.memory) for each in run.spec.containers}
+        run.started_ns = self._clock.time_ns()
+        run.placed = True
+        self.started_runs += 1
+        self._set_deadline(run, spec)
+        for state in run.containers.values():
+            self._start_container(run, state)
+        if run.placed and run.command is not None:
+            self._commands.update(run.command, replica=run.replica)
+
+    def _set_deadline(self, run: Run, spec: Document) -> None:
+        seconds = (spec.get("job") or {}).get("activeDeadlineSeconds")
+        if run.command is not None:
+            seconds = run.command.document["spec"].get("activeDeadlineSeconds", seconds)
+        if seconds is not None:
+            self._later(run, seconds, lambda: self._deadline_passed(run))
+
+    def _deadline_passed(self, run: Run) -> None:
+        if run.is_over:
+            return
+        now_ns = self._clock.time_ns()
+        message = "Job was active longer than specified deadline"
+        run.add_condition("FailureTarget", "DeadlineExceeded", message, now_ns)
+        self._message(run, f"DeadlineExceeded: {message}")
+        if run.ended_by == "itself":
+            run.ended_by = "deadline"
+        self._terminate(run)
+
+    def _terminate(self, run: Run) -> None:
+        """SIGTERM now, and the end of everything after the grace."""
+        for handle in run.handles():
+            handle.terminate()
+        rollout = run.workload.document["spec"].get("rolloutOptions") or {}
+        grace = rollout.get("terminationGracePeriodSeconds", self._config.stop_grace_seconds)
+        self._later(run, grace, lambda: self._kill(run))
+        self._end_waiting(run)
+
+    def _kill(self, run: Run) -> None:
+        for handle in run.handles():
+            handle.kill()
+        self._end_waiting(run)
+
+    def _end_waiting(self, run: Run) -> None:
+        """End what has no process: a container between two restarts, and a run that never got a replica."""
+        if run.is_over:
+            return
+        for state in run.containers.values():
+            if state.handle is None and not state.over:
+                state.over = True
+        if all(state.over for state in run.containers.values()):
+            self._finish(run)
+
+    # Containers
+
+    def _start_container(self, run: Run, state: ContainerState) -> None:
+        if run.spec is None or run.is_over or self._closed:
+            return
+        container = next(each for each in run.spec.containers if each.name == state.name)
+        state.message = ""
+        spec = replace(run.spec, attempt=state.restarts) if state.restarts else run.spec
+        state.handle = self._executor.start(spec, container, _Events(self, run, state, self._logs, self._config))
+
+    def container_started(self, run: Run, state: ContainerState) -> None:
+        """A container's first process runs."""
+        state.running = True
+        run.status = "active" if run.status == "pending" else run.status
+        if run.command is not None and run.command.document["lifecycleStage"] == "pending":
+            self._commands.update(run.command, "running", replica=run.replica)
+
+    def container_waits(self, run: Run, state: ContainerState, reason: str, message: str) -> None:
+        """A container cannot start now."""
+        state.message = f"{reason}: {message}"
+        self._message(run, f"container {state.name}: {reason}: {message}")
+
+    def never_placed(self, run: Run, message: str) -> None:
+        """No replica will come to be."""
+        run.placed = False
+        run.started_ns = None
+        self._message(run, message)
+
+    def note(self, run: Run, message: str) -> None:
+        """Tell the user something about a run."""
+        self._message(run, message)
+
+    def container_ended(self, run: Run, state: ContainerState, code: int, reason: str, message: str) -> None:
+        """A container has ended: restart it, or see whether the run is over."""
+        if run.is_over or state.over:
+            return
+        state.running = False
+        state.handle = None
+        state.exit_code, state.reason, state.message = code, reason, message
+        if self._restarts(run, state):
+            delay = min(self._config.restart_delay_seconds * 2**state.restarts, _RESTART_DELAY_MAX)
+            state.restarts += 1
+            self._later(run, delay, lambda: self._start_container(run, state))
+            return
+        state.over = True
+        if code:
+            self._message(run, f"container {state.name}: {reason}: {message}")
+        if all(each.over for each in run.containers.values()):
+            self._finish(run)
+
+    def _restarts(self, run: Run, state: ContainerState) -> bool:
+        job = run.workload.document["spec"].get("job") or {}
+        return (
+            bool(state.exit_code)
+            and run.ended_by == "itself"
+            and job.get("restartPolicy") == "OnFailure"
+            and state.restarts < self._config.restart_limit
+        )
+
+    def _finish(self, run: Run) -> None:
+        now_ns = self._clock.time_ns()
+        run.ended_ns = now_ns
+        failed = any(state.exit_code for state in run.containers.values())
+        if run.ended_by == "itself" and not failed:
+            run.status, stage = "successful", "completed"
+            run.add_condition("Complete", "CompletionsReached", "Reached expected number of succeeded pods", now_ns)
+        elif run.ended_by == "itself":
+            run.status, stage = "failed", "failed"
+            run.add_condition("Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit", now_ns)
+        elif run.ended_by == "deadline":
+            run.status, stage = self._config.deadline_status, "failed"
+            run.add_condition("Failed", "DeadlineExceeded", "Job was active longer than specified deadline", now_ns)
+        elif run.ended_by == "stop":
+            run.status, stage = "failed", self._config.final_stage_after_stop
+            run.add_condition("Failed", "BackoffLimitExceeded", "The replica was stopped", now_ns)
+        else:
+            run.status, stage = "removed", "cancelled"
+        self._settle(run, stage)
+        logger.debug("run %s ended as %s at %s", run.name, run.status, ns_to_datetime(now_ns))
+
+    def _settle(self, run: Run, stage: str) -> None:
+        for timer in run.timers:
+            timer.cancel()
+        run.timers.clear()
+        if run.command is not None:
+            self._commands.update(run.command, stage)
+        for stop in run.stops:
+            self._commands.update(stop, "completed")
+        if run.spec is not None:
+            self._authentication.revoke_workload_token(run.spec.env["CPLN_TOKEN"])
+        self._deployments.trim(run)
+
+    def _message(self, run: Run, message: str) -> None:
+        if run.command is not None:
+            self._commands.update(run.command, message=message)
+
+
+class _Events:
+    """What an executor tells about one container of one run, passed on."""
+
+    def __init__(self, lifecycle: Lifecycle, run: Run, state: ContainerState, logs: Logs, config: PlatformConfig) -> None:
+        self._lifecycle = lifecycle
+        self._run = run
+        self._state = state
+        self._logs = logs
+        self._labels = {
+            "gvc": str(run.workload.gvc),
+            "workload": run.workload.name,
+            "container": state.name,
+            "location": run.location,
+            "provider": config.provider_of(run.location),
+            "replica": run.replica,
+            "version": str(run.version),
+        }
+
+    def note(self, message: str) -> None:
+        """Something that the user should know; it becomes a message of the command."""
+        self._lifecycle.note(self._run, message)
+
+    def started(self) -> None:
+        """The first process runs."""
+        self._lifecycle.container_started(self._run, self._state)
+
+    def waiting(self, reason: str, message: str) -> None:
+        """The container cannot start now, and stays as it is."""
+        self._lifecycle.container_waits(self._run, self._state, reason, message)
+
+    def never_placed(self, message: str) -> None:
+        """No replica will come to be."""
+        self._lifecycle.never_placed(self._run, message)
+
+    def wrote(self, stream: str, lines: list[str]) -> None:
+        """The container wrote lines to ``stdout`` or ``stderr``."""
+        self._logs.write(self._logs.stream({**self._labels, "stream": stream}), lines)
+
+    def ended(self, exit_code: int, reason: str, message: str) -> None:
+        """The container has ended and nothing of it is left; the last call."""
+        self._lifecycle.container_ended(self._run, self._state, exit_code, reason, message)

@@ -1,0 +1,54 @@
+"""Links between objects: building them, and turning the short form ``//kind/name`` into the full one."""
+
+from __future__ import annotations
+
+from cpln_flows.emulator.answers import Document
+
+SCOPED_KINDS = ("workload", "identity", "volumeset", "dbcluster")
+_LINK_KEYS = ("image", "inboundAllowWorkload")
+_LINK_SUFFIXES = ("Link", "Links")
+
+
+def org_link(org: str) -> str:
+    """The link of an organisation."""
+    return f"/org/{org}"
+
+
+def collection_link(org: str, kind: str, gvc: str | None = None) -> str:
+    """The link of a collection."""
+    return f"/org/{org}/{kind}" if gvc is None else f"/org/{org}/gvc/{gvc}/{kind}"
+
+
+def last_segment(link: str) -> str:
+    """The name at the end of a link."""
+    return link.rsplit("/", 1)[-1]
+
+
+def qualify(org: str, link: str) -> str:
+    """Write a link in its full form."""
+    return f"/org/{org}/{link[2:]}" if link.startswith("//") else link
+
+
+def qualify_all(org: str, content: object, *, within_link: bool = False) -> object:
+    """Write every link of a document in its full form.
+
+    Only fields that hold links are touched: an argument or a variable may well begin with two slashes.
+    """
+    if isinstance(content, str):
+        return qualify(org, content) if within_link else content
+    if isinstance(content, list):
+        return [qualify_all(org, item, within_link=within_link) for item in content]
+    if isinstance(content, dict):
+        return {key: _qualify_field(org, key, value) for key, value in content.items()}
+    return content
+
+
+def _qualify_field(org: str, key: str, value: object) -> object:
+    if key in ("env", "args", "data", "tags"):
+        return value
+    return qualify_all(org, value, within_link=key in _LINK_KEYS or key.endswith(_LINK_SUFFIXES))
+
+
+def link_list(**links: str) -> list[Document]:
+    """Write the ``links`` of an object."""
+    return [{"rel": rel, "href": href} for rel, href in links.items()]

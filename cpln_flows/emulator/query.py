@@ -1,0 +1,260 @@
+"""Queries and pages: reading a query body, matching objects against it, and cutting the result into pages.
+
+What the documentation leaves open is decided here, in one place: ``~`` is "contains this text", ``=~`` a regular
+expression that may match anywhere, ``!=`` holds for an absent value too.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import itertools
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from cpln_flows.emulator.answers import BAD_REQUEST, Document, refuse
+from cpln_flows.emulator.store import Key, Record, Store, scalar_text
+
+SORTABLE = ("id", "name", "version", "description", "created", "lastModified")
+_SUBJECTS = ("property", "rel", "tag")
+_VALUELESS = ("exists", "!exists")
+_MISSING = object()
+
+
+def _less(left: object, right: object) -> bool:
+    try:
+        return float(str(left)) < float(str(right))
+    except ValueError:
+        return scalar_text(left) < scalar_text(right)
+
+
+def _contains(left: object, right: object) -> bool:
+    if isinstance(left, list):
+        return scalar_text(right) in map(scalar_text, left)
+    return scalar_text(right) in scalar_text(left)
+
+
+_COMPARISONS: dict[str, Callable[[object, object], bool]] = {
+    "=": lambda left, right: scalar_text(left) == scalar_text(right),
+    "!=": lambda left, right: scalar_text(left) != scalar_text(right),
+    "<": _less,
+    ">": lambda left, right: _less(right, left),
+    "<=": lambda left, right: not _less(right, left),
+    ">=": lambda left, right: not _less(left, right),
+    "~": lambda left, right: scalar_text(right) in scalar_text(left),
+    "=~": lambda left, right: re.search(scalar_text(right), scalar_text(left)) is not None,
+    "contains": _contains,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One condition of a query."""
+
+    op: str
+    subject: str
+    name: str
+    value: object
+
+    def matches(self, record: Record) -> bool:
+        """Whether an object fulfils the condition."""
+        found = self._read(record)
+        if self.op == "exists":
+            return found is not _MISSING
+        if self.op == "!exists":
+            return found is _MISSING
+        if found is _MISSING:
+            return self.op == "!="
+        return _COMPARISONS[self.op](found, self.value)
+
+    def key(self, kind: str) -> Key | None:
+        """The index that holds exactly the objects fulfilling the condition, where there is one."""
+        if self.op != "=":
+            return None
+        if self.subject == "tag":
+            return ("tag", self.name, scalar_text(self.value))
+        if kind == "command" and self.subject == "property" and self.name in ("type", "lifecycleStage"):
+            return ("property", self.name, scalar_text(self.value))
+        return None
+
+    def as_document(self) -> Document:
+        """Write the condition as a response repeats it."""
+        document: Document = {"op": self.op, self.subject: self.name}
+        if self.op not in _VALUELESS:
+            document["value"] = self.value
+        return document
+
+    def _read(self, record: Record) -> object:
+        if self.subject == "tag":
+            return (record.document.get("tags") or {}).get(self.name, _MISSING)
+        if self.subject == "rel":
+            return _related(record, self.name)
+        return _property(record.document, self.name)
+
+
+def _related(record: Record, rel: str) -> object:
+    if rel == "gvc":
+        return _MISSING if record.gvc is None else record.gvc
+    spec = record.document.get("spec") or {}
+    link = spec.get(f"{rel}Link", record.document.get(f"{rel}Link"))
+    return link.rsplit("/", 1)[-1] if isinstance(link, str) else _MISSING
+
+
+def _property(document: Document, path: str) -> object:
+    found: object = document
+    for name in path.split("."):
+        if not isinstance(found, dict) or name not in found:
+            return _MISSING
+        found = found[name]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query, checked and with its defaults filled in."""
+
+    kind: str
+    terms: tuple[Term, ...] = ()
+    match: str = "all"
+    fetch: str = "items"
+    sort_by: str | None = None
+    descending: bool = False
+
+    def matches(self, record: Record) -> bool:
+        """Whether an object belongs to the result."""
+        if self.match == "any" and self.terms:
+            return any(term.matches(record) for term in self.terms)
+        if self.match == "none":
+            return not any(term.matches(record) for term in self.terms)
+        return all(term.matches(record) for term in self.terms)
+
+    def keys(self) -> list[Key]:
+        """The indexes that narrow the search."""
+        if self.match != "all":
+            return []
+        found = [term.key(self.kind) for term in self.terms]
+        return [key for key in found if key is not None]
+
+    def as_document(self) -> Document:
+        """Write the query as a response repeats it."""
+        spec: Document = {"match": self.match, "terms": [term.as_document() for term in self.terms]}
+        if self.sort_by is not None:
+            spec["sort"] = {"by": self.sort_by, "order": "desc" if self.descending else "asc"}
+        return {"kind": self.kind, "fetch": self.fetch, "spec": spec}
+
+
+def parse_query(kind: str, body: object) -> Query:
+    """Read the body of a ``-query`` request, or the ``targetQuery`` of a policy."""
+    content = _mapping(body, "query")
+    spec = _mapping(content.get("spec"), "spec")
+    if content.get("kind", kind) != kind:
+        raise refuse(BAD_REQUEST, f'"kind" must be [{kind}]')
+    match = _choice(spec.get("match", "all"), "spec.match", ("all", "any", "none"))
+    fetch = _choice(content.get("fetch", "items"), "fetch", ("items", "links"))
+    terms = spec.get("terms") or []
+    if not isinstance(terms, list):
+        raise refuse(BAD_REQUEST, '"spec.terms" must be an array')
+    parsed = tuple(_parse_term(term, f"spec.terms[{index}]") for index, term in enumerate(terms))
+    if spec.get("sort") is None:
+        return Query(kind, parsed, match, fetch)
+    sort = _mapping(spec["sort"], "spec.sort")
+    by = _choice(sort.get("by"), "spec.sort.by", SORTABLE)
+    order = _choice(sort.get("order", "asc"), "spec.sort.order", ("asc", "desc"))
+    return Query(kind, parsed, match, fetch, by, order == "desc")
+
+
+def _mapping(value: object, path: str) -> Document:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise refuse(BAD_REQUEST, f'"{path}" must be an object')
+    return value
+
+
+def _choice(value: object, path: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise refuse(BAD_REQUEST, f'"{path}" must be one of [{", ".join(allowed)}]')
+    return str(value)
+
+
+def _parse_term(content: object, path: str) -> Term:
+    term = _mapping(content, path)
+    op = _choice(term.get("op", "="), f"{path}.op", (*_COMPARISONS, *_VALUELESS))
+    subjects = [subject for subject in _SUBJECTS if subject in term]
+    if len(subjects) != 1:
+        raise refuse(BAD_REQUEST, f'"{path}" must contain exactly one of [property, rel, tag]')
+    if op not in _VALUELESS and "value" not in term:
+        raise refuse(BAD_REQUEST, f'"{path}.value" is required')
+    if op == "=~":
+        _check_pattern(scalar_text(term["value"]), path)
+    return Term(op, subjects[0], str(term[subjects[0]]), term.get("value"))
+
+
+def _check_pattern(pattern: str, path: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise refuse(BAD_REQUEST, f'"{path}.value" is not a regular expression: {error}') from error
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where the next page begins: behind the last object of this one. ``query`` is absent for plain lists."""
+
+    query: Document | None
+    key: object
+    sequence: int
+
+    def encode(self) -> str:
+        """Write the cursor for a link."""
+        content = orjson.dumps([self.query, self.key, self.sequence])
+        return base64.urlsafe_b64encode(content).decode().rstrip("=")
+
+    @classmethod
+    def decode(cls, text: str) -> Cursor:
+        """Read the cursor of a link."""
+        try:
+            query, key, sequence = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+            return cls(query, key, int(sequence))
+        except (ValueError, TypeError, binascii.Error) as error:
+            raise refuse(BAD_REQUEST, '"next" is not a cursor of this list') from error
+
+
+def page(
+    store: Store, scope: str, query: Query, cursor: Cursor | None, *, size: int, shown: Callable[[Record], bool]
+) -> tuple[list[Record], Cursor | None]:
+    """Cut one page, and say where the next one begins, if there is one.
+
+    In order of creation the walk stops with the page; only other orders have to look at every object.
+    """
+    walk = _ordered_walk(store, scope, query, cursor)
+    found = list(itertools.islice((each for each in walk if query.matches(each) and shown(each)), size + 1))
+    if len(found) <= size:
+        return found, None
+    found.pop()
+    return found, Cursor(None, _sort_key(found[-1], query.sort_by), found[-1].sequence)
+
+
+def _ordered_walk(store: Store, scope: str, query: Query, cursor: Cursor | None) -> Iterable[Record]:
+    if query.sort_by in (None, "created"):
+        after = None if cursor is None else cursor.sequence
+        return store.walk(scope, query.keys(), after=after, newest_first=query.descending)
+    records = store.walk(scope, query.keys(), after=None, newest_first=False)
+    places = sorted((_sort_key(record, query.sort_by), record.sequence, record) for record in records)
+    if cursor is not None:
+        last = (cursor.key, cursor.sequence)
+        places = [each for each in places if (each[:2] < last if query.descending else each[:2] > last)]
+    if query.descending:
+        places.reverse()
+    return (record for _, _, record in places)
+
+
+def _sort_key(record: Record, by: str | None) -> Any:
+    if by is None:
+        return None
+    found = record.document.get(by)
+    return found if by == "version" else str(found or "")

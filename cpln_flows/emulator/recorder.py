@@ -1,0 +1,60 @@
+"""What clients have asked: one record for each request, for tests and for the curious. Changes nothing."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+_KEPT = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """One request.
+
+    Attributes:
+        method: The method; a tail's upgrade is a GET.
+        path: The path, without the query.
+        query: The query string as it came.
+        status: The status of the answer; ``None`` when none was sent.
+        time: When it came, on the monotonic clock of the machine, in seconds.
+        connection: The number of its TCP connection; ``None`` in process.
+        kind: Plain HTTP, or the upgrade to a WebSocket.
+    """
+
+    method: str
+    path: str
+    query: str
+    status: int | None
+    time: float
+    connection: int | None
+    kind: Literal["http", "websocket"]
+
+
+class Recorder:
+    """The requests that came, in the order of their answers, and the connections they came on."""
+
+    def __init__(self) -> None:
+        self._requests: deque[RequestRecord] = deque(maxlen=_KEPT)
+        self._numbers = itertools.count(1)
+        self.connections = 0
+
+    @property
+    def requests(self) -> list[RequestRecord]:
+        """The requests, oldest first."""
+        return list(self._requests)
+
+    def record(self, request: RequestRecord) -> None:
+        """Note a request."""
+        self._requests.append(request)
+
+    def new_connection(self) -> int:
+        """Number a new connection."""
+        self.connections = next(self._numbers)
+        return self.connections
+
+    def clear(self) -> None:
+        """Forget the requests; connections are counted on."""
+        self._requests.clear()

@@ -1,0 +1,1 @@
+"""What each path answers. Routes read requests and write answers; what happens is decided below them."""

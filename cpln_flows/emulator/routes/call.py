@@ -1,0 +1,41 @@
+"""One HTTP request as the routes see it: read completely, so that answering it cannot be interrupted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+import orjson
+
+from cpln_flows.emulator.answers import BAD_REQUEST, METHOD_NOT_ALLOWED, Document, RefusedError, refuse
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request."""
+
+    method: str
+    path: str
+    query: str
+    body: bytes
+    authorization: str | None
+    base_url: str
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The query parameters; the last of equal ones counts."""
+        return dict(parse_qsl(self.query, keep_blank_values=True))
+
+    def document(self) -> Document:
+        """The body as a JSON object."""
+        try:
+            content = orjson.loads(self.body)
+        except orjson.JSONDecodeError as error:
+            raise refuse(BAD_REQUEST, f"the body is not JSON: {error}") from error
+        if not isinstance(content, dict):
+            raise refuse(BAD_REQUEST, "the body must be a JSON object")
+        return content
+
+    def not_allowed(self) -> RefusedError:
+        """The refusal of a method that the path does not have."""
+        return refuse(METHOD_NOT_ALLOWED, f"{self.method} is not allowed on {self.path}")

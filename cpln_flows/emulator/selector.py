@@ -1,0 +1,177 @@
+"""Log selectors: ``{gvc="dev", replica=~"command-.+"} |= "text"`` read and matched as Grafana Loki does. Pure.
+
+Matchers are ``= != =~ !~``, with regular expressions that have to match the whole value; an absent label counts as
+empty, and at least one matcher has to demand something that is not empty. Line filters are ``|= != |~ !~``, and
+match anywhere. Pipelines that parse or format lines are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+_LABEL = re.compile(r"\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*")
+_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"|`([^`]*)`')
+_FILTER = re.compile(r"\s*(\|=|\|~|!=|!~)\s*")
+_SPACE = re.compile(r"\s*")
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
+_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{3}|.)")
+_SPECIAL = frozenset(r"\.+*?()|[]{}^$")
+_NOTHING_NEEDED = "queries require at least one regexp or equality matcher that does not have an empty-compatible value"
+
+
+class SelectorError(ValueError):
+    """The text is no selector, or one that is not understood."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """A condition on one label."""
+
+    label: str
+    op: str
+    value: str
+    pattern: re.Pattern[str] | None
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether the label of a stream fulfils the condition."""
+        found = labels.get(self.label, "")
+        if self.pattern is None:
+            return (found == self.value) is (self.op == "=")
+        return (self.pattern.fullmatch(found) is not None) is (self.op == "=~")
+
+    @property
+    def allows_empty(self) -> bool:
+        """Whether a stream without the label fits."""
+        return self.matches({})
+
+    @property
+    def literal_prefix(self) -> str:
+        """What every fitting value begins with."""
+        if self.op == "=":
+            return self.value
+        return _literal_prefix(self.value) if self.op == "=~" else ""
+
+
+@dataclass(frozen=True, slots=True)
+class LineFilter:
+    """A condition on the text of a line."""
+
+    op: str
+    value: str
+    pattern: re.Pattern[str] | None
+
+    def matches(self, line: str) -> bool:
+        """Whether a line passes."""
+        if self.pattern is None:
+            return (self.value in line) is (self.op == "|=")
+        return (self.pattern.search(line) is not None) is (self.op == "|~")
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """A whole selector."""
+
+    matchers: tuple[Matcher, ...]
+    filters: tuple[LineFilter, ...] = ()
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether a stream belongs to the result."""
+        return all(matcher.matches(labels) for matcher in self.matchers)
+
+    def passes(self, line: str) -> bool:
+        """Whether a line of such a stream belongs to the result."""
+        return all(each.matches(line) for each in self.filters)
+
+
+def parse_selector(text: str) -> Selector:
+    """Read a selector."""
+    matchers, place = _parse_matchers(text)
+    filters: list[LineFilter] = []
+    while place < len(text):
+        found = _FILTER.match(text, place)
+        if found is None:
+            raise _error(text, place, f"unexpected {text[place:].strip()[:20]!r}")
+        value, place = _string(text, found.end())
+        op = found.group(1)
+        filters.append(LineFilter(op, value, _compile(value) if op.endswith("~") else None))
+        place = _skip(text, place)
+    if all(matcher.allows_empty for matcher in matchers):
+        raise SelectorError(_NOTHING_NEEDED)
+    return Selector(tuple(matchers), tuple(filters))
+
+
+def _parse_matchers(text: str) -> tuple[list[Matcher], int]:
+    place = _skip(text, 0)
+    place = _expect(text, place, "{")
+    matchers: list[Matcher] = []
+    while True:
+        place = _skip(text, place)
+        if text[place : place + 1] == "}":
+            return matchers, _skip(text, place + 1)
+        if matchers:
+            place = _expect(text, place, ",")
+            if text[_skip(text, place) : _skip(text, place) + 1] == "}":
+                continue
+        found = _LABEL.match(text, place)
+        if found is None:
+            raise _error(text, place, "expected a label and one of = != =~ !~")
+        value, place = _string(text, found.end())
+        label, op = found.groups()
+        matchers.append(Matcher(label, op, value, _compile(value) if op.endswith("~") else None))
+
+
+def _expect(text: str, place: int, wanted: str) -> int:
+    if text[place : place + 1] != wanted:
+        raise _error(text, place, f"expected {wanted!r}")
+    return place + 1
+
+
+def _skip(text: str, place: int) -> int:
+    found = _SPACE.match(text, place)
+    return place if found is None else found.end()
+
+
+def _string(text: str, place: int) -> tuple[str, int]:
+    found = _STRING.match(text, place)
+    if found is None:
+        raise _error(text, place, "expected a quoted string")
+    quoted, raw = found.groups()
+    return (raw if quoted is None else _ESCAPE.sub(_unescape, quoted)), found.end()
+
+
+def _unescape(found: re.Match[str]) -> str:
+    escape = found.group(1)
+    if escape[0] in "xuU" and len(escape) > 1:
+        return chr(int(escape[1:], 16))
+    if escape.isdigit():
+        return chr(int(escape, 8))
+    return _ESCAPES.get(escape, escape)
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern, re.DOTALL)
+    except re.error as error:
+        raise SelectorError(f"error parsing regexp: {error}: `{pattern}`") from error
+
+
+def _error(text: str, place: int, message: str) -> SelectorError:
+    return SelectorError(f"parse error at line 1, col {min(place, len(text)) + 1}: syntax error: {message}")
+
+
+def _literal_prefix(pattern: str) -> str:
+    if "|" in pattern:
+        return ""
+    length = next((index for index, char in enumerate(pattern) if char in _SPECIAL), len(pattern))
+    repeated = pattern[length : length + 1] in ("?", "*", "{") and length > 0
+    return pattern[: length - 1] if repeated else pattern[:length]
+
+
+Predicate = Callable[[str], bool]
+
+
+def line_predicate(selector: Selector) -> Predicate | None:
+    """The line filters as one function; ``None`` when every line passes."""
+    return selector.passes if selector.filters else None

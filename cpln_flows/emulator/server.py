@@ -1,0 +1,196 @@
+"""Serving a platform on loopback, with uvicorn's protocols: in the running event loop, or in a thread of its own.
+
+uvicorn's own server would install signal handlers, log what it does, and wait a tenth of a second for its end; so its
+protocols are put on asyncio's server directly. Its HTTP protocol is extended by one thing: each connection puts a
+handle of itself into the ``state`` of its requests' scopes, which is how a fault can cut the connection it came on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from uvicorn import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from cpln_flows.emulator.app import Platform
+from cpln_flows.emulator.connection import STATE_KEY, Connection
+from cpln_flows.emulator.recorder import Recorder
+
+_KEEP_ALIVE_SECONDS = 75
+_STOP_SECONDS = 0.5
+_JOIN_SECONDS = 30.0
+
+# uvicorn reports every connection; only what goes wrong is of interest here.
+_wire_logger = logging.getLogger(f"{__name__}.wire")
+_wire_logger.setLevel(logging.WARNING)
+
+
+class _Protocol(H11Protocol):
+    """uvicorn's HTTP protocol, with the connection known to its requests."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        recorder: Recorder,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._connection = Connection(recorder.new_connection())
+        super().__init__(config, server_state, {STATE_KEY: self._connection}, loop)
+        self.logger = _wire_logger
+        self.access_log = False
+        self._websocket_class: Any = self.ws_protocol_class
+        vars(self)["ws_protocol_class"] = self._open_websocket
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if isinstance(transport, asyncio.Transport):
+            super().connection_made(transport)
+            self._connection.opened(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._connection.closed()
+
+    def _open_websocket(self, **arguments: Any) -> asyncio.Protocol:
+        protocol: Any = self._websocket_class(**arguments)
+        protocol.logger = _wire_logger
+        lost = protocol.connection_lost
+
+        def connection_lost(error: Exception | None) -> None:
+            lost(error)
+            self._connection.closed()
+
+        protocol.connection_lost = connection_lost
+        opened: asyncio.Protocol = protocol
+        return opened
+
+
+class Server:
+    """Serves a platform in the running event loop: ``async with Server(platform) as server: server.url``.
+
+    It can be stopped and another started for the same platform: jobs go on, as they would if only the API were down.
+    """
+
+    def __init__(self, platform: Platform, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.platform = platform
+        self._host = _loopback(host)
+        self._port = port
+        self._state = ServerState()
+        self._listener: asyncio.Server | None = None
+        self.url = ""
+
+    async def __aenter__(self) -> Self:
+        """Begin to listen."""
+        loop = asyncio.get_running_loop()
+        config = Config(
+            self.platform.app,
+            log_config=None,
+            lifespan="off",
+            proxy_headers=False,
+            ws_per_message_deflate=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        )
+        config.load()
+        self.platform.loop = loop
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        self._listener = await loop.create_server(
+            lambda: _Protocol(config, self._state, self.platform.recorder, loop),
+            self._host,
+            self._port,
+            family=family,
+        )
+        port = self._listener.sockets[0].getsockname()[1]
+        self.url = f"http://[{self._host}]:{port}" if family == socket.AF_INET6 else f"http://{self._host}:{port}"
+        self.platform.base_url = self.url
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop listening, let requests end for a moment, and close every connection."""
+        if self._listener is None:
+            return
+        self._listener.close()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        tasks = list(self._state.tasks)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=_STOP_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+        await self._listener.wait_closed()
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A platform that is served in another thread."""
+
+    url: str
+    platform: Platform
+
+
+@contextlib.contextmanager
+def serve_in_thread(platform: Platform, host: str = "127.0.0.1", port: int = 0) -> Iterator[Running]:
+    """Serve a platform from a thread with an event loop of its own; at the end every job is killed."""
+    started: threading.Event = threading.Event()
+    outcome: list[Running | BaseException] = []
+    stop: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    async def serve() -> None:
+        ended = asyncio.Event()
+        try:
+            async with Server(platform, host, port) as server:
+                stop.append((asyncio.get_running_loop(), ended))
+                outcome.append(Running(server.url, platform))
+                started.set()
+                await ended.wait()
+        finally:
+            await platform.aclose()
+
+    def run() -> None:
+        try:
+            asyncio.run(serve())
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+            outcome.append(error)
+        finally:
+            started.set()
+
+    thread = threading.Thread(target=run, name="local-platform", daemon=True)
+    thread.start()
+    started.wait()
+    first = outcome[0]
+    if isinstance(first, BaseException):
+        raise first
+    try:
+        yield first
+    finally:
+        loop, ended = stop[0]
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(ended.set)
+        thread.join(_JOIN_SECONDS)
+
+
+def _loopback(host: str) -> str:
+    """The address of a loopback host; anything else is refused, because everybody who can connect may run programs."""
+    if host == "localhost":
+        return "127.0.0.1"
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        raise ValueError(f"the local platform listens on loopback only, not on {host!r}")
+    return host

@@ -1,0 +1,77 @@
+"""A document as plain JSON values, copied: what YAML or a caller can put in beside those is a fault. Knows no field."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cpln_flows.errors import Fault
+
+_DEPTH = 32
+_VALUES = 100_000  # far beyond any manifest; YAML aliases can make billions out of ten lines
+_LARGEST_NUMBER = 2**63 - 1
+_SHOWN_KEY_LENGTH = 40
+
+
+def copy(document: Mapping[Any, Any], faults: list[Fault]) -> dict[str, Any]:
+    """Return a deep copy that holds nothing but JSON; what is not JSON becomes null and a fault with its path."""
+    return _Walk(faults).mapping(document, "", 0)
+
+
+@dataclass
+class _Walk:
+    faults: list[Fault]
+    left: int = field(default=_VALUES)
+
+    def mapping(self, found: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any]:
+        copied: dict[str, Any] = {}
+        for key, value in found.items():
+            if self.left <= 0:
+                break
+            if isinstance(key, str):
+                copied[key] = self.value(value, f"{path}.{key}" if path else key, depth + 1)
+            else:
+                self.faults.append(Fault(path, f"the key {_shown(key)} is not a text; put quotes around it"))
+        return copied
+
+    def sequence(self, found: list[Any] | tuple[Any, ...], path: str, depth: int) -> list[Any]:
+        copied = []
+        for index, value in enumerate(found):
+            if self.left <= 0:
+                break
+            copied.append(self.value(value, f"{path}[{index}]", depth + 1))
+        return copied
+
+    def value(self, found: object, path: str, depth: int) -> Any:
+        self.left -= 1
+        if self.left == 0:
+            self.faults.append(Fault("", f"there are more than {_VALUES} values in it; that is no manifest of a job"))
+        if depth > _DEPTH:
+            self.faults.append(Fault(path, f"is nested more than {_DEPTH} levels deep"))
+            return None
+        if isinstance(found, Mapping):
+            return self.mapping(found, path, depth)
+        if isinstance(found, list | tuple):
+            return self.sequence(found, path, depth)
+        if wrong := _scalar_fault(found):
+            self.faults.append(Fault(path, wrong))
+            return None
+        return found
+
+
+def _scalar_fault(found: object) -> str | None:
+    if found is None or isinstance(found, bool | str):
+        return None
+    if isinstance(found, int):
+        return None if abs(found) <= _LARGEST_NUMBER else "is a number of more than 64 bits; put quotes around it"
+    if isinstance(found, float):
+        return None if math.isfinite(found) else f"{found} is not a number in JSON; put quotes around it"
+    return f"is a {type(found).__name__}, which JSON does not have; put quotes around it"
+
+
+def _shown(key: object) -> str:
+    if isinstance(key, int | float) and _scalar_fault(key) is None:
+        return repr(key)
+    return "null" if key is None else f"of type {type(key).__name__}"[:_SHOWN_KEY_LENGTH]

@@ -1,0 +1,91 @@
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import BlockDocumentCreate
+from pydantic import SecretStr, ValidationError
+
+from cpln_flows import CplnConfig, CplnCredentials
+from cpln_flows.errors import ConfigurationError
+from cpln_flows.settings import CplnSettings
+
+CANARY = "s.canary-block-0123456789"
+
+
+def test_names_and_slugs_are_those_of_prefect_cpln() -> None:
+    assert (CplnConfig.get_block_type_slug(), CplnConfig.get_block_type_name()) == (
+        "control-plane-configuration",
+        "Control Plane Configuration",
+    )
+    assert CplnCredentials.get_block_type_slug() == "control-plane-credentials"
+
+
+def test_the_token_comes_from_the_environment(monkeypatch) -> None:
+    monkeypatch.setenv("CPLN_TOKEN", CANARY)
+    assert CplnConfig().token == SecretStr(CANARY)
+    assert CplnCredentials().api_settings().token == SecretStr(CANARY)
+
+
+def test_a_given_token_beats_the_environment(monkeypatch) -> None:
+    monkeypatch.setenv("CPLN_TOKEN", "s.other")
+    assert CplnCredentials(config=CplnConfig(token=CANARY)).api_settings().token == SecretStr(CANARY)
+
+
+def test_without_a_token_the_error_says_where_to_put_one() -> None:
+    with pytest.raises((ConfigurationError, ValidationError), match="CPLN_TOKEN"):
+        CplnConfig()
+    with pytest.raises(ConfigurationError, match="CPLN_TOKEN"):
+        CplnCredentials().api_settings()
+
+
+def test_the_token_counts_as_required_so_that_references_to_the_block_can_be_told_from_it() -> None:
+    assert CplnConfig.model_json_schema()["required"] == ["token"]
+
+
+def test_the_token_is_in_no_text_of_the_block() -> None:
+    block = CplnCredentials(config=CplnConfig(token=CANARY))
+    assert CANARY not in f"{block!r} {block} {block.model_dump()} {block.model_dump_json()} {block.get_client()!r}"
+
+
+def test_a_client_of_the_block_uses_the_endpoint_of_the_environment(monkeypatch) -> None:
+    monkeypatch.setenv("CPLN_ENDPOINT", "http://127.0.0.1:9")
+    client = CplnConfig(token=CANARY).get_api_client()
+    assert client.settings.endpoint == "http://127.0.0.1:9"
+    assert client.settings.token == SecretStr(CANARY)
+    assert CplnSettings.load().endpoint == "http://127.0.0.1:9"
+
+
+def test_a_saved_block_hides_its_token_and_loads_it_again(prefect_api) -> None:
+    CplnCredentials(config=CplnConfig(token=CANARY)).save("saved-credentials", overwrite=True)
+    with get_client(sync_client=True) as client:
+        document = client.read_block_document_by_name("saved-credentials", "control-plane-credentials", include_secrets=False)
+    assert CANARY not in document.model_dump_json()
+    assert CplnCredentials.load("saved-credentials").config.token.get_secret_value() == CANARY
+
+
+def test_a_document_saved_by_prefect_cpln_loads(prefect_api) -> None:
+    """It holds the token as plain text, under a schema that does not call it a secret."""
+    CplnConfig.register_type_and_schema()
+    with get_client(sync_client=True) as client:
+        block_type = client.read_block_type_by_slug("control-plane-configuration")
+        schema = client.create_block_schema(_old_schema(block_type.id))
+        client.create_block_document(
+            BlockDocumentCreate(
+                name="old-configuration", block_type_id=block_type.id, block_schema_id=schema.id, data={"token": CANARY}
+            )
+        )
+    loaded = CplnConfig.load("old-configuration")
+    assert loaded.token == SecretStr(CANARY)
+    assert CANARY not in repr(loaded)
+
+
+def _old_schema(block_type_id):
+    from prefect.client.schemas.actions import BlockSchemaCreate
+
+    fields = {
+        "title": "CplnConfig",
+        "type": "object",
+        "properties": {"token": {"title": "Token", "type": "string"}},
+        "block_type_slug": "control-plane-configuration",
+        "secret_fields": [],
+        "block_schema_references": {},
+    }
+    return BlockSchemaCreate(fields=fields, block_type_id=block_type_id, capabilities=[], version="1.0.23")

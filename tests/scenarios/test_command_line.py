@@ -1,0 +1,93 @@
+"""The command line as a newcomer uses it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.manifests import FAILING, kubernetes_job
+
+CLI = str(Path(sys.executable).with_name("cpln-flows"))
+pytestmark = pytest.mark.xdist_group("command-line")
+
+
+def _run(*arguments: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [CLI, *arguments],
+        env={"PATH": os.environ["PATH"], "HOME": str(home), **environment},
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+
+def test_quickstart_shows_the_job_live_and_leaves_the_home_as_it_was(tmp_path) -> None:
+    begun = time.monotonic()
+    done = _run("quickstart", home=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert time.monotonic() - begun < 100
+    logged = done.stdout + done.stderr
+    for step in range(1, 7):
+        assert f"step {step} of 6" in logged
+    moments = re.findall(r"^(\d\d:\d\d:\d\d\.\d+) .*step \d of 6", done.stderr, re.MULTILINE)
+    assert len(set(moments)) == 6, "the lines came all at once"
+    assert re.search(r"infrastructure pid: local:quickstart:hello-\w+:[0-9a-f-]{36}", done.stdout)
+    assert "cpln-flows local -- python my_flow.py" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_quickstart_with_a_failing_job_fails_and_says_why(tmp_path) -> None:
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(kubernetes_job(FAILING)))
+    done = _run("quickstart", "--manifest", "job.yaml", home=tmp_path)
+    assert done.returncode == 1
+    assert "The job ran and failed" in done.stderr
+    assert "exit code 3" in done.stderr
+
+
+def test_quickstart_with_a_wrong_manifest_names_the_fields(tmp_path) -> None:
+    (tmp_path / "job.yaml").write_text("apiVersion: batch/v1\nkind: Job\nspec: {template: {spec: {containers: []}}}\n")
+    done = _run("quickstart", "--manifest", "job.yaml", home=tmp_path)
+    assert done.returncode == 1
+    assert "spec.template.spec.containers" in done.stderr
+
+
+@pytest.mark.parametrize("code", [0, 7])
+def test_a_command_runs_on_a_local_platform_and_its_code_is_ours(code, tmp_path) -> None:
+    program = f"import os, sys; print(os.environ['CPLN_ENDPOINT'], os.environ['CPLN_ORG']); sys.exit({code})"
+    done = _run("local", "--", sys.executable, "-c", program, home=tmp_path)
+    assert done.returncode == code
+    assert re.match(r"http://127\.0\.0\.1:\d+ local\n", done.stdout)
+
+
+def test_a_command_that_does_not_exist_is_named(tmp_path) -> None:
+    done = _run("local", "--", "no-such-program", home=tmp_path)
+    assert done.returncode == 127
+    assert "no-such-program" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_local_prints_the_environment_and_serves_until_it_is_interrupted(number, tmp_path) -> None:
+    import httpx
+
+    with subprocess.Popen(
+        [CLI, "local"], env={"PATH": os.environ["PATH"]}, cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        exports = {}
+        for line in process.stdout:
+            if match := re.match(r"export (\w+)=(.*)", line):
+                exports[match[1]] = match[2]
+            if "Ctrl-C" in line:
+                break
+        url = f"{exports['CPLN_ENDPOINT']}/org/{exports['CPLN_ORG']}"
+        assert httpx.get(url, headers={"authorization": f"Bearer {exports['CPLN_TOKEN']}"}).json()["name"] == "local"
+        process.send_signal(number)
+        assert process.wait(timeout=20) == 0

@@ -1,0 +1,120 @@
+"""What interrupts a caller stops its job: real processes, real signals, Prefect's own cancellation."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+
+from tests.manifests import FOREVER, kubernetes_job
+from tests.scenarios import programs
+
+pytestmark = pytest.mark.xdist_group("interruption")
+
+SYNC = f"""
+from prefect import flow
+from cpln_flows import CplnJob, run_namespaced_job
+
+@flow(name="NAME")
+def parent():
+    run_namespaced_job(CplnJob(v1_job={kubernetes_job(FOREVER)!r}), print_func=print)
+
+if __name__ == "__main__":
+    START
+"""
+ASYNC = SYNC.replace("def parent", "async def parent").replace("    run_namespaced_job(", "    await run_namespaced_job(")
+CALL = {"sync": "parent()", "async": "import asyncio; asyncio.run(parent())"}
+PARENTS = {"sync": SYNC, "async": ASYNC}
+
+
+def _until(look: Callable[[], Any], seconds: float = 40) -> Any:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if found := look():
+            return found
+        time.sleep(0.05)
+    raise TimeoutError("it did not happen in time")
+
+
+def _running_command(local) -> dict[str, Any] | None:
+    return next((command for command in local.platform.commands() if (command.get("status") or {}).get("replica")), None)
+
+
+def _environment(local, url: str) -> dict[str, str]:
+    return local.environment | {"PREFECT_API_URL": url, "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_to_the_caller_stops_the_job_and_ends_the_child_run(kind, number, local, prefect_api, tmp_path) -> None:
+    source = PARENTS[kind].replace("START", CALL[kind]).replace("NAME", f"{kind}-{number.name}")
+    process = programs.start(source, tmp_path, _environment(local, prefect_api))
+    try:
+        command = _until(lambda: _running_command(local))
+        time.sleep(0.3)  # noqa: ASYNC251 - the flow shall be in the middle of following, whatever it does there
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=40)
+    finally:
+        process.kill()
+    assert local.platform.active_jobs == [], output
+    assert local.platform.workloads() == [], output
+    assert "Sending stopReplica" in output
+    assert "terminated successfully" in output
+    with get_client(sync_client=True) as client:
+        child = client.read_flow_run(command["tags"]["prefect.io/flow-run-id"])
+        parent = client.read_flow_run(command["tags"]["cpln-flows/root-flow-run-id"])
+    assert child.state.is_final(), child.state
+    assert parent.state.is_final(), parent.state
+    assert process.returncode != 0
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_cancelling_the_flow_run_stops_the_job_and_ends_the_child_run(kind, local, prefect_api, tmp_path) -> None:
+    name = f"cancelled-{kind}"
+    source = PARENTS[kind].replace("START", f"parent.serve(name={name!r})").replace("NAME", name)
+    environment = _environment(local, prefect_api) | {"PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+    process = programs.start(source, tmp_path, environment)
+    try:
+        with get_client(sync_client=True) as client:
+            deployment = _until(lambda: _deployment(client, f"{name}/{name}"))
+            run = client.create_flow_run_from_deployment(deployment.id)
+            command = _until(lambda: _running_command(local), 60)
+            subprocess.run(
+                [sys.executable, "-m", "prefect", "flow-run", "cancel", str(run.id)], check=True, env=os.environ | environment
+            )
+            child_id = command["tags"]["prefect.io/flow-run-id"]
+            parent = _until(lambda: _final(client, run.id))
+            child = _until(lambda: _final(client, child_id))
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+    assert parent.state.is_cancelled(), parent.state
+    assert child.state.is_final(), child.state
+    assert local.platform.active_jobs == []
+    assert local.platform.workloads() == []
+
+
+def _deployment(client, name: str):
+    from prefect.exceptions import ObjectNotFound
+
+    if not client.read_flows(flow_filter=FlowFilter(name=FlowFilterName(any_=[name.split("/")[0]]))):
+        return None
+    try:
+        return client.read_deployment_by_name(name)
+    except ObjectNotFound:
+        return None
+
+
+def _final(client, run_id):
+    run = client.read_flow_run(run_id)
+    return run if run.state.is_final() else None
