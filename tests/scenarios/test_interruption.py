@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+from prefect.exceptions import ObjectNotFound
 
 from tests.manifests import FOREVER, kubernetes_job
 from tests.scenarios import programs
@@ -105,10 +105,6 @@ def test_cancelling_the_flow_run_stops_the_job_and_ends_the_child_run(kind, loca
 
 
 def _deployment(client, name: str):
-    from prefect.exceptions import ObjectNotFound
-
-    if not client.read_flows(flow_filter=FlowFilter(name=FlowFilterName(any_=[name.split("/")[0]]))):
-        return None
     try:
         return client.read_deployment_by_name(name)
     except ObjectNotFound:
