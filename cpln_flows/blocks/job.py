@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Self
 
@@ -76,7 +77,7 @@ class CplnJob(JobBlock[str]):
         ```python
         from cpln_flows import CplnJob, run_namespaced_job
 
-        job = CplnJob.from_yaml_file("job.yaml", namespace="dev")
+        job = CplnJob.from_yaml_file("job.yaml", timeout_seconds=600)
         run_namespaced_job(job, print_func=print)
         ```
     """
@@ -277,6 +278,10 @@ class CplnJobRun(JobRun[str]):
             await self.abandon("the caller was interrupted")
             raise
         self._journal().debug(Area.JOB, f"pid {self.infrastructure_pid}, console {self.console_url}")
+
+    def connected(self) -> AbstractAsyncContextManager[JobSession]:
+        """Keep the connections open over several steps of this run; without, each step makes its own."""
+        return session.shared(self._api_settings())
 
     async def record_pid(self) -> None:
         """Store the pid on the flow run that has started the job; the job does not depend on it."""

@@ -113,6 +113,7 @@ class ManualClock:
         self._timers: list[tuple[int, int, _ManualTimer]] = []
         self._order = itertools.count()
         self._lock = threading.Lock()
+        self._advancing = False
 
     def now(self) -> datetime:
         """Tell the time, aware and in UTC."""
@@ -133,6 +134,7 @@ class ManualClock:
     def advance(self, seconds: float) -> None:
         """Move the time forward and run what falls due, in order."""
         target_ns = self._now_ns + to_ns(seconds)
+        self._advancing = True
         while (due := self._pop(target_ns)) is not None:
             moment_ns, timer = due
             self._now_ns = max(self._now_ns, moment_ns)
@@ -141,17 +143,18 @@ class ManualClock:
 
     def _set(self, moment_ns: int, callback: Callable[[], None]) -> Timer:
         timer = _ManualTimer(callback, running_loop())
-        if moment_ns <= self._now_ns and timer.loop is not None:
-            # As on a real clock: what is due happens soon, without anybody moving the time.
-            timer.loop.call_soon(timer.fire)
-            return timer
         with self._lock:
-            heapq.heappush(self._timers, (moment_ns, next(self._order), timer))
+            if moment_ns > self._now_ns or timer.loop is None or self._advancing:
+                heapq.heappush(self._timers, (moment_ns, next(self._order), timer))
+                return timer
+        # As on a real clock: what is due happens soon, without anybody moving the time.
+        timer.loop.call_soon(timer.fire)
         return timer
 
     def _pop(self, target_ns: int) -> tuple[int, _ManualTimer] | None:
         with self._lock:
             if not self._timers or self._timers[0][0] > target_ns:
+                self._advancing = False
                 return None
             moment_ns, _, timer = heapq.heappop(self._timers)
             return moment_ns, timer

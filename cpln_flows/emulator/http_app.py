@@ -62,7 +62,12 @@ class HttpApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, one tail, or the server's start and end."""
         if scope["type"] == "http":
-            await self._http(scope, receive, send)
+            try:
+                await self._http(scope, receive, send)
+            except asyncio.CancelledError:
+                # A server that stops has closed the connection before; in process it is the caller who gives up.
+                if connection_of(scope) is None:
+                    raise
         elif scope["type"] == "websocket":
             await self._websocket(WebSocket(scope, receive, send))
         else:

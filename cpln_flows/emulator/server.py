@@ -123,15 +123,20 @@ class Server:
         self._listener.close()
         for connection in list(self._state.connections):
             connection.shutdown()
-        tasks = list(self._state.tasks)
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=_STOP_SECONDS)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        await self._wait_for_requests()
         for connection in list(self._state.connections):
             connection.transport.abort()
+        await self._wait_for_requests()
+        late = list(self._state.tasks)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
         await self._listener.wait_closed()
+
+    async def _wait_for_requests(self) -> None:
+        tasks = list(self._state.tasks)
+        if tasks:
+            await asyncio.wait(tasks, timeout=_STOP_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,9 +38,10 @@ async def _run_namespaced_job(cpln_job: CplnJob, print_func: PrintFunc | None = 
     """
     job_run = CplnJobRun(cpln_job, await job_identity(CplnSettings.load().workload))
     try:
-        await jobs.trigger(job_run)
-        await jobs.wait_for_completion(job_run, print_func)
-        return await jobs.fetch_result(job_run)
+        async with job_run.connected():
+            await jobs.trigger(job_run)
+            await jobs.wait_for_completion(job_run, print_func)
+            return await jobs.fetch_result(job_run)
     except BaseException:
         # An interruption may come between two steps, when neither of them can stop the job.
         await job_run.abandon("the flow run was interrupted")

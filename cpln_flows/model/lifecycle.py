@@ -27,13 +27,13 @@ def is_terminal(stage: str) -> bool:
 def poll_delay(age_seconds: float, ceiling_seconds: float) -> float:
     """Return how long to wait before the next look at a job of this age, in seconds.
 
-    Short jobs are looked at often, long ones seldom: a third of the age, at least half a second, at most the ceiling.
+    Short jobs are looked at often, long ones seldom: a third of the age, at least 0.75 s, at most the ceiling.
     The end of a job is so noticed within a third of its length, while the number of looks grows slowly.
 
     >>> [poll_delay(age, 5) for age in (0, 3, 60)]
-    [0.5, 1.0, 5]
+    [0.75, 1.0, 5]
     """
-    return min(ceiling_seconds, max(0.5, age_seconds / 3))
+    return min(ceiling_seconds, max(0.75, age_seconds / 3))
 
 
 def hinted_delay(age_seconds: float, ceiling_seconds: float) -> float:
@@ -41,4 +41,4 @@ def hinted_delay(age_seconds: float, ceiling_seconds: float) -> float:
 
     Programs tend to print and then end, so a line is a reason to look sooner; a chatty job must not cost more for it.
     """
-    return min(ceiling_seconds, max(0.4, age_seconds / 6))
+    return min(ceiling_seconds, max(0.5, age_seconds / 6))

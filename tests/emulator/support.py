@@ -15,6 +15,7 @@ W1 = f"{WORKLOADS}/w-1"
 COMMANDS = f"{W1}/-command"
 RANGE = "/logs/org/local/loki/api/v1/query_range"
 TAIL = "/logs/org/local/loki/api/v1/tail"
+TOKEN = "s.test"
 AUTH = {"authorization": "Bearer s.test"}
 
 WORKLOAD = {
@@ -87,7 +88,7 @@ class Local:
 
 
 @contextlib.asynccontextmanager
-async def local(script=None, token="s.test", clock=None, **config) -> AsyncIterator[Local]:
+async def local(script=None, token=TOKEN, clock=None, **config) -> AsyncIterator[Local]:
     executor = ScriptedExecutor(script or Script())
     platform = Platform(PlatformConfig(seed=1, **config), clock=clock or ManualClock(), executor=executor)
     transport = httpx.ASGITransport(app=platform.app)
@@ -102,5 +103,5 @@ async def local(script=None, token="s.test", clock=None, **config) -> AsyncItera
 async def until(ready, seconds=10.0):
     """Wait for something that a real process brings about."""
     async with asyncio.timeout(seconds):
-        while not await ready():
+        while not await ready():  # noqa: ASYNC110 - what happens in another process sets no event here
             await asyncio.sleep(0.01)

@@ -10,7 +10,8 @@ pytestmark = pytest.mark.anyio
 
 LOGS = f"{RANGE}?" + str(httpx.QueryParams({"query": '{gvc="quickstart"}'}))
 SUPERUSER, ACCOUNT = "/org/local/group/superusers", "/org/local/serviceaccount/sa-1"
-TOKENS = {"s.root": SUPERUSER, "s.account": ACCOUNT, "s.viewer": "/org/local/group/viewers"}
+ACCOUNT_TOKEN = "s.account"
+TOKENS = {"s.root": SUPERUSER, ACCOUNT_TOKEN: ACCOUNT, "s.viewer": "/org/local/group/viewers"}
 
 
 def as_(token):
@@ -32,7 +33,7 @@ async def allow(here, *permissions, kind="workload", principal="//serviceaccount
     assert response.status_code in (200, 201), response.text
 
 
-async def ask(here, method, path, json=None, token="s.account"):
+async def ask(here, method, path, json=None, token=ACCOUNT_TOKEN):
     return (await here.client.request(method, path, json=json, headers=as_(token))).status_code
 
 
@@ -87,7 +88,7 @@ async def test_hidden_objects_are_404_when_switched():
         pytest.param("exec.stopReplica", "POST", COMMANDS, stop_body("x"), 201, id="stop"),
     ],
 )
-async def test_a_permission_allows_what_it_says_and_what_it_implies(guarded, permission, method, path, body, status):
+async def test_a_permission_allows_what_it_says_and_what_it_implies(guarded, permission, method, path, body, status):  # noqa: PLR0917 - the columns of a table
     await allow(guarded, permission)
     assert await ask(guarded, method, path, body) == status
 

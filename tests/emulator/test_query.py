@@ -43,9 +43,7 @@ async def names(here, spec, path="/org/local/workload/-query", **more):
         pytest.param({"terms": [{"op": "!exists", "tag": "even"}]}, [], id="exists-not"),
         pytest.param({"terms": [{"rel": "gvc", "value": "quickstart"}]}, [0, 1, 2, 3, 4, 5, 6], id="rel"),
         pytest.param({"terms": [{"rel": "gvc", "value": "other"}]}, [], id="rel-to-another"),
-        pytest.param(
-            {"match": "any", "terms": [{"tag": "number", "value": 1}, {"tag": "number", "value": 2}]}, [1, 2], id="any"
-        ),
+        pytest.param({"match": "any", "terms": [{"tag": "number", "value": 1}, {"tag": "number", "value": 2}]}, [1, 2], id="any"),
         pytest.param({"match": "none", "terms": [{"tag": "even", "value": True}]}, [1, 3, 5], id="none"),
         pytest.param({"terms": [{"property": "spec.type", "value": "cron"}]}, [0, 1, 2, 3, 4, 5, 6], id="nested-property"),
         pytest.param({"sort": {"by": "name", "order": "desc"}}, [6, 5, 4, 3, 2, 1, 0], id="sort-by-name"),

@@ -112,7 +112,9 @@ async def test_tags_are_set_and_removed_by_patch():
     ("path", "body", "patch"),
     [
         pytest.param(WORKLOADS, workload(), {"spec": {"type": "standard", "job": None}}, id="workload-type"),
-        pytest.param("/org/local/secret", {"name": "s-1", "type": "dictionary", "data": {}}, {"type": "opaque"}, id="secret-type"),
+        pytest.param(
+            "/org/local/secret", {"name": "s-1", "type": "dictionary", "data": {}}, {"type": "opaque"}, id="secret-type"
+        ),
     ],
 )
 async def test_some_fields_cannot_change(path, body, patch):

@@ -27,7 +27,9 @@ def test_the_next_minute_fits(text, following):
     assert parse_schedule(text).next_after(START) == following
 
 
-@pytest.mark.parametrize("text", ["", "* * * *", "60 * * * *", "* * 0 * *", "5-1 * * * *", "*/0 * * * *", "a * * * *", "* * * * * *"])
+@pytest.mark.parametrize(
+    "text", ["", "* * * *", "60 * * * *", "* * 0 * *", "5-1 * * * *", "*/0 * * * *", "a * * * *", "* * * * * *"]
+)
 def test_no_cron_expression_is_refused(text):
     with pytest.raises(InvalidScheduleError):
         parse_schedule(text)

@@ -50,7 +50,9 @@ def with_job(**fields):
         pytest.param(with_container(minCpu="1"), "minCpu", id="minimum-above-maximum"),
         pytest.param(with_container(workingDir="here"), "workingDir", id="working-dir"),
         pytest.param(with_container(ports=[{"number": 8012}]), "ports[0].number", id="port"),
-        pytest.param(with_container(volumes=[{"uri": "scratch://x", "path": "/tmp"}]), "volumes[0].path", id="reserved-mount"),
+        pytest.param(
+            with_container(volumes=[{"uri": "scratch://x", "path": "/var/log"}]), "volumes[0].path", id="reserved-mount"
+        ),
         pytest.param(
             with_container(volumes=[{"uri": "scratch://x", "path": "/a"}, {"uri": "scratch://y", "path": "/a/b"}]),
             "nested",
@@ -77,7 +79,9 @@ async def test_a_wrong_workload_is_400_and_the_message_names_the_field(document,
     "document",
     [
         pytest.param(with_container(cpu="500m", memory="512Mi"), id="resources"),
-        pytest.param({**with_container(cpu="25m", memory="512Mi"), "tags": {"cpln/relaxMemoryToCpuRatio": True}}, id="relaxed-ratio"),
+        pytest.param(
+            {**with_container(cpu="25m", memory="512Mi"), "tags": {"cpln/relaxMemoryToCpuRatio": True}}, id="relaxed-ratio"
+        ),
         pytest.param(workload(type="standard", job=None), id="another-type"),
         pytest.param({**workload(), "name": "w" * 49}, id="longest-name"),
         pytest.param({**workload(), "kind": "workload", "gvc": "quickstart"}, id="as-apply-sends-it"),

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.usefixtures("prefect_api")
 
 
 async def _double(x: int) -> int:
-    await anyio.sleep(0)
+    await anyio.lowlevel.checkpoint()
     return 2 * x
 
 
@@ -63,7 +63,7 @@ def test_options_make_a_copy_that_behaves_the_same() -> None:
 def test_the_state_can_be_asked_for() -> None:
     state = double(1, return_state=True)
     assert state.is_completed()
-    assert anyio.run(lambda: state.aresult()) == 2
+    assert anyio.run(state.aresult) == 2
 
 
 def test_an_error_reaches_the_caller() -> None:

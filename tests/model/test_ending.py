@@ -18,7 +18,7 @@ def _execution(conditions=(), **container) -> JobExecution:
     [
         pytest.param(_command("completed"), None, 0, None, "completed, exit code 0", id="success-without-an-execution"),
         pytest.param(_command(), None, None, None, "the platform says failed", id="failure-of-which-nothing-is-known"),
-        pytest.param(_command(), _execution(restarts={"exitCode": 3, "reason": "Error"}), 3, "Error", "exit code 3", id="exit-code"),
+        pytest.param(_command(), _execution(restarts={"exitCode": 3, "reason": "Error"}), 3, "Error", "exit code 3", id="code"),
         pytest.param(_command(), _execution(restarts={"exitCode": 137}), 137, None, "exit code 137 (SIGKILL)", id="signal"),
         pytest.param(
             _command(),

@@ -57,7 +57,7 @@ def test_a_signal_to_the_caller_stops_the_job_and_ends_the_child_run(kind, numbe
     process = programs.start(source, tmp_path, _environment(local, prefect_api))
     try:
         command = _until(lambda: _running_command(local))
-        time.sleep(0.3)  # noqa: ASYNC251 - the flow shall be in the middle of following, whatever it does there
+        time.sleep(0.3)  # the flow shall be in the middle of following, whatever it does there
         process.send_signal(number)
         output, _ = process.communicate(timeout=40)
     finally:

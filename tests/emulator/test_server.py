@@ -1,0 +1,103 @@
+import logging
+import socket
+import threading
+
+import httpx
+import pytest
+
+from cpln_flows.emulator import Platform, PlatformConfig, Server, serve_in_thread
+
+from .support import AUTH, COMMANDS, W1, WORKLOADS, run_body, workload
+
+
+def test_a_platform_is_served_from_a_thread_and_leaves_nothing():
+    before = threading.active_count()
+    with serve_in_thread(Platform()) as running:
+        assert httpx.get(f"{running.url}/org/local", headers=AUTH).json()["name"] == "local"
+        assert running.platform.connections == 1
+    assert threading.active_count() == before
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(running.url)
+
+
+def test_an_error_in_the_body_ends_the_thread_and_passes():
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError), serve_in_thread(Platform()):
+        1 / 0  # noqa: B018 - raises
+    assert threading.active_count() == before
+
+
+def test_a_taken_port_is_an_error_of_the_caller():
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # noqa: SIM117 - the port of the one is an argument of the other
+        with pytest.raises(OSError, match="address already in use"), serve_in_thread(Platform(), port=taken.getsockname()[1]):
+            pass
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.com", "::"])
+def test_only_loopback_is_served(host):
+    with pytest.raises(ValueError, match="loopback only"):
+        Server(Platform(), host)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])
+def test_every_loopback_address_will_do(host):
+    with serve_in_thread(Platform(), host) as running:
+        assert httpx.get(f"{running.url}/discovery").status_code == 200
+
+
+def test_discovery_needs_no_token_and_names_the_address_as_it_was_reached():
+    with serve_in_thread(Platform()) as running:
+        port = running.url.rsplit(":", 1)[1]
+        body = httpx.get(f"http://localhost:{port}/discovery").json()
+        assert body["endpoints"]["logs"] == f"http://localhost:{port}"
+        assert "{org}" in body["endpoints"]["registry"]
+
+
+def test_requests_and_connections_are_counted():
+    with serve_in_thread(Platform()) as running, httpx.Client(base_url=running.url, headers=AUTH) as client:
+        client.get("/org/local")
+        client.get("/org/local?x=1")
+        records = running.platform.requests
+        assert [(each.method, each.path, each.query, each.status, each.kind) for each in records] == [
+            ("GET", "/org/local", "", 200, "http"),
+            ("GET", "/org/local", "x=1", 200, "http"),
+        ]
+        assert records[0].connection == records[1].connection == 1
+        assert records[0].time < records[1].time
+        assert running.platform.connections == 1
+
+
+def test_a_job_runs_with_the_address_that_its_submitter_used():
+    with serve_in_thread(Platform()) as running, httpx.Client(base_url=running.url, headers=AUTH) as client:
+        client.put(WORKLOADS, json=workload())
+        overrides = [{"name": "main", "command": "sh", "args": ["-c", "echo $CPLN_ENDPOINT; sleep 600"]}]
+        link = client.post(COMMANDS, json=run_body(overrides=overrides)).headers["location"]
+        for _ in range(1000):
+            params = {"query": '{workload="w-1"}'}
+            found = client.get("/logs/org/local/loki/api/v1/query_range", params=params).json()["data"]["result"]
+            if found:
+                break
+        assert found[0]["values"][0][1] == running.url
+        assert client.get(link).json()["lifecycleStage"] == "running"
+        assert running.platform.active_jobs == [f"command-{link.rsplit('/', 1)[1]}"]
+    assert running.platform.active_jobs == []
+
+
+@pytest.mark.anyio
+async def test_jobs_outlive_a_server_that_is_started_again():
+    platform = Platform(PlatformConfig())
+    async with httpx.AsyncClient(headers=AUTH) as client:
+        async with Server(platform) as server:
+            await client.put(f"{server.url}{WORKLOADS}", json=workload())
+        async with Server(platform) as server:
+            assert (await client.get(f"{server.url}{W1}")).status_code == 200
+    await platform.aclose()
+
+
+def test_nothing_is_printed_and_nothing_logged_by_uvicorn(capfd, caplog):
+    caplog.set_level(logging.INFO)
+    with serve_in_thread(Platform()) as running:
+        httpx.get(f"{running.url}/org/local", headers=AUTH)
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "")
+    assert [record.name for record in caplog.records if record.name.startswith(("uvicorn", "cpln_flows"))] == []

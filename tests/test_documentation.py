@@ -1,0 +1,98 @@
+"""What the documentation shows is run: the README's blocks, and the examples in docstrings."""
+
+import doctest
+import importlib
+import os
+import pkgutil
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import yaml
+
+import cpln_flows
+from tests.manifests import kubernetes_job, texts
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(cpln_flows.__path__, "cpln_flows.")
+    if not module.name.endswith((".supervisor", ".examples.quickstart"))
+]
+pytestmark = pytest.mark.xdist_group("prefect")
+
+
+def _blocks(text: str, language: str) -> list[str]:
+    return [textwrap.dedent(block) for block in re.findall(rf"^\s*```{language}\n(.*?)^\s*```", text, re.MULTILINE | re.DOTALL)]
+
+
+SHELL, PYTHON = _blocks(README, "bash"), _blocks(README, "python")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(kubernetes_job("print('from a file')")))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_of_a_module_do_what_they_show(name) -> None:
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_the_first_two_commands_of_the_readme_are_those_that_ci_runs() -> None:
+    assert [block.strip().rsplit("&& ", 1)[1] for block in SHELL[:2]] == [".venv/bin/cpln-flows quickstart", ".venv/bin/pytest"]
+    assert "README.md" in (ROOT / ".ci/run").read_text()
+    assert len(SHELL) == 3, "a further command needs a test"
+
+
+def test_the_first_program_of_the_readme_runs_with_the_command_below_it(folder, prefect_api) -> None:
+    (folder / "nightly.py").write_text(PYTHON[0])
+    program, *arguments = shlex.split(SHELL[2])
+    assert program == ".venv/bin/cpln-flows"
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("cpln-flows")), *arguments],
+        env=os.environ | {"PREFECT_API_URL": prefect_api, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert texts(done.stdout.splitlines()[-1]) == ["done"]
+
+
+def test_the_blocks_of_the_readme_are_saved(folder, prefect_api, local) -> None:
+    exec(compile(PYTHON[1], "README.md", "exec"), {})
+    job = cpln_flows.CplnJob.load("my-cpln-job")
+    assert (job.org, job.namespace) == ("acme", "dev")
+    assert job.credentials.config.token.get_secret_value() == "my-service-account-key"
+    assert len(PYTHON) == 2, "a further program needs a test"
+
+
+@pytest.mark.parametrize("name", ["CplnConfig", "CplnCredentials", "CplnJob", "run_namespaced_job"])
+def test_the_example_of_a_public_name_runs(name, folder, prefect_api, local, monkeypatch) -> None:
+    monkeypatch.setattr("builtins.print", lambda *_: None)
+    public = getattr(cpln_flows, name)
+    (example,) = _blocks((public.fn if hasattr(public, "fn") else public).__doc__, "python")
+    exec(compile(example, name, "exec"), {"__name__": "example"})
+
+
+def test_every_public_name_can_be_imported_and_is_described() -> None:
+    assert sorted(cpln_flows.__all__) == cpln_flows.__all__
+    for name in cpln_flows.__all__:
+        assert getattr(cpln_flows, name).__doc__
+    assert dir(cpln_flows) == cpln_flows.__all__
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = cpln_flows.no_such_name
+
+
+def test_importing_the_package_does_not_import_prefect() -> None:
+    code = "import sys, cpln_flows; print('prefect' in sys.modules, 'httpx' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False False\n"

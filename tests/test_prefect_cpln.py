@@ -1,0 +1,51 @@
+import importlib.metadata
+
+import pytest
+
+import cpln_flows
+import prefect_cpln
+from prefect_cpln import credentials, exceptions, flows, jobs
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        (prefect_cpln, "CplnClient"),
+        (prefect_cpln, "CplnConfig"),
+        (prefect_cpln, "CplnCredentials"),
+        (prefect_cpln, "CplnJob"),
+        (prefect_cpln, "run_namespaced_job"),
+        (credentials, "CplnClient"),
+        (credentials, "CplnConfig"),
+        (credentials, "CplnCredentials"),
+        (flows, "run_namespaced_job"),
+        (jobs, "CplnJob"),
+        (jobs, "CplnJobRun"),
+    ],
+)
+def test_the_old_name_is_the_new_thing(module, name) -> None:
+    assert getattr(module, name) is getattr(cpln_flows, name)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("CplnJobDefinitionError", "ManifestError"),
+        ("CplnJobFailedError", "JobFailedError"),
+        ("CplnJobTimeoutError", "JobTimeoutError"),
+        ("CplnResourceNotFoundError", "NotFoundError"),
+    ],
+)
+def test_the_old_errors_are_aliases(old, new) -> None:
+    assert getattr(exceptions, old) is getattr(cpln_flows, new)
+
+
+def test_beside_prefect_cpln_the_import_says_what_to_uninstall(monkeypatch) -> None:
+    monkeypatch.setattr(prefect_cpln, "distribution", lambda _: object())
+    with pytest.raises(ImportError, match="pip uninstall prefect-cpln"):
+        prefect_cpln._refuse_the_other_one()
+
+
+def test_prefect_finds_the_blocks_by_the_entry_point() -> None:
+    (point,) = [point for point in importlib.metadata.entry_points(group="prefect.collections") if point.name == "cpln_flows"]
+    assert point.load().CplnJob is cpln_flows.CplnJob
