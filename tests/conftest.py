@@ -14,7 +14,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-_SERVERS: list[subprocess.Popen[bytes]] = []  # kept, because a forgotten process warns
 SHARED = "CPLN_FLOWS_TESTS_SHARED"  # a folder that all processes of this test run know
 
 
@@ -52,16 +51,10 @@ def _end(pid: int) -> None:
         try:
             os.killpg(pid, number)
             while time.monotonic() < until:
-                _reap()
                 os.killpg(pid, 0)
                 time.sleep(0.05)
         except (ProcessLookupError, PermissionError):
             return
-
-
-def _reap() -> None:
-    for server in _SERVERS:
-        server.poll()
 
 
 def _free_port() -> int:
@@ -72,16 +65,15 @@ def _free_port() -> int:
 
 def _start_server(shared: Path) -> None:
     port = _free_port()
-    with (shared / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    _SERVERS.append(process)
-    (shared / "pid").write_text(str(process.pid))
+    # Started through a shell that ends at once: the server outlives the process that happens to need it first.
+    launcher = subprocess.Popen(
+        ["sh", "-c", '"$@" >"$LOG" 2>&1 </dev/null &', "sh", sys.executable, "-m", "prefect", "server", "start"]
+        + ["--host", "127.0.0.1", "--port", str(port)],
+        env=os.environ | {"LOG": str(shared / "server.log")},
+        start_new_session=True,
+    )
+    launcher.wait()
+    (shared / "pid").write_text(str(launcher.pid))
     (shared / "url.part").write_text(f"http://127.0.0.1:{port}/api")
     (shared / "url.part").rename(shared / "url")
 

@@ -90,8 +90,8 @@ class HttpApp:
             return
         connection = connection_of(scope)
         fault = self._faults.take(call.method, call.path)
-        if self._config.latency_seconds:
-            await asyncio.sleep(self._config.latency_seconds)
+        # Without latency too: in process nothing else would let the jobs go on between the requests of a busy client.
+        await asyncio.sleep(self._config.latency_seconds)
         status: int | None = None
         try:
             answer = self._answer(call) if fault is None else await self._spoiled(call, fault, connection)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 LINE_LIMIT = 16 * 1024
+# No character takes more than four bytes.
+_SURELY_SHORT = LINE_LIMIT // 4
 
 
 def cut(raw: bytes, more: int = 0) -> str:
@@ -16,7 +18,7 @@ def cut(raw: bytes, more: int = 0) -> str:
 
 def cut_text(text: str) -> str:
     """Cut a line that is text already."""
-    if len(text) * 4 <= LINE_LIMIT:
+    if len(text) <= _SURELY_SHORT:
         return text
     return cut(text.encode("utf-8", errors="replace"))
 

@@ -37,11 +37,13 @@ class Stream:
 
     def insert(self, new: list[Entry]) -> None:
         """Put lines in their places."""
+        entries = self.entries
+        last = entries[-1][0] if entries else 0
+        if all(entry[0] <= following[0] for entry, following in itertools.pairwise(new)) and new[0][0] >= last:
+            entries += new
+            return
         for entry in new:
-            if not self.entries or entry[0] >= self.entries[-1][0]:
-                self.entries.append(entry)
-            else:
-                bisect.insort_right(self.entries, entry, key=_stamp)
+            bisect.insort_right(entries, entry, key=_stamp)
 
     def between(self, start_ns: int, end_ns: int) -> tuple[int, int]:
         """The places of the lines from one moment up to, and without, another."""
@@ -105,19 +107,25 @@ class Logs:
 
     def write(self, stream: Stream, lines: Iterable[str]) -> None:
         """Take lines that a container writes now."""
-        rate = self._rate(stream)
-        entries: list[Entry] = []
-        for line in lines:
-            stamp = self._clock.time_ns()
-            kept = line if rate is None else rate.allow(stamp, line)
-            if kept:
-                entries.append((stamp, cut_text(kept)))
+        entries = self._stamped(lines, self._rate(stream))
         if not entries:
             return
         if self._config.log_delay_seconds:
             self._clock.call_later(self._config.log_delay_seconds, lambda: self.append(stream, entries))
         else:
             self.append(stream, entries)
+
+    def _stamped(self, lines: Iterable[str], rate: _Rate | None) -> list[Entry]:
+        now = self._clock.time_ns
+        if rate is None:
+            return [(now(), cut_text(line)) for line in lines if line]
+        entries: list[Entry] = []
+        for line in lines:
+            stamp = now()
+            kept = rate.allow(stamp, line)
+            if kept:
+                entries.append((stamp, cut_text(kept)))
+        return entries
 
     def append(self, stream: Stream, entries: list[Entry]) -> None:
         """Store lines that arrive now, whatever their stamps are, and tell the tails."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import bisect
 import itertools
 import re
 from collections.abc import Callable, Iterable
@@ -224,33 +225,60 @@ class Cursor:
             raise refuse(BAD_REQUEST, '"next" is not a cursor of this list') from error
 
 
-def page(
-    store: Store, scope: str, query: Query, cursor: Cursor | None, *, size: int, shown: Callable[[Record], bool]
-) -> tuple[list[Record], Cursor | None]:
-    """Cut one page, and say where the next one begins, if there is one.
+class Pages:
+    """Cuts collections into pages.
 
-    In order of creation the walk stops with the page; only other orders have to look at every object.
+    In order of creation the walk stops with the page. Another order has to look at every object first; what it finds
+    is kept while nothing changes, so that going through all pages of a long list stays linear.
     """
-    walk = _ordered_walk(store, scope, query, cursor)
-    found = list(itertools.islice((each for each in walk if query.matches(each) and shown(each)), size + 1))
-    if len(found) <= size:
-        return found, None
-    found.pop()
-    return found, Cursor(None, _sort_key(found[-1], query.sort_by), found[-1].sequence)
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._revision = -1
+        self._sorted: dict[tuple[str, bytes], list[_Place]] = {}
+
+    def page(
+        self, scope: str, query: Query, cursor: Cursor | None, *, size: int, shown: Callable[[Record], bool]
+    ) -> tuple[list[Record], Cursor | None]:
+        """Cut one page, and say where the next one begins, if there is one."""
+        walk = self._walk(scope, query, cursor)
+        found = list(itertools.islice((each for each in walk if query.matches(each) and shown(each)), size + 1))
+        if len(found) <= size:
+            return found, None
+        found.pop()
+        return found, Cursor(None, _sort_key(found[-1], query.sort_by), found[-1].sequence)
+
+    def _walk(self, scope: str, query: Query, cursor: Cursor | None) -> Iterable[Record]:
+        if query.sort_by in (None, "created"):
+            after = None if cursor is None else cursor.sequence
+            return self._store.walk(scope, query.keys(), after=after, newest_first=query.descending)
+        places = self._places(scope, query)
+        low, high = 0, len(places)
+        if cursor is not None and query.descending:
+            high = bisect.bisect_left(places, (cursor.key, cursor.sequence), key=_order)
+        elif cursor is not None:
+            low = bisect.bisect_right(places, (cursor.key, cursor.sequence), key=_order)
+        indexes = range(high - 1, low - 1, -1) if query.descending else range(low, high)
+        return (places[index][2] for index in indexes)
+
+    def _places(self, scope: str, query: Query) -> list[_Place]:
+        if self._revision != self._store.revision:
+            self._sorted.clear()
+            self._revision = self._store.revision
+        key = (scope, orjson.dumps(query.as_document()))
+        found = self._sorted.get(key)
+        if found is None:
+            records = self._store.walk(scope, query.keys(), after=None, newest_first=False)
+            found = sorted((_sort_key(record, query.sort_by), record.sequence, record) for record in records)
+            self._sorted[key] = found
+        return found
 
 
-def _ordered_walk(store: Store, scope: str, query: Query, cursor: Cursor | None) -> Iterable[Record]:
-    if query.sort_by in (None, "created"):
-        after = None if cursor is None else cursor.sequence
-        return store.walk(scope, query.keys(), after=after, newest_first=query.descending)
-    records = store.walk(scope, query.keys(), after=None, newest_first=False)
-    places = sorted((_sort_key(record, query.sort_by), record.sequence, record) for record in records)
-    if cursor is not None:
-        last = (cursor.key, cursor.sequence)
-        places = [each for each in places if (each[:2] < last if query.descending else each[:2] > last)]
-    if query.descending:
-        places.reverse()
-    return (record for _, _, record in places)
+_Place = tuple[Any, int, Record]
+
+
+def _order(place: _Place) -> tuple[Any, int]:
+    return place[:2]
 
 
 def _sort_key(record: Record, by: str | None) -> Any:

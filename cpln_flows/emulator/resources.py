@@ -26,7 +26,7 @@ from cpln_flows.emulator.lifecycle import Lifecycle
 from cpln_flows.emulator.links import collection_link, link_list, org_link, qualify_all
 from cpln_flows.emulator.patch import apply_patch
 from cpln_flows.emulator.permissions import Permissions, Principal
-from cpln_flows.emulator.query import Cursor, Query, page
+from cpln_flows.emulator.query import Cursor, Pages, Query
 from cpln_flows.emulator.store import Record, Store
 
 _MISSING = object()
@@ -58,6 +58,7 @@ class Resources:
         self._config = config
         self._clock = clock
         self._store = store
+        self._pages = Pages(store)
         self._permissions = permissions
         self._authentication = authentication
         self._deployments = deployments
@@ -92,7 +93,7 @@ class Resources:
         def shown(record: Record) -> bool:
             return record.visible_ns <= now_ns and self._permissions.allows(principal, "view", record)
 
-        return Page(*page(self._store, scope, query, cursor, size=self._config.page_size, shown=shown))
+        return Page(*self._pages.page(scope, query, cursor, size=self._config.page_size, shown=shown))
 
     def render(self, record: Record, *, reveal: bool = False) -> Document:
         """Write an object as it is answered."""

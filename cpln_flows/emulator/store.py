@@ -57,13 +57,17 @@ class Record:
 
 
 class Store:
-    """The objects by link, by collection, by tag and by the properties that commands are queried by."""
+    """The objects by link, by collection, by tag and by the properties that commands are queried by.
+
+    ``revision`` changes with every change of any object.
+    """
 
     def __init__(self) -> None:
         self._by_link: dict[str, Record] = {}
         self._by_sequence: dict[int, Record] = {}
         self._index: dict[Key, list[int]] = {}
         self._sequences = itertools.count(1)
+        self.revision = 0
 
     def get(self, link: str) -> Record | None:
         """Find an object by its link."""
@@ -92,6 +96,7 @@ class Store:
             document=document,
             visible_ns=visible_ns,
         )
+        self.revision += 1
         self._by_link[record.link] = record
         self._by_sequence[record.sequence] = record
         record.keys = _keys(record)
@@ -101,6 +106,7 @@ class Store:
 
     def replace(self, record: Record, document: Document) -> None:
         """Give an object its new document."""
+        self.revision += 1
         record.document = document
         keys = _keys(record)
         if keys == record.keys:
@@ -116,6 +122,7 @@ class Store:
         """Forget an object; harmless when it is forgotten already."""
         if self._by_sequence.pop(record.sequence, None) is None:
             return
+        self.revision += 1
         del self._by_link[record.link]
         for key in record.keys:
             self._drop_key(key, record.sequence)

@@ -22,6 +22,7 @@ from cpln_flows.emulator.executors.script import describe_exit
 from cpln_flows.emulator.lines import LineSplitter
 
 START_ERROR = 128
+_KILLED = 137
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _CHUNK = 1 << 16
 _OUTPUT_GRACE_SECONDS = 1.0
@@ -53,7 +54,10 @@ class ProcessExecutor:
                 f"container {container.name}: workingDir {container.working_dir!r} does not exist on this machine; "
                 "the container starts in a folder of its own"
             )
-        return _Process(argv, container, self._environment(container, argv), events, run)
+        try:
+            return _Process(argv, container, self._environment(container, argv), events, run)
+        except OSError as error:
+            return _NeverRan(events, f"the machine cannot start another process: {error}")
 
     def _environment(self, container: Container, argv: list[str]) -> dict[str, str]:
         env = {"PATH": self._path, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
@@ -125,9 +129,8 @@ class _Process:
     async def wait_gone(self) -> None:
         """Wait until nothing of it is left; from any event loop."""
         await asyncio.to_thread(self._process.wait, _GONE_SECONDS)
-        for descriptor in list(self._open):
-            self._close(descriptor)
-        self._hang_up()
+        self._end = self._end or (_KILLED, "Error", describe_exit(_KILLED))
+        self._finish(late=True)
 
     def _launch(self) -> tuple[subprocess.Popen[bytes], int]:
         report, reporting = os.pipe()

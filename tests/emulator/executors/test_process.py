@@ -220,7 +220,7 @@ async def test_a_stop_is_sigterm_to_the_first_process_only(here):
 
 async def test_after_the_grace_the_whole_tree_is_killed_whatever_its_session(here):
     marker = seconds(2)
-    program = RUNAWAY + "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    program = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)" + RUNAWAY + "time.sleep(600)"
     link = await here.start("python", "-c", program, marker)
     await here.wrote("ready")
     assert sleepers(marker)
