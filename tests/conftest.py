@@ -65,15 +65,19 @@ def _free_port() -> int:
 
 def _start_server(shared: Path) -> None:
     port = _free_port()
-    # Started through a shell that ends at once: the server outlives the process that happens to need it first.
-    launcher = subprocess.Popen(
-        ["sh", "-c", '"$@" >"$LOG" 2>&1 </dev/null &', "sh", sys.executable, "-m", "prefect", "server", "start"]
-        + ["--host", "127.0.0.1", "--port", str(port)],
-        env=os.environ | {"LOG": str(shared / "server.log")},
-        start_new_session=True,
+    # Started by a process that ends at once: the server outlives the test process that happens to need it first.
+    launcher = (
+        "import subprocess, sys; log = open(sys.argv[1], 'wb');"
+        " print(subprocess.Popen(sys.argv[2:], stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True).pid)"
     )
-    launcher.wait()
-    (shared / "pid").write_text(str(launcher.pid))
+    server = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", launcher, str(shared / "server.log"), *server],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (shared / "pid").write_text(done.stdout)
     (shared / "url.part").write_text(f"http://127.0.0.1:{port}/api")
     (shared / "url.part").rename(shared / "url")
 

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from cpln_flows.errors import Fault, ManifestError
 from cpln_flows.model import limits
 
-_NOTHING: Mapping[str, str] = MappingProxyType({})
 _EVERY_MINUTE = "* * * * *"  # required by the platform; never used, because the workload is suspended
-_HISTORY = limits.HISTORY
+_SECRET = re.compile(r"cpln://secret/(?P<name>[^./:\s]+)")
+_PLATFORM_TAGS = "cpln/"
+# Part of every hash: a change in what a shared workload holds must not meet workloads that were made before it.
+_FORM = 1
 
-OPEN_OUTBOUND: Mapping[str, Any] = MappingProxyType(
-    {
-        "external": {
-            "inboundAllowCIDR": [],
-            "inboundBlockedCIDR": [],
-            "outboundAllowCIDR": ["0.0.0.0/0"],
-            "outboundAllowHostname": [],
-            "outboundAllowPort": [],
-            "outboundBlockedCIDR": [],
-        },
-        "internal": {"inboundAllowType": "none", "inboundAllowWorkload": []},
-    }
-)
-"""The platform denies all traffic by default; a job may call out and nobody may call in."""
+OPEN_OUTBOUND: dict[str, Any] = {
+    "external": {
+        "inboundAllowCIDR": [],
+        "inboundBlockedCIDR": [],
+        "outboundAllowCIDR": ["0.0.0.0/0"],
+        "outboundAllowHostname": [],
+        "outboundAllowPort": [],
+        "outboundBlockedCIDR": [],
+    },
+    "internal": {"inboundAllowType": "none", "inboundAllowWorkload": []},
+}
+"""The platform denies all traffic by default; a job may call out and nobody may call in. A constant: copied, never changed."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,16 @@ class ContainerSpec:
     image: str
     command: str | None = None
     args: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)  # its values may be secrets
     cpu: str | None = None
     memory: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Names of the platform's secrets that the container is given, as variables or as volumes."""
+        uris = [str(volume.get("uri")) for volume in self.extra.get("volumes", ()) if isinstance(volume, Mapping)]
+        return frozenset(match["name"] for text in (*self.env.values(), *uris) if (match := _SECRET.match(text)))
 
     def override(self) -> dict[str, Any]:
         """Return all of it that a command can carry."""
@@ -50,7 +58,8 @@ class ContainerSpec:
             "name": self.name,
             "image": self.image,
             "command": self.command,
-            "args": list(self.args) or None,
+            # A command of its own without arguments takes none, whatever the workload says.
+            "args": list(self.args) if self.args or self.command is not None else None,
             "env": [{"name": name, "value": value} for name, value in sorted(self.env.items())] or None,
             "cpu": self.cpu,
             "memory": self.memory,
@@ -60,6 +69,18 @@ class ContainerSpec:
     def body(self) -> dict[str, Any]:
         """Return the container of the workload's manifest."""
         return self.override() | dict(self.extra)
+
+    def shared_body(self) -> dict[str, Any]:
+        """Return the container of a workload that other jobs use too.
+
+        An override replaces and adds but cannot take away: what one job left there, a variable for instance, would reach every
+        job that does not set it.
+        """
+        kept = {"name": self.name, "image": self.image}
+        if "minCpu" in self.extra or "minMemory" in self.extra:
+            # The platform wants the least within the most. Every job of this hash has the former, hence both of the latter.
+            kept |= {"cpu": self.cpu or limits.DEFAULT_CPU, "memory": self.memory or limits.DEFAULT_MEMORY}
+        return kept | dict(self.extra)
 
 
 @dataclass(frozen=True)
@@ -72,9 +93,10 @@ class JobManifest:
     identity: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     job_type: Literal["standard", "cron"] = "standard"
+    description: str | None = None
     schedule: str = _EVERY_MINUTE
     concurrency_policy: str = "Forbid"
-    history_limit: int = _HISTORY
+    history_limit: int = limits.HISTORY
     restart_policy: str = "Never"
     firewall: Mapping[str, Any] = field(default_factory=lambda: OPEN_OUTBOUND)
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -85,39 +107,57 @@ class JobManifest:
         """The container whose end is the job's end."""
         return self.containers[0]
 
-    def workload(self, *, name: str, tags: Mapping[str, str]) -> dict[str, Any]:
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Names of the platform's secrets that the job uses; its identity needs to reveal them."""
+        return frozenset().union(*(container.secrets for container in self.containers))
+
+    def workload(self, *, name: str, tags: Mapping[str, str], shared: bool = False) -> dict[str, Any]:
         """Return the manifest of a cron workload, suspended unless it lives on its own schedule.
 
         Args:
             name: Name of the workload.
             tags: Tags that win over those of the manifest.
+            shared: Leave out what belongs to this job alone, because other jobs will run there. A job on its own schedule has
+                no command that could bring it back, so nothing is left out of that.
         """
-        return {"kind": "workload", "name": name, "tags": dict(self.tags) | dict(tags), "spec": self._spec()}
+        shared = shared and self.job_type == "standard"
+        body: dict[str, Any] = {
+            "kind": "workload",
+            "name": name,
+            "tags": (self._platform_tags if shared else dict(self.tags)) | dict(tags),
+            "spec": self._spec(shared=shared),
+        }
+        if self.description is not None:
+            body["description"] = self.description
+        return copy.deepcopy(body)
 
-    def overrides(self, env: Mapping[str, str] = _NOTHING) -> list[dict[str, Any]]:
+    def overrides(self, env: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
         """Return one override for each container, whole, so that a run never depends on what the workload says.
 
         Args:
             env: More variables for the main container; they win.
+
+        Raises:
+            ManifestError: The platform does not take one of these variables.
         """
-        main = ContainerSpec(**{**self.main.__dict__, "env": {**self.main.env, **env}})
+        more = dict(env or {})
+        if faults := _faults_of(more):
+            raise ManifestError(faults)
+        main = replace(self.main, env={**self.main.env, **more})
         return [container.override() for container in (main, *self.containers[1:])]
 
-    def _spec(self) -> dict[str, Any]:
-        job: dict[str, Any] = {
-            "schedule": self.schedule,
-            "concurrencyPolicy": self.concurrency_policy,
-            "historyLimit": self.history_limit,
-            "restartPolicy": self.restart_policy,
-        }
-        if self.active_deadline_seconds is not None:
-            job["activeDeadlineSeconds"] = self.active_deadline_seconds
-        suspended = {"capacityAI": False, "debug": False, "suspend": self.job_type == "standard"}
+    @property
+    def _platform_tags(self) -> dict[str, str]:
+        """The tags that change what the platform does, such as how much memory it allows for the CPU."""
+        return {name: value for name, value in self.tags.items() if name.startswith(_PLATFORM_TAGS)}
+
+    def _spec(self, *, shared: bool) -> dict[str, Any]:
         spec: dict[str, Any] = {
             "type": "cron",
-            "containers": [container.body() for container in self.containers],
-            "job": job,
-            "defaultOptions": {**self.options, **suspended},
+            "containers": [container.shared_body() if shared else container.body() for container in self.containers],
+            "job": self._job(shared=shared),
+            "defaultOptions": {"capacityAI": False, "debug": False, **self.options, "suspend": self.job_type == "standard"},
             "firewallConfig": dict(self.firewall),
             **self.extra_spec,
         }
@@ -125,15 +165,33 @@ class JobManifest:
             spec["identityLink"] = self.identity
         return spec
 
+    def _job(self, *, shared: bool) -> dict[str, Any]:
+        job: dict[str, Any] = {
+            "schedule": self.schedule,
+            "concurrencyPolicy": self.concurrency_policy,
+            "historyLimit": self.history_limit,
+            "restartPolicy": self.restart_policy,
+        }
+        if self.active_deadline_seconds is not None and not shared:  # a command brings its own, if it has one
+            job["activeDeadlineSeconds"] = self.active_deadline_seconds
+        return job
+
 
 def spec_hash(job: JobManifest) -> str:
     """Return the hash that jobs with interchangeable workloads share.
 
-    It leaves out what every command overrides (image, command, args, env, cpu, memory), the deadline, which a command carries
-    too, and the name; it covers the identity and all else.
+    It leaves out what a command brings along (image, command, args, env, cpu, memory, the deadline), the name and the tags that
+    only describe; it covers the identity, the set of secrets and all else. Of a job on its own schedule it covers everything,
+    because no command stands in for what the workload says.
     """
-    spec = job.workload(name="", tags={})["spec"]
-    spec["job"].pop("activeDeadlineSeconds", None)
-    spec["containers"] = [{"name": container.name, **container.extra} for container in job.containers]
-    text = json.dumps(spec, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=dict)
+    covered = job.workload(name="", tags={}, shared=True)
+    if job.job_type == "standard":
+        covered["spec"]["containers"] = [{"name": container.name, **container.extra} for container in job.containers]
+    covered |= {"form": _FORM, "secrets": sorted(job.secrets)}
+    text = json.dumps(covered, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _faults_of(env: Mapping[str, str]) -> list[Fault]:
+    checked = [(name, limits.env_name(name) or limits.env_value(value)) for name, value in env.items()]
+    return [Fault(f"env.{name}", wrong) for name, wrong in checked if wrong]

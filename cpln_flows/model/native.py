@@ -2,67 +2,131 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cpln_flows.errors import Fault, ManifestError
-from cpln_flows.model import containers, limits
+from cpln_flows.model import containers, limits, plain
 from cpln_flows.model.containers import check_containers, tags_of
 from cpln_flows.model.manifest import OPEN_OUTBOUND, ContainerSpec, JobManifest
-from cpln_flows.model.reader import Reader
+from cpln_flows.model.reader import Reader, describe
 
-_CARRIED_CONTAINER = (
-    "inheritEnv", "minCpu", "minMemory", "volumes", "lifecycle", "ports", "readinessProbe", "livenessProbe", "metrics"
-)  # fmt: skip
-_CARRIED_SPEC = ("rolloutOptions", "securityOptions", "sidecar", "extras", "supportDynamicTags", "localOptions", "loadBalancer")
-_READ_ONLY = ("id", "version", "created", "lastModified", "links", "status", "health", "description")
+_Carried = Mapping[str, Callable[[Reader, str], object]]
+"""Fields that are passed on, and what looks at their type."""
+
+
+def _objects(reader: Reader, key: str) -> list[Reader]:
+    return list(reader.children(key))
+
+
+_READ_ONLY = ("id", "version", "created", "lastModified", "links", "status", "health")
+_SPEC: _Carried = {
+    "loadBalancer": Reader.child,
+    "sidecar": Reader.child,
+    "requestRetryPolicy": Reader.child,
+    "rolloutOptions": Reader.child,
+    "securityOptions": Reader.child,
+    "localOptions": _objects,
+    "supportDynamicTags": Reader.flag,
+    "extras": Reader.raw,
+}
+_OPTIONS: _Carried = {
+    "autoscaling": Reader.child,
+    "multiZone": Reader.child,
+    "timeoutSeconds": lambda reader, key: reader.number(key, 1, 600),
+    "capacityAIUpdateMinutes": lambda reader, key: reader.number(key, 1, 2**31 - 1),
+    "capacityAI": Reader.flag,
+    "debug": Reader.flag,
+    "spot": Reader.flag,
+}
+_CONTAINER: _Carried = {
+    "inheritEnv": Reader.flag,
+    "ports": _objects,
+    "readinessProbe": Reader.child,
+    "livenessProbe": Reader.child,
+    "metrics": Reader.child,
+    "gpu": Reader.child,
+}
+_EXTERNAL: _Carried = {
+    "inboundAllowCIDR": Reader.texts,
+    "inboundBlockedCIDR": Reader.texts,
+    "outboundAllowCIDR": Reader.texts,
+    "outboundAllowHostname": Reader.texts,
+    "outboundAllowPort": _objects,
+    "outboundBlockedCIDR": Reader.texts,
+    "http": Reader.child,
+}
+_INTERNAL: _Carried = {"inboundAllowType": Reader.text, "inboundAllowWorkload": Reader.texts}
+_OUTBOUND = ("outboundAllowCIDR", "outboundAllowHostname", "outboundAllowPort")
+_CHOICES = {"concurrencyPolicy": ("Forbid", "Replace", "Allow"), "restartPolicy": ("Never", "OnFailure")}
+_AMOUNTS = {"cpu": limits.cpu, "memory": limits.memory, "minCpu": limits.cpu, "minMemory": limits.memory}
+_LEAST = {"minCpu": ("cpu", limits.DEFAULT_CPU), "minMemory": ("memory", limits.DEFAULT_MEMORY)}
 
 
 def convert(document: Mapping[str, Any], *, gvc: str) -> JobManifest:
     """Read a cron workload; raises ``ManifestError`` with every fault."""
     faults: list[Fault] = []
-    root = Reader(document, "", faults)
+    root = Reader(plain.copy(document, faults), "", faults)
     root.accept("kind", *_READ_ONLY)
-    name, tags = root.text("name"), tags_of(root, "tags")
-    if root.text("gvc") not in (None, gvc):
-        root.fault("gvc", f"expected {gvc!r} or nothing, found {root.raw('gvc')!r}")
+    fields: dict[str, Any] = {"name": _name(root, gvc), "tags": _tags(root), "description": _description(root)}
     spec = root.child("spec")
     if (kind := spec.text("type", required=True)) not in ("cron", None):
         spec.fault(
-            "type", f"expected cron, found {kind!r}: only a workload of type cron can run jobs; the type cannot be changed"
+            "type",
+            f"expected cron, found {describe(kind)}: only a workload of type cron can run jobs; the type cannot be changed",
         )
-    job = _job_fields(spec.child("job"))
-    options = dict(spec.child("defaultOptions")._value)  # noqa: SLF001 - carried over whole
-    suspended = options.pop("suspend", True)
-    if not isinstance(suspended, bool):
-        spec.fault("defaultOptions.suspend", f"expected true or false, found {suspended!r}")
-    firewall = spec.raw("firewallConfig")
-    if firewall is not None and not isinstance(firewall, Mapping):
-        spec.fault("firewallConfig", "expected an object")
-    identity = spec.text("identityLink")
-    if identity is not None and not identity.startswith("/"):
-        spec.fault("identityLink", f"expected a link such as //gvc/{gvc}/identity/NAME, found {identity!r}")
-    carried = {key: spec.raw(key) for key in _CARRIED_SPEC if spec.raw(key) is not None}
     found = [(reader, _container(reader)) for reader in spec.children("containers")]
-    check_containers(found, spec, relaxed="cpln/relaxMemoryToCpuRatio" in tags)
+    check_containers(found, spec, relaxed=fields["tags"].get(limits.RELAXED_RATIO_TAG) == "true")
+    fields |= _options(spec) | _job(spec.child("job"))
+    if fields["job_type"] == "cron" and "schedule" not in fields:
+        spec.fault("job.schedule", "is missing; a job that is not suspended runs on a schedule")
+    fields |= {"identity": _identity(spec, gvc), "firewall": _firewall(spec), "extra_spec": _carried(spec, _SPEC)}
+    _check_bounds(spec)
     spec.finish()
     root.finish()
     if faults:
         raise ManifestError(faults)
-    return JobManifest(
-        containers=tuple(container for _, container in found),
-        name=name,
-        tags=tags,
-        identity=identity,
-        job_type="standard" if suspended else "cron",
-        firewall=dict(firewall) if firewall else OPEN_OUTBOUND,
-        options={key: value for key, value in options.items() if key not in ("capacityAI", "debug")},
-        extra_spec=carried,
-        **job,
-    )
+    return JobManifest(containers=tuple(container for _, container in found), **fields)
 
 
-def _job_fields(job: Reader) -> dict[str, Any]:
+def _carried(reader: Reader, table: _Carried) -> dict[str, Any]:
+    for key, look in table.items():
+        look(reader, key)
+    return {key: reader.raw(key) for key in table if reader.raw(key) is not None}
+
+
+def _name(root: Reader, gvc: str) -> str | None:
+    name = root.text("name")
+    if name is not None and (wrong := limits.workload_base(name)):
+        root.fault("name", wrong)
+    if (found := root.text("gvc")) not in (None, gvc):
+        root.fault("gvc", f"expected {gvc!r} or nothing, found {describe(found)}")
+    return name
+
+
+def _tags(root: Reader) -> dict[str, str]:
+    tags = tags_of(root, "tags")
+    if len(tags) > (most := limits.TAGS - limits.OWN_TAGS):
+        root.fault("tags", f"there are {len(tags)}, the platform leaves room for {most} beside those of this library")
+    return tags
+
+
+def _description(root: Reader) -> str | None:
+    text = root.text("description")
+    if text is not None and (wrong := limits.description(text)):
+        root.fault("description", wrong)
+    return text
+
+
+def _options(spec: Reader) -> dict[str, Any]:
+    options = spec.child("defaultOptions")
+    suspended = options.flag("suspend")
+    carried = _carried(options, _OPTIONS)
+    options.finish()
+    return {"job_type": "cron" if suspended is False else "standard", "options": carried}
+
+
+def _job(job: Reader) -> dict[str, Any]:
     found = {
         "schedule": job.text("schedule"),
         "concurrency_policy": job.text("concurrencyPolicy"),
@@ -70,26 +134,112 @@ def _job_fields(job: Reader) -> dict[str, Any]:
         "restart_policy": job.text("restartPolicy"),
         "active_deadline_seconds": job.number("activeDeadlineSeconds", 1, limits.DEADLINE_SECONDS),
     }
-    for key, allowed in (("concurrencyPolicy", ("Forbid", "Replace", "Allow")), ("restartPolicy", ("Never", "OnFailure"))):
-        if job.raw(key) not in (None, *allowed):
-            job.fault(key, f"expected {' or '.join(allowed)}, found {job.raw(key)!r}")
+    if found["schedule"] is not None and (wrong := limits.schedule(str(found["schedule"]))):
+        job.fault("schedule", wrong)
+    for key, allowed in _CHOICES.items():
+        if isinstance(value := job.raw(key), str) and value not in allowed:
+            job.fault(key, f"expected {' or '.join(allowed)}, found {describe(value)}")
+    # The vendor's documentation names this field, its schema does not have it.
+    job.refuse("suspend", "set spec.defaultOptions.suspend instead")
     job.finish()
     return {name: value for name, value in found.items() if value is not None}
 
 
+def _identity(spec: Reader, gvc: str) -> str | None:
+    text = spec.text("identityLink")
+    if text is None:
+        return None
+    link, wrong = limits.identity(text, gvc)
+    if wrong or not text.startswith("/"):
+        spec.fault("identityLink", wrong or f"expected a link, found {describe(text)}; write {link}")
+    return link
+
+
+def _firewall(spec: Reader) -> dict[str, Any]:
+    """Read the firewall; what it leaves open to say is said as for every job: out is allowed, in is not."""
+    firewall = spec.child("firewallConfig")
+    external, internal = firewall.child("external"), firewall.child("internal")
+    found_external, found_internal = _carried(external, _EXTERNAL), _carried(internal, _INTERNAL)
+    for reader in (external, internal, firewall):
+        reader.finish()
+    if not any(key in found_external for key in _OUTBOUND):
+        found_external["outboundAllowCIDR"] = list(OPEN_OUTBOUND["external"]["outboundAllowCIDR"])
+    closed = {key: [] for key in OPEN_OUTBOUND["external"]}
+    return {"external": {**closed, **found_external}, "internal": {**OPEN_OUTBOUND["internal"], **found_internal}}
+
+
+def _check_bounds(spec: Reader) -> None:
+    spec.child("rolloutOptions").number("terminationGracePeriodSeconds", 0, limits.TERMINATION_GRACE_SECONDS)
+    security = spec.child("securityOptions")
+    for key in ("runAsUser", "filesystemGroupId"):
+        security.number(key, 1, 65_534)
+
+
 def _container(reader: Reader) -> ContainerSpec:
-    extra = {key: reader.raw(key) for key in _CARRIED_CONTAINER if reader.raw(key) is not None}
-    if folder := containers.working_folder(reader):
-        extra["workingDir"] = folder
+    extra = _carried(reader, _CONTAINER)
+    name, image, command = reader.text("name", required=True), reader.text("image", required=True), reader.text("command")
+    if image is not None and (wrong := limits.image(image)):
+        reader.fault("image", wrong)
+    for key, text in (("name", name), ("command", command)):
+        if text == "":
+            reader.fault(key, "is empty; give one or leave the field out" if key == "command" else "is empty; expected a name")
+    _check_ports(reader)
+    amounts = _amounts(reader)
+    extra |= {key: amounts.pop(key) for key in _LEAST}
+    extra |= {
+        "workingDir": containers.working_folder(reader),
+        "volumes": _volumes(reader),
+        "lifecycle": containers.lifecycle(reader) or None,
+    }
     spec = ContainerSpec(
-        name=reader.text("name", required=True) or "",
-        image=reader.text("image", required=True) or "",
-        command=reader.text("command"),
+        name=name or "",
+        image=image or "",
+        command=command,
         args=tuple(reader.texts("args")),
         env=containers.environment(reader, more=lambda _: None),
-        cpu=containers.amount(reader, "cpu", limits.cpu),
-        memory=containers.amount(reader, "memory", limits.memory),
-        extra=extra,
+        extra={key: value for key, value in extra.items() if value is not None},
+        **amounts,
     )
     reader.finish()
     return spec
+
+
+def _amounts(reader: Reader) -> dict[str, str | None]:
+    found = {key: containers.amount(reader, key, rule) for key, rule in _AMOUNTS.items()}
+    for least, (most, default) in _LEAST.items():
+        if (low := found[least]) is None:
+            continue
+        high = found[most] = found[most] or default
+        if not limits.least_within_most(low, high):
+            reader.fault(least, f"{low} is more than {most}, {high}")
+    return found
+
+
+def _check_ports(reader: Reader) -> None:
+    for entry in reader.children("ports"):
+        number = entry.raw("number")
+        if not isinstance(number, int) or isinstance(number, bool):
+            entry.fault("number", f"expected a whole number, found {describe(number)}")
+        elif wrong := limits.port(number):
+            entry.fault("number", wrong)
+        if entry.raw("protocol") not in (None, "http", "http2", "grpc", "tcp"):
+            entry.fault("protocol", f"expected http, http2, grpc or tcp, found {describe(entry.raw('protocol'))}")
+        entry.finish()
+
+
+def _volumes(reader: Reader) -> list[dict[str, Any]] | None:
+    paths = []
+    for volume in reader.children("volumes"):
+        uri, path = volume.text("uri", required=True), volume.text("path", required=True)
+        volume.text("recoveryPolicy")
+        if uri is not None and (wrong := limits.volume(uri)):
+            volume.fault("uri", wrong)
+        if path is not None:
+            paths.append(path)
+            if wrong := limits.mount(path):
+                volume.fault("path", wrong)
+        volume.finish()
+    if wrong := limits.mounts(paths):
+        reader.fault("volumes", wrong)
+    volumes: list[dict[str, Any]] | None = reader.raw("volumes")
+    return volumes or None
