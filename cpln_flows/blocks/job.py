@@ -18,6 +18,7 @@ from cpln_flows.errors import (
     ConfigurationError,
     CplnError,
     JobCancelledError,
+    JobError,
     JobFailedError,
     SubmissionUnknownError,
 )
@@ -54,7 +55,7 @@ def _from_environment(name: str, variable: str) -> str:
     found = getattr(CplnSettings.load(), name)
     if not found:
         field = "namespace" if name == "gvc" else name
-        raise ValueError(f"not given, and {variable} is not set: give {field}=... or set {variable}")
+        raise ConfigurationError(f"CplnJob: {field} is not given, and {variable} is not set: give {field}=... or set {variable}")
     return str(found)
 
 
@@ -189,6 +190,7 @@ class CplnJobRun(JobRun[str]):
         self._job: StartedJob | None = None
         self._ending: Ending | None = None
         self._cleaned = False
+        self._leftover: str | None = None
         self._print_func: PrintFunc | None = None
 
     def __repr__(self) -> str:
@@ -333,7 +335,7 @@ class CplnJobRun(JobRun[str]):
         return Submitter(shared.client, plan, self._identity.earlier, self._journal(), self._settings.ready_timeout_seconds)
 
     async def _clean(self, shared: JobSession) -> None:
-        """Delete the private workload of this job; a failure is said and never raised."""
+        """Delete the private workload of this job; a failure is said and kept for the job's own error, and never raised."""
         if self._plan is None or not self._has_leftovers():
             return
         workload = self._job.ref.workload_ref if self._job else self._plan.workload_of(self._plan.submission.attempt)
@@ -341,7 +343,10 @@ class CplnJobRun(JobRun[str]):
             await stop.delete_workload(shared.client, workload, journal=self._journal())
             self._cleaned = True
         except CplnError as error:
-            self._journal().warning(Area.CLEANUP, f"The workload {workload.name} could not be deleted: {error}")
+            self._leftover = (
+                f"The workload {workload.name} could not be deleted: {error}; the clean-up flow does that after 24 h without use"
+            )
+            self._journal().warning(Area.CLEANUP, self._leftover)
 
     async def _clean_after(self, error: CplnError) -> None:
         """Delete the workload after an error; what goes wrong with that becomes a note on the error."""
@@ -350,8 +355,11 @@ class CplnJobRun(JobRun[str]):
         with anyio.CancelScope(shield=True), anyio.move_on_after(portal.CLEANUP_SECONDS):
             async with session.shared(self._api_settings()) as shared:
                 await self._clean(shared)
-        if not self._cleaned:
-            error.add_note("the workload of this job could not be deleted; the clean-up flow does that after 24 h without use")
+        self._note_leftover(error)
+
+    def _note_leftover(self, error: CplnError) -> None:
+        if not self._cleaned and self._leftover:
+            error.add_note(self._leftover)
 
     def _has_leftovers(self) -> bool:
         made = self._job is not None or (self._submitter is not None and self._submitter.workload_made)
@@ -396,11 +404,15 @@ class CplnJobRun(JobRun[str]):
         pid = self.infrastructure_pid
         text = f"job {pid} did not complete: {end.describe()}; see {self.console_url}"
         last = self.logs[-_LAST_LINES:]
+        error: JobError
         if end.stage == Stage.CANCELLED:
-            raise JobCancelledError(text, infrastructure_pid=pid)
-        if last:
-            text += "\nlast lines:\n" + "\n".join(f"  {line}" for line in last)
-        raise JobFailedError(text, infrastructure_pid=pid, exit_code=end.exit_code, reason=end.reason, last_lines=last)
+            error = JobCancelledError(text, infrastructure_pid=pid)
+        else:
+            if last:
+                text += "\nlast lines:\n" + "\n".join(f"  {line}" for line in last)
+            error = JobFailedError(text, infrastructure_pid=pid, exit_code=end.exit_code, reason=end.reason, last_lines=last)
+        self._note_leftover(error)
+        raise error
 
     def _started(self) -> StartedJob:
         if self._job is None:

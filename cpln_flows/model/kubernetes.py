@@ -122,7 +122,7 @@ def convert(document: Mapping[str, Any], *, gvc: str) -> JobManifest:
     pod_metadata, pod = template.child("metadata"), template.child("spec")
     name, tags = _name(metadata, gvc), _tags(metadata, pod_metadata)
     _job(spec)
-    fields = {
+    fields: dict[str, Any] = {
         "active_deadline_seconds": _deadline(spec, pod),
         "restart_policy": _restart_policy(spec, pod),
         "identity": _identity(pod, gvc),

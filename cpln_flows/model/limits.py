@@ -220,7 +220,7 @@ def workload_name(base: str | None, suffix: str) -> str:
     Raises:
         ValueError: The suffix is not made of lower-case letters, digits and inner dashes, or is longer than 32.
     """
-    if not _SUFFIX.fullmatch(suffix) or suffix.split("-")[-1] == "headless":  # the platform keeps that ending for itself
+    if not _SUFFIX.fullmatch(suffix) or f"-{suffix}".endswith("-headless"):  # the platform keeps that ending for itself
         raise ValueError(f"{suffix!r} cannot end the name of a workload")
     # HTML entities are left alone: nobody means them in a name, and some of them make slugify fail.
     readable = slugify(base or "", entities=False, decimal=False, hexadecimal=False)

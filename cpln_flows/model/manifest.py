@@ -61,8 +61,7 @@ class ContainerSpec:
             # A command of its own without arguments takes none, whatever the workload says.
             "args": list(self.args) if self.args or self.command is not None else None,
             "env": [{"name": name, "value": value} for name, value in sorted(self.env.items())] or None,
-            "cpu": self.cpu,
-            "memory": self.memory,
+            **self._amounts,
         }
         return {name: value for name, value in fields.items() if value is not None}
 
@@ -76,11 +75,19 @@ class ContainerSpec:
         An override replaces and adds but cannot take away: what one job left there, a variable for instance, would reach every
         job that does not set it.
         """
-        kept = {"name": self.name, "image": self.image}
-        if "minCpu" in self.extra or "minMemory" in self.extra:
-            # The platform wants the least within the most. Every job of this hash has the former, hence both of the latter.
-            kept |= {"cpu": self.cpu or limits.DEFAULT_CPU, "memory": self.memory or limits.DEFAULT_MEMORY}
-        return kept | dict(self.extra)
+        amounts = self._amounts if self._has_least else {}  # every job of this hash has it too, and so overrides both amounts
+        return {"name": self.name, "image": self.image, **amounts, **self.extra}
+
+    @property
+    def _has_least(self) -> bool:
+        return "minCpu" in self.extra or "minMemory" in self.extra
+
+    @property
+    def _amounts(self) -> dict[str, str | None]:
+        """The amounts of CPU and memory, said in full where the platform compares them with the least."""
+        if self._has_least:
+            return {"cpu": self.cpu or limits.DEFAULT_CPU, "memory": self.memory or limits.DEFAULT_MEMORY}
+        return {"cpu": self.cpu, "memory": self.memory}
 
 
 @dataclass(frozen=True)

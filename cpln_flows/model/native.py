@@ -24,8 +24,8 @@ _SPEC: _Carried = {
     "loadBalancer": Reader.child,
     "sidecar": Reader.child,
     "requestRetryPolicy": Reader.child,
-    "rolloutOptions": Reader.child,
-    "securityOptions": Reader.child,
+    "rolloutOptions": Reader.raw,  # looked at with their bounds
+    "securityOptions": Reader.raw,
     "localOptions": _objects,
     "supportDynamicTags": Reader.flag,
     "extras": Reader.raw,
@@ -41,7 +41,7 @@ _OPTIONS: _Carried = {
 }
 _CONTAINER: _Carried = {
     "inheritEnv": Reader.flag,
-    "ports": _objects,
+    "ports": Reader.raw,  # looked at one by one
     "readinessProbe": Reader.child,
     "livenessProbe": Reader.child,
     "metrics": Reader.child,
@@ -164,7 +164,7 @@ def _firewall(spec: Reader) -> dict[str, Any]:
         reader.finish()
     if not any(key in found_external for key in _OUTBOUND):
         found_external["outboundAllowCIDR"] = list(OPEN_OUTBOUND["external"]["outboundAllowCIDR"])
-    closed = {key: [] for key in OPEN_OUTBOUND["external"]}
+    closed: dict[str, Any] = {key: [] for key in OPEN_OUTBOUND["external"]}
     return {"external": {**closed, **found_external}, "internal": {**OPEN_OUTBOUND["internal"], **found_internal}}
 
 
@@ -209,9 +209,10 @@ def _amounts(reader: Reader) -> dict[str, str | None]:
     for least, (most, default) in _LEAST.items():
         if (low := found[least]) is None:
             continue
-        high = found[most] = found[most] or default
+        high = found[most] or default
         if not limits.least_within_most(low, high):
-            reader.fault(least, f"{low} is more than {most}, {high}")
+            by_default = "" if found[most] else ", the platform's default"
+            reader.fault(least, f"{low} is more than {most}, {high}{by_default}")
     return found
 
 

@@ -11,6 +11,7 @@ import asyncio
 import errno
 import marshal
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -104,8 +105,8 @@ class _Process:
         self._end: tuple[int, str, str] | None = None
         self._over = False
         self._open: set[int] = set()
-        home = Path(tempfile.gettempdir()) / f"cpln-{run.replica}-{container.name}-{run.attempt}"
-        temporary = str(home)
+        self._home = Path(tempfile.gettempdir()) / f"cpln-{run.replica}-{container.name}-{run.attempt}"
+        temporary = str(self._home)
         # TMPDIR is the home folder itself, so that one folder holds whatever the container leaves behind.
         order = {
             "argv": argv,
@@ -146,6 +147,10 @@ class _Process:
                 # A key pressed in the user's terminal is not for the containers.
                 start_new_session=True,
             )
+        except OSError:
+            for descriptor in (report, *(reading for reading, _ in outputs)):
+                os.close(descriptor)
+            raise
         finally:
             for descriptor in (reporting, *(writing for _, writing in outputs)):
                 os.close(descriptor)
@@ -212,6 +217,7 @@ class _Process:
             self._end = (code, "Error" if code else "Completed", describe_exit(code))
         elif self._end is None:
             self._end = (START_ERROR, "ContainerStatusUnknown", "the process that supervises the container is gone")
+            shutil.rmtree(self._home, ignore_errors=True)
         self._loop.call_later(_OUTPUT_GRACE_SECONDS, lambda: self._finish(late=True))
 
     def _finish(self, *, late: bool = False) -> None:

@@ -20,13 +20,17 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Callable
 
+PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 LINUX = sys.platform.startswith("linux")
 LOOK_SECONDS = 0.5
 SWEEP_SECONDS = 0.002
 CHUNK = 65536
 STANDARD_OUTPUTS = (1, 2)
+
+ProcessControl = Callable[[int, int], None]
 
 
 class Order:
@@ -65,6 +69,10 @@ class Commands:
         """The lines that have come; ``kill`` when there will be no more."""
         if not self._read():
             return [b"kill"]
+        return self.take_words()
+
+    def take_words(self) -> list[bytes]:
+        """The lines that have been read already, some of them perhaps together with the order."""
         *words, self.pending = self.pending.split(b"\n")
         return words
 
@@ -82,11 +90,12 @@ def main() -> None:
     order = commands.read_order()
     if order is None:
         return
-    adopt_orphans()
+    process_control = load_process_control()
+    process_control(PR_SET_CHILD_SUBREAPER, 1)
     wake = wake_on_child()
     try:
         os.makedirs(order.home, 0o700)
-        first = start(order, report)
+        first = start(order, report, process_control)
         if first is not None:
             code = watch(first, wake, commands, order.parent)
             sweep(first)
@@ -104,12 +113,18 @@ def tell(report: int, line: str) -> None:
         return
 
 
-def adopt_orphans() -> None:
-    """Become the parent of every descendant that loses its own."""
-    if LINUX:
-        import ctypes  # noqa: PLC0415 - takes time to load, and is of use on Linux only
+def load_process_control() -> ProcessControl:
+    """Give Linux's ``prctl``, with one argument; elsewhere a function that does nothing."""
+    if not LINUX:
+        return lambda _option, _value: None
+    import ctypes  # noqa: PLC0415 - takes time to load, and is of use on Linux only
 
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    libc = ctypes.CDLL(None)
+
+    def process_control(option: int, value: int) -> None:
+        libc.prctl(option, value, 0, 0, 0)
+
+    return process_control
 
 
 def wake_on_child() -> int:
@@ -123,12 +138,12 @@ def wake_on_child() -> int:
     return reading
 
 
-def start(order: Order, report: int) -> int | None:
+def start(order: Order, report: int, process_control: ProcessControl) -> int | None:
     """Start the container's first process."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
-        become(order, writing)
+        become(order, writing, process_control)
     os.close(writing)
     # Only the container may hold its outputs open: their end tells the platform that nothing more can be written.
     null = os.open(os.devnull, os.O_RDWR)
@@ -144,10 +159,12 @@ def start(order: Order, report: int) -> int | None:
     return pid
 
 
-def become(order: Order, failed: int) -> None:
+def become(order: Order, failed: int, process_control: ProcessControl) -> None:
     """Turn this child into the container's program; never returns."""
     try:
         os.setsid()
+        # Should somebody kill the supervisor, at least the first process goes with it.
+        process_control(PR_SET_PDEATHSIG, signal.SIGKILL)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -161,7 +178,12 @@ def become(order: Order, failed: int) -> None:
 
 def watch(first: int, wake: int, commands: Commands, parent: int) -> int:
     """Wait for the first process, doing as told meanwhile; returns its exit code as a shell would."""
+    words = commands.take_words()
     while True:
+        if b"kill" in words:
+            return end_now(first)
+        if b"term" in words:
+            send(first, signal.SIGTERM)
         code = reap(first)
         if code is not None:
             return code
@@ -170,10 +192,6 @@ def watch(first: int, wake: int, commands: Commands, parent: int) -> int:
             os.read(wake, CHUNK)
         # A forked child of the platform may hold the pipe open although the platform itself is gone.
         words = commands.read_words() if 0 in readable else [b"kill"] if os.getppid() != parent else []
-        if b"kill" in words:
-            return end_now(first)
-        if b"term" in words:
-            send(first, signal.SIGTERM)
 
 
 def reap(first: int) -> int | None:

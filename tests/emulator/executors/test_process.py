@@ -103,9 +103,9 @@ class Here:
 
 
 @pytest.fixture
-async def here(anyio_backend, tmp_path, monkeypatch):
+async def here(anyio_backend, tmp_path, monkeypatch, request):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    platform = Platform(PlatformConfig(stop_grace_seconds=0.3))
+    platform = Platform(PlatformConfig(stop_grace_seconds=getattr(request, "param", 0.3)))
     transport = httpx.ASGITransport(app=platform.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://local", headers={"authorization": "x"}) as client:
         yield Here(platform, client)
@@ -199,6 +199,20 @@ async def test_a_sidecar_keeps_the_run_going_until_it_is_stopped(here):
     assert await here.end(link) == "failed"
     assert (await here.container())["restarts"]["exitCode"] == 0
     assert (await here.container("side"))["restarts"]["exitCode"] == 143
+
+
+@pytest.mark.parametrize("here", [600], indirect=True, ids=["a-long-grace"])
+async def test_a_stop_right_after_the_start_reaches_the_first_process(here):
+    """The supervisor may read the stop together with what it shall run."""
+    link = await here.start("sleep", seconds(8))
+
+    async def has_replica():
+        return "replica" in (await here.get(link))["status"]
+
+    await until(has_replica)
+    await here.stop(link)
+    await here.end(link)
+    assert (await here.container())["restarts"]["exitCode"] == 128 + signal.SIGTERM
 
 
 async def test_a_stop_is_sigterm_to_the_first_process_only(here):
@@ -322,3 +336,18 @@ async def test_nothing_survives_the_death_of_the_emulator(tmp_path):
         return not sleepers(marker) and not contents(tmp_path)
 
     await until(gone)
+
+
+async def test_the_death_of_a_supervisor_ends_its_container(here):
+    marker = seconds(7)
+    link = await here.start("sleep", marker)
+
+    async def running():
+        return len(sleepers(marker)) == 1
+
+    await until(running)
+    stat = (Path("/proc") / str(sleepers(marker)[0]) / "stat").read_text()
+    os.kill(int(stat.rpartition(")")[2].split()[1]), signal.SIGKILL)
+    assert await here.end(link) == "failed"
+    assert "supervises the container is gone" in (await here.container())["message"]
+    assert sleepers(marker) == []
