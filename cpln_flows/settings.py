@@ -108,6 +108,12 @@ class CplnSettings(BaseSettings):
         validation_alias=_names("SIDECAR_GRACE"),
         description="Seconds that sidecars get after the main container has ended.",
     )
+    query_settle_seconds: float = Field(
+        default=5,
+        ge=0,
+        validation_alias=_names("QUERY_SETTLE"),
+        description="Seconds after which a new command shows up in the platform's queries.",
+    )
     log_settle_seconds: float = Field(
         default=2,
         ge=0,

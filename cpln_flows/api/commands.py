@@ -10,6 +10,7 @@ from cpln_flows.api.client import CplnClient
 from cpln_flows.api.retry import Repeat
 from cpln_flows.errors import UnexpectedResponseError
 from cpln_flows.model import links
+from cpln_flows.model.lifecycle import TERMINAL_STAGES
 from cpln_flows.model.links import CommandRef, WorkloadRef
 from cpln_flows.model.resources import Command
 
@@ -68,6 +69,12 @@ async def with_tags(client: CplnClient, workload: WorkloadRef, tags: Mapping[str
 async def since(client: CplnClient, workload: WorkloadRef, created: datetime) -> list[Command]:
     """Return the jobs of a workload that were created at this time or later, oldest first; asked once, never repeated."""
     terms = [{"op": ">=", "property": "created", "value": _iso(created)}]
+    return await _query(client, workload, terms, order="asc", repeat=Repeat.NEVER)
+
+
+async def active(client: CplnClient, workload: WorkloadRef) -> list[Command]:
+    """Return the jobs of a workload that have not ended, oldest first; asked once, never repeated."""
+    terms = [{"op": "!=", "property": "lifecycleStage", "value": str(stage)} for stage in sorted(TERMINAL_STAGES)]
     return await _query(client, workload, terms, order="asc", repeat=Repeat.NEVER)
 
 

@@ -176,15 +176,20 @@ class CplnJob(JobBlock[str]):
 class CplnJobRun(JobRun[str]):
     """One run of a job.
 
+    Args:
+        cpln_job: What to run.
+        identity: Which intended job this is, and whose.
+        settings: Endpoint, waits and graces. Default: the environment's.
+
     Attributes:
         logs: Lines delivered so far, each as ``"{timestamp} - {line}"``.
     """
 
-    def __init__(self, cpln_job: CplnJob, identity: JobIdentity) -> None:
+    def __init__(self, cpln_job: CplnJob, identity: JobIdentity, settings: CplnSettings | None = None) -> None:
         self.logs: list[str] = []
         self._block = cpln_job
         self._identity = identity
-        self._settings = CplnSettings.load()
+        self._settings = settings or CplnSettings.load()
         self._plan: JobPlan | None = None
         self._submitter: Submitter | None = None
         self._job: StartedJob | None = None
@@ -226,11 +231,11 @@ class CplnJobRun(JobRun[str]):
             JobTimeoutError: The job took longer than ``timeout_seconds`` and was stopped.
             JobLostError: The platform does not know the job any more.
         """
-        job = self._started()
+        self._started()
         self._print_func = print_func
         try:
             async with session.shared(self._api_settings()) as shared:
-                self._ending = await self._follower(shared, job).follow()
+                self._ending = await self._follow(shared)
                 await self._clean(shared)
         except CplnError as error:
             await self._clean_after(error)
@@ -310,9 +315,9 @@ class CplnJobRun(JobRun[str]):
             return None
         grace = min(self._settings.stop_grace_seconds, portal.CLEANUP_SECONDS - _CLEANUP_RESERVE_SECONDS)
         async with session.shared(self._api_settings()) as shared:
-            if self._job is None:
-                self._job = await self._of_lost_start(shared)
             stopped = None
+            if self._job is None:
+                self._job, stopped = await self._of_lost_start(shared)
             if self._job is not None:
                 stopped = await stop.stop(
                     shared.client,
@@ -325,14 +330,24 @@ class CplnJobRun(JobRun[str]):
             await self._clean(shared)
         return stopped
 
-    async def _of_lost_start(self, shared: JobSession) -> StartedJob | None:
-        """Find a job whose start was interrupted before its answer arrived."""
+    async def _of_lost_start(self, shared: JobSession) -> tuple[StartedJob | None, stop.Stopped | None]:
+        """Find a job whose start was interrupted before its answer arrived; say so when it could not be looked for."""
         if self._plan is None or self._submitter is None or not self._submitter.asked:
-            return None
-        return await self._submission(shared, self._plan).find()
+            return None, None
+        try:
+            return await self._submission(shared, self._plan).find(), None
+        except CplnError as error:
+            return None, stop.Stopped(False, f"it is unknown whether it was started, and looking for it failed: {error}")
 
     def _submission(self, shared: JobSession, plan: JobPlan) -> Submitter:
-        return Submitter(shared.client, plan, self._identity.earlier, self._journal(), self._settings.ready_timeout_seconds)
+        return Submitter(
+            shared.client,
+            plan,
+            self._identity.earlier,
+            self._journal(),
+            self._settings.ready_timeout_seconds,
+            self._settings.query_settle_seconds,
+        )
 
     async def _clean(self, shared: JobSession) -> None:
         """Delete the private workload of this job; a failure is said and kept for the job's own error, and never raised."""
@@ -372,8 +387,17 @@ class CplnJobRun(JobRun[str]):
             raise ConfigurationError(f"location: none given, CPLN_LOCATION is not set, and {gvc.path} has no locations")
         return found
 
-    def _follower(self, shared: JobSession, job: StartedJob) -> Follower:
-        plan = self._plan
+    async def _follow(self, shared: JobSession) -> Ending:
+        while True:
+            outcome = await self._follower(shared).follow()
+            if isinstance(outcome, Ending):
+                return outcome
+            self._job = outcome.by
+            self._journal().warning(Area.JOB, "This older job of the same submission is followed instead, its log from the start")
+            self.logs.clear()
+
+    def _follower(self, shared: JobSession) -> Follower:
+        job, plan = self._started(), self._plan
         assert plan is not None, "a started job has a plan"  # noqa: S101 - for the type checker
         return Follower(
             session=shared,
@@ -385,6 +409,7 @@ class CplnJobRun(JobRun[str]):
             settings=self._settings,
             interval_seconds=self._block.interval_seconds,
             timeout_seconds=self._block.timeout_seconds,
+            older=self._submission(shared, plan).older_than,
         )
 
     def _deliver(self, entry: LogEntry) -> None:

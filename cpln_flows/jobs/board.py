@@ -18,6 +18,7 @@ from cpln_flows.model.resources import Command, WorkloadDeployment
 T = TypeVar("T")
 
 _CLOCK_SKEW = timedelta(minutes=10)
+_YOUNG = timedelta(hours=1)
 _MOST_SINGLE_READS = 20
 
 
@@ -25,6 +26,7 @@ _MOST_SINGLE_READS = 20
 class Watched:
     """What is known of one job. A failed look changes nothing but ``error``: unknown is not gone."""
 
+    command_id: str
     created: datetime
     location: str
     has_sidecars: bool
@@ -33,7 +35,6 @@ class Watched:
     deployment: WorkloadDeployment | None = None
     misses: int = 0
     error: CplnError | None = None
-    looks: int = 0
 
 
 @dataclass
@@ -42,18 +43,19 @@ class StatusBoard:
 
     client: CplnClient
     workload: WorkloadRef
-    watched: dict[str, Watched] = field(default_factory=dict)
+    watched: list[Watched] = field(default_factory=list)
     last_look: float = field(default_factory=time.monotonic)
     looking: bool = False
 
     def watch(self, command_id: str, *, location: str, has_sidecars: bool, wake: Callable[[], None]) -> Watched:
         """Put a job on the board; ``wake`` is called after each look."""
-        self.watched[command_id] = Watched(datetime.now(UTC) - _CLOCK_SKEW, location, has_sidecars, wake)
-        return self.watched[command_id]
+        entry = Watched(command_id, datetime.now(UTC) - _CLOCK_SKEW, location, has_sidecars, wake)
+        self.watched.append(entry)
+        return entry
 
-    def forget(self, command_id: str) -> None:
+    def forget(self, entry: Watched) -> None:
         """Take a job off the board."""
-        self.watched.pop(command_id, None)
+        self.watched = [other for other in self.watched if other is not entry]
 
     async def look(self) -> None:
         """Ask the platform once for all jobs on the board; while another follower is asking, leave it to that one."""
@@ -66,36 +68,44 @@ class StatusBoard:
             # Also when this follower is cancelled: the others must not wait for it.
             self.looking = False
             self.last_look = time.monotonic()
-            for entry in self.watched.values():
+            for entry in self.watched:
                 entry.wake()
 
     async def _look(self) -> None:
-        asked = dict(self.watched)
-        missing = dict(asked)
-        if len(asked) > 1:
-            oldest = min(entry.created for entry in asked.values())
-            found = await self._attempt(list(asked.values()), lambda: commands.since(self.client, self.workload, oldest))
-            for command in found or []:
-                if entry := missing.pop(command.id, None):
-                    _note(entry, command)
-            if found is None:
-                return
+        asked = list(self.watched)
+        missing: dict[str, list[Watched]] = {}
+        for entry in asked:
+            missing.setdefault(entry.command_id, []).append(entry)
+        # The first query shows the young jobs, ended or not; the second the old ones, without all that ended since they began.
+        since = max(datetime.now(UTC) - _YOUNG, min((entry.created for entry in asked), default=datetime.now(UTC)))
+        queries = (
+            lambda: commands.since(self.client, self.workload, since),
+            lambda: commands.active(self.client, self.workload),
+        )
+        for query in queries:
+            if len(missing) > 1:
+                found = await self._attempt(asked, query)
+                if found is None:
+                    return
+                for command in found:
+                    _note(missing.pop(command.id, []), command)
         # A query may be stale, so what it does not show is asked for by id before it counts as missing.
-        for command_id, entry in list(missing.items())[:_MOST_SINGLE_READS]:
-            await self._read_one(command_id, entry)
-        await self._read_deployments([entry for entry in asked.values() if entry.has_sidecars])
+        for command_id, entries in list(missing.items())[:_MOST_SINGLE_READS]:
+            await self._read_one(command_id, entries)
+        await self._read_deployments([entry for entry in asked if entry.has_sidecars])
 
-    async def _read_one(self, command_id: str, entry: Watched) -> None:
+    async def _read_one(self, command_id: str, entries: list[Watched]) -> None:
         ref = self.workload.command(command_id)
         try:
             command = await commands.read(self.client, ref, repeat=Repeat.NEVER)
         except NotFoundError as error:
-            entry.misses, entry.error = entry.misses + 1, error
+            for entry in entries:
+                entry.misses, entry.error = entry.misses + 1, error
         except CplnError as error:
-            entry.error = error
+            for entry in entries:
+                entry.error = error
         else:
-            _note(entry, command)
-        entry.looks += 1
+            _note(entries, command)
 
     async def _read_deployments(self, entries: list[Watched]) -> None:
         for location in {entry.location for entry in entries}:
@@ -114,13 +124,12 @@ class StatusBoard:
         except CplnError as error:
             for entry in entries:
                 entry.error = error
-                entry.looks += 1
             return None
 
 
-def _note(entry: Watched, command: Command) -> None:
-    entry.command = command
-    entry.created = command.created
-    entry.misses = 0
-    entry.error = None
-    entry.looks += 1
+def _note(entries: list[Watched], command: Command) -> None:
+    for entry in entries:
+        entry.command = command
+        entry.created = command.created
+        entry.misses = 0
+        entry.error = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,7 +35,8 @@ _IDLE_LIMIT = timedelta(hours=20)  # the clean-up deletes what is idle for 24 h;
 _MOST_GENERATIONS = 100
 _FIRST_LOOK_SECONDS = 0.1
 _LONGEST_LOOK_SECONDS = 2.0
-_MOST_STARTS = 3
+_LEAST_STARTS = 3
+_CLOCK_SKEW_NS = 600 * 1_000_000_000
 _LOCATIONS_SECONDS = 2.0  # the deployments of a new workload need not all appear at once
 
 
@@ -69,7 +71,7 @@ class Submitter:
     earlier: Sequence[EarlierAttempt]
     journal: Journal
     ready_timeout_seconds: float
-    settle_seconds: float = 5.0
+    settle_seconds: float
     workload_made: bool = False
     asked: bool = False
 
@@ -192,26 +194,29 @@ class Submitter:
 
     async def _start(self, workload: WorkloadRef, *, contested: bool) -> StartedJob:
         journal = self.journal.about(workload=workload.name)
-        since_ns = time.time_ns() - 600 * 1_000_000_000
-        trouble: CplnError | None = None
-        for _ in range(_MOST_STARTS):
+        begun, since_ns = time.monotonic(), time.time_ns() - _CLOCK_SKEW_NS
+        for starts in itertools.count(1):
             try:
                 ref = await self._start_once(workload)
-            except (TransportError, ServerError, UnexpectedResponseError) as error:
-                trouble = error
-                journal.warning(Area.JOB, f"It is unknown whether the job was started, looking for it: {error}")
-                if found := await self._look_after_doubt(workload, error):
-                    return await self._only_one(workload, found, journal)
+            except (TransportError, ServerError, UnexpectedResponseError) as doubt:
+                journal.warning(Area.JOB, f"It is unknown whether the job was started, looking for it: {doubt}")
+                if found := await self._look_after_doubt(workload, doubt):
+                    return self._adopted(workload, await self._only_one(workload, found), "found by its tags")
+                if starts >= _LEAST_STARTS and time.monotonic() - begun >= self.client.settings.retry_seconds:
+                    raise self._unknown(workload, starts, doubt) from doubt
                 contested = True
             else:
                 journal.about(command_id=ref.command_id).info(Area.JOB, f"Started at {self.plan.location}")
                 started = StartedJob(ref, self.plan.location, since_ns)
-                return await self._settle(started, journal) if contested else started
-        raise SubmissionUnknownError(
-            f"the job was asked for {_MOST_STARTS} times on workload {workload.path} and no answer arrived, nor is a command"
-            f" with the tag {dict(self.plan.search_tags)} to be seen; last: {trouble}. A retry of this flow run finds the job"
+                return (await self.older_than(started) or started) if contested else started
+        raise AssertionError("unreachable: the loop above has no end")
+
+    def _unknown(self, workload: WorkloadRef, starts: int, doubt: CplnError) -> SubmissionUnknownError:
+        return SubmissionUnknownError(
+            f"the job was asked for {starts} times on workload {workload.path} and no answer arrived, nor is a command"
+            f" with the tag {dict(self.plan.search_tags)} to be seen; last: {doubt}. A retry of this flow run finds the job"
             " by its tags if it was started after all"
-        ) from trouble
+        )
 
     async def _start_once(self, workload: WorkloadRef) -> CommandRef:
         self.asked = True
@@ -244,20 +249,27 @@ class Submitter:
             await anyio.sleep(wait)
             wait = min(wait * 2, _LONGEST_LOOK_SECONDS)
 
-    async def _settle(self, started: StartedJob, journal: Journal) -> StartedJob:
-        """Make sure that no second job runs for the same intent, now that more than one start was sent for it."""
-        found = self._of_this_attempt(await self._commands(started.ref.workload_ref))
-        return await self._only_one(started.ref.workload_ref, found, journal) if found else started
+    async def older_than(self, started: StartedJob) -> StartedJob | None:
+        """Return the job that takes this one's place because it is an older one of the same attempt, if there is one.
 
-    async def _only_one(self, workload: WorkloadRef, found: Sequence[Command], journal: Journal) -> StartedJob:
-        """Keep the oldest of several jobs and stop the others; everybody who looks agrees on which that is."""
+        Two of them can arise from a start whose answer was lost, and from two processes that run the same flow run at once. The
+        oldest is kept and the others are stopped; everybody who looks agrees on which that is.
+        """
+        workload = started.ref.workload_ref
+        found = self._of_this_attempt(await self._commands(workload))
+        if not found:
+            return None  # a query may be stale
+        kept = await self._only_one(workload, found)
+        return None if kept.id == started.ref.command_id else self._adopted(workload, kept, "it is older than its double")
+
+    async def _only_one(self, workload: WorkloadRef, found: Sequence[Command]) -> Command:
         oldest, *others = sorted(found, key=lambda command: (command.created, command.id))
         for other in others:
             if not other.is_terminal:
-                ref = workload.command(other.id)
-                journal.about(command_id=other.id).warning(Area.KILL, "Stopping a second job of the same submission")
-                await self._stop_double(ref)
-        return self._adopted(workload, oldest, "found by its tags")
+                journal = self.journal.about(workload=workload.name, command_id=other.id)
+                journal.warning(Area.KILL, "Stopping a second job of the same submission")
+                await self._stop_double(workload.command(other.id))
+        return oldest
 
     async def _stop_double(self, ref: CommandRef) -> None:
         await stop.stop(

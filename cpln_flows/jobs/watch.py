@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import anyio
@@ -32,6 +33,13 @@ _LOOKING_SECONDS = 1.0
 _LEAST_LOOK_SECONDS = 1.0
 
 
+@dataclass(frozen=True)
+class Superseded:
+    """Two jobs were started for one intent; the other one is kept."""
+
+    by: StartedJob
+
+
 @dataclass
 class Follower:
     """Follows one job.
@@ -46,6 +54,7 @@ class Follower:
         settings: Graces and waits.
         interval_seconds: Longest time between two looks.
         timeout_seconds: How long the job may take from its start; none is for ever.
+        older: Looks for an older job of the same intent; asked once after a while, and before a job counts as failed.
     """
 
     session: JobSession
@@ -57,6 +66,7 @@ class Follower:
     settings: CplnSettings
     interval_seconds: float
     timeout_seconds: float | None
+    older: Callable[[StartedJob], Awaitable[StartedJob | None]] | None = None
     stream: LogStream = field(init=False)
     _woken: anyio.Event = field(default_factory=anyio.Event)
 
@@ -76,8 +86,8 @@ class Follower:
         """Say that something is new."""
         self._woken.set()
 
-    async def follow(self) -> Ending:
-        """Return how the job ended, once all of its log was delivered.
+    async def follow(self) -> Ending | Superseded:
+        """Return how the job ended, once all of its log was delivered; or which other job is to be followed instead.
 
         Raises:
             JobTimeoutError: The job took too long and was told to stop; the message says whether it did.
@@ -86,35 +96,40 @@ class Follower:
         tail = asyncio.create_task(self.stream.tail())
         try:
             outcome = await self._outcome()
-            await self.stream.settle(time.monotonic())
+            if not isinstance(outcome, Superseded):
+                await self.stream.settle(time.monotonic())
         finally:
             # A task of its own instead of a task group, which would wrap what interrupts the caller.
             tail.cancel()
         await asyncio.wait([tail])
         if not tail.cancelled() and (error := tail.exception()):
             self.journal.warning(Area.LOGS, f"the live log broke off: {error!r}")
+        if isinstance(outcome, Superseded):
+            return outcome
         await self.stream.drain()
         if isinstance(outcome, JobError):
             raise outcome
         return outcome
 
-    async def _outcome(self) -> Ending | JobError:
+    async def _outcome(self) -> Ending | JobError | Superseded:
         try:
-            return await self._until_end()
+            outcome = await self._until_end()
         except JobError as error:
             return error  # the log is read to its end for these too
+        if isinstance(outcome, Ending) and not outcome.succeeded:
+            return await self._look_for_older() or outcome
+        return outcome
 
-    async def _until_end(self) -> Ending:
+    async def _until_end(self) -> Ending | Superseded:
         board = self.session.board(self.job.ref.workload_ref)
-        command_id = self.job.ref.command_id
-        entry = board.watch(command_id, location=self.job.location, has_sidecars=self.has_sidecars, wake=self.wake)
+        entry = board.watch(self.job.ref.command_id, location=self.job.location, has_sidecars=self.has_sidecars, wake=self.wake)
         try:
             return await self._watch(board, entry)
         finally:
-            board.forget(command_id)
+            board.forget(entry)
 
-    async def _watch(self, board: StatusBoard, entry: Watched) -> Ending:
-        stage, said = None, None
+    async def _watch(self, board: StatusBoard, entry: Watched) -> Ending | Superseded:
+        stage, said, second_look = None, None, self.job.started + self.settings.query_settle_seconds
         while True:
             if (due := self._due(board)) > time.monotonic():
                 await self._wait(due)
@@ -132,6 +147,18 @@ class Follower:
                 return end
             if self._is_late():
                 await self._stop_late(stage)
+            if time.monotonic() >= second_look:
+                second_look = math.inf
+                if (superseded := await self._look_for_older()) is not None:
+                    return superseded
+
+    async def _look_for_older(self) -> Superseded | None:
+        try:
+            older = await self.older(self.job) if self.older else None
+        except CplnError as error:
+            self.journal.debug(Area.JOB, f"It was not looked for a second job of the same submission: {error}")
+            return None
+        return Superseded(older) if older else None
 
     async def _look(self, board: StatusBoard) -> None:
         deadline = self._deadline()

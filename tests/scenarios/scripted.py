@@ -1,0 +1,118 @@
+"""Jobs that follow a script on a platform of their own: many of them can wait at the same time in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import anyio
+from pydantic import SecretStr
+
+from cpln_flows import CplnConfig, CplnCredentials, CplnJob, CplnJobRun
+from cpln_flows.emulator import Exit, Fault, Line, Platform, PlatformConfig, Script, ScriptedExecutor
+from cpln_flows.local import LOCAL_TOKEN, LocalPlatform, local_platform
+from cpln_flows.orchestration import JobIdentity
+from tests.manifests import kubernetes_job
+
+LINES = ["one", "two", "three"]
+SUCCESS = Script([*(Line(0.05 * n, text) for n, text in enumerate(LINES)), Exit(0.2)])
+FAILURE = Script([Line(0, "one"), Exit(0.1, code=3)])
+ENDLESS = Script([Line(0, "one")])
+
+_AT_ONCE = 24
+_LONGEST_SECONDS = 60
+_QUICK = {"request_timeout_seconds": 0.4, "log_settle_seconds": 0.1, "stop_grace_seconds": 10, "retry_seconds": 20}
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One job and what happens to it."""
+
+    faults: tuple[Fault, ...] = ()
+    script: Script = SUCCESS
+    config: Mapping[str, Any] | None = None
+    fields: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any] | None = None
+    warm: bool = False
+    """Whether a job has run on the same platform before the faults begin."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a cell's job, and what was left on its platform."""
+
+    result: str | None
+    error: BaseException | None
+    fired: tuple[int, ...]
+    jobs_started: int
+    active_jobs: list[str]
+    workloads: list[dict[str, Any]]
+    run: CplnJobRun
+
+
+def platform(script: Script | Callable[[Any], Script] = SUCCESS, **config: Any) -> Platform:
+    """A platform on which nothing takes time but what the test asks for."""
+    return Platform(PlatformConfig(**{"delete_delay_seconds": 0, **config}), executor=ScriptedExecutor(script))
+
+
+def run_of(
+    local: LocalPlatform,
+    *,
+    identity: JobIdentity | None = None,
+    settings: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> CplnJobRun:
+    """A run of a job that does what the platform's script says."""
+    given = {"v1_job": kubernetes_job("the executor runs its script instead"), **fields}
+    job = CplnJob(
+        credentials=CplnCredentials(config=CplnConfig(token=SecretStr(LOCAL_TOKEN))), org="local", namespace="quickstart", **given
+    )
+    wanted = local.settings.model_copy(update={**_QUICK, **(settings or {})})
+    return CplnJobRun(job, identity or JobIdentity.anonymous(), wanted)
+
+
+async def finish(run: CplnJobRun) -> str:
+    """Start a job and wait for its result."""
+    with anyio.fail_after(_LONGEST_SECONDS):
+        await run.start()
+        await run.wait_for_completion()
+        return await run.fetch_result()
+
+
+async def outcome_of(cell: Cell) -> Outcome:
+    """Run the job of one cell."""
+    with local_platform(platform(cell.script, **(cell.config or {}))) as local:
+        if cell.warm:
+            await finish(run_of(local, **(cell.fields or {})))
+        before = local.platform.jobs_started
+        for fault in cell.faults:
+            local.platform.faults.add(fault)
+        run, result, error = run_of(local, settings=cell.settings, **(cell.fields or {})), None, None
+        try:
+            result = await finish(run)
+        except Exception as caught:  # noqa: BLE001 - the tests look at it
+            error = caught
+        fired = tuple(fault["fired"] for fault in local.platform.faults.as_documents())
+        started, active = local.platform.jobs_started - before, list(local.platform.active_jobs)
+        return Outcome(result, error, fired, started, active, local.platform.workloads(), run)
+
+
+def outcomes_of(cells: Mapping[_Key, Cell]) -> dict[_Key, Outcome]:
+    """Run the jobs of all cells, many at the same time, because they mostly wait."""
+    found: dict[_Key, Outcome] = {}
+
+    async def main() -> None:
+        limiter = anyio.Semaphore(_AT_ONCE)
+
+        async def one(key: _Key, cell: Cell) -> None:
+            async with limiter:
+                found[key] = await outcome_of(cell)
+
+        async with anyio.create_task_group() as group:
+            for key, cell in cells.items():
+                group.start_soon(one, key, cell)
+
+    anyio.run(main)
+    return found

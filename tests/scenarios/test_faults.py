@@ -1,0 +1,144 @@
+"""Every request of a job's life meets every fault of the network and the platform: one grid, one job in each of its cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from cpln_flows import JobTimeoutError
+from cpln_flows.emulator import Fault
+from cpln_flows.errors import ServerError, SubmissionUnknownError
+from tests.manifests import texts
+from tests.scenarios import scripted
+from tests.scenarios.scripted import ENDLESS, LINES, SUCCESS, Cell, Outcome
+
+pytestmark = pytest.mark.xdist_group("faults")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request of a job's life, and how to meet it."""
+
+    method: str
+    path: str
+    skip: int = 0
+    private: bool = True
+    stops: bool = False
+    """Whether the job has to be stopped, because it takes too long."""
+    websocket: bool = False
+
+
+REQUESTS = {
+    "location": Request("GET", "/gvc/quickstart$"),
+    "query": Request("POST", "/-command/-query$", private=False),
+    "create": Request("POST", "/workload$"),
+    "readiness": Request("GET", "/deployment$"),
+    "start": Request("POST", "/-command$"),
+    "status": Request("GET", "/-command/[^/]+$"),
+    "tail": Request("GET", "/tail$", websocket=True),
+    "logs": Request("GET", "/query_range$"),
+    "stop": Request("POST", "/-command$", skip=1, stops=True),
+    "delete": Request("DELETE", "/workload/[^/]+$"),
+}
+FAULTS: dict[str, dict[str, Any]] = {
+    "timeout-before": {"timeout": "before"},
+    "timeout-after": {"timeout": "after"},
+    "reset-before": {"reset": "before"},
+    "reset-after": {"reset": "after"},
+    "429": {"status": 429},
+    "429-retry-after": {"status": 429, "retry_after": 0.2},
+    **{f"{status}-before": {"status": status} for status in (500, 502, 503, 504)},
+    **{f"{status}-after": {"status": status, "effect": "after"} for status in (500, 502, 503, 504)},
+    "truncated": {"truncate": "length", "effect": "after"},
+    "half-a-body": {"truncate": "body", "effect": "after"},
+    "not-json": {"status": 200, "body": "<html>all is well</html>", "effect": "after"},
+}
+HANDSHAKE = {"timeout-before", "reset-before", "429", "429-retry-after", *(f"{n}-before" for n in (500, 502, 503, 504))}
+CELLS = [
+    (request, fault, times)
+    for request in REQUESTS
+    for fault in FAULTS
+    for times in (1, 3)
+    if not REQUESTS[request].websocket or fault in HANDSHAKE
+]
+
+
+def _cell(name: str, fault: str, times: int | None, **settings: Any) -> Cell:
+    request = REQUESTS[name]
+    return Cell(
+        faults=(Fault(method=request.method, path=request.path, skip=request.skip, times=times, **FAULTS[fault]),),
+        script=ENDLESS if request.stops else SUCCESS,
+        fields={"delete_after_completion": request.private, "timeout_seconds": 1 if request.stops else None},
+        settings=settings,
+        warm=not request.private,
+    )
+
+
+@pytest.fixture(scope="module")
+def outcomes() -> dict[tuple[str, str, int], Outcome]:
+    """What became of the jobs of the whole grid."""
+    return scripted.outcomes_of({cell: _cell(*cell) for cell in CELLS})
+
+
+@pytest.mark.parametrize(("name", "fault", "times"), CELLS, ids=str)
+def test_a_fault_changes_nothing_about_the_job(name, fault, times, outcomes) -> None:
+    request, outcome = REQUESTS[name], outcomes[(name, fault, times)]
+    assert outcome.fired[0], "the fault met no request"
+    assert outcome.jobs_started == 1
+    assert outcome.active_jobs == []
+    if request.stops:
+        assert isinstance(outcome.error, JobTimeoutError), outcome.error
+        assert "it was stopped" in str(outcome.error)
+    else:
+        assert outcome.error is None
+        assert texts(outcome.result or "") == LINES
+    assert len(outcome.workloads) == (0 if request.private else 1)
+
+
+@dataclass(frozen=True)
+class Lasting:
+    """What a request that never succeeds comes to."""
+
+    error: type[BaseException] | None
+    says: tuple[str, ...] = ()
+    jobs_started: int = 1
+    workloads: int = 0
+
+
+LASTING = {
+    "location": Lasting(ServerError, ("503", "/gvc/quickstart"), jobs_started=0),
+    "query": Lasting(ServerError, ("503", "-query"), jobs_started=0, workloads=1),
+    "create": Lasting(ServerError, ("503", "POST"), jobs_started=0),
+    "readiness": Lasting(ServerError, ("503", "/deployment"), jobs_started=0),
+    "start": Lasting(SubmissionUnknownError, ("asked for 3 times", "503", "cpln-flows/submission"), jobs_started=0),
+    "status": Lasting(JobTimeoutError, ("last known stage: none", "IT MAY STILL RUN", "503")),
+    "tail": Lasting(None),
+    "logs": Lasting(None),
+    "stop": Lasting(JobTimeoutError, ("IT MAY STILL RUN", "503")),
+    "delete": Lasting(None, workloads=1),
+}
+
+
+@pytest.fixture(scope="module")
+def lasting() -> dict[str, Outcome]:
+    """What became of the jobs one of whose requests never succeeds."""
+    cells = {name: _cell(name, "503-before", None, retry_seconds=1, stop_grace_seconds=1.5) for name in LASTING}
+    cells["status"].fields["timeout_seconds"] = 1  # type: ignore[index]
+    return scripted.outcomes_of(cells)
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_a_fault_that_lasts_is_said_and_leaves_nothing_that_runs(name, lasting) -> None:
+    expected, outcome = LASTING[name], lasting[name]
+    if expected.error is None:
+        assert outcome.error is None
+        assert texts(outcome.result or "") == LINES
+    else:
+        assert type(outcome.error) is expected.error, outcome.error
+    for text in expected.says:
+        assert text in str(outcome.error)
+    assert outcome.jobs_started == expected.jobs_started
+    assert outcome.active_jobs == []
+    assert len(outcome.workloads) == expected.workloads
