@@ -3,7 +3,10 @@
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def start(source: str, folder: Path, environment: dict[str, str], name: str = "program.py") -> subprocess.Popen[str]:
@@ -25,3 +28,18 @@ def run(source: str, folder: Path, environment: dict[str, str]) -> tuple[int, st
     process = start(source, folder, environment)
     output, _ = process.communicate(timeout=90)
     return process.returncode, output
+
+
+def until(look: Callable[[], Any], seconds: float = 40) -> Any:
+    """Wait for something that another process does; return what the look has found."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := look():
+            return found
+        time.sleep(0.05)
+    raise TimeoutError("it did not happen in time")
+
+
+def running_command(local) -> dict[str, Any] | None:
+    """The first command of a local platform that has a container."""
+    return next((command for command in local.platform.commands() if (command.get("status") or {}).get("replica")), None)

@@ -5,8 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -33,19 +31,6 @@ CALL = {"sync": "parent()", "async": "import asyncio; asyncio.run(parent())"}
 PARENTS = {"sync": SYNC, "async": ASYNC}
 
 
-def _until(look: Callable[[], Any], seconds: float = 40) -> Any:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if found := look():
-            return found
-        time.sleep(0.05)
-    raise TimeoutError("it did not happen in time")
-
-
-def _running_command(local) -> dict[str, Any] | None:
-    return next((command for command in local.platform.commands() if (command.get("status") or {}).get("replica")), None)
-
-
 def _environment(local, url: str) -> dict[str, str]:
     return local.environment | {"PREFECT_API_URL": url, "PYTHONUNBUFFERED": "1"}
 
@@ -56,7 +41,7 @@ def test_a_signal_to_the_caller_stops_the_job_and_ends_the_child_run(kind, numbe
     source = PARENTS[kind].replace("START", CALL[kind]).replace("NAME", f"{kind}-{number.name}")
     process = programs.start(source, tmp_path, _environment(local, prefect_api))
     try:
-        command = _until(lambda: _running_command(local))
+        command = programs.until(lambda: programs.running_command(local))
         time.sleep(0.3)  # the flow shall be in the middle of following, whatever it does there
         process.send_signal(number)
         output, _ = process.communicate(timeout=40)
@@ -82,15 +67,15 @@ def test_cancelling_the_flow_run_stops_the_job_and_ends_the_child_run(kind, loca
     process = programs.start(source, tmp_path, environment)
     try:
         with get_client(sync_client=True) as client:
-            deployment = _until(lambda: _deployment(client, f"{name}/{name}"))
+            deployment = programs.until(lambda: _deployment(client, f"{name}/{name}"))
             run = client.create_flow_run_from_deployment(deployment.id)
-            command = _until(lambda: _running_command(local), 60)
+            command = programs.until(lambda: programs.running_command(local), 60)
             subprocess.run(
                 [sys.executable, "-m", "prefect", "flow-run", "cancel", str(run.id)], check=True, env=os.environ | environment
             )
             child_id = command["tags"]["prefect.io/flow-run-id"]
-            parent = _until(lambda: _final(client, run.id))
-            child = _until(lambda: _final(client, child_id))
+            parent = programs.until(lambda: _final(client, run.id))
+            child = programs.until(lambda: _final(client, child_id))
     finally:
         process.send_signal(signal.SIGINT)
         try:

@@ -1,0 +1,139 @@
+"""A job survives its caller: whoever runs the same flow run again goes on with it, or takes its result."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.states import Pending
+
+from cpln_flows import CplnJob, run_namespaced_job
+from cpln_flows.emulator import Fault
+from cpln_flows.errors import SubmissionUnknownError
+from tests.manifests import kubernetes_job, texts
+from tests.scenarios import programs
+
+pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.xdist_group("interruption")]
+
+SLOW = "import time\nfor n in range(25):\n    print('line', n, flush=True)\n    time.sleep(0.2)"
+QUICK = "print('line 0')"
+PARENT = """
+from pathlib import Path
+from prefect import flow
+from cpln_flows import CplnJob, run_namespaced_job
+
+@flow(name="parent-that-dies")
+def parent():
+    result = run_namespaced_job(CplnJob(v1_job=MANIFEST, delete_after_completion=PRIVATE), print_func=print)
+    Path(FOLDER, "result").write_text(result)
+"""
+
+
+class Deployed:
+    """A deployment of a parent flow whose run is executed again and again, as a worker does that lost its process."""
+
+    def __init__(self, local, url, folder, script, private) -> None:
+        source = PARENT.replace("MANIFEST", repr(kubernetes_job(script))).replace("PRIVATE", repr(private))
+        source = source.replace("FOLDER", repr(str(folder)))
+        (folder / "parent.py").write_text(source)
+        self.folder = folder
+        self.environment = os.environ | local.environment | {"PREFECT_API_URL": url, "PYTHONUNBUFFERED": "1"}
+        with get_client(sync_client=True) as client:
+            flow_id = client.create_flow_from_name("parent-that-dies")
+            deployment_id = client.create_deployment(
+                flow_id, name=folder.name, entrypoint=f"{folder}/parent.py:parent", path=str(folder), pull_steps=[]
+            )
+            self.run_id = client.create_flow_run_from_deployment(deployment_id).id
+
+    def execute(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "prefect.engine", str(self.run_id)],
+            env=self.environment | {"PREFECT__FLOW_RUN_ID": str(self.run_id)},
+            cwd=self.folder,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def kill(self, process: subprocess.Popen[str]) -> None:
+        process.kill()
+        process.communicate()
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(self.run_id, Pending(message="the process is gone"), force=True)
+
+    def finish(self) -> tuple[str, str]:
+        process = self.execute()
+        try:
+            output, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        assert (self.folder / "result").exists(), output
+        return (self.folder / "result").read_text(), output
+
+
+@pytest.mark.parametrize("private", [True, False], ids=["private", "shared"])
+def test_a_killed_process_that_is_executed_again_goes_on_with_its_job(private, local, prefect_api_url, tmp_path) -> None:
+    parent = Deployed(local, prefect_api_url, tmp_path, SLOW, private)
+    process = parent.execute()
+    programs.until(lambda: programs.running_command(local))
+    parent.kill(process)
+    assert len(local.platform.active_jobs) == 1
+    result, output = parent.finish()
+    assert local.platform.jobs_started == 1, output
+    assert "Reattached" in output
+    assert texts(result) == [f"line {n}" for n in range(25)]
+    assert len(local.platform.workloads()) == (0 if private else 1)
+
+
+def test_a_result_that_nobody_took_is_taken_and_the_job_not_run_again(local, prefect_api_url, tmp_path) -> None:
+    held = Fault(method="DELETE", path="/workload/", times=1, delay_seconds=600)
+    local.platform.faults.add(held)
+    parent = Deployed(local, prefect_api_url, tmp_path, QUICK, True)
+    process = parent.execute()
+    programs.until(lambda: local.platform.faults.as_documents()[0]["fired"])
+    parent.kill(process)
+    result, output = parent.finish()
+    assert local.platform.jobs_started == 1, output
+    assert texts(result) == ["line 0"]
+    assert local.platform.workloads() == []
+
+
+def test_a_parent_that_is_retried_in_its_process_goes_on_with_its_job(local, monkeypatch) -> None:
+    monkeypatch.setenv("CPLN_RETRY_SECONDS", "0.1")
+    job = CplnJob(v1_job=kubernetes_job(SLOW), delete_after_completion=False)
+    run_namespaced_job(CplnJob(v1_job=kubernetes_job(QUICK), delete_after_completion=False))
+    attempts: list[BaseException | None] = []
+    children: set[str] = set()
+
+    @flow(retries=1)
+    def parent() -> str:
+        if not attempts:
+            local.platform.faults.add(Fault(method="POST", path="/-command$", reset="after"))
+            local.platform.faults.add(Fault(method="POST", path="/-command/-query$", status=503, times=None, skip=2))
+        else:
+            local.platform.faults.clear()
+        try:
+            state = run_namespaced_job(job, return_state=True)
+            children.add(str(state.state_details.flow_run_id))
+            return state.result()
+        except SubmissionUnknownError as error:
+            attempts.append(error)
+            raise
+
+    assert texts(parent()) == [f"line {n}" for n in range(25)]
+    assert len(attempts) == 1
+    assert len(children) == 2
+    assert local.platform.jobs_started == 2, "one to make the workload, one for both attempts"
+
+
+def test_a_parent_that_runs_the_same_job_twice_gets_two_jobs(local) -> None:
+    job = CplnJob(v1_job=kubernetes_job(QUICK), delete_after_completion=False)
+
+    @flow
+    def parent() -> list[str]:
+        return [run_namespaced_job(job) for _ in range(2)]
+
+    assert [texts(result) for result in parent()] == [["line 0"]] * 2
+    assert local.platform.jobs_started == 2
