@@ -108,6 +108,12 @@ class CplnSettings(BaseSettings):
         validation_alias=_names("SIDECAR_GRACE"),
         description="Seconds that sidecars get after the main container has ended.",
     )
+    waiting_report_seconds: float = Field(
+        default=15,
+        gt=0,
+        validation_alias=_names("WAITING_REPORT"),
+        description="Seconds without any line of log after which it is said what a job waits for, and said again.",
+    )
     query_settle_seconds: float = Field(
         default=5,
         ge=0,

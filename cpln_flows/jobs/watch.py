@@ -68,6 +68,8 @@ class Follower:
     timeout_seconds: float | None
     older: Callable[[StartedJob], Awaitable[StartedJob | None]] | None = None
     stream: LogStream = field(init=False)
+    _stage: str | None = None
+    _trouble: str | None = None
     _woken: anyio.Event = field(default_factory=anyio.Event)
 
     def __post_init__(self) -> None:
@@ -129,28 +131,36 @@ class Follower:
             board.forget(entry)
 
     async def _watch(self, board: StatusBoard, entry: Watched) -> Ending | Superseded:
-        stage, said, second_look = None, None, self.job.started + self.settings.query_settle_seconds
+        second_look = self.job.started + self.settings.query_settle_seconds
+        next_report = self.job.started + self.settings.waiting_report_seconds
         while True:
             if (due := self._due(board)) > time.monotonic():
-                await self._wait(due)
+                await self._wait(min(due, next_report))
             elif board.looking:
                 await self._wait(time.monotonic() + _LOOKING_SECONDS)
             else:
                 await self._look(board)
-            if entry.command is not None and entry.command.lifecycle_stage != stage:
-                stage = entry.command.lifecycle_stage
-                self.journal.debug(Area.JOB, f"The job is {stage}")
-            if entry.error is not None and str(entry.error) != said:
-                said = str(entry.error)
-                self.journal.warning(Area.JOB, f"The job's state cannot be read, looking again: {said}")
+            self._tell(entry)
             if (end := await self._end(entry)) is not None:
                 return end
             if self._is_late():
-                await self._stop_late(stage)
+                await self._stop_late(entry)
+            if time.monotonic() >= next_report:
+                next_report = time.monotonic() + self.settings.waiting_report_seconds
+                await self._report_waiting(entry)
             if time.monotonic() >= second_look:
                 second_look = math.inf
                 if (superseded := await self._look_for_older()) is not None:
                     return superseded
+
+    def _tell(self, entry: Watched) -> None:
+        """Tell the user what is new: another stage, another trouble."""
+        if entry.command is not None and entry.command.lifecycle_stage != self._stage:
+            self._stage = entry.command.lifecycle_stage
+            self.journal.debug(Area.JOB, f"The job is {self._stage}")
+        if entry.error is not None and str(entry.error) != self._trouble:
+            self._trouble = str(entry.error)
+            self.journal.warning(Area.JOB, f"The job's state cannot be read, looking again: {self._trouble}")
 
     async def _look_for_older(self) -> Superseded | None:
         try:
@@ -198,8 +208,9 @@ class Follower:
         return ending.ending_of(command, execution, self.main)
 
     async def _end_sidecars(self, end: Ending) -> Ending:
-        self.journal.info(Area.JOB, f"The main container has ended, sidecars get {self.settings.sidecar_grace_seconds:g} s")
-        await anyio.sleep(self.settings.sidecar_grace_seconds)
+        grace = self.settings.sidecar_grace_seconds
+        self.journal.info(Area.JOB, f"The main container has ended: {end.describe()}; sidecars get {grace:g} s")
+        await anyio.sleep(grace)
         stopped = await self._stop("sidecars run on after the main container")
         if not stopped.verified:
             self.journal.warning(Area.KILL, f"sidecars: {stopped.evidence}")
@@ -228,12 +239,27 @@ class Follower:
         deadline = self._deadline()
         return deadline is not None and time.monotonic() >= deadline
 
-    async def _stop_late(self, stage: str | None) -> None:
+    async def _report_waiting(self, entry: Watched) -> None:
+        if self.stream.last_line is not None:
+            return
+        if said := await self._waiting_for(entry):
+            self.journal.info(Area.JOB, f"Without a line of log for {time.monotonic() - self.job.started:.0f} s: {said}")
+
+    async def _waiting_for(self, entry: Watched) -> str:
+        try:
+            here = await workloads.deployment(self.session.client, self.job.ref.workload_ref, self.job.location)
+        except CplnError as error:
+            return f"what it waits for cannot be read: {error}"
+        return ending.waiting_for(entry.command, here.execution_of(self.job.ref.command_id))
+
+    async def _stop_late(self, entry: Watched) -> None:
+        stage = entry.command.lifecycle_stage if entry.command else "none"
+        waiting = await self._waiting_for(entry) if self.stream.last_line is None else ""
         stopped = await self._stop(f"timeout_seconds={self.timeout_seconds:g} are over")
         what = "it was stopped" if stopped.verified else "IT MAY STILL RUN"
         raise JobTimeoutError(
             f"job {self.job.ref.pid} took longer than timeout_seconds={self.timeout_seconds:g}; last known stage:"
-            f" {stage or 'none'}; {what}: {stopped.evidence}",
+            f" {stage}{waiting and f' ({waiting})'}; {what}: {stopped.evidence}",
             infrastructure_pid=self.job.ref.pid,
         )
 

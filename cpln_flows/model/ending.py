@@ -20,7 +20,6 @@ class Ending:
     exit_code: int | None = None
     reason: str | None = None
     messages: tuple[str, ...] = ()
-    stopped_by_us: str | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -56,6 +55,21 @@ def ending_of(command: Command, execution: JobExecution | None, main: str) -> En
     messages += [condition.message for condition in conditions if condition.message]
     messages += _container_messages(container)
     return Ending(command.lifecycle_stage, exit_code, reason, tuple(dict.fromkeys(filter(None, messages))))
+
+
+def waiting_for(command: Command | None, execution: JobExecution | None) -> str:
+    """Say what a job that does not get on waits for, as far as the platform tells it: an image, room, a secret.
+
+    Args:
+        command: The command, if it was read.
+        execution: The execution, if the platform lists it.
+    """
+    said = [_text(message) for message in command.status.messages] if command else []
+    for condition in execution.conditions if execution else []:
+        said += [": ".join(filter(None, (condition.reason, condition.message)))]
+    for name, container in (execution.containers if execution else {}).items():
+        said += [f"container {name}: {container.message}"] if container.message and not container.ready else []
+    return "; ".join(dict.fromkeys(filter(None, said)))
 
 
 def main_ended(execution: JobExecution | None, main: str) -> JobContainer | None:
