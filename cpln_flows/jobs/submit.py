@@ -27,7 +27,7 @@ from cpln_flows.jobs import reattach, stop
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.plan import JobPlan
 from cpln_flows.jobs.reattach import Adopt, EarlierAttempt, StartNew
-from cpln_flows.model.identifiers import Area
+from cpln_flows.model.identifiers import Area, Role
 from cpln_flows.model.links import CommandRef, WorkloadRef
 from cpln_flows.model.resources import Command
 
@@ -84,7 +84,7 @@ class Submitter:
             ApiError, TransportError: There is no job; why is said.
         """
         self.journal.info(Area.JOB, "Creating Control Plane job...")
-        if self.plan.submission.attempt and (found := await self._of_last_attempt()):
+        if self.plan.role is Role.JOB and self.plan.submission.attempt and (found := await self._of_last_attempt()):
             return found
         workload, created = await self._workload()
         if not created and (found := await self._existing(workload)):

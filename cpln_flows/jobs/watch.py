@@ -49,24 +49,26 @@ class Follower:
         job: The job.
         main: Name of the main container.
         has_sidecars: Whether there are more containers, which may outlive it.
-        deliver: Gets each line of its log once.
+        deliver: Gets each line of its log once; without, the log is not read.
         journal: What to tell the user.
         settings: Graces and waits.
         interval_seconds: Longest time between two looks.
         timeout_seconds: How long the job may take from its start; none is for ever.
         older: Looks for an older job of the same intent; asked once after a while, and before a job counts as failed.
+        observe: Gets the command whenever it was looked at.
     """
 
     session: JobSession
     job: StartedJob
     main: str
     has_sidecars: bool
-    deliver: Callable[[LogEntry], None]
+    deliver: Callable[[LogEntry], None] | None
     journal: Journal
     settings: CplnSettings
     interval_seconds: float
     timeout_seconds: float | None
     older: Callable[[StartedJob], Awaitable[StartedJob | None]] | None = None
+    observe: Callable[[Command], None] | None = None
     stream: LogStream = field(init=False)
     _woken: anyio.Event = field(default_factory=anyio.Event)
 
@@ -75,7 +77,7 @@ class Follower:
             client=self.session.client,
             ref=self.job.ref,
             location=self.job.location,
-            deliver=self.deliver,
+            deliver=self.deliver or (lambda _: None),
             journal=self.journal,
             since_ns=self.job.since_ns,
             settle_seconds=self.settings.log_settle_seconds,
@@ -93,6 +95,11 @@ class Follower:
             JobTimeoutError: The job took too long and was told to stop; the message says whether it did.
             JobLostError: The platform does not know it any more.
         """
+        if self.deliver is None:
+            outcome = await self._outcome()
+            if isinstance(outcome, JobError):
+                raise outcome
+            return outcome
         tail = asyncio.create_task(self.stream.tail())
         try:
             outcome = await self._outcome()
@@ -137,8 +144,9 @@ class Follower:
                 await self._wait(time.monotonic() + _LOOKING_SECONDS)
             else:
                 await self._look(board)
-            if entry.command is not None and entry.command.lifecycle_stage != stage:
-                stage = entry.command.lifecycle_stage
+            command = self._last_known(entry)
+            if command is not None and command.lifecycle_stage != stage:
+                stage = command.lifecycle_stage
                 self.journal.debug(Area.JOB, f"The job is {stage}")
             if entry.error is not None and str(entry.error) != said:
                 said = str(entry.error)
@@ -151,6 +159,11 @@ class Follower:
                 second_look = math.inf
                 if (superseded := await self._look_for_older()) is not None:
                     return superseded
+
+    def _last_known(self, entry: Watched) -> Command | None:
+        if entry.command is not None and self.observe is not None:
+            self.observe(entry.command)
+        return entry.command
 
     async def _look_for_older(self) -> Superseded | None:
         try:
