@@ -51,6 +51,20 @@ class StartedJob:
     started: float = field(default_factory=time.monotonic)
 
 
+def adopted(ref: CommandRef, command: Command, location: str) -> StartedJob:
+    """Return a job that was found: as old as it is, so that its time does not begin anew.
+
+    Args:
+        ref: The job.
+        command: What the platform says of it.
+        location: Where it runs, if its command does not say.
+    """
+    age = max(timedelta(), datetime.now(UTC) - command.created)
+    since = int(command.created.timestamp()) * 1_000_000_000
+    started = time.monotonic() - age.total_seconds()
+    return StartedJob(ref, command.spec.location or location, since, adopted=True, started=started)
+
+
 @dataclass
 class Submitter:
     """Starts the job of one plan.
@@ -127,8 +141,7 @@ class Submitter:
     def _adopted(self, workload: WorkloadRef, command: Command, reason: str) -> StartedJob:
         ref = workload.command(command.id)
         self.journal.about(workload=workload.name, command_id=command.id).info(Area.JOB, f"Reattached: {reason}")
-        since = int(command.created.timestamp()) * 1_000_000_000
-        return StartedJob(ref, command.spec.location or self.plan.location, since, adopted=True)
+        return adopted(ref, command, self.plan.location)
 
     async def _commands(self, workload: WorkloadRef) -> list[Command]:
         return await commands.with_tags(self.client, workload, self.plan.search_tags)
