@@ -52,7 +52,11 @@ async def find(client: PrefectClient, pool: str, name: str, known: Callable[[], 
     unknown = [run for run in found if run.id not in known()]
     if not unknown:
         return []
-    online = {worker.name for worker in await client.read_workers_for_work_pool(pool) if worker.status is WorkerStatus.ONLINE}
+    online = {
+        worker.name
+        for worker in await client.read_workers_for_work_pool(pool, limit=PAGE, offset=0)
+        if worker.status is WorkerStatus.ONLINE
+    }
     return [run for run in unknown if is_left_behind(run, name=name, online=online, now=datetime.now(UTC))]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -75,7 +74,6 @@ class Pool:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
 
 

@@ -3,6 +3,7 @@
 import functools
 
 import anyio
+import anyio.to_thread
 import pytest
 from prefect.exceptions import InfrastructureNotAvailable, InfrastructureNotFound
 from prefect.states import Cancelled, Cancelling, Completed, Crashed, Pending, Running, Scheduled
@@ -69,8 +70,8 @@ def _run_and(pool: Pool, run_id, act=None, *, wait_for_container=True, prepare=N
                 async with anyio.create_task_group() as group:
                     group.start_soon(one)
                     await started.event.wait()
-                    while wait_for_container and programs.running_command(pool.local) is None:
-                        await anyio.sleep(0.05)
+                    if wait_for_container:
+                        await anyio.to_thread.run_sync(programs.until, lambda: programs.running_command(pool.local))
                     if act is not None:
                         await act(worker, started.pids[0])
         return results[0]
