@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from cpln_flows.blocks.credentials import DOCUMENTATION_URL, LOGO_URL
 from cpln_flows.errors import ConfigurationError, CplnError, NotFoundError
 from cpln_flows.jobs import access, session, stop
 from cpln_flows.jobs.journal import Journal
+from cpln_flows.jobs.plan import JobPlan
 from cpln_flows.jobs.session import JobSession
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import CommandRef, GvcRef
@@ -30,6 +32,7 @@ from cpln_flows.worker import environment, left_behind
 from cpln_flows.worker.configuration import CplnWorkerJobConfiguration, CplnWorkerResult, CplnWorkerVariables
 from cpln_flows.worker.container import Container, Watching
 from cpln_flows.worker.flow_runs import FlowRunBoard
+from cpln_flows.worker.hidden import HiddenVariables, hide, with_identity
 
 
 class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, CplnWorkerResult]):
@@ -62,6 +65,7 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         self._looking: asyncio.Task[None] | None = None
         self._installation: UUID | None = None
         self._followed: set[UUID] = set()
+        self._hidden: set[tuple[GvcRef, str | None, str]] = set()
         self._validated = False
 
     # Life of the worker
@@ -185,18 +189,15 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         settings = self._settings
         gvc = configuration.gvc(settings)
         shared = await self._session(configuration.api_settings(settings))
+        installation = await self._installation_id()
         identity = await orchestration.container_identity(
             self.client,
             flow_run,
             flow_name=configuration.flow_name,
-            installation=await self._installation_id(),
+            installation=installation,
             agent=settings.workload or self.name,
         )
-        location = configuration.wanted_location(settings)
-        # What is wrong with the manifest is said before the platform is asked for anything.
-        plan = configuration.plan(identity, gvc, location or "")
-        if location is None:
-            plan = configuration.plan(identity, gvc, await _first_location(shared, gvc))
+        plan = await self._plan(shared, configuration, identity, gvc, installation)
         context = LogContext(configuration.flow_name, flow_run.id, gvc.gvc)
         return Container(
             prefect=self.client,
@@ -213,6 +214,33 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
                 start_seconds=configuration.pod_watch_timeout_seconds or settings.ready_timeout_seconds,
             ),
         )
+
+    async def _plan(
+        self,
+        shared: JobSession,
+        configuration: CplnWorkerJobConfiguration,
+        identity: orchestration.JobIdentity,
+        gvc: GvcRef,
+        installation: UUID,
+    ) -> JobPlan:
+        env, hidden = configuration.variables, None
+        if self._settings.store_prefect_api_in_secret:
+            hidden = HiddenVariables.of(env, installation)
+            env |= hidden.references
+        location = configuration.wanted_location(self._settings)
+        # What is wrong with the manifest is said before the platform is asked for anything.
+        plan = configuration.plan(identity, gvc, location or "", env)
+        if location is None:
+            plan = replace(plan, location=await _first_location(shared, gvc))
+        return await self._hide(shared, plan, hidden) if hidden and hidden.values else plan
+
+    async def _hide(self, shared: JobSession, plan: JobPlan, hidden: HiddenVariables) -> JobPlan:
+        key = (plan.gvc, plan.manifest.identity, hidden.digest)
+        if key in self._hidden:
+            return with_identity(plan, hidden)
+        made = await hide(shared.client, plan, hidden)
+        self._hidden.add(key)
+        return made
 
     async def _follow(self, container: Container) -> CplnWorkerResult:
         code = await container.follow()
