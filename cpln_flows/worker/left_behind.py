@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from collections.abc import Collection
+from datetime import datetime, timedelta
 
 import anyio
 from prefect.client.orchestration import PrefectClient
@@ -28,15 +27,8 @@ _YOUNG = timedelta(seconds=30)
 _CLAIM_SECONDS = 1.0
 
 
-async def find(client: PrefectClient, pool: str, name: str, known: Callable[[], Collection[UUID]]) -> list[FlowRun]:
-    """Return the pool's runs that are under way and that no worker follows.
-
-    Args:
-        client: A client of Prefect's API.
-        pool: Name of the work pool.
-        name: Name of the worker that looks.
-        known: The runs that it follows already.
-    """
+async def under_way(client: PrefectClient, pool: str) -> list[FlowRun]:
+    """Return the pool's runs that have, or should have, a container."""
     found: list[FlowRun] = []
     while True:
         page = await client.read_flow_runs(
@@ -48,16 +40,13 @@ async def find(client: PrefectClient, pool: str, name: str, known: Callable[[], 
         )
         found += page
         if len(page) < PAGE:
-            break
-    unknown = [run for run in found if run.id not in known()]
-    if not unknown:
-        return []
-    online = {
-        worker.name
-        for worker in await client.read_workers_for_work_pool(pool, limit=PAGE, offset=0)
-        if worker.status is WorkerStatus.ONLINE
-    }
-    return [run for run in unknown if is_left_behind(run, name=name, online=online, now=datetime.now(UTC))]
+            return found
+
+
+async def online(client: PrefectClient, pool: str) -> set[str]:
+    """Return the names of the pool's workers that have sent a heartbeat lately."""
+    workers = await client.read_workers_for_work_pool(pool, limit=PAGE, offset=0)
+    return {worker.name for worker in workers if worker.status is WorkerStatus.ONLINE}
 
 
 def is_left_behind(run: FlowRun, *, name: str, online: Collection[str], now: datetime) -> bool:

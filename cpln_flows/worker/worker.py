@@ -6,6 +6,7 @@ import asyncio
 import copy
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -65,6 +66,7 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         self._looking: asyncio.Task[None] | None = None
         self._installation: UUID | None = None
         self._followed: set[UUID] = set()
+        self._done: set[UUID] = set()
         self._hidden: set[tuple[GvcRef, str | None, str]] = set()
         self._validated = False
 
@@ -96,11 +98,24 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             self._validated = True
             await self._validate()
         try:
-            for run in await left_behind.find(self.client, self._work_pool_name, self.name, self._known_runs):
-                self._followed.add(run.id)
-                self._runs_task_group.start_soon(self._take_up, run)
+            found = await self._left_behind()
         except Exception as error:  # noqa: BLE001 - the next heartbeat looks again
             self._logger.warning("It could not be looked for runs that were left behind: %r", error)
+            return
+        for run in found:
+            self._followed.add(run.id)
+            self._runs_task_group.start_soon(self._take_up, run)
+
+    async def _left_behind(self) -> list[FlowRun]:
+        """Return the runs that nobody follows."""
+        runs = await left_behind.under_way(self.client, self._work_pool_name)
+        self._done &= {run.id for run in runs}
+        known = self._followed | self._submitting_flow_run_ids | self._done
+        unknown = [run for run in runs if run.id not in known]
+        if not unknown:
+            return []
+        online, now = await left_behind.online(self.client, self._work_pool_name), datetime.now(UTC)
+        return [run for run in unknown if left_behind.is_left_behind(run, name=self.name, online=online, now=now)]
 
     # What Prefect asks for
 
@@ -128,7 +143,7 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
                 task_status.started(job.ref.pid)
             return await self._follow(container)
         finally:
-            self._followed.discard(flow_run.id)
+            self._let_go(flow_run.id)
 
     async def kill_infrastructure(
         self, infrastructure_pid: str, configuration: CplnWorkerJobConfiguration, grace_seconds: int = 30
@@ -259,10 +274,11 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             if self._limiter is not None:
                 await self._limiter.acquire_on_behalf_of(flow_run.id)
             await self._go_on_with(flow_run)
+            self._let_go(flow_run.id)
         except Exception:
+            self._followed.discard(flow_run.id)  # the next heartbeat tries again
             self._logger.exception("Flow run %s was left behind by its worker and could not be taken up", flow_run.id)
         finally:
-            self._followed.discard(flow_run.id)
             self._release_limit_slot(flow_run.id)
 
     async def _go_on_with(self, flow_run: FlowRun) -> None:
@@ -290,8 +306,10 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         if result.status_code:
             self._logger.info("Flow run %s ended with exit code %s", flow_run.id, result.status_code)
 
-    def _known_runs(self) -> set[UUID]:
-        return self._followed | self._submitting_flow_run_ids
+    def _let_go(self, run_id: UUID) -> None:
+        """Follow a run no longer, and do not take it up again as long as its state is not final: sync decides about it."""
+        self._done.add(run_id)
+        self._followed.discard(run_id)
 
     # What is shared
 

@@ -13,10 +13,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import anyio
+import anyio.to_thread
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.logging.handlers import APILogHandler
 
 from cpln_flows.worker import CplnWorker, CplnWorkerJobConfiguration
 from tests.scenarios import programs
@@ -140,6 +142,12 @@ async def in_process(pool: Pool, name: str | None = None, **kwargs: Any) -> Asyn
     """A worker in this process that polls nothing by itself."""
     async with CplnWorker(work_pool_name=pool.name, name=name or f"worker-{uuid4().hex[:8]}", **kwargs) as worker:
         yield worker
+    await APILogHandler.aflush()  # as the end of a process does
+
+
+async def idle(worker: CplnWorker) -> None:
+    """Wait until a worker follows nothing."""
+    await anyio.to_thread.run_sync(programs.until, lambda: not worker._followed)
 
 
 async def configuration(worker: CplnWorker, run: FlowRun) -> CplnWorkerJobConfiguration:
