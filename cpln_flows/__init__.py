@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from cpln_flows.flows.run_job import run_namespaced_job
     from cpln_flows.settings import CplnSettings
+    from cpln_flows.worker import CplnWorker
 
 __all__ = [
     "ApiError",
@@ -42,6 +43,7 @@ __all__ = [
     "CplnJob",
     "CplnJobRun",
     "CplnSettings",
+    "CplnWorker",
     "ForbiddenError",
     "JobCancelledError",
     "JobError",
@@ -67,6 +69,7 @@ _HOMES = {
     "CplnJob": "cpln_flows.blocks.job",
     "CplnJobRun": "cpln_flows.blocks.job",
     "CplnSettings": "cpln_flows.settings",
+    "CplnWorker": "cpln_flows.worker",
     "run_namespaced_job": "cpln_flows.flows.run_job",
 }
 

@@ -1,9 +1,10 @@
-"""What Prefect's API tells of the running flow run: whose job this is, and which attempts of it came before."""
+"""What Prefect's API tells of flow runs, and how a state is proposed: whose job this is, and which attempts came before."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from uuid import UUID, uuid4
 
 from prefect.client.orchestration import PrefectClient, get_client
@@ -11,11 +12,14 @@ from prefect.client.schemas.actions import VariableCreate
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterParentTaskRunId,
+    LogFilter,
+    LogFilterFlowRunId,
     TaskRunFilter,
     TaskRunFilterId,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.client.schemas.sorting import FlowRunSort
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.client.schemas.sorting import FlowRunSort, LogSort
 from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectAlreadyExists
 
@@ -25,7 +29,8 @@ from cpln_flows.model.identifiers import Owner, Submission
 INSTALLATION_VARIABLE = "cpln_installation"
 _RETRYING = "AwaitingRetry"
 _DEEPEST = 50
-_PAGE = 200  # the most that Prefect's API gives at once
+PAGE = 200
+"""The most that Prefect's API gives at once."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,77 @@ async def job_identity(agent: str | None) -> JobIdentity:
     return JobIdentity(owner, Submission(run.parent_task_run_id or run.id, len(earlier)), earlier)
 
 
+async def container_identity(
+    client: PrefectClient, run: FlowRun, *, flow_name: str | None, installation: UUID, agent: str
+) -> JobIdentity:
+    """Return the identity of the container that a flow run is about to run in, or runs in.
+
+    Args:
+        client: A client of Prefect's API.
+        run: The flow run.
+        flow_name: Name of its flow.
+        installation: Id of this Prefect server.
+        agent: Who submits it.
+    """
+    owner = Owner(flow_run_id=run.id, flow_name=flow_name, installation=installation, agent=agent)
+    return JobIdentity(owner, Submission(run.id, container_attempt(await client.read_flow_run_states(run.id))))
+
+
+def container_attempt(states: Sequence[State]) -> int:
+    """Return the number of the container that a flow run is in, from 0 on: one for each time the run became PENDING.
+
+    The run's own count grows only when the flow begins, so two containers of which the first never came so far would share a
+    number; and it grows with retries inside of one container.
+    """
+    types = [state.type for state in _ordered(states)]
+    entries = sum(after is StateType.PENDING is not before for before, after in pairwise([None, *types]))
+    return max(0, entries - 1)
+
+
+def has_begun(states: Sequence[State]) -> bool:
+    """Whether the flow has begun in the newest container: whether the run was RUNNING since it last became PENDING."""
+    types = [state.type for state in _ordered(states)]
+    newest = len(types) - types[::-1].index(StateType.PENDING) if StateType.PENDING in types else 0
+    return StateType.RUNNING in types[newest:]
+
+
+async def propose(
+    client: PrefectClient, run_id: UUID, state: State, *, only_from: Collection[StateType], unless: str | None = None
+) -> bool:
+    """Propose a state after a look at the present one, and never by force; return whether the server took it.
+
+    Prefect's server itself lets COMPLETED replace CRASHED and CANCELLED replace COMPLETED, so it is looked right before.
+
+    Args:
+        client: A client of Prefect's API.
+        run_id: The flow run.
+        state: What to propose.
+        only_from: The types of state that it may replace.
+        unless: Name of a state that needs no such replacement.
+    """
+    present = (await client.read_flow_run(run_id)).state
+    if present is None or present.type not in only_from or present.name == unless:
+        return False
+    answer = await client.set_flow_run_state(run_id, state)
+    return answer.status is SetStateStatus.ACCEPT
+
+
+async def newest_messages(client: PrefectClient, run_id: UUID, most: int) -> list[str]:
+    """Return the newest messages of a flow run's log, newest first."""
+    wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]))
+    found: list[str] = []
+    while len(found) < most:
+        page = await client.read_logs(wanted, limit=PAGE, offset=len(found), sort=LogSort.TIMESTAMP_DESC)
+        found += [log.message for log in page]
+        if len(page) < PAGE:
+            break
+    return found
+
+
+def _ordered(states: Sequence[State]) -> list[State]:
+    return sorted(states, key=lambda state: state.timestamp)
+
+
 async def record_pid(owner: Owner, pid: str) -> None:
     """Store the infrastructure pid on the flow run that has started a job, where Prefect's UI shows it.
 
@@ -100,7 +176,7 @@ async def _earlier_attempts(client: PrefectClient, run: FlowRun) -> tuple[Earlie
         siblings = await client.read_flow_runs(
             flow_run_filter=FlowRunFilter(parent_task_run_id=FlowRunFilterParentTaskRunId(any_=[run.parent_task_run_id])),
             sort=FlowRunSort.ID_DESC,
-            limit=_PAGE,
+            limit=PAGE,
         )
         ends += [other.state for other in siblings if other.id != run.id and other.state and other.state.is_final()]
     if run.run_count > 1:
@@ -112,7 +188,7 @@ def attempts_of(ends: Sequence[State]) -> tuple[EarlierAttempt, ...]:
     """Return the earlier attempts that these states ended, oldest first."""
     return tuple(
         EarlierAttempt(state.timestamp, Outcome.CRASHED if state.type is StateType.CRASHED else Outcome.REPORTED)
-        for state in sorted(ends, key=lambda state: state.timestamp)
+        for state in _ordered(ends)
     )
 
 

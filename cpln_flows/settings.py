@@ -102,6 +102,37 @@ class CplnSettings(BaseSettings):
         validation_alias=_names("STOP_GRACE"),
         description="Seconds in which a job that was told to stop must end, before that is said and escalated.",
     )
+    cancel_grace_seconds: float = Field(
+        default=60,
+        ge=0,
+        validation_alias=_names("CANCEL_GRACE"),
+        description="Seconds that a running flow gets to cancel itself before its container is stopped.",
+    )
+    final_grace_seconds: float = Field(
+        default=120,
+        ge=0,
+        validation_alias=_names("FINAL_GRACE"),
+        description="Seconds that a container gets after its flow run's final state: hooks and uploads run then.",
+    )
+    report_grace_seconds: float = Field(
+        default=30,
+        ge=0,
+        validation_alias=_names("REPORT_GRACE"),
+        description="Seconds that a flow run gets to report its own end after its container has ended well.",
+    )
+    flow_run_poll_seconds: float = Field(
+        default=5,
+        gt=0,
+        validation_alias=_names("FLOW_RUN_POLL"),
+        description="Seconds between two looks of a worker at the states of its flow runs.",
+    )
+    store_prefect_api_in_secret: bool = Field(
+        default=False,
+        validation_alias=AliasChoices(
+            "PREFECT_INTEGRATIONS_CPLN_STORE_PREFECT_API_IN_SECRET", "PREFECT_CPLN_WORKER_STORE_PREFECT_API_IN_SECRET"
+        ),
+        description="Whether jobs get Prefect's API key and auth string from a secret of the platform instead of in clear.",
+    )
     sidecar_grace_seconds: float = Field(
         default=10,
         ge=0,

@@ -8,6 +8,7 @@ from typing import Any
 from cpln_flows.api.client import CplnClient
 from cpln_flows.api.retry import Repeat
 from cpln_flows.errors import ConflictError, NotFoundError
+from cpln_flows.model import links
 from cpln_flows.model.links import GvcRef, WorkloadRef
 from cpln_flows.model.resources import Workload, WorkloadDeployment
 
@@ -51,9 +52,14 @@ async def deployment(client: CplnClient, ref: WorkloadRef, location: str) -> Wor
     return WorkloadDeployment.parse(await client.get(path), source=path)
 
 
-async def first_location(client: CplnClient, gvc: GvcRef) -> str | None:
-    """Return the name of the first location of a GVC."""
+async def locations(client: CplnClient, gvc: GvcRef) -> list[str]:
+    """Return the names of the locations of a GVC, in its order; of one that is placed by a query, none."""
     answer = await client.get(gvc.path)
     placement = ((answer.get("spec") or {}).get("staticPlacement") or {}) if isinstance(answer, Mapping) else {}
-    found = placement.get("locationLinks") or []
-    return str(found[0]).rsplit("/", 1)[-1] if found else None
+    return [links.last_segment(str(link)) for link in placement.get("locationLinks") or []]
+
+
+async def first_location(client: CplnClient, gvc: GvcRef) -> str | None:
+    """Return the name of the first location of a GVC."""
+    found = await locations(client, gvc)
+    return found[0] if found else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cpln_flows.model import identifiers
@@ -20,7 +20,7 @@ class JobPlan:
     """One intended job.
 
     ``private`` says that the workload is made for this job alone and deleted after it; otherwise jobs of the same
-    specification share one.
+    specification share one, or those of them that have the same ``shared_name``. ``labels`` are further tags of the command.
     """
 
     gvc: GvcRef
@@ -30,6 +30,8 @@ class JobPlan:
     owner: Owner
     role: Role = Role.JOB
     private: bool = True
+    shared_name: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def workload_of(self, attempt: int, generation: int = 0) -> WorkloadRef:
         """Return the workload that this attempt runs on: always the same one, so that whoever repeats it finds it.
@@ -41,21 +43,25 @@ class JobPlan:
         if self.private:
             suffix = Submission(self.submission.id, attempt).suffix
             return self.gvc.workload(workload_name(self.manifest.name, suffix))
-        # Named after what the hash covers and nothing else, so that two names for one specification cannot arise.
+        # Named after what the hash covers, or as the user chose: two names for one specification cannot arise by chance.
         suffix = spec_hash(self.manifest)[:_HASH_LENGTH] + (f"-g{generation}" if generation else "")
-        return self.gvc.workload(workload_name(self.manifest.main.name, suffix))
+        return self.gvc.workload(workload_name(self.shared_name or self.manifest.main.name, suffix))
 
     def workload_body(self, workload: WorkloadRef) -> dict[str, Any]:
         """Return the workload's manifest."""
         tags = identifiers.workload_tags(spec_hash=spec_hash(self.manifest), job_type=self.manifest.job_type)
-        return self.manifest.workload(name=workload.name, tags=tags)
+        return self.manifest.workload(name=workload.name, tags=tags, shared=not self.private)
 
     @property
     def command_tags(self) -> dict[str, str]:
         """Tags of the command: who owns it and which submission it is."""
-        return self.owner.tags(self.role) | self.submission.tags
+        return dict(self.labels) | self.owner.tags(self.role) | self.submission.tags
 
     @property
     def search_tags(self) -> Mapping[str, str]:
-        """Tags that find every command of this submission, whichever attempt."""
-        return {identifiers.SUBMISSION: str(self.submission.id), identifiers.ROLE: str(self.role)}
+        """Tags that find every command of this submission.
+
+        Of a flow run's container only this attempt's: what an earlier attempt has left behind runs another attempt's code.
+        """
+        tags = {identifiers.SUBMISSION: str(self.submission.id), identifiers.ROLE: str(self.role)}
+        return tags | self.submission.tags if self.role is Role.CONTAINER else tags

@@ -27,7 +27,7 @@ from cpln_flows.jobs import reattach, stop
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.plan import JobPlan
 from cpln_flows.jobs.reattach import Adopt, EarlierAttempt, StartNew
-from cpln_flows.model.identifiers import Area
+from cpln_flows.model.identifiers import Area, Role
 from cpln_flows.model.links import CommandRef, WorkloadRef
 from cpln_flows.model.resources import Command
 
@@ -49,6 +49,20 @@ class StartedJob:
     since_ns: int
     adopted: bool = False
     started: float = field(default_factory=time.monotonic)
+
+
+def adopted(ref: CommandRef, command: Command, location: str) -> StartedJob:
+    """Return a job that was found: as old as it is, so that its time does not begin anew.
+
+    Args:
+        ref: The job.
+        command: What the platform says of it.
+        location: Where it runs, if its command does not say.
+    """
+    age = max(timedelta(), datetime.now(UTC) - command.created)
+    since = int(command.created.timestamp()) * 1_000_000_000
+    started = time.monotonic() - age.total_seconds()
+    return StartedJob(ref, command.spec.location or location, since, adopted=True, started=started)
 
 
 @dataclass
@@ -84,7 +98,7 @@ class Submitter:
             ApiError, TransportError: There is no job; why is said.
         """
         self.journal.info(Area.JOB, "Creating Control Plane job...")
-        if self.plan.submission.attempt and (found := await self._of_last_attempt()):
+        if self.plan.role is Role.JOB and self.plan.submission.attempt and (found := await self._of_last_attempt()):
             return found
         workload, created = await self._workload()
         if not created and (found := await self._existing(workload)):
@@ -127,8 +141,7 @@ class Submitter:
     def _adopted(self, workload: WorkloadRef, command: Command, reason: str) -> StartedJob:
         ref = workload.command(command.id)
         self.journal.about(workload=workload.name, command_id=command.id).info(Area.JOB, f"Reattached: {reason}")
-        since = int(command.created.timestamp()) * 1_000_000_000
-        return StartedJob(ref, command.spec.location or self.plan.location, since, adopted=True)
+        return adopted(ref, command, self.plan.location)
 
     async def _commands(self, workload: WorkloadRef) -> list[Command]:
         return await commands.with_tags(self.client, workload, self.plan.search_tags)

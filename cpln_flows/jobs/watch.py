@@ -49,24 +49,26 @@ class Follower:
         job: The job.
         main: Name of the main container.
         has_sidecars: Whether there are more containers, which may outlive it.
-        deliver: Gets each line of its log once.
+        deliver: Gets each line of its log once; without, the log is not read.
         journal: What to tell the user.
         settings: Graces and waits.
         interval_seconds: Longest time between two looks.
         timeout_seconds: How long the job may take from its start; none is for ever.
         older: Looks for an older job of the same intent; asked once after a while, and before a job counts as failed.
+        observe: Gets the command whenever it was looked at.
     """
 
     session: JobSession
     job: StartedJob
     main: str
     has_sidecars: bool
-    deliver: Callable[[LogEntry], None]
+    deliver: Callable[[LogEntry], None] | None
     journal: Journal
     settings: CplnSettings
     interval_seconds: float
     timeout_seconds: float | None
     older: Callable[[StartedJob], Awaitable[StartedJob | None]] | None = None
+    observe: Callable[[Command], None] | None = None
     stream: LogStream = field(init=False)
     _stage: str | None = None
     _trouble: str | None = None
@@ -77,7 +79,7 @@ class Follower:
             client=self.session.client,
             ref=self.job.ref,
             location=self.job.location,
-            deliver=self.deliver,
+            deliver=self.deliver or (lambda _: None),
             journal=self.journal,
             since_ns=self.job.since_ns,
             settle_seconds=self.settings.log_settle_seconds,
@@ -95,6 +97,11 @@ class Follower:
             JobTimeoutError: The job took too long and was told to stop; the message says whether it did.
             JobLostError: The platform does not know it any more.
         """
+        if self.deliver is None:
+            outcome = await self._outcome()
+            if isinstance(outcome, JobError):
+                raise outcome
+            return outcome
         tail = asyncio.create_task(self.stream.tail())
         try:
             outcome = await self._outcome()
@@ -154,7 +161,9 @@ class Follower:
                     return superseded
 
     def _tell(self, entry: Watched) -> None:
-        """Tell the user what is new: another stage, another trouble."""
+        """Tell what is new: another stage, another trouble."""
+        if entry.command is not None and self.observe is not None:
+            self.observe(entry.command)
         if entry.command is not None and entry.command.lifecycle_stage != self._stage:
             self._stage = entry.command.lifecycle_stage
             self.journal.debug(Area.JOB, f"The job is {self._stage}")
@@ -240,7 +249,7 @@ class Follower:
         return deadline is not None and time.monotonic() >= deadline
 
     async def _report_waiting(self, entry: Watched) -> None:
-        if self.stream.last_line is not None:
+        if self.deliver is None or self.stream.last_line is not None:
             return
         if said := await self._waiting_for(entry):
             self.journal.info(Area.JOB, f"Without a line of log for {time.monotonic() - self.job.started:.0f} s: {said}")

@@ -20,6 +20,7 @@ class Ending:
     exit_code: int | None = None
     reason: str | None = None
     messages: tuple[str, ...] = ()
+    stopped_by_us: str | None = None
 
     @property
     def succeeded(self) -> bool:

@@ -1,0 +1,43 @@
+"""What a job needs to read a secret: the secret, an identity, and the policy that lets the one reveal the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cpln_flows.api.client import CplnClient
+from cpln_flows.model.links import GvcRef
+
+
+async def put_dictionary(client: CplnClient, org: str, name: str, data: Mapping[str, str], *, description: str) -> None:
+    """Create or replace a secret of names and values."""
+    body = {"kind": "secret", "name": name, "description": description, "type": "dictionary", "data": dict(data), "tags": {}}
+    await client.put(f"/org/{org}/secret", body)
+
+
+async def put_identity(client: CplnClient, gvc: GvcRef, name: str, *, description: str) -> str:
+    """Create an identity, or leave it as it is; return its link."""
+    await client.put(f"{gvc.path}/identity", {"kind": "identity", "name": name, "description": description, "tags": {}})
+    return f"{gvc.path}/identity/{name}"
+
+
+async def put_reveal_policy(client: CplnClient, org: str, name: str, *, secret: str, principal: str, description: str) -> None:
+    """Let a principal reveal one secret.
+
+    Args:
+        client: An open client.
+        org: The organization.
+        name: Name of the policy; an older one of this name is replaced.
+        secret: Name of the secret.
+        principal: Link of the identity.
+        description: What it is for.
+    """
+    body = {
+        "kind": "policy",
+        "name": name,
+        "description": description,
+        "tags": {},
+        "targetKind": "secret",
+        "targetLinks": [f"/org/{org}/secret/{secret}"],
+        "bindings": [{"permissions": ["reveal"], "principalLinks": [principal]}],
+    }
+    await client.put(f"/org/{org}/policy", body)

@@ -1,0 +1,34 @@
+"""Steps for `prefect.yaml`, which Prefect calls by name while it deploys."""
+
+from __future__ import annotations
+
+from cpln_flows.errors import ConfigurationError
+from cpln_flows.settings import process_environment
+
+
+def from_environment(**variables: str) -> dict[str, str]:
+    """Take values of a deployment from environment variables; Prefect itself makes nothing of those that are missing.
+
+    Args:
+        variables: For each value the name of its environment variable.
+
+    Returns:
+        The values, for placeholders such as ``{{ ID.NAME }}``.
+
+    Raises:
+        ConfigurationError: One of the variables is not set.
+
+    Example:
+        ```yaml
+        build:
+          - cpln_flows.deploy.from_environment: {id: environment, image: CPLN_FLOWS_IMAGE}
+        ```
+    """
+    environment = process_environment()
+    missing = sorted(name for name in variables.values() if not environment.get(name, "").strip())
+    if missing:
+        raise ConfigurationError(
+            f"{' and '.join(missing)}: not set, and the deployments of this file need it. Set it and deploy again, such as"
+            f" {missing[0]}=//image/flows:1.0 prefect deploy --all --no-prompt; the image must have cpln-flows installed"
+        )
+    return {value: environment[name] for value, name in variables.items()}

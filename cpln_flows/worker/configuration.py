@@ -1,0 +1,207 @@
+"""What one flow run's job is configured with: the pool's template with the run's values, and the variables users set."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import Flow, FlowRun, WorkPool
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.utilities.dockerutils import get_prefect_image_name
+from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorkerResult
+from pydantic import Field, PrivateAttr
+
+from cpln_flows.blocks.credentials import CplnConfig
+from cpln_flows.errors import ConfigurationError
+from cpln_flows.jobs.plan import JobPlan
+from cpln_flows.model import limits, links
+from cpln_flows.model.identifiers import Role
+from cpln_flows.model.links import GvcRef
+from cpln_flows.orchestration import JobIdentity
+from cpln_flows.settings import ApiSettings, CplnSettings
+from cpln_flows.worker import environment, template
+from cpln_flows.worker.template import RunValues
+
+_MOST_LABELS = limits.TAGS - 10  # a command has up to nine tags of ours
+
+
+class CplnWorkerJobConfiguration(BaseJobConfiguration):
+    """The configuration of one flow run's job.
+
+    Attributes:
+        config: How to authenticate. Default: ``CPLN_TOKEN`` of the worker.
+        org: Organization. Default: ``CPLN_ORG`` of the worker.
+        namespace: GVC. Default: ``CPLN_GVC`` of the worker.
+        location: Location, as a name or a link. Default: ``CPLN_LOCATION`` of the worker, else the GVC's first.
+        job_manifest: Kubernetes Job or native cron workload that a run's job is made from.
+        job_watch_timeout_seconds: How long a job may take; it is stopped then and the run crashes. Default: for ever.
+        pod_watch_timeout_seconds: How long the workload may take to become ready, and the platform to fetch the image.
+        stream_output: Whether the job's output goes to the flow run's logs.
+    """
+
+    config: CplnConfig | None = Field(default=None)
+    org: str | None = Field(default=None)
+    namespace: str | None = Field(default=None)
+    location: str | None = Field(default=None)
+    image: str | None = Field(default=None)
+    job_manifest: dict[str, Any] = Field(
+        default_factory=template.default_manifest, json_schema_extra={"template": template.default_manifest()}
+    )
+    job_watch_timeout_seconds: int | None = Field(default=None)
+    pod_watch_timeout_seconds: int | None = Field(default=None)
+    stream_output: bool = Field(default=True)
+
+    _flow_name: str | None = PrivateAttr(default=None)
+    _given_name: str | None = PrivateAttr(default=None)
+
+    @classmethod
+    async def from_template_and_values(
+        cls, base_job_template: dict[str, Any], values: dict[str, Any], client: PrefectClient | None = None
+    ) -> Self:
+        """Make a configuration from a pool's template; refuses variables that the pool does not have."""
+        template.check_variables(base_job_template, values)
+        made: Self = await super().from_template_and_values(base_job_template, values, client=client)
+        return made
+
+    @classmethod
+    def _base_environment(cls) -> dict[str, str]:
+        return environment.travelling(super()._base_environment())
+
+    def prepare_for_flow_run(  # noqa: PLR0917 - Prefect's signature
+        self,
+        flow_run: FlowRun,
+        deployment: DeploymentResponse | None = None,
+        flow: Flow | None = None,
+        work_pool: WorkPool | None = None,
+        worker_name: str | None = None,
+        worker_id: UUID | None = None,
+    ) -> None:
+        """Fill in what belongs to one flow run; the parameters are Prefect's."""
+        is_named = self.name is not None
+        super().prepare_for_flow_run(flow_run, deployment, flow, work_pool, worker_name, worker_id)
+        self._flow_name = flow.name if flow is not None else None
+        self._given_name = self.name if is_named else template.given_name(self.job_manifest)
+        # Stopped, the engine ends cleanly and leaves the state to whoever asked for the stop. Prefect's other answers either
+        # kill the engine unasked or schedule the run again, and with it a second job.
+        self.env.setdefault(environment.SIGTERM_BEHAVIOR, environment.RELINQUISH)
+
+    @property
+    def flow_name(self) -> str | None:
+        """Name of the flow, once the configuration is prepared for a run."""
+        return self._flow_name
+
+    def api_settings(self, settings: CplnSettings) -> ApiSettings:
+        """Return how the platform is reached.
+
+        Raises:
+            ConfigurationError: There is no token.
+        """
+        return self.config.api_settings(settings) if self.config else settings.api()
+
+    def gvc(self, settings: CplnSettings) -> GvcRef:
+        """Return where the job shall run.
+
+        Raises:
+            ConfigurationError: The organization or the GVC is missing; the text says where they can be given.
+        """
+        return GvcRef(_given("org", self.org or settings.org), _given("namespace", self.namespace or settings.gvc))
+
+    def wanted_location(self, settings: CplnSettings) -> str | None:
+        """Return the location that was asked for, if one was."""
+        return links.last_segment(self.location) if self.location else settings.location
+
+    def plan(self, identity: JobIdentity, gvc: GvcRef, location: str, env: dict[str, str] | None = None) -> JobPlan:
+        """Return the job of the flow run that this configuration is prepared for.
+
+        Args:
+            identity: Whose job it is.
+            gvc: Where it runs.
+            location: At which of the GVC's locations.
+            env: The container's variables, if they differ from this configuration's.
+
+        Raises:
+            ManifestError: The pool's manifest cannot be run on the platform.
+        """
+        values = RunValues(
+            command=self.command or self._base_flow_run_command(),
+            env=env if env is not None else self.variables,
+            image=self.image or get_prefect_image_name(),
+        )
+        return JobPlan(
+            gvc=gvc,
+            location=location,
+            manifest=template.convert(self.job_manifest, values, gvc=gvc.gvc),
+            submission=identity.submission,
+            owner=identity.owner,
+            role=Role.CONTAINER,
+            private=False,
+            shared_name=self._given_name,
+            labels=self._labels(),
+        )
+
+    def _labels(self) -> dict[str, str]:
+        if len(self.labels) > _MOST_LABELS:
+            raise ConfigurationError(
+                f"labels: there are {len(self.labels)} with Prefect's own, and a job takes {_MOST_LABELS}; remove some"
+            )
+        return self.labels
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The container's environment variables."""
+        return {name: value for name, value in self.env.items() if value is not None}
+
+
+def _given(name: str, value: str | None) -> str:
+    if value and value.strip():
+        return value
+    variable = {"org": "CPLN_ORG", "namespace": "CPLN_GVC"}[name]
+    raise ConfigurationError(
+        f"{name}: the work pool gives none and {variable} of the worker is not set; set `{name}` in the pool's base job"
+        f" template or in the deployment's job variables, or start the worker with {variable}"
+    )
+
+
+class CplnWorkerVariables(BaseVariables):
+    """What a pool, a deployment and a flow run can set."""
+
+    config: CplnConfig | None = Field(
+        default=None, description="Configuration with the token. Default: the environment variable CPLN_TOKEN of the worker."
+    )
+    org: str | None = Field(default=None, description="Organization. Default: CPLN_ORG of the worker.")
+    namespace: str | None = Field(default=None, description="Global virtual cloud (GVC). Default: CPLN_GVC of the worker.")
+    location: str | None = Field(
+        default=None,
+        description="Location, as a name or a link. Default: CPLN_LOCATION of the worker, else the first location of the GVC.",
+    )
+    image: str | None = Field(
+        default=None,
+        description="Image of the container, such as //image/NAME:TAG or python:3.12-slim. Default: Prefect's own image.",
+        examples=["//image/flows:1.0"],
+    )
+    service_account_name: str | None = Field(
+        default=None, title="Identity", description="Identity that the job runs as, by name or link. Default: none."
+    )
+    cpu: str | None = Field(default="250m", title="CPU", description="CPU of the container, such as 500m.")
+    memory: str | None = Field(default="512Mi", description="Memory of the container, such as 512Mi.")
+    finished_job_ttl: int | None = Field(
+        default=None,
+        title="Finished Job TTL",
+        description="Has no effect: the platform keeps the history of a workload, and the clean-up flow deletes idle workloads.",
+    )
+    job_watch_timeout_seconds: int | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds that a job may take; it is stopped then and the flow run crashes. Default: for ever.",
+    )
+    pod_watch_timeout_seconds: int | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds that a workload may take to become ready, and an image that cannot be fetched to appear.",
+    )
+    stream_output: bool = Field(default=True, description="Whether the job's output goes to the flow run's logs.")
+
+
+class CplnWorkerResult(BaseWorkerResult):
+    """How a flow run's job ended: its infrastructure pid and the exit code of its main container."""

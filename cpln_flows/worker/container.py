@@ -1,0 +1,384 @@
+"""The container of one flow run, from its start to its end, and what becomes of the flow run then."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import anyio
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import State, StateType
+from prefect.states import Cancelled, Crashed, InfrastructurePending
+
+from cpln_flows import orchestration
+from cpln_flows.api import commands
+from cpln_flows.errors import ConfigurationError, CplnError, JobError, NotFoundError
+from cpln_flows.jobs import stop, submit
+from cpln_flows.jobs.journal import Journal
+from cpln_flows.jobs.plan import JobPlan
+from cpln_flows.jobs.session import JobSession
+from cpln_flows.jobs.stream import LogStream
+from cpln_flows.jobs.submit import StartedJob, Submitter
+from cpln_flows.jobs.watch import Follower, Superseded
+from cpln_flows.model import identifiers
+from cpln_flows.model.ending import Ending
+from cpln_flows.model.identifiers import Area
+from cpln_flows.model.lifecycle import Stage
+from cpln_flows.model.links import CommandRef
+from cpln_flows.model.resources import Command
+from cpln_flows.settings import CONSOLE, CplnSettings
+from cpln_flows.worker import decisions, output
+from cpln_flows.worker.decisions import Graces, Stop, Verdict, Wait
+from cpln_flows.worker.flow_runs import FlowRunBoard, Watched
+from cpln_flows.worker.output import Output
+
+_INTERVAL_SECONDS = 5.0
+_ANNOUNCE_SECONDS = 3.0
+_LOOK_SECONDS = 2.0
+_AGAIN_SECONDS = 10.0
+_KNOWN_LINES = 1000
+_PENDING_NAME = "InfrastructurePending"
+_NO_IMAGE = re.compile(r"ErrImage|ImagePull|InvalidImageName|manifest unknown", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Watching:
+    """How a container is watched.
+
+    Args:
+        has_supervisor: Whether Prefect's own supervisor runs in it.
+        stream_output: Whether its output goes to the flow run's logs.
+        timeout_seconds: How long it may take; none is for ever.
+        start_seconds: How long its workload may take to become ready, and an image that cannot be fetched to appear.
+    """
+
+    has_supervisor: bool
+    stream_output: bool
+    timeout_seconds: float | None
+    start_seconds: float
+
+
+@dataclass
+class Container:
+    """The container of one flow run.
+
+    Args:
+        prefect: A client of Prefect's API.
+        session: What the jobs of this worker share.
+        board: The states of the flow runs that this worker follows.
+        plan: What is to be run.
+        run_id: The flow run.
+        journal: What to tell the user, on the flow run.
+        settings: Graces and waits.
+        watching: How it is watched.
+    """
+
+    prefect: PrefectClient
+    session: JobSession
+    board: FlowRunBoard
+    plan: JobPlan
+    run_id: UUID
+    journal: Journal
+    settings: CplnSettings
+    watching: Watching
+    _job: StartedJob | None = None
+    _command: Command | None = None
+    _no_start: str | None = None
+    _ending: Ending | None = None
+    _output: Output = field(init=False)
+
+    def __post_init__(self) -> None:
+        several = len(self.plan.manifest.containers) > 1
+        self._output = Output(self.journal.logger, forwards=self.watching.stream_output, named=several)
+
+    @property
+    def job(self) -> StartedJob:
+        """The job, once it was started or found."""
+        if self._job is None:
+            raise ValueError("the job was not started")
+        return self._job
+
+    async def start(self, earlier_pid: str | None) -> StartedJob:
+        """Start the job, or find the one that another process has started for the same attempt.
+
+        Args:
+            earlier_pid: The pid that the flow run has from an attempt before this one.
+
+        Raises:
+            ApiError, TransportError, JobTimeoutError, SubmissionUnknownError: There is no job, or that cannot be told.
+        """
+        if self.plan.submission.attempt:
+            await self._end_earlier(earlier_pid)
+        self._job = await self._submitter().submit()
+        self._know()
+        return self._job
+
+    async def find(self, pid: str | None) -> StartedJob | None:
+        """Return the job of this attempt if there is one; starts nothing.
+
+        Args:
+            pid: The pid of the flow run, which may be that of an earlier attempt.
+        """
+        command = await self._of_pid(pid)
+        if command is not None and self.plan.search_tags.items() <= command[1].tags.items():
+            self._job = submit.adopted(command[0], command[1], self.plan.location)
+        else:
+            self._job = await self._submitter().find()
+        self._know()
+        return self._job
+
+    async def follow(self) -> int:
+        """Follow the job to its end, stop it when its flow run asks for that, and return its exit code."""
+        await self._know_output()
+        with self.board.watch(self.run_id) as entry:
+            helpers = [asyncio.create_task(self._guard(entry)), asyncio.create_task(self._announce())]
+            try:
+                end = await self._end()
+            finally:
+                # Tasks of their own instead of a task group, which would wrap what interrupts the worker.
+                for helper in helpers:
+                    helper.cancel()
+        await asyncio.gather(*helpers, return_exceptions=True)
+        self._ending = end
+        self.journal.info(Area.JOB, f"Ended: {end.stopped_by_us or end.describe()}")
+        if end.exit_code is not None:
+            return end.exit_code
+        return 0 if end.succeeded else 1
+
+    async def conclude(self, *, has_waited: bool = False) -> bool:
+        """Bring the flow run in line with the end of its job; return whether that has to be looked at once more."""
+        if self._ending is None:
+            raise ValueError("the job was not followed to its end")
+        try:
+            state = (await self.prefect.read_flow_run(self.run_id)).state
+            verdict, why = decisions.run_after(state, self._ending, has_waited=has_waited)
+            if verdict is Verdict.CANCELLED:
+                await self._propose_cancelled(why)
+            elif verdict is Verdict.CRASHED:
+                await self._crash(why)
+            else:
+                self.journal.debug(Area.JOB, why)
+        except Exception as error:  # noqa: BLE001 - the sync flow does what could not be done here
+            self.journal.warning(Area.JOB, f"The flow run could not be brought in line with its job, sync will: {error!r}")
+            return False
+        return verdict is Verdict.LOOK_AGAIN
+
+    # Before
+
+    def _submitter(self) -> Submitter:
+        return Submitter(
+            self.session.client, self.plan, (), self.journal, self.watching.start_seconds, self.settings.query_settle_seconds
+        )
+
+    def _know(self) -> None:
+        if self._job is not None:
+            self.journal = self.journal.about(workload=self._job.ref.workload, command_id=self._job.ref.command_id)
+
+    async def _of_pid(self, pid: str | None) -> tuple[CommandRef, Command] | None:
+        try:
+            ref = CommandRef.parse(pid or "")
+            return ref, await commands.read(self.session.client, ref)
+        except (ConfigurationError, NotFoundError):
+            return None
+
+    async def _end_earlier(self, pid: str | None) -> None:
+        """End what an earlier attempt has left running: two containers of one flow run would both report for it."""
+        workload = self.plan.workload_of(self.plan.submission.attempt)
+        tags = {key: self.plan.search_tags[key] for key in (identifiers.SUBMISSION, identifiers.ROLE)}
+        try:
+            listed = await commands.with_tags(self.session.client, workload, tags)
+        except NotFoundError:
+            listed = []
+        found = {workload.command(command.id): command for command in listed}
+        if (of_pid := await self._of_pid(pid)) is not None:
+            found[of_pid[0]] = of_pid[1]
+        mine, own = self.plan.search_tags.items(), str(self.run_id)
+        for ref, command in found.items():
+            of_this_run = command.tags.get(identifiers.FLOW_RUN_ID) == own
+            if of_this_run and not command.is_terminal and not mine <= command.tags.items():
+                await self._stop_earlier(ref, command)
+
+    async def _stop_earlier(self, ref: CommandRef, command: Command) -> None:
+        journal = self.journal.about(workload=ref.workload, command_id=ref.command_id)
+        reason = "an earlier attempt of the flow run has left it running"
+        stopped = await stop.stop(
+            self.session.client,
+            ref,
+            location=command.spec.location or self.plan.location,
+            reason=reason,
+            grace_seconds=self.watching.start_seconds,
+            journal=journal,
+        )
+        if not stopped.verified:
+            raise JobError(
+                f"{reason}, and it could not be stopped: {stopped.evidence}. No second container was started; stop the job"
+                " on the platform and run the flow run again",
+                infrastructure_pid=ref.pid,
+            )
+
+    # While it runs
+
+    async def _end(self) -> Ending:
+        while True:
+            try:
+                outcome = await self._follower().follow()
+            except JobError as error:  # too late, or lost
+                return Ending(Stage.FAILED, stopped_by_us=str(error))
+            except CplnError as error:
+                self.journal.warning(Area.JOB, f"The job cannot be followed, trying again: {error}")
+                await anyio.sleep(_AGAIN_SECONDS)
+                continue
+            if isinstance(outcome, Superseded):
+                self._job = outcome.by
+                self._know()
+                await self._store_pid()
+                continue
+            return replace(outcome, stopped_by_us=self._no_start) if self._no_start else outcome
+
+    def _follower(self) -> Follower:
+        return Follower(
+            session=self.session,
+            job=self.job,
+            main=self.plan.manifest.main.name,
+            has_sidecars=len(self.plan.manifest.containers) > 1,
+            deliver=self._output.deliver if self.watching.stream_output else None,
+            journal=self.journal,
+            settings=self.settings,
+            interval_seconds=_INTERVAL_SECONDS,
+            timeout_seconds=self.watching.timeout_seconds,
+            older=self._submitter().older_than,
+            observe=self._observe,
+        )
+
+    def _observe(self, command: Command) -> None:
+        self._command = command
+
+    async def _store_pid(self) -> None:
+        try:
+            await self.prefect.update_flow_run(self.run_id, infrastructure_pid=self.job.ref.pid)
+        except Exception as error:  # noqa: BLE001 - the tags find the job too
+            self.journal.warning(Area.JOB, f"The infrastructure pid could not be stored on the flow run: {error!r}")
+
+    async def _guard(self, entry: Watched) -> None:
+        """Stop the job when its flow run asks for that."""
+        graces = Graces(
+            timedelta(seconds=self.settings.cancel_grace_seconds), timedelta(seconds=self.settings.final_grace_seconds)
+        )
+        while True:
+            state = entry.state
+            has_begun = await self._has_begun() if state is not None else None
+            if state is None or has_begun is None:
+                await entry.wait(None if state is None else self.settings.flow_run_poll_seconds)
+                continue
+            now = datetime.now(UTC)
+            supervised = self.watching.has_supervisor
+            match decisions.job_after(state, has_begun=has_begun, has_supervisor=supervised, graces=graces, now=now):
+                case Wait(until):
+                    await entry.wait((until - now).total_seconds())
+                case Stop(reason):
+                    if await self._stop(reason):
+                        return
+                    await anyio.sleep(_LOOK_SECONDS)
+
+    async def _has_begun(self) -> bool | None:
+        try:
+            return orchestration.has_begun(await self.prefect.read_flow_run_states(self.run_id))
+        except Exception as error:  # noqa: BLE001 - asked again soon
+            self.journal.debug(Area.KILL, f"The history of the flow run cannot be read: {error!r}")
+            return None
+
+    async def _stop(self, reason: str) -> bool:
+        stopped = await stop.stop(
+            self.session.client,
+            self.job.ref,
+            location=self.job.location,
+            reason=reason,
+            grace_seconds=self.settings.stop_grace_seconds,
+            journal=self.journal,
+        )
+        if not stopped.verified:
+            self.journal.warning(Area.KILL, f"The job may still run, stopping it again: {stopped.evidence}")
+        return stopped.verified
+
+    async def _announce(self) -> None:
+        """Say that the platform has not started the container yet, and why not if it tells."""
+        await anyio.sleep(_ANNOUNCE_SECONDS)
+        told: set[str] = set()
+        while self._is_starting():
+            text = "; ".join(self._messages())
+            if text not in told:
+                told.add(text)
+                await self._say_pending(text)
+            if _NO_IMAGE.search(text) and time.monotonic() - self.job.started >= self.watching.start_seconds:
+                self._no_start = f"the container did not start within {self.watching.start_seconds:g} s: {text}"
+                await self._stop(self._no_start)
+                return
+            await anyio.sleep(_LOOK_SECONDS)
+
+    def _is_starting(self) -> bool:
+        return self._command is None or self._command.lifecycle_stage == Stage.PENDING
+
+    def _messages(self) -> list[str]:
+        found = self._command.status.messages if self._command else []
+        return [str(message.get("message", message)) if isinstance(message, dict) else str(message) for message in found]
+
+    async def _say_pending(self, text: str) -> None:
+        if text:
+            self.journal.warning(Area.JOB, f"The platform has not started the container: {text}")
+        message = f"The platform starts the container at {self.plan.location}" + (f": {text}" if text else "")
+        try:
+            state: State[None] = InfrastructurePending(message=message)
+            await orchestration.propose(
+                self.prefect, self.run_id, state, only_from={StateType.PENDING}, unless=None if text else _PENDING_NAME
+            )
+        except Exception as error:  # noqa: BLE001 - it is for people who look
+            self.journal.debug(Area.JOB, f"The state {_PENDING_NAME} could not be proposed: {error!r}")
+
+    # After
+
+    async def _propose_cancelled(self, why: str) -> None:
+        from_types = {StateType.CANCELLING, StateType.PENDING, StateType.RUNNING}
+        if await orchestration.propose(self.prefect, self.run_id, Cancelled(message=why), only_from=from_types):
+            self.journal.info(Area.KILL, f"The flow run is Cancelled: {why}")
+
+    async def _crash(self, why: str) -> None:
+        if not orchestration.has_begun(await self.prefect.read_flow_run_states(self.run_id)):
+            await self._tell_last_lines()
+        text = f"{why}; {CONSOLE}/console{self.job.ref.workload_ref.path}, pid {self.job.ref.pid}"
+        if await orchestration.propose(
+            self.prefect, self.run_id, Crashed(message=text), only_from={StateType.PENDING, StateType.RUNNING}
+        ):
+            self.journal.warning(Area.JOB, f"The flow run is Crashed: {why}")
+
+    async def _tell_last_lines(self) -> None:
+        """Forward the end of the log of every container: the flow could not report, so this is all there is."""
+        if not self.watching.stream_output:
+            stream = LogStream(
+                client=self.session.client,
+                ref=self.job.ref,
+                location=self.job.location,
+                deliver=self._output.deliver,
+                journal=self.journal,
+                since_ns=self.job.since_ns,
+                settle_seconds=self.settings.log_settle_seconds,
+                wake=lambda: None,
+            )
+            await stream.drain()
+        self._output.flush()
+
+    async def _know_output(self) -> None:
+        """Learn which lines of a job that was found are in the flow run's logs already, so that none comes twice."""
+        if not self.job.adopted or not self.watching.stream_output:
+            return
+        try:
+            messages = await orchestration.newest_messages(self.prefect, self.run_id, _KNOWN_LINES)
+        except Exception as error:  # noqa: BLE001 - lines that come twice are better than none
+            self.journal.debug(Area.LOGS, f"The flow run's logs cannot be read: {error!r}")
+            return
+        self._output.known = output.forwarded(messages)
+        if len(messages) >= _KNOWN_LINES and (oldest := output.oldest_ns(self._output.known)) is not None:
+            self._job = replace(self.job, since_ns=max(self.job.since_ns, oldest))

@@ -1,0 +1,85 @@
+"""What Prefect says of the flow runs that a worker follows: one query for all of them, however many there are."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import anyio
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import State
+from prefect.client.schemas.sorting import FlowRunSort
+
+from cpln_flows.orchestration import PAGE
+from cpln_flows.worker.decisions import NOTEWORTHY
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Watched:
+    """One flow run, and its state once that is noteworthy."""
+
+    run_id: UUID
+    state: State | None = None
+    changed: anyio.Event = field(default_factory=anyio.Event)
+
+    async def wait(self, seconds: float | None) -> None:
+        """Wait for another noteworthy state, or for so long."""
+        with anyio.move_on_after(seconds):
+            await self.changed.wait()
+
+
+@dataclass
+class FlowRunBoard:
+    """The noteworthy states of all followed flow runs."""
+
+    client: PrefectClient
+    interval_seconds: float
+    watched: dict[UUID, Watched] = field(default_factory=dict)
+
+    @contextmanager
+    def watch(self, run_id: UUID) -> Iterator[Watched]:
+        """Put a flow run on the board."""
+        entry = self.watched[run_id] = Watched(run_id)
+        try:
+            yield entry
+        finally:
+            if self.watched.get(run_id) is entry:
+                del self.watched[run_id]
+
+    async def look_for_ever(self) -> None:
+        """Look again and again; an unanswered query changes nothing."""
+        while True:
+            await anyio.sleep(self.interval_seconds)
+            try:
+                await self.look()
+            except Exception as error:  # noqa: BLE001 - the next look may go well
+                logger.warning("The states of the followed flow runs cannot be read, looking again: %r", error)
+
+    async def look(self) -> None:
+        """Ask once for all flow runs on the board; only those in a noteworthy state come back."""
+        wanted = list(self.watched)
+        for start in range(0, len(wanted), PAGE):
+            found = await self.client.read_flow_runs(
+                flow_run_filter=FlowRunFilter(
+                    id=FlowRunFilterId(any_=wanted[start : start + PAGE]),
+                    state=FlowRunFilterState(type=FlowRunFilterStateType(any_=sorted(NOTEWORTHY))),
+                ),
+                sort=FlowRunSort.ID_DESC,
+                limit=PAGE,
+            )
+            for run in found:
+                self._note(run.id, run.state)
+
+    def _note(self, run_id: UUID, state: State | None) -> None:
+        entry = self.watched.get(run_id)
+        if entry is None or state is None or (entry.state is not None and entry.state.id == state.id):
+            return
+        entry.state = state
+        changed, entry.changed = entry.changed, anyio.Event()
+        changed.set()

@@ -1,0 +1,76 @@
+"""Prefect's API key and auth string in a secret of the platform, so that no job carries them in clear."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from uuid import UUID
+
+from cpln_flows.api import secrets
+from cpln_flows.api.client import CplnClient
+from cpln_flows.jobs.plan import JobPlan
+from cpln_flows.model.links import GvcRef
+from cpln_flows.worker.environment import SECRET_VARIABLES
+
+_REFERENCE = "cpln://"
+_PURPOSE = "Access of cpln_flows' jobs to Prefect's API"
+
+
+@dataclass(frozen=True)
+class HiddenVariables:
+    """The variables of a job that are to be hidden, and where.
+
+    >>> found = HiddenVariables.of({"PREFECT_API_KEY": "pnu_1", "A": "b"}, UUID(int=1))
+    >>> found.references["PREFECT_API_KEY"]
+    'cpln://secret/prefect-api-000000000000.PREFECT_API_KEY'
+    """
+
+    secret: str
+    values: dict[str, str] = field(repr=False)
+
+    @classmethod
+    def of(cls, env: dict[str, str], installation: UUID) -> HiddenVariables:
+        """Return what of a job's variables is to be hidden; what refers to a secret already is not."""
+        found = {name: env[name] for name in SECRET_VARIABLES if name in env and not env[name].startswith(_REFERENCE)}
+        return cls(f"prefect-api-{installation.hex[:12]}", found)
+
+    @property
+    def references(self) -> dict[str, str]:
+        """The variables as the job shall have them."""
+        return {name: f"{_REFERENCE}secret/{self.secret}.{name}" for name in self.values}
+
+    @property
+    def digest(self) -> str:
+        """A text that changes with the values and tells nothing of them."""
+        return hashlib.sha256(repr(sorted(self.values.items())).encode()).hexdigest()
+
+
+async def hide(client: CplnClient, plan: JobPlan, hidden: HiddenVariables) -> JobPlan:
+    """Put the values into the secret, and let the job's identity read it; return the job with an identity.
+
+    Args:
+        client: An open client.
+        plan: The job, with references in place of the values.
+        hidden: The values.
+
+    Raises:
+        ForbiddenError: The token may not create secrets, identities or policies.
+    """
+    await secrets.put_dictionary(client, plan.gvc.org, hidden.secret, hidden.values, description=_PURPOSE)
+    identity = plan.manifest.identity
+    if identity is None:
+        identity = await secrets.put_identity(client, plan.gvc, hidden.secret, description=_PURPOSE)
+    principal = _absolute(identity, plan.gvc)
+    policy = f"{hidden.secret}-{hashlib.sha256(principal.encode()).hexdigest()[:8]}"
+    await secrets.put_reveal_policy(client, plan.gvc.org, policy, secret=hidden.secret, principal=principal, description=_PURPOSE)
+    return with_identity(plan, hidden)
+
+
+def with_identity(plan: JobPlan, hidden: HiddenVariables) -> JobPlan:
+    """Return the job with the identity that reads the secret, unless it has one of its own."""
+    identity = plan.manifest.identity or f"{plan.gvc.path}/identity/{hidden.secret}"
+    return replace(plan, manifest=replace(plan.manifest, identity=identity))
+
+
+def _absolute(link: str, gvc: GvcRef) -> str:
+    return f"/org/{gvc.org}/{link.removeprefix('//')}" if link.startswith("//") else link

@@ -1,0 +1,5 @@
+"""Worker under prefect-cpln's name."""
+
+from cpln_flows.worker import CplnWorker, CplnWorkerJobConfiguration, CplnWorkerResult, CplnWorkerVariables
+
+__all__ = ["CplnWorker", "CplnWorkerJobConfiguration", "CplnWorkerResult", "CplnWorkerVariables"]

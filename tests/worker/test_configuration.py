@@ -1,0 +1,210 @@
+"""From a pool's template to the job of a flow run: variables, defaults, what travels, and what a user gets wrong."""
+
+import json
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import anyio
+import pytest
+from prefect.client.schemas.objects import Flow, FlowRun, State, StateType, WorkPool
+from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from pydantic import SecretStr
+
+from cpln_flows import CplnConfig, CplnWorker
+from cpln_flows.errors import ConfigurationError, ManifestError
+from cpln_flows.model.identifiers import Owner, Submission
+from cpln_flows.model.links import GvcRef
+from cpln_flows.orchestration import JobIdentity
+from cpln_flows.settings import CplnSettings
+from cpln_flows.worker import CplnWorkerJobConfiguration
+
+CANARY = "s.canary-configuration-0123456789"
+RUN = FlowRun(id=uuid4(), flow_id=uuid4(), name="happy fox ☂", state=State(type=StateType.PENDING, timestamp=datetime.now(UTC)))
+FLOW = Flow(id=RUN.flow_id, name="etl")
+GVC = GvcRef("acme", "dev")
+IDENTITY = JobIdentity(Owner(flow_run_id=RUN.id, flow_name="etl", installation=UUID(int=1)), Submission(RUN.id, 2))
+
+
+def _made(template=None, prepare=True, **variables) -> CplnWorkerJobConfiguration:
+    base = template or CplnWorker.get_default_base_job_template()
+
+    async def main():
+        return await CplnWorkerJobConfiguration.from_template_and_values(base, variables, client=object())
+
+    made = anyio.run(main)
+    if prepare:
+        made.prepare_for_flow_run(RUN, flow=FLOW, work_pool=_pool(base), worker_name="w", worker_id=uuid4())
+    return made
+
+
+def _pool(template) -> WorkPool:
+    return WorkPool(id=uuid4(), name="cpln", type="cpln", base_job_template=template, default_queue_id=uuid4())
+
+
+def _plan(**variables):
+    return _made(**variables).plan(IDENTITY, GVC, "local-1")
+
+
+def test_the_default_template_declares_every_placeholder_it_uses() -> None:
+    template = CplnWorker.get_default_base_job_template()
+    text = json.dumps(template["job_configuration"])
+    used = {part.split("}}")[0].strip() for part in text.split("{{")[1:]}
+    assert used <= set(template["variables"]["properties"])
+    wanted = {"config", "org", "namespace", "location", "image", "command", "env", "labels", "name", "service_account_name"}
+    wanted |= {"cpu", "memory", "finished_job_ttl", "job_watch_timeout_seconds", "pod_watch_timeout_seconds", "stream_output"}
+    assert set(template["variables"]["properties"]) == wanted
+
+
+def test_every_variable_comes_where_it_belongs() -> None:
+    plan = _plan(image="flows:1", cpu="500m", memory="1Gi", service_account_name="runner", env={"A": "1", "GONE": None})
+    main = plan.manifest.main
+    assert (main.name, main.image, main.cpu, main.memory) == ("prefect-job", "flows:1", "500m", "1024Mi")
+    assert main.args == ("prefect", "flow-run", "execute")
+    assert plan.manifest.identity == "//gvc/dev/identity/runner"
+    assert main.env["A"] == "1"
+    assert "GONE" not in main.env
+    assert main.env["PREFECT__FLOW_RUN_ID"] == str(RUN.id)
+
+
+def test_jobs_of_one_specification_share_a_workload_whatever_the_run_brings() -> None:
+    first = _plan(image="a:1", env={"A": "1"}, cpu="500m")
+    second = _plan(image="b:2", command="true", memory="1Gi")
+    assert first.workload_of(0) == second.workload_of(1)
+    assert first.workload_of(0) != _plan(service_account_name="other").workload_of(0)
+    assert "PREFECT__FLOW_RUN_ID" not in json.dumps(first.workload_body(first.workload_of(0)))
+
+
+def test_a_name_that_was_chosen_is_the_name_of_the_workload() -> None:
+    assert _plan(name="nightly").workload_of(0).name.startswith("nightly-")
+    assert _plan(name="{{ ctx.flow.name }}").workload_of(0).name.startswith("etl-")
+    assert _plan().workload_of(0).name.startswith("prefect-job-")
+
+
+def test_a_command_carries_whose_it_is_and_the_labels_of_the_run() -> None:
+    tags = _plan(labels={"team": "data"}).command_tags
+    assert tags["prefect.io/flow-run-id"] == str(RUN.id)
+    assert tags["prefect.io/flow-name"] == "etl"
+    assert tags["cpln-flows/role"] == "container"
+    assert tags["cpln-flows/attempt"] == "2"
+    assert tags["prefect.io/work-pool-name"] == "cpln"
+    assert tags["team"] == "data"
+    assert len(tags) <= 50
+
+
+def test_too_many_labels_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="labels"):
+        _plan(labels={f"l{n}": "x" for n in range(40)})
+
+
+def test_a_stopped_engine_leaves_the_state_unless_the_user_wants_otherwise() -> None:
+    name = "PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR"
+    assert _made().env[name] == "relinquish"
+    assert _made(env={name: "reschedule"}).env[name] == "reschedule"
+
+
+def test_the_workers_api_travels_and_its_home_does_not() -> None:
+    with temporary_settings({PREFECT_API_URL: "http://prefect/api", PREFECT_API_KEY: "key", PREFECT_HOME: "/root/.prefect"}):
+        env = _made().env
+        assert env["PREFECT_API_URL"] == "http://prefect/api"
+        assert env["PREFECT_API_KEY"] == "key"
+        assert "PREFECT_HOME" not in env
+        assert _made(env={"PREFECT_API_URL": "http://inside/api"}).env["PREFECT_API_URL"] == "http://inside/api"
+
+
+def test_org_gvc_location_and_token_come_from_the_pool_else_from_the_worker(monkeypatch) -> None:
+    monkeypatch.setenv("CPLN_ORG", "acme")
+    monkeypatch.setenv("CPLN_GVC", "dev")
+    monkeypatch.setenv("CPLN_LOCATION", "/org/acme/location/aws-eu-central-1")
+    monkeypatch.setenv("CPLN_TOKEN", "s.of-the-worker")
+    settings, given = CplnSettings.load(), _made(org="o", namespace="g", location="/org/o/location/l")
+    assert _made().gvc(settings) == GVC
+    assert _made().wanted_location(settings) == "aws-eu-central-1"
+    assert _made().api_settings(settings).token.get_secret_value() == "s.of-the-worker"
+    assert (given.gvc(settings), given.wanted_location(settings)) == (GvcRef("o", "g"), "l")
+    given.config = CplnConfig(token=SecretStr(CANARY))
+    assert given.api_settings(settings).token.get_secret_value() == CANARY
+    assert CANARY not in f"{given!r} {given} {given.model_dump_json()}"
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        pytest.param({}, "org: the work pool gives none and CPLN_ORG", id="no-org"),
+        pytest.param({"org": "acme"}, "namespace: the work pool gives none and CPLN_GVC", id="no-gvc"),
+        pytest.param({"org": " ", "namespace": "dev"}, "org", id="an-empty-org"),
+    ],
+)
+def test_what_is_missing_is_said_with_where_it_can_be_given(variables, says) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        _made(**variables).gvc(CplnSettings.load())
+
+
+def test_no_token_is_said_with_what_to_do() -> None:
+    with pytest.raises(ConfigurationError, match="CPLN_TOKEN"):
+        _made().api_settings(CplnSettings.load())
+
+
+def test_a_variable_the_pool_does_not_have_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="'imge'"):
+        _made(imge="x")
+
+
+@pytest.mark.parametrize(
+    ("variables", "path"),
+    [
+        ({"cpu": "much"}, r"resources\.limits\.cpu"),
+        ({"memory": "64Gi"}, "resources"),
+        ({"env": {"CPLN_TOKEN": "x"}}, "CPLN_TOKEN"),
+        ({"image": "two words"}, "image"),
+        ({"service_account_name": "/wrong"}, "serviceAccountName"),
+    ],
+)
+def test_a_value_the_platform_does_not_take_is_found_before_any_request(variables, path) -> None:
+    with pytest.raises(ManifestError, match=path):
+        _plan(**variables)
+
+
+def test_a_template_of_prefect_cpln_still_works() -> None:
+    template = CplnWorker.get_default_base_job_template()
+    pod = {
+        "parallelism": 1,
+        "completions": 1,
+        "restartPolicy": "Never",
+        "serviceAccountName": "{{ service_account_name }}",
+        "containers": [{"name": "prefect-job", "env": "{{ env }}", "image": "{{ image }}", "args": "{{ command }}"}],
+    }
+    template["job_configuration"]["job_manifest"] = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"labels": "{{ labels }}", "namespace": "{{ namespace }}", "generateName": "{{ name }}-"},
+        "spec": {"ttlSecondsAfterFinished": "{{ finished_job_ttl }}", "template": {"spec": pod}},
+    }
+    plan = _plan(template=template, image="flows:1", namespace="dev", finished_job_ttl=60, env={"A": "1"}, labels={"t": "x"})
+    assert plan.manifest.main.args == ("prefect", "flow-run", "execute")
+    assert plan.manifest.main.env["A"] == "1"
+    assert _plan(template=template).manifest.main.image.startswith("prefecthq/prefect:")
+
+
+def test_a_native_template_works() -> None:
+    template = CplnWorker.get_default_base_job_template()
+    main = {"name": "flow", "image": "{{ image }}", "args": "{{ command }}", "env": "{{ env }}", "cpu": "{{ cpu }}"}
+    template["job_configuration"]["job_manifest"] = {
+        "kind": "workload",
+        "spec": {
+            "type": "cron",
+            "containers": [{**main, "memory": "{{ memory }}"}],
+            "identityLink": "{{ service_account_name }}",
+        },
+    }
+    plan = _plan(template=template, image="flows:1", env={"A": "1"}, service_account_name="//gvc/dev/identity/runner")
+    assert (plan.manifest.main.cpu, plan.manifest.main.memory) == ("250m", "512Mi")
+    assert plan.manifest.main.env["A"] == "1"
+    assert plan.manifest.identity == "//gvc/dev/identity/runner"
+
+
+def test_a_template_that_knows_only_the_manifest_gets_defaults_for_the_rest() -> None:
+    template = CplnWorker.get_default_base_job_template()
+    manifest = template["job_configuration"]["job_manifest"]
+    template["job_configuration"] = {"job_manifest": manifest}
+    made = _made(template=template)
+    assert (made.stream_output, made.pod_watch_timeout_seconds) == (True, None)

@@ -1,0 +1,270 @@
+"""One flow run's container, from its start to its end: a worker in this process, scripts instead of flows."""
+
+import functools
+
+import anyio
+import anyio.to_thread
+import pytest
+from prefect.exceptions import InfrastructureNotAvailable, InfrastructureNotFound
+from prefect.states import Cancelled, Cancelling, Completed, Crashed, Pending, Running, Scheduled
+
+from cpln_flows.emulator import Fault, ImagePullFailure, Platform, PlatformConfig, Script, ScriptedExecutor
+from tests.manifests import FOREVER, LINES
+from tests.scenarios import pools, programs
+from tests.scenarios.pools import Pool, Started
+
+pytestmark = pytest.mark.xdist_group("worker")
+
+
+def test_a_script_runs_streams_its_output_and_its_end_is_reported(pool) -> None:
+    run_id = pool.start(pool.deploy(command=pools.command(LINES)), Pending())
+
+    async def main():
+        async with pools.in_process(pool) as worker:
+            run, started = await worker.client.read_flow_run(run_id), Started()
+            return await worker.run(run, await pools.configuration(worker, run), started), started
+
+    result, started = anyio.run(main)
+    assert started.pids == [result.identifier]
+    assert result.status_code == 0
+    assert pool.local.platform.jobs_started == 1
+    run = pools.final(run_id)
+    assert run.state.is_crashed()
+    assert "without starting the flow" in run.state.message
+    texts = programs.until(lambda: [text for text in pools.messages(run_id) if " - line " in text][4:] and pools.messages(run_id))
+    assert [text.split(" - ")[1] for text in texts if " - line " in text] == [f"line {n}" for n in range(5)]
+
+
+@pytest.mark.parametrize("code", [3, 137])
+def test_the_exit_code_of_the_container_is_the_result(pool, code) -> None:
+    script = "import os; os.kill(os.getpid(), 9)" if code == 137 else f"import sys; print('bad'); sys.exit({code})"
+    run_id = pool.start(pool.deploy(command=pools.command(script), stream_output=False), Pending())
+
+    async def main():
+        async with pools.in_process(pool) as worker:
+            run = await worker.client.read_flow_run(run_id)
+            return await worker.run(run, await pools.configuration(worker, run), Started())
+
+    assert anyio.run(main).status_code == code
+    run = pools.read(run_id)
+    assert run.state.is_crashed()
+    assert f"exit code {code}" in run.state.message
+    if code == 3:
+        assert programs.until(lambda: [text for text in pools.messages(run_id) if text.endswith(" - bad")])
+
+
+def _run_and(pool: Pool, run_id, act=None, *, wait_for_container=True, prepare=None):
+    """Run a flow run's container and do something once there is a job; return the result."""
+
+    async def main():
+        async with pools.in_process(pool) as worker:
+            run, started, results = await worker.client.read_flow_run(run_id), Started(), []
+            made = await pools.configuration(worker, run)
+            if prepare is not None:
+                prepare(made)
+
+            async def one() -> None:
+                results.append(await worker.run(run, made, started))
+
+            with anyio.fail_after(60):
+                async with anyio.create_task_group() as group:
+                    group.start_soon(one)
+                    await started.event.wait()
+                    if wait_for_container:
+                        await anyio.to_thread.run_sync(programs.until, lambda: programs.running_command(pool.local))
+                    if act is not None:
+                        await act(worker, started.pids[0])
+        return results[0]
+
+    return anyio.run(main)
+
+
+async def _set(run_id, state, worker, _pid, *, force=False):
+    await worker.client.set_flow_run_state(run_id, state, force=force)
+
+
+def test_a_run_that_is_cancelled_before_its_flow_begins_has_its_job_stopped_and_is_cancelled(pool) -> None:
+    run_id = pool.start(pool.deploy(command="prefect flow-run execute"), Pending())
+
+    def never_begins(made) -> None:  # a container that is up, in which the flow has not begun
+        made.command = pools.command(FOREVER)
+
+    result = _run_and(pool, run_id, functools.partial(_set, run_id, Cancelling()), prepare=never_begins)
+    assert result.status_code != 0
+    assert pools.read(run_id).state.is_cancelled()
+    assert pool.local.platform.active_jobs == []
+    assert any("Sending stopReplica" in text for text in programs.until(lambda: pools.messages(run_id)))
+
+
+@pytest.mark.parametrize("local", [lambda: Platform(PlatformConfig(start_delay_seconds=3))], indirect=True)
+def test_a_run_that_is_cancelled_before_its_container_is_up_is_cancelled(pool) -> None:
+    run_id = pool.start(pool.deploy(command=pools.command(FOREVER)), Pending())
+    _run_and(pool, run_id, functools.partial(_set, run_id, Cancelling()), wait_for_container=False)
+    assert pools.read(run_id).state.is_cancelled()
+    assert pool.local.platform.active_jobs == []
+
+
+def test_a_custom_command_that_is_cancelled_while_it_runs_is_stopped(pool) -> None:
+    run_id = pool.start(pool.deploy(command=pools.command(FOREVER)), Pending())
+
+    async def act(worker, pid) -> None:
+        await worker.client.set_flow_run_state(run_id, Running())
+        await worker.client.set_flow_run_state(run_id, Cancelling())
+
+    _run_and(pool, run_id, act)
+    assert pools.read(run_id).state.is_cancelled()
+
+
+def test_a_supervised_flow_that_does_not_end_within_the_grace_is_stopped(pool, monkeypatch) -> None:
+    monkeypatch.setenv("CPLN_CANCEL_GRACE", "2")
+    run_id = pool.start(pool.deploy(command="prefect flow-run execute"), Pending())
+
+    def hangs(made) -> None:
+        made.command = f"python -c '{FOREVER}' prefect flow-run execute"
+
+    async def act(worker, pid) -> None:
+        await worker.client.set_flow_run_state(run_id, Running())
+        await worker.client.set_flow_run_state(run_id, Cancelling())
+        await anyio.sleep(1)
+        assert len(pool.local.platform.active_jobs) == 1, "the supervisor gets its time"
+
+    _run_and(pool, run_id, act, prepare=hangs)
+    assert pools.read(run_id).state.is_cancelled()
+
+
+@pytest.mark.parametrize("state", [Cancelled(), Completed(), Crashed()], ids=lambda state: state.name)
+def test_a_forced_final_state_stops_the_job_after_the_grace_and_stays(pool, state, monkeypatch) -> None:
+    monkeypatch.setenv("CPLN_FINAL_GRACE", "1")
+    run_id = pool.start(pool.deploy(command=pools.command(FOREVER)), Pending())
+
+    async def act(worker, pid) -> None:
+        await worker.client.set_flow_run_state(run_id, Running())
+        await worker.client.set_flow_run_state(run_id, state, force=True)
+
+    result = _run_and(pool, run_id, act)
+    assert result.status_code != 0
+    assert pools.read(run_id).state.type == state.type
+    assert pool.local.platform.active_jobs == []
+    assert pool.local.platform.jobs_started == 1
+
+
+def test_a_job_that_takes_too_long_is_stopped_and_its_run_crashes(pool) -> None:
+    run_id = pool.start(pool.deploy(command=pools.command(FOREVER), job_watch_timeout_seconds=1), Pending())
+    assert _run_and(pool, run_id).status_code != 0
+    state = pools.read(run_id).state
+    assert state.is_crashed()
+    assert "timeout_seconds=1" in state.message
+    assert "it was stopped" in state.message
+    assert pool.local.platform.active_jobs == []
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_errors_of_the_platform_after_the_start_do_not_end_the_run(pool, status) -> None:
+    run_id = pool.start(pool.deploy(command=pools.command(LINES)), Pending())
+
+    async def act(worker, pid) -> None:
+        pool.local.platform.faults.add(Fault(path="/-command", status=status, times=4))
+
+    assert _run_and(pool, run_id, act, wait_for_container=False).status_code == 0
+
+
+def test_a_job_that_is_deleted_on_the_platform_crashes_its_run(pool) -> None:
+    run_id = pool.start(pool.deploy(command=pools.command(FOREVER)), Pending())
+
+    async def act(worker, pid) -> None:
+        (shared,) = worker._sessions.values()
+        await shared.client.delete(f"/org/local/gvc/quickstart/workload/{pid.split(':')[2]}")
+
+    _run_and(pool, run_id, act)
+    state = pools.read(run_id).state
+    assert state.is_crashed() or state.is_cancelled()  # whichever is seen first: the stage or the 404
+
+
+def test_the_state_says_that_the_platform_starts_the_container_and_why_it_does_not(local, prefect_api, monkeypatch) -> None:
+    for name, value in pools.QUICK.items():
+        monkeypatch.setenv(name, value)
+    script = Script([ImagePullFailure(message="no such image: nobody/nothing")])
+    from cpln_flows.local import local_platform
+
+    with local_platform(Platform(PlatformConfig(), executor=ScriptedExecutor(script))) as scripted:
+        for name, value in scripted.environment.items():
+            monkeypatch.setenv(name, value)
+        pool = Pool(scripted, prefect_api)
+        run_id = pool.start(pool.deploy(image="nobody/nothing", pod_watch_timeout_seconds=6), Pending())
+        seen = []
+
+        async def act(worker, pid) -> None:
+            while not seen:
+                state = (await worker.client.read_flow_run(run_id)).state
+                if state.name == "InfrastructurePending":
+                    seen.append(state.message)
+                await anyio.sleep(0.2)
+
+        _run_and(pool, run_id, act, wait_for_container=False)
+        assert "no such image" in seen[0]
+        state = pools.read(run_id).state
+        assert state.is_crashed()
+        assert "no such image: nobody/nothing" in state.message
+        assert scripted.platform.active_jobs == []
+
+
+def test_killing_stops_the_job_and_a_second_time_finds_it_gone(pool) -> None:
+    run_id = pool.start(pool.deploy(command=pools.command(FOREVER)), Pending())
+    seen = []
+
+    async def act(worker, pid) -> None:
+        made = await pools.configuration(worker, await worker.client.read_flow_run(run_id))
+        for wrong, says in (("one:two", "not an infrastructure pid"), (pid.replace("local:", "other:", 1), "org other")):
+            with pytest.raises(InfrastructureNotAvailable, match=says):
+                await worker.kill_infrastructure(wrong, made, 10)
+        await worker.kill_infrastructure(pid, made, 10)
+        seen.append(list(pool.local.platform.active_jobs))
+        for gone in (pid, pid[:-4] + "0000"):
+            with pytest.raises(InfrastructureNotFound):
+                await worker.kill_infrastructure(gone, made, 10)
+
+    _run_and(pool, run_id, act)
+    assert seen == [[]]
+
+
+def test_killing_what_does_not_die_says_that_it_may_still_run(prefect_api, local, monkeypatch) -> None:
+    from cpln_flows.local import local_platform
+
+    script = Script((), ignores_stop=True)
+    config = PlatformConfig(stop_grace_seconds=4)
+    with local_platform(Platform(config, executor=ScriptedExecutor(script))) as stubborn:
+        for name, value in stubborn.environment.items():
+            monkeypatch.setenv(name, value)
+        pool = Pool(stubborn, prefect_api)
+        run_id = pool.start(pool.deploy(command="true"), Pending())
+
+        async def act(worker, pid) -> None:
+            made = await pools.configuration(worker, await worker.client.read_flow_run(run_id))
+            with pytest.raises(InfrastructureNotAvailable, match="may still run"):
+                await worker.kill_infrastructure(pid, made, 1)
+
+        _run_and(pool, run_id, act)
+        assert stubborn.platform.active_jobs == []
+
+
+def test_a_run_that_is_run_again_gets_a_container_of_its_own_and_the_old_one_is_stopped(pool) -> None:
+    deployment = pool.deploy(command=pools.command(FOREVER), job_watch_timeout_seconds=4)
+    run_id = pool.start(deployment, Pending())
+
+    async def main():
+        async with pools.in_process(pool) as worker:
+            for number in range(2):
+                run = await worker.client.read_flow_run(run_id)
+                await worker._initiate_run(run, await pools.configuration(worker, run))
+                assert len(pool.local.platform.active_jobs) == 1
+                assert (await worker.client.read_flow_run(run_id)).infrastructure_pid.endswith(
+                    pool.local.platform.commands()[0 if not number else -1]["id"]
+                )
+                await worker.client.set_flow_run_state(run_id, Crashed(), force=True)
+                await worker.client.set_flow_run_state(run_id, Scheduled(), force=True)
+                await worker.client.set_flow_run_state(run_id, Pending())
+
+    anyio.run(main)
+    runs = [command for command in pool.local.platform.commands() if command["type"] == "runCronWorkload"]
+    assert [command["tags"]["cpln-flows/attempt"] for command in runs] == ["0", "1"]
+    assert pool.local.platform.jobs_started == 2

@@ -1,0 +1,216 @@
+"""The worker around its flow runs: what it says at its start, what it takes up, and the errors its users meet."""
+
+import logging
+
+import anyio
+import anyio.to_thread
+import pytest
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, temporary_settings
+from prefect.states import Pending, Running
+from prefect.workers.base import BaseWorker
+
+from cpln_flows import CplnWorker
+from cpln_flows.emulator import Fault, Platform, PlatformConfig
+from cpln_flows.errors import ConfigurationError, CplnError, ForbiddenError
+from tests.manifests import FOREVER, LINES
+from tests.scenarios import pools, programs
+from tests.scenarios.pools import Pool, Started
+from tests.worker.test_run import _run_and
+
+CANARY = "pnu_canary0123456789"
+pytestmark = pytest.mark.xdist_group("worker")
+
+
+def test_prefect_finds_the_type_by_the_entry_point() -> None:
+    assert BaseWorker.get_worker_class_from_type("cpln") is CplnWorker
+
+
+def _said_at_start(pool, caplog) -> list[str]:
+    async def main() -> None:
+        async with pools.in_process(pool):
+            return
+
+    with caplog.at_level(logging.INFO):
+        anyio.run(main)
+    return [record.getMessage() for record in caplog.records if "[CPLN] Init" in record.getMessage()]
+
+
+def test_a_start_validates_token_org_and_gvc(pool, caplog) -> None:
+    said = _said_at_start(pool, caplog)
+    assert any("[CPLN] Init | GVC: quickstart > Ready: token, organization local and GVC quickstart are valid" in s for s in said)
+    assert any("PREFECT_API_URL" in s and "127.0.0.1" in s for s in said)
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        pytest.param({"CPLN_ORG": "nobody"}, "org: there is no organization 'nobody'", id="unknown-org"),
+        pytest.param({"CPLN_GVC": "nowhere"}, "namespace: there is no GVC 'nowhere'", id="unknown-gvc"),
+        pytest.param({"CPLN_LOCATION": "moon-1"}, "location: 'moon-1' is not a location of the GVC", id="unknown-location"),
+        pytest.param({"CPLN_ORG": ""}, "org: the work pool gives none and CPLN_ORG", id="no-org"),
+        pytest.param({"CPLN_TOKEN": ""}, "CPLN_TOKEN is not set", id="no-token"),
+        pytest.param({"CPLN_ENDPOINT": "http://127.0.0.1:9", "CPLN_RETRY_SECONDS": "0"}, "CPLN_ENDPOINT", id="unreachable"),
+    ],
+)
+def test_what_is_wrong_at_the_start_is_said_with_the_fix(pool, environment, says, caplog, monkeypatch) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    (said,) = [text for text in _said_at_start(pool, caplog) if "Not ready" in text]
+    assert says in said
+
+
+def test_a_manifest_in_the_template_that_cannot_run_is_said_at_the_start(local, prefect_api, caplog) -> None:
+    template = CplnWorker.get_default_base_job_template()
+    template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]["nodeSelector"] = {"disk": "ssd"}
+    (said,) = [text for text in _said_at_start(Pool(local, prefect_api, template), caplog) if "Not ready" in text]
+    assert "spec.template.spec.nodeSelector" in said
+
+
+def _error_of(pool, **variables) -> Exception:
+    run_id = pool.start(pool.deploy(command="true", **variables), Pending())
+
+    async def main():
+        async with pools.in_process(pool) as worker:
+            run, started = await worker.client.read_flow_run(run_id), Started()
+            with pytest.raises(CplnError) as caught:
+                await worker.run(run, await pools.configuration(worker, run), started)
+            assert started.pids == []
+            return caught.value
+
+    return anyio.run(main)
+
+
+def test_a_refused_token_says_which_to_look_at(pool) -> None:
+    pool.local.platform.faults.add(Fault(path="^/org", status=401, times=None))
+    assert "check the token of the Control Plane Configuration block or CPLN_TOKEN" in str(_error_of(pool))
+    assert pool.local.platform.jobs_started == 0
+
+
+def test_a_missing_permission_is_named(pool) -> None:
+    message = 'requires permission "exec.runCronWorkload" on workload prefect-job'
+    pool.local.platform.faults.add(Fault(method="POST", path="-command$", status=403, message=message, times=None))
+    error = _error_of(pool)
+    assert isinstance(error, ForbiddenError)
+    assert message in str(error)
+    assert "grant the permission" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"namespace": "nowhere"}, "there is no GVC 'nowhere'"),
+        ({"location": "moon-1"}, "'moon-1' is not a location of the GVC"),
+    ],
+)
+def test_a_place_that_does_not_exist_is_named(pool, variables, says) -> None:
+    error = _error_of(pool, **variables)
+    assert isinstance(error, ConfigurationError)
+    assert says in str(error)
+
+
+def test_a_run_that_its_worker_left_behind_is_taken_up_and_no_line_comes_twice(pool) -> None:
+    script = "import time\nfor n in range(40): print('line', n, flush=True); time.sleep(0.2)"
+    run_id = pool.start(pool.deploy(command=pools.command(script)), Pending())
+
+    def lines() -> list[str]:
+        return [text.split(" - ")[1] for text in pools.messages(run_id) if " - line " in text]
+
+    async def first() -> None:
+        async with pools.in_process(pool, "steady") as worker:
+            run, started = await worker.client.read_flow_run(run_id), Started()
+            await worker._give_worker_labels_to_flow_run(run_id)
+            made = await pools.configuration(worker, run)
+            async with anyio.create_task_group() as group:
+                group.start_soon(worker.run, run, made, started)
+                await started.event.wait()
+                await worker.client.set_flow_run_state(run_id, Running())
+                await anyio.to_thread.run_sync(programs.until, lambda: len(lines()) > 3)
+                group.cancel_scope.cancel()
+
+    async def second() -> None:
+        async with pools.in_process(pool, "steady") as worker:
+            await pools.idle(worker)
+
+    anyio.run(first)
+    assert len(pool.local.platform.active_jobs) == 1, "the end of a worker must not stop its jobs"
+    anyio.run(second)
+    assert programs.until(lambda: len(lines()) >= 40)
+    assert sorted(lines(), key=lambda line: int(line.split()[1])) == [f"line {n}" for n in range(40)]
+    assert pool.local.platform.jobs_started == 1
+    assert pools.read(run_id).infrastructure_pid
+
+
+def test_a_pending_run_without_a_job_gets_it_from_the_next_worker(pool) -> None:
+    run_id = pool.start(pool.deploy(command=pools.command(LINES)), Pending())
+
+    async def main() -> None:
+        async with pools.in_process(pool, "steady", limit=1) as worker:
+            await worker._give_worker_labels_to_flow_run(run_id)
+            await worker.sync_with_backend()
+            await pools.idle(worker)
+
+    anyio.run(main)
+    assert pool.local.platform.jobs_started == 1
+    assert pools.final(run_id).infrastructure_pid
+
+
+def test_a_running_run_without_a_job_is_left_to_sync_and_started_by_nobody(pool) -> None:
+    run_id = pool.start(pool.deploy(command=pools.command(LINES)), Pending())
+    pools.set_state(run_id, Running())
+
+    async def main() -> None:
+        async with pools.in_process(pool, "steady") as worker:
+            await worker._give_worker_labels_to_flow_run(run_id)
+            await worker.sync_with_backend()
+            await pools.idle(worker)
+
+    anyio.run(main)
+    assert pool.local.platform.jobs_started == 0
+    assert pools.read(run_id).state.is_running()
+
+
+def test_a_limit_counts_runs_that_were_taken_up(pool) -> None:
+    run_id = pool.start(pool.deploy(command=pools.command(FOREVER), job_watch_timeout_seconds=4), Pending())
+
+    async def main() -> None:
+        async with pools.in_process(pool, "steady", limit=1) as worker:
+            await worker._give_worker_labels_to_flow_run(run_id)
+            await worker.sync_with_backend()
+            await anyio.to_thread.run_sync(programs.until, lambda: programs.running_command(pool.local))
+            assert worker.limiter.available_tokens == 0
+            await pools.idle(worker)
+            assert worker.limiter.available_tokens == 1
+
+    anyio.run(main)
+
+
+@pytest.mark.parametrize(
+    "local", [lambda: Platform(PlatformConfig(tokens={"s.local-platform": "/org/local/group/superusers"}))], indirect=True
+)
+def test_prefects_key_reaches_the_job_through_a_secret_and_stands_nowhere_in_clear(pool, monkeypatch) -> None:
+    monkeypatch.setenv("PREFECT_CPLN_WORKER_STORE_PREFECT_API_IN_SECRET", "true")
+    script = "import os, sys; sys.exit(0 if os.environ['PREFECT_API_KEY'] == '" + CANARY[::-1] + "'[::-1] else 1)"
+    run_id = pool.start(pool.deploy(command=pools.command(script)), Pending())
+
+    def give_key(made) -> None:
+        made.env |= {"PREFECT_API_KEY": CANARY, "PREFECT_API_AUTH_STRING": f"user:{CANARY}"}
+
+    assert _run_and(pool, run_id, wait_for_container=False, prepare=give_key).status_code == 0
+    platform = pool.local.platform
+    assert CANARY not in f"{platform.commands()} {platform.workloads()}"
+    (workload,) = platform.workloads()
+    assert "/identity/prefect-api-" in workload["spec"]["identityLink"]
+    assert CANARY not in " ".join(pools.messages(run_id))
+
+
+def test_no_token_stands_in_a_flow_run_a_deployment_or_a_command(pool) -> None:
+    run_id = pool.start(pool.deploy(command="true"), Pending())
+    _run_and(pool, run_id, wait_for_container=False)
+    token = pool.local.settings.token.get_secret_value()
+    stored = pools.read(run_id).model_dump_json() + f"{pool.local.platform.commands()} {pool.local.platform.workloads()}"
+    assert token not in stored + " ".join(pools.messages(run_id))
+
+
+def test_in_clear_is_what_happens_without_being_asked() -> None:
+    with temporary_settings({PREFECT_API_KEY: CANARY, PREFECT_API_AUTH_STRING: "u:p"}):
+        assert CplnWorker.job_configuration._base_environment()["PREFECT_API_KEY"] == CANARY
