@@ -24,7 +24,6 @@ MODULES = [
     for module in pkgutil.walk_packages(cpln_flows.__path__, "cpln_flows.")
     if not module.name.endswith((".supervisor", ".examples.quickstart"))
 ]
-pytestmark = pytest.mark.xdist_group("prefect")
 
 
 def _blocks(text: str, language: str) -> list[str]:

@@ -4,14 +4,12 @@ import os
 import subprocess
 import sys
 
-import pytest
 from prefect.client.orchestration import get_client
 
 from cpln_flows import CplnConfig, CplnCredentials, CplnJob, run_namespaced_job
 from tests.manifests import LINES, kubernetes_job
 
 CANARY = "s.canary-deployment-0123456789"
-pytestmark = pytest.mark.xdist_group("prefect")
 
 
 def test_a_deployment_runs_the_job_of_a_saved_block_and_shows_no_token(local, prefect_api, tmp_path) -> None:

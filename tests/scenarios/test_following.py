@@ -16,8 +16,6 @@ from tests.manifests import kubernetes_job, texts
 from tests.scenarios import programs, scripted
 from tests.scenarios.scripted import ENDLESS, LINES, SUCCESS
 
-pytestmark = pytest.mark.xdist_group("faults")
-
 
 def _error(script, kind, **fields):
     with local_platform(scripted.platform(script, **fields.pop("config", {}))) as local:

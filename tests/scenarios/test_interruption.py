@@ -13,8 +13,6 @@ from prefect.exceptions import ObjectNotFound
 from tests.manifests import FOREVER, kubernetes_job
 from tests.scenarios import programs
 
-pytestmark = pytest.mark.xdist_group("interruption")
-
 SYNC = f"""
 from prefect import flow
 from cpln_flows import CplnJob, run_namespaced_job

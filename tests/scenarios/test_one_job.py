@@ -11,7 +11,7 @@ from cpln_flows import CplnJob, JobFailedError, JobTimeoutError, run_namespaced_
 from cpln_flows.emulator import Fault
 from tests.manifests import FAILING, FOREVER, LINES, kubernetes_job, texts
 
-pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.usefixtures("prefect_api")]
 
 
 def test_a_job_runs_streams_its_log_and_leaves_nothing_behind(local) -> None:

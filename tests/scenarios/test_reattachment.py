@@ -15,7 +15,7 @@ from cpln_flows.errors import SubmissionUnknownError
 from tests.manifests import kubernetes_job, texts
 from tests.scenarios import programs
 
-pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.xdist_group("interruption")]
+pytestmark = [pytest.mark.usefixtures("prefect_api")]
 
 SLOW = "import time\nfor n in range(25):\n    print('line', n, flush=True)\n    time.sleep(0.2)"
 QUICK = "print('line 0')"

@@ -12,7 +12,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from tests.manifests import FAILING, LINES, kubernetes_job
 from tests.scenarios import programs
 
-pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.usefixtures("prefect_api")]
 
 CANARY = "s.canary-of-every-output-0123456789"
 PROGRAM = f"""

@@ -6,8 +6,6 @@ from cpln_flows import CplnCredentials, CplnJob
 from tests.manifests import LINES, kubernetes_job
 from tests.scenarios import programs
 
-pytestmark = pytest.mark.xdist_group("prefect")
-
 PROGRAM = """
 from prefect import flow, get_run_logger
 from prefect_cpln.flows import run_namespaced_job  # this is a flow
