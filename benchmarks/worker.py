@@ -95,8 +95,9 @@ def _load(jobs: int, home: Path) -> None:
         kinds = Counter(f"{request.method} {request.path.rsplit('/', 2)[-1]}" for request in seen)
         workloads = len(platform.workloads())
         print(
-            f"{len(platform.active_jobs)} of {jobs} jobs on {workloads} workload(s), running after {started:.1f} s: {len(seen) / seconds:.2f} requests/s"
-            f" ({', '.join(f'{count} {kind}' for kind, count in kinds.most_common(4))}), {platform.connections} connections"
+            f"{len(platform.active_jobs)} of {jobs} jobs on {workloads} workload(s), running after {started:.1f} s:"
+            f" {len(seen) / seconds:.2f} requests/s ({', '.join(f'{count} {kind}' for kind, count in kinds.most_common(4))}),"
+            f" {platform.connections} connections"
         )
         _delete(runs)
 
