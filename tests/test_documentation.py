@@ -48,7 +48,7 @@ def test_the_examples_of_a_module_do_what_they_show(name) -> None:
 def test_the_first_two_commands_of_the_readme_are_those_that_ci_runs() -> None:
     assert [block.strip().rsplit("&& ", 1)[1] for block in SHELL[:2]] == [".venv/bin/cpln-flows quickstart", ".venv/bin/pytest"]
     assert "README.md" in (ROOT / ".ci/run").read_text()
-    assert len(SHELL) == 3, "a further command needs a test"
+    assert len(SHELL) == 5, "a further command needs a test"
 
 
 def test_the_first_program_of_the_readme_runs_with_the_command_below_it(folder, prefect_api) -> None:
@@ -65,6 +65,31 @@ def test_the_first_program_of_the_readme_runs_with_the_command_below_it(folder, 
     )
     assert done.returncode == 0, done.stderr
     assert texts(done.stdout.splitlines()[-1]) == ["done"]
+
+
+def test_the_pool_and_the_worker_of_the_readme_start(folder, prefect_api, local) -> None:
+    create, start = SHELL[3].splitlines()
+    commands = [create, "prefect work-pool get-default-base-job-template --type cpln", f"{start} --run-once"]
+    told = []
+    for command in commands:
+        done = subprocess.run(
+            [sys.executable, "-m", *shlex.split(command)],
+            env=os.environ | local.environment | {"PREFECT_API_URL": prefect_api},
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        told.append(done.stdout + done.stderr)
+    assert '"job_manifest"' in told[1]
+    assert "[CPLN] Init | GVC: quickstart > Ready" in told[2]
+
+
+def test_the_command_that_deploys_is_the_one_that_the_tests_run() -> None:
+    variable, *command = SHELL[4].split()
+    assert variable.startswith("CPLN_FLOWS_IMAGE=")
+    assert command == ["prefect", "deploy", "--all", "--no-prompt"]
 
 
 def test_the_blocks_of_the_readme_are_saved(folder, prefect_api, local) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from prefect.blocks.abstract import CredentialsBlock
-from prefect.blocks.core import Block
+from prefect.blocks.core import Block, schema_extra
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr
 
 from cpln_flows.api.client import CplnClient
@@ -19,8 +19,10 @@ def _token_from_environment() -> SecretStr:
     return CplnSettings.load().api().token
 
 
-def _token_is_required(schema: dict[str, Any]) -> None:
-    # The environment fills it in, yet Prefect needs one required field: it cannot tell a reference to a block whose fields
+def _token_is_required(schema: dict[str, Any], model: Any) -> None:
+    # Prefect's own additions say which fields are secret: without them a block of its own is stored with a row of asterisks.
+    schema_extra(schema, model)
+    # The environment fills the token in, yet Prefect needs one required field: it cannot tell a reference to a block whose fields
     # are all optional from the block itself.
     schema["required"] = sorted({*schema.get("required", []), "token"})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import time
 from dataclasses import dataclass, field, replace
@@ -247,7 +248,8 @@ class Container:
             has_sidecars=len(self.plan.manifest.containers) > 1,
             deliver=self._output.deliver if self.watching.stream_output else None,
             journal=self.journal,
-            settings=self.settings,
+            # One request for each job that prints nothing would grow with the jobs; the commands' own messages tell as much.
+            settings=self.settings.model_copy(update={"waiting_report_seconds": math.inf}),
             interval_seconds=_INTERVAL_SECONDS,
             timeout_seconds=self.watching.timeout_seconds,
             older=self._submitter().older_than,

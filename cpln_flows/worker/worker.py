@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -35,6 +36,8 @@ from cpln_flows.worker.container import Container, Watching
 from cpln_flows.worker.flow_runs import FlowRunBoard
 from cpln_flows.worker.hidden import HiddenVariables, hide, with_identity
 
+_AT_ONCE = 10
+
 
 class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, CplnWorkerResult]):
     """Runs the flow runs of a work pool as jobs on Control Plane.
@@ -65,6 +68,9 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         self._board: FlowRunBoard | None = None
         self._looking: asyncio.Task[None] | None = None
         self._installation: UUID | None = None
+        # Prefect prepares every run it finds at the same time. Its server takes about 40 changes a second however many ask, and
+        # on SQLite it refuses some of hundreds, which would crash their runs.
+        self._preparing = anyio.CapacityLimiter(_AT_ONCE)
         self._followed: set[UUID] = set()
         self._done: set[UUID] = set()
         self._hidden: set[tuple[GvcRef, str | None, str]] = set()
@@ -138,6 +144,7 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         self._followed.add(flow_run.id)
         try:
             container = await self._container(flow_run, configuration)
+            self._is_prepared(flow_run.id)
             job = await container.start(flow_run.infrastructure_pid)
             if task_status is not None:
                 task_status.started(job.ref.pid)
@@ -180,6 +187,18 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             evidence = str(error)
         journal.warning(Area.KILL, f"The job could not be stopped and may still run: {evidence}")
         raise InfrastructureNotAvailable(f"job {ref.pid} could not be stopped and may still run: {evidence}")
+
+    async def _submit_run(self, flow_run: FlowRun) -> None:
+        """Submit a run as Prefect does, a few at a time until they are the platform's."""
+        await self._preparing.acquire_on_behalf_of(flow_run.id)
+        try:
+            await super()._submit_run(flow_run)
+        finally:
+            self._is_prepared(flow_run.id)
+
+    def _is_prepared(self, run_id: UUID) -> None:
+        with contextlib.suppress(RuntimeError):  # it was said before
+            self._preparing.release_on_behalf_of(run_id)
 
     async def _initiate_run(self, flow_run: FlowRun, configuration: CplnWorkerJobConfiguration) -> None:
         """Start a flow run's container and return; whoever submitted it waits for the flow run itself."""

@@ -89,3 +89,12 @@ def _old_schema(block_type_id):
         "block_schema_references": {},
     }
     return BlockSchemaCreate(fields=fields, block_type_id=block_type_id, capabilities=[], version="1.0.23")
+
+
+@pytest.mark.usefixtures("prefect_api")
+@pytest.mark.parametrize("block", [CplnConfig(token=CANARY), CplnCredentials(config=CplnConfig(token=CANARY))])
+def test_a_saved_block_has_its_token_when_it_is_loaded(block) -> None:
+    name = type(block).__name__.lower()
+    block.save(name, overwrite=True)
+    loaded = type(block).load(name)
+    assert loaded.api_settings().token.get_secret_value() == CANARY

@@ -13,7 +13,7 @@ from tests.manifests import FOREVER, LINES
 from tests.scenarios import pools, programs
 from tests.scenarios.pools import Pool, Started
 
-pytestmark = pytest.mark.xdist_group("worker")
+pytestmark = pytest.mark.xdist_group("worker-in-process")
 
 
 def test_a_script_runs_streams_its_output_and_its_end_is_reported(pool) -> None:
@@ -180,7 +180,7 @@ def test_a_job_that_is_deleted_on_the_platform_crashes_its_run(pool) -> None:
     assert state.is_crashed() or state.is_cancelled()  # whichever is seen first: the stage or the 404
 
 
-def test_the_state_says_that_the_platform_starts_the_container_and_why_it_does_not(local, prefect_api, monkeypatch) -> None:
+def test_the_state_says_that_the_platform_starts_the_container_and_why_it_does_not(prefect_api, monkeypatch) -> None:
     for name, value in pools.QUICK.items():
         monkeypatch.setenv(name, value)
     script = Script([ImagePullFailure(message="no such image: nobody/nothing")])
@@ -227,7 +227,7 @@ def test_killing_stops_the_job_and_a_second_time_finds_it_gone(pool) -> None:
     assert seen == [[]]
 
 
-def test_killing_what_does_not_die_says_that_it_may_still_run(prefect_api, local, monkeypatch) -> None:
+def test_killing_what_does_not_die_says_that_it_may_still_run(prefect_api, monkeypatch) -> None:
     from cpln_flows.local import local_platform
 
     script = Script((), ignores_stop=True)

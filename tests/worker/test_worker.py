@@ -1,15 +1,17 @@
 """The worker around its flow runs: what it says at its start, what it takes up, and the errors its users meet."""
 
 import logging
+from uuid import uuid4
 
 import anyio
 import anyio.to_thread
 import pytest
+from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, temporary_settings
 from prefect.states import Pending, Running
 from prefect.workers.base import BaseWorker
 
-from cpln_flows import CplnWorker
+from cpln_flows import CplnConfig, CplnWorker
 from cpln_flows.emulator import Fault, Platform, PlatformConfig
 from cpln_flows.errors import ConfigurationError, CplnError, ForbiddenError
 from tests.manifests import FOREVER, LINES
@@ -18,7 +20,7 @@ from tests.scenarios.pools import Pool, Started
 from tests.worker.test_run import _run_and
 
 CANARY = "pnu_canary0123456789"
-pytestmark = pytest.mark.xdist_group("worker")
+pytestmark = pytest.mark.xdist_group("worker-in-process")
 
 
 def test_prefect_finds_the_type_by_the_entry_point() -> None:
@@ -209,6 +211,23 @@ def test_no_token_stands_in_a_flow_run_a_deployment_or_a_command(pool) -> None:
     token = pool.local.settings.token.get_secret_value()
     stored = pools.read(run_id).model_dump_json() + f"{pool.local.platform.commands()} {pool.local.platform.workloads()}"
     assert token not in stored + " ".join(pools.messages(run_id))
+
+
+@pytest.mark.parametrize(
+    "local", [lambda: Platform(PlatformConfig(tokens={CANARY: "/org/local/group/superusers"}))], indirect=True
+)
+def test_a_pool_refers_to_a_block_whose_token_stands_nowhere_else(local, prefect_api, monkeypatch) -> None:
+    for name, value in pools.QUICK.items():
+        monkeypatch.setenv(name, value)
+    block = CplnConfig(token=CANARY).save(f"pool-{uuid4().hex[:8]}")
+    template = CplnWorker.get_default_base_job_template()
+    template["variables"]["properties"]["config"]["default"] = {"$ref": {"block_document_id": str(block)}}
+    pool = Pool(local, prefect_api, template)
+    run_id = pool.start(pool.deploy(command="true"), Pending())
+    assert _run_and(pool, run_id, wait_for_container=False).status_code == 0
+    with get_client(sync_client=True) as client:
+        stored = client.read_work_pool(pool.name).model_dump_json() + client.read_flow_run(run_id).model_dump_json()
+    assert CANARY not in stored + f"{local.platform.commands()}" + " ".join(pools.messages(run_id))
 
 
 def test_in_clear_is_what_happens_without_being_asked() -> None:
