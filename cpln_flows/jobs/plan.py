@@ -44,7 +44,7 @@ class JobPlan:
             suffix = Submission(self.submission.id, attempt).suffix
             return self.gvc.workload(workload_name(self.manifest.name, suffix))
         # Named after what the hash covers, or as the user chose: two names for one specification cannot arise by chance.
-        suffix = spec_hash(self.manifest)[:_HASH_LENGTH] + (f"-g{generation}" if generation else "")
+        suffix = spec_hash(self.manifest)[:_HASH_LENGTH] + (f"g{generation}" if generation else "")
         return self.gvc.workload(workload_name(self.shared_name or self.manifest.main.name, suffix))
 
     def workload_body(self, workload: WorkloadRef) -> dict[str, Any]:

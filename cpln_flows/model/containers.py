@@ -26,8 +26,8 @@ def environment(container: Reader, more: Callable[[Reader], None]) -> dict[str, 
         if not isinstance(value, (*_SCALARS, type(None))):
             variable.fault("value", f"expected a text, found {describe(value)}")
         text = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-        if len(text) > limits.ENV_VALUE_LENGTH:
-            variable.fault("value", f"is {len(text)} characters long, the platform takes {limits.ENV_VALUE_LENGTH}")
+        if wrong := limits.env_value(text):
+            variable.fault("value", wrong)
         if name is not None:
             if wrong := limits.env_name(name):
                 variable.fault("name", wrong)
@@ -84,8 +84,6 @@ def tags_of(reader: Reader, key: str) -> dict[str, str]:
             reader.fault(f"{key}.{name}", f"expected a text, a number or a truth value, found {describe(value)}")
         else:
             found[str(name)] = str(value).lower() if isinstance(value, bool) else str(value)
-    if len(found) > limits.TAGS:
-        reader.fault(key, f"has {len(found)} entries, the platform takes {limits.TAGS} tags")
     return found
 
 

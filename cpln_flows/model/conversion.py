@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from cpln_flows.errors import Fault, ManifestError
-from cpln_flows.model import kubernetes, native
+from cpln_flows.model import kubernetes, native, plain, yaml_text
 from cpln_flows.model.manifest import JobManifest
+from cpln_flows.model.reader import Reader, describe
 
 
 def convert(document: object, *, gvc: str) -> JobManifest:
@@ -23,14 +22,17 @@ def convert(document: object, *, gvc: str) -> JobManifest:
         ManifestError: It cannot be run on the platform; every fault is named, with its path.
     """
     if not isinstance(document, Mapping):
-        raise ManifestError([Fault("", f"expected an object, found {type(document).__name__}")])
-    kind = document.get("kind")
-    if kind == "workload":
-        return native.convert(document, gvc=gvc)
-    if kind == "Job":
-        return kubernetes.convert(document, gvc=gvc)
-    found = "nothing" if kind is None else repr(kind)
-    raise ManifestError([Fault("kind", f"expected Job (of Kubernetes) or workload (of Control Plane), found {found}")])
+        raise ManifestError([Fault("", f"expected an object, found a {type(document).__name__}")])
+    faults: list[Fault] = []
+    root = Reader(plain.copy(document, faults), "", faults)
+    match root.raw("kind"):
+        case "workload":
+            return native.convert(root, gvc=gvc)
+        case "Job":
+            return kubernetes.convert(root, gvc=gvc)
+        case kind:
+            root.fault("kind", f"expected Job (of Kubernetes) or workload (of Control Plane), found {describe(kind)}")
+            raise ManifestError(faults)
 
 
 def parse_yaml(text: str, *, source: str) -> Mapping[str, Any]:
@@ -41,19 +43,17 @@ def parse_yaml(text: str, *, source: str) -> Mapping[str, Any]:
         source: Where it comes from, for the error.
 
     Raises:
-        ManifestError: It is not YAML, or not exactly one object.
+        ManifestError: It is not YAML, not exactly one object, or says what JSON cannot.
     """
     try:
-        documents = [document for document in yaml.safe_load_all(text) if document is not None]
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise ManifestError([Fault(source, f"{where}not YAML: {problem}")]) from None
+        documents = yaml_text.load(text)
+    except ValueError as error:
+        raise ManifestError([Fault(source, f"not YAML: {error}")]) from None
     if len(documents) != 1 or not isinstance(documents[0], Mapping):
-        raise ManifestError([Fault(source, f"expected one document that is an object, found {_count(documents)}")])
-    return documents[0]
-
-
-def _count(documents: list[Any]) -> str:
-    return f"{len(documents)} documents" if len(documents) != 1 else f"a {type(documents[0]).__name__}"
+        found = describe(documents[0]) if len(documents) == 1 else f"{len(documents)} documents"
+        raise ManifestError([Fault(source, f"expected one document that is an object, found {found}")])
+    faults: list[Fault] = []
+    document = plain.copy(documents[0], faults)
+    if faults:
+        raise ManifestError(faults)
+    return document

@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from cpln_flows.errors import Fault, ManifestError
-from cpln_flows.model import containers, limits, plain
+from cpln_flows.errors import ManifestError
+from cpln_flows.model import containers, limits
 from cpln_flows.model.containers import check_containers, tags_of
 from cpln_flows.model.manifest import ContainerSpec, JobManifest
 from cpln_flows.model.reader import Reader, describe
@@ -110,10 +110,8 @@ _OTHER_VOLUMES = ("configMap", "secret", "persistentVolumeClaim", "hostPath", "p
 _VOLUME_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 
 
-def convert(document: Mapping[str, Any], *, gvc: str) -> JobManifest:
+def convert(root: Reader, *, gvc: str) -> JobManifest:
     """Read a Kubernetes Job; raises ``ManifestError`` with every fault."""
-    faults: list[Fault] = []
-    root = Reader(plain.copy(document, faults), "", faults)
     root.accept("kind", "status")
     if root.text("apiVersion", required=True) not in ("batch/v1", None):
         root.fault("apiVersion", f"expected batch/v1, found {describe(root.raw('apiVersion'))}")
@@ -132,8 +130,8 @@ def convert(document: Mapping[str, Any], *, gvc: str) -> JobManifest:
     check_containers(found, pod, relaxed=tags.get(limits.RELAXED_RATIO_TAG) == "true")
     for reader in (root, metadata, spec, template, pod_metadata, pod):
         reader.finish()
-    if faults:
-        raise ManifestError(faults)
+    if root.faults:
+        raise ManifestError(root.faults)
     return JobManifest(containers=tuple(container for _, container in found), name=name, tags=tags, **fields)
 
 

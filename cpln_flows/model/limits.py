@@ -46,8 +46,8 @@ _ENV_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 _RESERVED_ENV = frozenset({"K_SERVICE", "K_CONFIGURATION", "K_REVISION"})
 _NAME = re.compile(r"[a-z][-a-z0-9]+[a-z0-9]")
 _NAME_LENGTH = 63
-_IDENTITY_LINK = re.compile(r"/(?:/|org/[^/\s]+/)gvc/(?P<gvc>[^/\s]+)/identity/[^/\s]+")
-_SUFFIX = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,30}[a-z0-9])?")
+_IDENTITY_LINK = re.compile(r"/(?:/|org/[^/\s]+/)gvc/[^/\s]+/identity/[^/\s]+")
+_SUFFIX = re.compile(r"[a-z0-9]{1,32}")
 _CRON_FIELDS = 5
 _LEAST_CPU = 25
 _LEAST_MEMORY = 32
@@ -114,10 +114,9 @@ def image(text: str) -> str | None:
 def identity(name_or_link: str, gvc: str) -> tuple[str | None, str | None]:
     """Return the link of an identity, given by its name or its link, or what is wrong with it."""
     if name_or_link.startswith("/"):
-        match = _IDENTITY_LINK.fullmatch(name_or_link)
-        if match is None:
-            return None, f"expected a link such as //gvc/{gvc}/identity/NAME, found {shown(name_or_link)}"
-        return name_or_link, None
+        if _IDENTITY_LINK.fullmatch(name_or_link):
+            return name_or_link, None
+        return None, f"expected a link such as //gvc/{gvc}/identity/NAME, found {shown(name_or_link)}"
     if not _NAME.fullmatch(name_or_link) or len(name_or_link) > _NAME_LENGTH:
         return None, f"expected the name of an identity in the GVC {gvc!r}, or its link, found {shown(name_or_link)}"
     return f"//gvc/{gvc}/identity/{name_or_link}", None
@@ -194,13 +193,16 @@ def _amount(
 
 def least_within_most(least: str, most: str) -> bool:
     """Whether the least amount of a container is within its most; both in the platform's form and of one unit."""
-    return int(re.sub(r"\D", "", least)) <= int(re.sub(r"\D", "", most))
+    return _number(least) <= _number(most)
+
+
+def _number(form: str) -> int:
+    return int(form.rstrip("mMi"))
 
 
 def ratio(cpu_form: str | None, memory_form: str | None, *, relaxed: bool) -> str | None:
     """Say whether there is too much memory for the CPU, or nothing; what is not given has the platform's default."""
-    millis = int((cpu_form or DEFAULT_CPU).removesuffix("m"))
-    mebibytes = int((memory_form or DEFAULT_MEMORY).removesuffix("Mi"))
+    millis, mebibytes = _number(cpu_form or DEFAULT_CPU), _number(memory_form or DEFAULT_MEMORY)
     most = _RELAXED_RATIO if relaxed else _RATIO
     if mebibytes <= most * millis:
         return None
@@ -212,15 +214,15 @@ def ratio(cpu_form: str | None, memory_form: str | None, *, relaxed: bool) -> st
 
 
 def workload_name(base: str | None, suffix: str) -> str:
-    """Return a name for a workload: readable first, unique last, within the platform's rule.
+    """Return a name for a workload: readable first, unique last, within the platform's rule; no two suffixes share one.
 
     >>> workload_name("Nightly ETL (prod)", "3f0c")
     'nightly-etl-prod-3f0c'
 
     Raises:
-        ValueError: The suffix is not made of lower-case letters, digits and inner dashes, or is longer than 32.
+        ValueError: The suffix is not made of lower-case letters and digits, or is longer than 32.
     """
-    if not _SUFFIX.fullmatch(suffix) or f"-{suffix}".endswith("-headless"):  # the platform keeps that ending for itself
+    if not _SUFFIX.fullmatch(suffix) or suffix == "headless":  # the platform keeps that ending for itself
         raise ValueError(f"{suffix!r} cannot end the name of a workload")
     # HTML entities are left alone: nobody means them in a name, and some of them make slugify fail.
     readable = slugify(base or "", entities=False, decimal=False, hexadecimal=False)

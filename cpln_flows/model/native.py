@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cpln_flows.errors import Fault, ManifestError
-from cpln_flows.model import containers, limits, plain
+from cpln_flows.errors import ManifestError
+from cpln_flows.model import containers, limits
 from cpln_flows.model.containers import check_containers, tags_of
 from cpln_flows.model.manifest import OPEN_OUTBOUND, ContainerSpec, JobManifest
 from cpln_flows.model.reader import Reader, describe
@@ -63,10 +63,8 @@ _AMOUNTS = {"cpu": limits.cpu, "memory": limits.memory, "minCpu": limits.cpu, "m
 _LEAST = {"minCpu": ("cpu", limits.DEFAULT_CPU), "minMemory": ("memory", limits.DEFAULT_MEMORY)}
 
 
-def convert(document: Mapping[str, Any], *, gvc: str) -> JobManifest:
+def convert(root: Reader, *, gvc: str) -> JobManifest:
     """Read a cron workload; raises ``ManifestError`` with every fault."""
-    faults: list[Fault] = []
-    root = Reader(plain.copy(document, faults), "", faults)
     root.accept("kind", *_READ_ONLY)
     fields: dict[str, Any] = {"name": _name(root, gvc), "tags": _tags(root), "description": _description(root)}
     spec = root.child("spec")
@@ -84,8 +82,8 @@ def convert(document: Mapping[str, Any], *, gvc: str) -> JobManifest:
     _check_bounds(spec)
     spec.finish()
     root.finish()
-    if faults:
-        raise ManifestError(faults)
+    if root.faults:
+        raise ManifestError(root.faults)
     return JobManifest(containers=tuple(container for _, container in found), **fields)
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from cpln_flows.errors import Fault
+from cpln_flows.model.limits import shown
 
 _DEPTH = 32
 _VALUES = 100_000  # far beyond any manifest; YAML aliases can make billions out of ten lines
 _LARGEST_NUMBER = 2**63 - 1
-_SHOWN_KEY_LENGTH = 40
+# Half of a pair of UTF-16 cannot be sent; a program's arguments and variables end at a NUL.
+_NO_TEXT = re.compile("[\x00\ud800-\udfff]")
+_ODD = "holds a NUL or half of a surrogate pair, which no program can be given; remove it"
 
 
 def copy(document: Mapping[Any, Any], faults: list[Fault]) -> dict[str, Any]:
@@ -30,10 +34,12 @@ class _Walk:
         for key, value in found.items():
             if self.left <= 0:
                 break
-            if isinstance(key, str):
-                copied[key] = self.value(value, f"{path}.{key}" if path else key, depth + 1)
+            if not isinstance(key, str):
+                self.faults.append(Fault(path, f"the key {_key(key)} is not a text; put quotes around it"))
+            elif _NO_TEXT.search(key):
+                self.faults.append(Fault(path, f"the key {shown(key)} {_ODD}"))
             else:
-                self.faults.append(Fault(path, f"the key {_shown(key)} is not a text; put quotes around it"))
+                copied[key] = self.value(value, f"{path}.{key}" if path else key, depth + 1)
         return copied
 
     def sequence(self, found: list[Any] | tuple[Any, ...], path: str, depth: int) -> list[Any]:
@@ -62,8 +68,10 @@ class _Walk:
 
 
 def _scalar_fault(found: object) -> str | None:
-    if found is None or isinstance(found, bool | str):
+    if found is None or isinstance(found, bool):
         return None
+    if isinstance(found, str):
+        return _ODD if _NO_TEXT.search(found) else None
     if isinstance(found, int):
         return None if abs(found) <= _LARGEST_NUMBER else "is a number of more than 64 bits; put quotes around it"
     if isinstance(found, float):
@@ -71,7 +79,7 @@ def _scalar_fault(found: object) -> str | None:
     return f"is a {type(found).__name__}, which JSON does not have; put quotes around it"
 
 
-def _shown(key: object) -> str:
+def _key(key: object) -> str:
     if isinstance(key, int | float) and _scalar_fault(key) is None:
-        return repr(key)
-    return "null" if key is None else f"of type {type(key).__name__}"[:_SHOWN_KEY_LENGTH]
+        return shown(key)
+    return "null" if key is None else f"of type {type(key).__name__}"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cpln_flows.errors import Fault
+from cpln_flows.model.limits import shown
 
 _KINDS: Mapping[type, str] = {str: "a text", int: "a whole number", bool: "true or false", list: "a list", dict: "an object"}
 
@@ -51,7 +52,7 @@ class Reader:
         return value
 
     def texts(self, key: str) -> list[str]:
-        """Return a list of texts; numbers and truth values are texts that YAML has read too eagerly."""
+        """Return a list of texts; a number is a text without quotes."""
         found = []
         for index, value in enumerate(self._typed(key, list) or []):
             if isinstance(value, str | int | float) and not isinstance(value, bool):
@@ -101,7 +102,10 @@ class Reader:
 
 def describe(value: object) -> str:
     """Say what was found, short, for an error's text."""
-    for kind, name in ((bool, "true or false"), (str, "the text"), (int, "the number"), (float, "the number"), (list, "a list")):
-        if isinstance(value, kind):
-            return f"{name} {value!r}"[:80] if kind in (str, int, float) else name
-    return "an object" if isinstance(value, Mapping) else "nothing" if value is None else type(value).__name__
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int | float):
+        return f"the {'text' if isinstance(value, str) else 'number'} {shown(value)}"
+    if isinstance(value, list | Mapping):
+        return "a list" if isinstance(value, list) else "an object"
+    return "nothing" if value is None else f"a {type(value).__name__}"
