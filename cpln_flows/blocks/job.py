@@ -28,7 +28,7 @@ from cpln_flows.jobs.plan import JobPlan
 from cpln_flows.jobs.session import JobSession
 from cpln_flows.jobs.submit import StartedJob, Submitter
 from cpln_flows.jobs.watch import Follower
-from cpln_flows.model import conversion, links, log_lines
+from cpln_flows.model import addresses, conversion, links, log_lines
 from cpln_flows.model.ending import Ending
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.lifecycle import Stage
@@ -39,6 +39,7 @@ from cpln_flows.settings import CONSOLE, CplnSettings
 
 PrintFunc = Callable[[str], Any]
 
+PREFECT_API_URL = "PREFECT_API_URL"
 _LAST_LINES = 10
 _CLEANUP_RESERVE_SECONDS = 5.0
 
@@ -273,6 +274,7 @@ class CplnJobRun(JobRun[str]):
         try:
             async with session.shared(self._api_settings()) as shared:
                 self._plan = self._block.plan(self._identity, await self._location(shared))
+                self._warn_of_loopback(self._plan)
                 self._submitter = self._submission(shared, self._plan)
                 self._job = await self._submitter.submit()
         except SubmissionUnknownError:
@@ -329,6 +331,15 @@ class CplnJobRun(JobRun[str]):
                 )
             await self._clean(shared)
         return stopped
+
+    def _warn_of_loopback(self, plan: JobPlan) -> None:
+        for container in plan.manifest.containers:
+            if addresses.is_loopback(container.env.get(PREFECT_API_URL)):
+                self._journal().warning(
+                    Area.INIT,
+                    f"{PREFECT_API_URL} in the environment of container {container.name} is a loopback address: it leads the"
+                    " job to itself and not to your Prefect server; set one that the job can reach",
+                )
 
     async def _of_lost_start(self, shared: JobSession) -> tuple[StartedJob | None, stop.Stopped | None]:
         """Find a job whose start was interrupted before its answer arrived; say so when it could not be looked for."""

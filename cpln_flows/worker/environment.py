@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 SIGTERM_BEHAVIOR = "PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR"
 RELINQUISH = "relinquish"
@@ -30,19 +28,3 @@ def travelling(settings: Mapping[str, str]) -> dict[str, str]:
     {'PREFECT_API_URL': 'http://prefect/api'}
     """
     return {name: value for name, value in settings.items() if name not in _STAYS and not name.startswith(_STAYS_PREFIXES)}
-
-
-def is_loopback(url: str | None) -> bool:
-    """Whether an address leads back to the machine that uses it, which is another one for every container.
-
-    >>> is_loopback("http://127.0.0.1:4200/api"), is_loopback("http://prefect-server.prefect.cpln.local/api")
-    (True, False)
-    """
-    host = urlsplit(url or "").hostname
-    if host is None:
-        return False
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-    return address.is_loopback or address.is_unspecified

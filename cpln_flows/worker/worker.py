@@ -27,10 +27,11 @@ from cpln_flows.jobs import access, session, stop
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.plan import JobPlan
 from cpln_flows.jobs.session import JobSession
+from cpln_flows.model import addresses
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import CommandRef, GvcRef
 from cpln_flows.settings import ApiSettings, CplnSettings
-from cpln_flows.worker import environment, left_behind
+from cpln_flows.worker import left_behind
 from cpln_flows.worker.configuration import CplnWorkerJobConfiguration, CplnWorkerResult, CplnWorkerVariables
 from cpln_flows.worker.container import Container, Watching
 from cpln_flows.worker.flow_runs import FlowRunBoard
@@ -365,7 +366,7 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
 
     async def _validate(self) -> None:
         """Say at once what is wrong with the pool's defaults; a deployment may still bring what is missing."""
-        if environment.is_loopback(PREFECT_API_URL.value()):
+        if addresses.is_loopback(PREFECT_API_URL.value()):
             self._journal.warning(
                 Area.INIT,
                 f"PREFECT_API_URL of this worker, {PREFECT_API_URL.value()}, leads containers on other machines to themselves;"

@@ -129,3 +129,12 @@ def test_an_empty_field_is_named(field) -> None:
     given = {"org": "acme", "namespace": "dev", "v1_job": kubernetes_job(LINES)}
     with pytest.raises(ValidationError, match=field):
         CplnJob(**given | {field: ""})
+
+
+def test_a_prefect_server_that_the_job_cannot_reach_is_warned_about(caplog) -> None:
+    manifest = _manifest((f"{MAIN}/env", [{"name": "PREFECT_API_URL", "value": "http://127.0.0.1:4200/api"}]))
+    outcome = anyio.run(scripted.outcome_of, scripted.Cell(fields={"v1_job": manifest}))
+    assert outcome.error is None
+    (said,) = [line for line in caplog.messages if "PREFECT_API_URL" in line]
+    assert "[CPLN] Init" in said
+    assert "container main is a loopback address" in said
