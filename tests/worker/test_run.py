@@ -120,7 +120,7 @@ def test_a_supervised_flow_that_does_not_end_within_the_grace_is_stopped(pool, m
     run_id = pool.start(pool.deploy(command="prefect flow-run execute"), Pending())
 
     def hangs(made) -> None:
-        made.command = f"python -c '{FOREVER}' prefect flow-run execute"
+        made.command = f"{pools.command(FOREVER)} prefect flow-run execute"
 
     async def act(worker, pid) -> None:
         await worker.client.set_flow_run_state(run_id, Running())
