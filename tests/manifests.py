@@ -1,5 +1,8 @@
 """Manifests that tests run: the command is Python, which the local platform runs as a real process."""
 
+import copy
+import itertools
+import re
 from typing import Any
 
 
@@ -19,3 +22,35 @@ SILENT = "pass"
 def texts(result: str) -> list[str]:
     """The lines of a result without their times."""
     return [line.split(" - ", 1)[1] for line in result.splitlines()]
+
+
+ABSENT = object()
+
+
+def changed(document: dict[str, Any], *changes: tuple[str, Any]) -> dict[str, Any]:
+    """A copy of a manifest with other values at some paths, written as the path of a fault is: ``spec.containers[0].env``."""
+    document = copy.deepcopy(document)
+    for path, value in changes:
+        parts = [int(part) if part.isdigit() else part for part in re.split(r"[.\[]", path.replace("]", ""))]
+        place: Any = document
+        for part, following in itertools.pairwise(parts):
+            _put(place, part, [] if isinstance(following, int) else {}, only_if_absent=True)
+            place = place[part]
+        if value is ABSENT:
+            del place[parts[-1]]
+        else:
+            _put(place, parts[-1], value)
+    return document
+
+
+def _put(place: Any, key: str | int, value: Any, *, only_if_absent: bool = False) -> None:
+    if isinstance(place, list) and key == len(place):
+        place.append(value)
+    elif not only_if_absent or (isinstance(place, dict) and key not in place):
+        place[key] = value
+
+
+def native_job(**spec: Any) -> dict[str, Any]:
+    """A native cron workload."""
+    container = {"name": "main", "image": "python:3.12-slim", "command": "python", "args": ["-V"]}
+    return {"kind": "workload", "name": "test-job", "spec": {"type": "cron", "containers": [container], **spec}}

@@ -89,7 +89,7 @@ def tags_of(reader: Reader, key: str) -> dict[str, str]:
 
 def check_containers(found: Sequence[tuple[Reader, ContainerSpec]], parent: Reader, *, relaxed: bool) -> None:
     """Note what is wrong with the containers as a whole and with each of them."""
-    if not found and isinstance(parent.raw("containers"), list | None):
+    if not found and parent.raw("containers") in (None, []):
         parent.fault("containers", "there is none; a job needs at least one container")
     if len(found) > limits.CONTAINERS:
         parent.fault("containers", f"there are {len(found)}, the platform takes {limits.CONTAINERS}")

@@ -1,0 +1,437 @@
+"""Every field of a Kubernetes Job: taken, taken without effect, or refused by its path."""
+
+import pytest
+
+from cpln_flows.errors import ManifestError
+from cpln_flows.model.conversion import convert
+from tests.manifests import ABSENT, changed
+
+POD = "spec.template.spec"
+MAIN = f"{POD}.containers[0]"
+JOB = {
+    "apiVersion": "batch/v1",
+    "kind": "Job",
+    "metadata": {"name": "etl"},
+    "spec": {"template": {"spec": {"containers": [{"name": "main", "image": "ubuntu:24.04"}]}}},
+}
+
+
+def _converted(*changes):
+    return convert(changed(JOB, *changes), gvc="dev")
+
+
+def _faults(*changes, document=JOB) -> dict[str, str]:
+    """What is wrong, by path; nothing is said twice of one place."""
+    with pytest.raises(ManifestError) as caught:
+        convert(changed(document, *changes), gvc="dev")
+    found = {fault.path: fault.message for fault in caught.value.faults}
+    assert len(found) == len(caught.value.faults)
+    return found
+
+
+def _scratch(*mounts: str):
+    volumes = [{"name": f"v{n}", "emptyDir": {}} for n in range(len(mounts))]
+    found = [{"name": f"v{n}", "mountPath": path} for n, path in enumerate(mounts)]
+    return [(f"{POD}.volumes", volumes), (f"{MAIN}.volumeMounts", found)]
+
+
+def test_the_least_job() -> None:
+    job = _converted()
+    assert (job.name, job.main.name, job.main.image) == ("etl", "main", "ubuntu:24.04")
+    assert (job.job_type, job.restart_policy, job.active_deadline_seconds, job.identity) == ("standard", "Never", None, None)
+    assert (dict(job.tags), dict(job.extra_spec), dict(job.main.extra)) == ({}, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "read", "expected"),
+    [
+        pytest.param([("metadata.name", "n" * 49)], lambda j: j.name, "n" * 49, id="name"),
+        pytest.param([("metadata", {"generateName": "etl-"})], lambda j: j.name, "etl-", id="generate-name"),
+        pytest.param([("metadata", ABSENT)], lambda j: j.name, None, id="no-name"),
+        pytest.param([("metadata.labels", {"a": 1, "b": True})], lambda j: j.tags, {"a": "1", "b": "true"}, id="labels"),
+        pytest.param([("metadata.annotations", {"a/b": "c"})], lambda j: j.tags, {"a/b": "c"}, id="annotations"),
+        pytest.param(
+            [("metadata.labels", {"a": "1"}), ("spec.template.metadata", {"labels": {"a": "1"}, "annotations": {"b": "2"}})],
+            lambda j: j.tags,
+            {"a": "1", "b": "2"},
+            id="labels-of-the-pod",
+        ),
+        pytest.param([("metadata.labels", {f"t{n}": "" for n in range(47)})], lambda j: len(j.tags), 47, id="most-labels"),
+        pytest.param([("spec.activeDeadlineSeconds", 86_400)], lambda j: j.active_deadline_seconds, 86_400, id="deadline"),
+        pytest.param(
+            [("spec.activeDeadlineSeconds", 9), (f"{POD}.activeDeadlineSeconds", 7)],
+            lambda j: j.active_deadline_seconds,
+            7,
+            id="the-shorter-deadline",
+        ),
+        pytest.param([(f"{POD}.restartPolicy", "OnFailure")], lambda j: j.restart_policy, "OnFailure", id="restart-policy"),
+        pytest.param(
+            [(f"{POD}.restartPolicy", "OnFailure"), ("spec.backoffLimit", 0)],
+            lambda j: j.restart_policy,
+            "Never",
+            id="no-second-attempt",
+        ),
+        pytest.param(
+            [(f"{POD}.serviceAccountName", "etl")], lambda j: j.identity, "//gvc/dev/identity/etl", id="identity-by-name"
+        ),
+        pytest.param(
+            [(f"{POD}.serviceAccount", "//gvc/dev/identity/etl")],
+            lambda j: j.identity,
+            "//gvc/dev/identity/etl",
+            id="identity-by-link-and-older-name",
+        ),
+        pytest.param(
+            [(f"{POD}.terminationGracePeriodSeconds", 900)],
+            lambda j: j.extra_spec,
+            {"rolloutOptions": {"terminationGracePeriodSeconds": 900}},
+            id="grace",
+        ),
+        pytest.param(
+            [(f"{POD}.securityContext", {"runAsUser": 65_534, "fsGroup": 1, "runAsNonRoot": True})],
+            lambda j: j.extra_spec,
+            {"securityOptions": {"runAsUser": 65_534, "filesystemGroupId": 1}},
+            id="security",
+        ),
+        pytest.param([(f"{MAIN}.image", "//image/etl:1")], lambda j: j.main.image, "//image/etl:1", id="image"),
+        pytest.param(
+            [(f"{MAIN}.command", ["sh", "-c"]), (f"{MAIN}.args", ["true", 1])],
+            lambda j: (j.main.command, j.main.args),
+            ("sh", ("-c", "true", "1")),
+            id="command-and-args",
+        ),
+        pytest.param([(f"{MAIN}.args", ["-x"])], lambda j: (j.main.command, j.main.args), (None, ("-x",)), id="args-only"),
+        pytest.param([(f"{MAIN}.command", ["x" * 256])], lambda j: j.main.command, "x" * 256, id="longest-command"),
+        pytest.param(
+            [(f"{MAIN}.env", [{"name": "A", "value": "1"}, {"name": "B"}, {"name": "C", "value": True}])],
+            lambda j: j.main.env,
+            {"A": "1", "B": "", "C": "true"},
+            id="env",
+        ),
+        pytest.param(
+            [(f"{MAIN}.env", [{"name": "A", "value": "cpln://secret/s.KEY"}])], lambda j: j.secrets, {"s"}, id="secret-in-env"
+        ),
+        pytest.param(
+            [(f"{MAIN}.resources", {"limits": {"cpu": "0.5", "memory": "1Gi"}})],
+            lambda j: (j.main.cpu, j.main.memory, j.main.extra),
+            ("500m", "1024Mi", {}),
+            id="limits",
+        ),
+        pytest.param(
+            [(f"{MAIN}.resources", {"requests": {"cpu": 1, "memory": "64Mi"}})],
+            lambda j: (j.main.cpu, j.main.memory, j.main.extra),
+            ("1000m", "64Mi", {}),
+            id="requests-alone",
+        ),
+        pytest.param(
+            [(f"{MAIN}.resources", {"limits": {"cpu": "1"}, "requests": {"cpu": "100m", "memory": "64Mi"}})],
+            lambda j: (j.main.cpu, j.main.memory, j.main.extra),
+            ("1000m", "64Mi", {"minCpu": "100m"}),
+            id="requests-below-limits",
+        ),
+        pytest.param([(f"{MAIN}.workingDir", "/app")], lambda j: j.main.extra, {"workingDir": "/app"}, id="working-folder"),
+        pytest.param(
+            [(f"{MAIN}.lifecycle", {"preStop": {"exec": {"command": ["sync"]}}})],
+            lambda j: j.main.extra,
+            {"lifecycle": {"preStop": {"exec": {"command": ["sync"]}}}},
+            id="hook",
+        ),
+        pytest.param(
+            _scratch("/scratch", "/work/"),
+            lambda j: j.main.extra,
+            {"volumes": [{"uri": "scratch://v0", "path": "/scratch"}, {"uri": "scratch://v1", "path": "/work/"}]},
+            id="scratch-volumes",
+        ),
+        pytest.param(_scratch(*(f"/m{n}" for n in range(15))), lambda j: len(j.main.extra["volumes"]), 15, id="most-volumes"),
+        pytest.param(
+            [(f"{POD}.containers", [{"name": f"c{n}", "image": "i"} for n in range(8)])],
+            lambda j: [c.name for c in j.containers],
+            [f"c{n}" for n in range(8)],
+            id="sidecars",
+        ),
+        pytest.param(
+            [(f"{POD}.initContainers", [{"name": "proxy", "image": "i", "restartPolicy": "Always"}])],
+            lambda j: [c.name for c in j.containers],
+            ["main", "proxy"],
+            id="sidecar-as-kubernetes-writes-it",
+        ),
+        pytest.param(
+            [
+                ("metadata.labels", {"cpln/relaxMemoryToCpuRatio": True}),
+                (f"{MAIN}.resources", {"limits": {"cpu": "25m", "memory": "800Mi"}}),
+            ],
+            lambda j: j.main.memory,
+            "800Mi",
+            id="relaxed-ratio",
+        ),
+    ],
+)
+def test_a_supported_field_is_expressed(changes, read, expected) -> None:
+    assert read(_converted(*changes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("status", {"succeeded": 1}),
+        ("metadata.uid", "0d6c"),
+        ("metadata.creationTimestamp", None),
+        ("metadata.managedFields", [{}]),
+        ("metadata.namespace", "dev"),
+        ("metadata.namespace", "default"),
+        ("spec.ttlSecondsAfterFinished", 0),
+        ("spec.completions", 1),
+        ("spec.parallelism", 1),
+        ("spec.completionMode", "NonIndexed"),
+        ("spec.suspend", False),
+        ("spec.backoffLimit", 0),
+        ("spec.selector", {}),
+        ("spec.template.metadata", {"creationTimestamp": None}),
+        (f"{POD}.restartPolicy", "Never"),
+        (f"{POD}.dnsPolicy", "ClusterFirst"),
+        (f"{POD}.schedulerName", "default-scheduler"),
+        (f"{POD}.enableServiceLinks", True),
+        (f"{POD}.hostNetwork", False),
+        (f"{POD}.tolerations", []),
+        (f"{POD}.securityContext", {}),
+        (f"{POD}.initContainers", []),
+        (f"{MAIN}.imagePullPolicy", "Always"),
+        (f"{MAIN}.imagePullPolicy", "IfNotPresent"),
+        (f"{MAIN}.terminationMessagePath", "/dev/termination-log"),
+        (f"{MAIN}.tty", False),
+        (f"{MAIN}.resources", {}),
+        (f"{MAIN}.ports", []),
+    ],
+)
+def test_what_kubernetes_writes_by_itself_has_no_effect(path, value) -> None:
+    assert _converted((path, value)) == _converted()
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("apiVersion", "batch/v1beta1"),
+        ("apiVersion", ABSENT),
+        ("metadata.name", 1),
+        ("metadata.name", "n" * 50),
+        ("metadata.generateName", {}),
+        ("metadata.namespace", "other"),
+        ("metadata.labels", ["a"]),
+        ("metadata.labels.a", {}),
+        ("metadata.labels.a", None),
+        ("metadata.labels", {f"t{n}": "" for n in range(48)}),
+        ("metadata.ownerReferences", [{}]),
+        ("metadata.finalizers", ["x"]),
+        ("spec.template.metadata.name", "x"),
+        ("spec.activeDeadlineSeconds", 0),
+        ("spec.activeDeadlineSeconds", 86_401),
+        ("spec.activeDeadlineSeconds", "600"),
+        ("spec.backoffLimit", 3),
+        ("spec.backoffLimit", -1),
+        ("spec.completions", 2),
+        ("spec.completions", True),
+        ("spec.parallelism", 2),
+        ("spec.completionMode", "Indexed"),
+        ("spec.suspend", True),
+        ("spec.manualSelector", True),
+        ("spec.selector", {"matchLabels": {"a": "b"}}),
+        ("spec.podFailurePolicy", {"rules": []}),
+        ("spec.successPolicy", {"rules": []}),
+        ("spec.backoffLimitPerIndex", 1),
+        ("spec.managedBy", "x"),
+        ("spec.ttlSecondsAfterFinished", "1h"),
+        ("spec.unknown", 1),
+        (f"{POD}.activeDeadlineSeconds", 0),
+        (f"{POD}.restartPolicy", "Always"),
+        (f"{POD}.serviceAccountName", "No"),
+        (f"{POD}.serviceAccountName", "//identity/x"),
+        (f"{POD}.terminationGracePeriodSeconds", 901),
+        (f"{POD}.terminationGracePeriodSeconds", -1),
+        (f"{POD}.securityContext.runAsUser", 0),
+        (f"{POD}.securityContext.runAsUser", 65_535),
+        (f"{POD}.securityContext.fsGroup", 0),
+        (f"{POD}.securityContext.runAsNonRoot", True),
+        (f"{POD}.securityContext.runAsGroup", 1),
+        (f"{POD}.securityContext.seLinuxOptions", {"level": "x"}),
+        (f"{POD}.nodeSelector", {"a": "b"}),
+        (f"{POD}.nodeName", "x"),
+        (f"{POD}.affinity", {"nodeAffinity": {}}),
+        (f"{POD}.tolerations", [{"key": "x"}]),
+        (f"{POD}.topologySpreadConstraints", [{}]),
+        (f"{POD}.priorityClassName", "x"),
+        (f"{POD}.runtimeClassName", "x"),
+        (f"{POD}.schedulerName", "mine"),
+        (f"{POD}.preemptionPolicy", "Never"),
+        (f"{POD}.imagePullSecrets", [{"name": "x"}]),
+        (f"{POD}.hostAliases", [{"ip": "x"}]),
+        (f"{POD}.dnsConfig", {"nameservers": ["x"]}),
+        (f"{POD}.dnsPolicy", "None"),
+        (f"{POD}.hostname", "x"),
+        (f"{POD}.subdomain", "x"),
+        (f"{POD}.hostNetwork", True),
+        (f"{POD}.hostPID", True),
+        (f"{POD}.hostIPC", True),
+        (f"{POD}.hostUsers", False),
+        (f"{POD}.shareProcessNamespace", True),
+        (f"{POD}.automountServiceAccountToken", False),
+        (f"{POD}.readinessGates", [{}]),
+        (f"{POD}.ephemeralContainers", [{}]),
+        (f"{POD}.resourceClaims", [{}]),
+        (f"{POD}.resources", {"limits": {"cpu": "1"}}),
+        (f"{POD}.overhead", {"cpu": "1"}),
+        (f"{POD}.initContainers[0]", {"name": "init", "image": "i"}),
+        (f"{POD}.containers", []),
+        (f"{POD}.containers", ABSENT),
+        (f"{POD}.containers", {}),
+        (f"{POD}.containers[0]", "x"),
+        (f"{POD}.containers", [{"name": f"c{n}", "image": "i"} for n in range(9)]),
+        (f"{MAIN}.name", ABSENT),
+        (f"{MAIN}.name", ""),
+        (f"{MAIN}.name", "c" * 65),
+        (f"{MAIN}.name", "cpln-x"),
+        (f"{MAIN}.image", ABSENT),
+        (f"{MAIN}.image", ""),
+        (f"{MAIN}.image", "a b"),
+        (f"{MAIN}.command", "python"),
+        (f"{MAIN}.command[0]", ""),
+        (f"{MAIN}.command[0]", {}),
+        (f"{MAIN}.args", "x"),
+        (f"{MAIN}.args[0]", True),
+        (f"{MAIN}.env", {"A": "1"}),
+        (f"{MAIN}.env[0]", "A=1"),
+        (f"{MAIN}.env[0].name", "CPLN_TOKEN"),
+        (f"{MAIN}.env[0].name", "A" * 121),
+        (f"{MAIN}.env[0].name", 1),
+        (f"{MAIN}.env[0].value", {}),
+        (f"{MAIN}.env[0].value", "v" * 4097),
+        (f"{MAIN}.env[0].valueFrom", {"secretKeyRef": {"name": "x", "key": "y"}}),
+        (f"{MAIN}.env[0].unknown", 1),
+        (f"{MAIN}.envFrom", [{"secretRef": {"name": "x"}}]),
+        (f"{MAIN}.ports", [{"containerPort": 80}]),
+        (f"{MAIN}.livenessProbe", {"exec": {}}),
+        (f"{MAIN}.readinessProbe", {"exec": {}}),
+        (f"{MAIN}.startupProbe", {"exec": {}}),
+        (f"{MAIN}.securityContext", {"privileged": True}),
+        (f"{MAIN}.imagePullPolicy", "Never"),
+        (f"{MAIN}.restartPolicy", "Always"),
+        (f"{MAIN}.volumeDevices", [{}]),
+        (f"{MAIN}.resizePolicy", [{}]),
+        (f"{MAIN}.tty", True),
+        (f"{MAIN}.stdin", True),
+        (f"{MAIN}.terminationMessagePath", "/x"),
+        (f"{MAIN}.workingDir", "app"),
+        (f"{MAIN}.workingDir", 1),
+        (f"{MAIN}.lifecycle.preStop.httpGet", {"path": "/"}),
+        (f"{MAIN}.lifecycle.preStop.exec.command", "x"),
+        (f"{MAIN}.lifecycle.stopSignal", "SIGINT"),
+        (f"{MAIN}.resources.limits.cpu", "24m"),
+        (f"{MAIN}.resources.limits.memory", "31Mi"),
+        (f"{MAIN}.resources.limits.memory", "1GB"),
+        (f"{MAIN}.resources.limits.gpu", 1),
+        (f"{MAIN}.resources.claims", [{}]),
+        (f"{MAIN}.unknown", 1),
+    ],
+)
+def test_what_cannot_be_expressed_is_one_fault_at_its_path(path, value) -> None:
+    prepared = changed(
+        JOB,
+        ("metadata.labels", {"z": ""}),
+        (f"{MAIN}.command", ["x"]),
+        (f"{MAIN}.args", ["x"]),
+        (f"{MAIN}.env", [{"name": "A", "value": ""}]),
+    )
+    ((found, message),) = _faults((path, value), document=prepared).items()
+    assert found == path
+    assert len(message) > 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "paths"),
+    [
+        pytest.param([("metadata", "x")], ["metadata"], id="no-metadata"),
+        pytest.param([("spec", "x")], ["spec", f"{POD}.containers"], id="no-spec"),
+        pytest.param([("spec.template", [1])], ["spec.template", f"{POD}.containers"], id="no-template"),
+        pytest.param([(f"{MAIN}.command", ["x" * 257])], [f"{MAIN}.command"], id="command-too-long"),
+        pytest.param([(f"{POD}.containers[1]", {"name": "main", "image": "i"})], [f"{POD}.containers[1].name"], id="same-name"),
+        pytest.param(
+            [(f"{POD}.containers", ABSENT), (f"{POD}.initContainers", [{"name": "a1", "image": "i", "restartPolicy": "Always"}])],
+            [f"{POD}.containers"],
+            id="a-sidecar-alone",
+        ),
+        pytest.param([(f"{MAIN}.env", [{"name": "A"}, {"name": "A"}])], [f"{MAIN}.env[1].name"], id="variable-given-twice"),
+        pytest.param([(f"{MAIN}.env", [{"value": "x"}])], [f"{MAIN}.env[0].name"], id="variable-without-a-name"),
+        pytest.param(
+            [("metadata.labels", {"a": "1"}), ("spec.template.metadata.labels", {"a": "2"})],
+            ["spec.template.metadata.labels.a"],
+            id="two-values-of-one-tag",
+        ),
+        pytest.param(
+            [(f"{POD}.restartPolicy", "OnFailure"), ("spec.backoffLimit", 3)], ["spec.backoffLimit"], id="number-of-restarts"
+        ),
+        pytest.param(
+            [(f"{POD}.serviceAccountName", "etl"), (f"{POD}.serviceAccount", "other")],
+            [f"{POD}.serviceAccount"],
+            id="two-identities",
+        ),
+        pytest.param(
+            [(f"{MAIN}.resources", {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}})],
+            [f"{MAIN}.resources.requests.cpu"],
+            id="request-above-the-limit",
+        ),
+        pytest.param(
+            [(f"{MAIN}.resources", {"limits": {"cpu": "25m", "memory": "201Mi"}})], [f"{MAIN}.resources"], id="memory-to-cpu"
+        ),
+        pytest.param(_scratch("/dev"), [f"{MAIN}.volumeMounts[0].mountPath"], id="reserved-mount"),
+        pytest.param(_scratch("/a", "/a/b"), [f"{MAIN}.volumeMounts"], id="mount-in-a-mount"),
+        pytest.param(_scratch(*(f"/m{n}" for n in range(16))), [f"{MAIN}.volumeMounts"], id="too-many-volumes"),
+        pytest.param(
+            [(f"{MAIN}.volumeMounts", [{"name": "x", "mountPath": "/x"}])], [f"{MAIN}.volumeMounts[0].name"], id="no-volume"
+        ),
+        pytest.param(
+            [*_scratch("/x"), (f"{MAIN}.volumeMounts[0].subPath", "y")], [f"{MAIN}.volumeMounts[0].subPath"], id="sub-path"
+        ),
+        pytest.param(
+            [*_scratch("/x"), (f"{MAIN}.volumeMounts[0].readOnly", True)], [f"{MAIN}.volumeMounts[0].readOnly"], id="read-only"
+        ),
+        pytest.param(
+            [(f"{POD}.volumes", [{"name": "x", "configMap": {"name": "y"}}]), *_scratch("/x")[1:]],
+            [f"{POD}.volumes[0].configMap", f"{MAIN}.volumeMounts[0].name"],
+            id="volume-of-another-kind",
+        ),
+        pytest.param([(f"{POD}.volumes", [{"name": "x"}])], [f"{POD}.volumes[0]"], id="volume-of-no-kind"),
+        pytest.param([(f"{POD}.volumes", [{"name": "No", "emptyDir": {}}])], [f"{POD}.volumes[0].name"], id="name-of-a-volume"),
+        pytest.param([(f"{POD}.volumes", [{"name": "x", "emptyDir": {}}] * 2)], [f"{POD}.volumes[1].name"], id="volume-twice"),
+        pytest.param(
+            [(f"{POD}.volumes", [{"name": "x", "emptyDir": {"medium": "Memory"}}])],
+            [f"{POD}.volumes[0].emptyDir.medium"],
+            id="volume-in-memory",
+        ),
+        pytest.param(
+            [(f"{POD}.volumes", [{"name": "x", "emptyDir": {"sizeLimit": "1Gi"}}])],
+            [f"{POD}.volumes[0].emptyDir.sizeLimit"],
+            id="size-of-a-volume",
+        ),
+        pytest.param(
+            [(f"{MAIN}.image", ABSENT), (f"{MAIN}.args", 3), (f"{POD}.hostNetwork", True), ("spec.completions", 2)],
+            ["spec.completions", f"{POD}.hostNetwork", f"{MAIN}.args", f"{MAIN}.image"],
+            id="all-at-once",
+        ),
+    ],
+)
+def test_every_fault_is_named(changes, paths) -> None:
+    assert sorted(_faults(*changes)) == sorted(paths)
+
+
+def test_a_refused_volume_is_told_where_it_stands_and_not_at_each_mount() -> None:
+    changes = [(f"{POD}.volumes", [{"name": "x", "secret": {}}]), (f"{MAIN}.volumeMounts", [{"name": "x", "mountPath": "/x"}])]
+    assert list(_faults(*changes)) == [f"{POD}.volumes[0].secret"]
+
+
+def test_a_reference_to_a_secret_says_how_to_write_it() -> None:
+    variable = {"name": "A", "valueFrom": {"secretKeyRef": {"name": "x", "key": "y"}}}
+    (message,) = _faults((f"{MAIN}.env", [variable])).values()
+    assert "cpln://secret/NAME.KEY" in message
+
+
+def test_no_value_of_a_variable_is_in_an_error() -> None:
+    (message,) = _faults((f"{MAIN}.env", [{"name": "A", "value": "s3cret" * 1000}])).values()
+    assert "s3cret" not in message
