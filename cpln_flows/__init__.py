@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         JobFailedError,
         JobLostError,
         JobTimeoutError,
+        LimitExceededError,
         LogStreamError,
         ManifestError,
         NotFoundError,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         UnexpectedResponseError,
     )
     from cpln_flows.flows.run_job import run_namespaced_job
+    from cpln_flows.flows.sync import SyncOptions, sync, sync_cpln_to_prefect, sync_prefect_to_cpln
     from cpln_flows.settings import CplnSettings
 
 __all__ = [
@@ -48,16 +50,21 @@ __all__ = [
     "JobFailedError",
     "JobLostError",
     "JobTimeoutError",
+    "LimitExceededError",
     "LogStreamError",
     "ManifestError",
     "NotFoundError",
     "RateLimitedError",
     "ServerError",
     "SubmissionUnknownError",
+    "SyncOptions",
     "TransportError",
     "UnauthorizedError",
     "UnexpectedResponseError",
     "run_namespaced_job",
+    "sync",
+    "sync_cpln_to_prefect",
+    "sync_prefect_to_cpln",
 ]
 
 _HOMES = {
@@ -67,7 +74,11 @@ _HOMES = {
     "CplnJob": "cpln_flows.blocks.job",
     "CplnJobRun": "cpln_flows.blocks.job",
     "CplnSettings": "cpln_flows.settings",
+    "SyncOptions": "cpln_flows.flows.sync",
     "run_namespaced_job": "cpln_flows.flows.run_job",
+    "sync": "cpln_flows.flows.sync",
+    "sync_cpln_to_prefect": "cpln_flows.flows.sync",
+    "sync_prefect_to_cpln": "cpln_flows.flows.sync",
 }
 
 

@@ -33,3 +33,7 @@ class Journal:
     def warning(self, area: Area, message: str) -> None:
         """Say what somebody should look at."""
         self.logger.warning("%s", self.context.line(area, message))
+
+    def error(self, area: Area, message: str) -> None:
+        """Say what somebody must look at."""
+        self.logger.error("%s", self.context.line(area, message))
