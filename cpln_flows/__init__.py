@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         UnauthorizedError,
         UnexpectedResponseError,
     )
+    from cpln_flows.flows.cleanup import cleanup_orphaned_workloads
     from cpln_flows.flows.run_job import run_namespaced_job
     from cpln_flows.flows.sync import SyncOptions, sync, sync_cpln_to_prefect, sync_prefect_to_cpln
     from cpln_flows.settings import CplnSettings
@@ -61,6 +62,7 @@ __all__ = [
     "TransportError",
     "UnauthorizedError",
     "UnexpectedResponseError",
+    "cleanup_orphaned_workloads",
     "run_namespaced_job",
     "sync",
     "sync_cpln_to_prefect",
@@ -75,6 +77,7 @@ _HOMES = {
     "CplnJobRun": "cpln_flows.blocks.job",
     "CplnSettings": "cpln_flows.settings",
     "SyncOptions": "cpln_flows.flows.sync",
+    "cleanup_orphaned_workloads": "cpln_flows.flows.cleanup",
     "run_namespaced_job": "cpln_flows.flows.run_job",
     "sync": "cpln_flows.flows.sync",
     "sync_cpln_to_prefect": "cpln_flows.flows.sync",

@@ -40,6 +40,18 @@ async def ours(client: CplnClient, org: str, gvc: str | None = None) -> list[Wor
     return [Workload.parse(item, source=path) async for page in pages for item in page]
 
 
+async def identities_in_use(client: CplnClient, org: str) -> dict[str, set[str]]:
+    """Return the links of the workloads that use each identity, of all workloads of the organization; asked once."""
+    path = f"/org/{org}/workload"
+    users: dict[str, set[str]] = {}
+    async for page in client.pages(path, repeat=Repeat.NEVER):
+        for item in page:
+            workload = Workload.parse(item, source=path)
+            if identity := workload.spec.get("identityLink"):
+                users.setdefault(str(identity), set()).add(workload.link)
+    return users
+
+
 async def delete(client: CplnClient, ref: WorkloadRef) -> bool:
     """Ask for the deletion of a workload; return whether there was one."""
     try:

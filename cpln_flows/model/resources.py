@@ -94,6 +94,30 @@ class Workload(Named):
         return WorkloadRef.parse(self.link)
 
 
+class Identity(Named):
+    """What a workload may do is granted to its identity."""
+
+
+class Binding(Resource):
+    """Who is granted what by a policy."""
+
+    permissions: list[str] = Field(default_factory=list)
+    principal_links: list[str] = Field(default_factory=list)
+
+
+class PlatformPolicy(Named):
+    """A policy of the platform."""
+
+    target_kind: str = ""
+    target_links: Annotated[list[str], BeforeValidator(_none_as_no_items)] = Field(default_factory=list)
+    bindings: Annotated[list[Binding], BeforeValidator(_none_as_no_items)] = Field(default_factory=list)
+
+    @property
+    def principals(self) -> frozenset[str]:
+        """Links of everybody who is granted something."""
+        return frozenset(link for binding in self.bindings for link in binding.principal_links)
+
+
 class CommandSpec(Resource):
     """What a command was asked to do."""
 

@@ -152,7 +152,7 @@ async def reconciler(
         dry_run: Whether plans are shown and not carried out.
     """
     async with client, get_client() as prefect:
-        await validate(client, scope.org, scope.gvc, Journal(logger))
+        await validate(client, scope.org, scope.gvc, logger)
         runs = PrefectFlowRuns(prefect)
 
         async def successor() -> datetime | None:
@@ -164,14 +164,14 @@ async def reconciler(
         yield Reconciler(observer, Cadence(clock(), policy.interval, cycles), successor, logger, dry_run=dry_run)
 
 
-async def validate(client: CplnClient, org: str, gvc: str | None, journal: Journal) -> None:
+async def validate(client: CplnClient, org: str, gvc: str | None, logger: Logger) -> None:
     """Make sure that token, org and GVC are right, before anything is done with them.
 
     Raises:
         UnauthorizedError, ForbiddenError: The token is wrong or lacks a permission; the message names the fix.
         NotFoundError: There is no such org or GVC.
     """
-    journal = Journal(journal.logger, LogContext(gvc=gvc))
+    journal = Journal(logger, LogContext(gvc=gvc))
     what = f"organization {org}" + (f" and GVC {gvc}" if gvc else "")
     try:
         await client.get(f"/org/{org}")

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from prefect.artifacts import acreate_table_artifact
+import yaml
+from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.events import emit_event
 from prefect.utilities.urls import url_for
 
+from cpln_flows.jobs.journal import Journal, Logger
+from cpln_flows.model.identifiers import Area
 from cpln_flows.reconcile.act import Outcome
+from cpln_flows.reconcile.inventory import Deleted
+from cpln_flows.reconcile.orphans import Sweep
 from cpln_flows.reconcile.plan import QUIET, Action, Kind, Plan
 from cpln_flows.settings import console_url
 
+CLEANUP = "cpln-cleanup"
+MANIFESTS = "cpln-cleanup-manifests"
 _MOST_ROWS = 1000
 _EVENT = "prefect.cpln.sync"
 
@@ -50,6 +57,38 @@ def events(outcomes: Sequence[Outcome]) -> None:
             related=[run] if action.run_id else [],
             payload={"reason": action.reason, "pid": ref.pid if ref else None},
             id=action.event_id,
+        )
+
+
+async def of_sweep(sweep: Sweep, deleted: Sequence[Deleted], logger: Logger, *, dry_run: bool) -> None:
+    """Write what a clean-up has deleted, or would have: a table, and the manifests that make it again."""
+    journal = Journal(logger)
+    for what in sweep.unread:
+        journal.warning(Area.CLEANUP, f"not read, so it stays: {what}")
+    if sweep.withheld:
+        journal.warning(Area.CLEANUP, f"nothing is deleted: {sweep.withheld}")
+    done = sum(one.done for one in deleted)
+    journal.info(Area.CLEANUP, f"{done} deleted, {sweep.kept} workloads kept, {len(sweep.unread)} not read")
+    if not sweep.deletions:
+        return
+    said = {one.deletion.link: "done" if one.done else one.said for one in deleted}
+    planned = "planned" if dry_run else "withheld"
+    rows = [
+        {"object": _link(one.link, console_url(one.link)), "result": said.get(one.link, planned), "evidence": one.reason}
+        for one in sweep.deletions
+    ]
+    description = f"{done} of {len(rows)} deleted, {sweep.kept} workloads kept, {sweep.now.isoformat()}"
+    await acreate_table_artifact(rows[:_MOST_ROWS], key=CLEANUP, description=description)
+    manifests = [
+        dict(manifest)
+        for one in sweep.deletions
+        if dry_run or said.get(one.link) == "done"
+        for manifest in (one.manifest, *(companion.manifest for companion in one.with_it))
+    ]
+    if manifests:
+        text = yaml.safe_dump_all(manifests, sort_keys=False)
+        await acreate_markdown_artifact(
+            f"`cpln apply --file` makes these again:\n\n```yaml\n{text}```\n", key=MANIFESTS, description=description
         )
 
 

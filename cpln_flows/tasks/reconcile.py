@@ -7,6 +7,8 @@ from prefect.cache_policies import NO_CACHE
 
 from cpln_flows.reconcile.act import Outcome
 from cpln_flows.reconcile.cycles import Reconciler
+from cpln_flows.reconcile.inventory import Deleted, Storekeeper
+from cpln_flows.reconcile.orphans import Sweep
 from cpln_flows.reconcile.plan import Plan
 from cpln_flows.reconcile.snapshot import Snapshot
 
@@ -20,3 +22,13 @@ async def act(reconciler: Reconciler, snapshot: Snapshot, plan: Plan) -> tuple[O
         return await reconciler.act(snapshot, plan)
 
     return await (step() if plan.actions else reconciler.act(snapshot, plan))
+
+
+async def delete(keeper: Storekeeper, sweep: Sweep) -> tuple[Deleted, ...]:
+    """Delete what a sweep says, as a task when there is something to delete."""
+
+    @task(name="delete", cache_policy=NO_CACHE, persist_result=False)
+    async def step() -> tuple[Deleted, ...]:
+        return await keeper.delete(sweep)
+
+    return await step() if sweep.deletions else ()
