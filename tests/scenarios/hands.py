@@ -109,4 +109,3 @@ class Hands:
 
     async def stage(self, ref: CommandRef) -> str:
         return (await commands.read(self.client, ref)).lifecycle_stage
-

@@ -12,5 +12,5 @@ pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.xdist_group("p
 DAY = 86_400
 
 
-def test_x(local): 
+def test_x(local):
     pass
