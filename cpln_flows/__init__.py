@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         JobFailedError,
         JobLostError,
         JobTimeoutError,
+        LimitExceededError,
         LogStreamError,
         ManifestError,
         NotFoundError,
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
         UnauthorizedError,
         UnexpectedResponseError,
     )
+    from cpln_flows.flows.cleanup import cleanup_orphaned_workloads
     from cpln_flows.flows.run_job import run_namespaced_job
+    from cpln_flows.flows.sync import SyncOptions, sync, sync_cpln_to_prefect, sync_prefect_to_cpln
     from cpln_flows.settings import CplnSettings
     from cpln_flows.worker import CplnWorker
 
@@ -50,16 +53,22 @@ __all__ = [
     "JobFailedError",
     "JobLostError",
     "JobTimeoutError",
+    "LimitExceededError",
     "LogStreamError",
     "ManifestError",
     "NotFoundError",
     "RateLimitedError",
     "ServerError",
     "SubmissionUnknownError",
+    "SyncOptions",
     "TransportError",
     "UnauthorizedError",
     "UnexpectedResponseError",
+    "cleanup_orphaned_workloads",
     "run_namespaced_job",
+    "sync",
+    "sync_cpln_to_prefect",
+    "sync_prefect_to_cpln",
 ]
 
 _HOMES = {
@@ -70,7 +79,12 @@ _HOMES = {
     "CplnJobRun": "cpln_flows.blocks.job",
     "CplnSettings": "cpln_flows.settings",
     "CplnWorker": "cpln_flows.worker",
+    "SyncOptions": "cpln_flows.flows.sync",
+    "cleanup_orphaned_workloads": "cpln_flows.flows.cleanup",
     "run_namespaced_job": "cpln_flows.flows.run_job",
+    "sync": "cpln_flows.flows.sync",
+    "sync_cpln_to_prefect": "cpln_flows.flows.sync",
+    "sync_prefect_to_cpln": "cpln_flows.flows.sync",
 }
 
 

@@ -15,6 +15,7 @@
     ├── TransportError              no answer arrived: unreachable, reset, timed out
     ├── UnexpectedResponseError     an answer arrived that cannot be read
     ├── LogStreamError              the logs of a job cannot be read
+    ├── LimitExceededError          a maintenance flow would have changed more than it may, and did not
     └── JobError                    one job; carries its infrastructure pid
         ├── SubmissionUnknownError  it cannot be told whether the job was started
         ├── JobFailedError          the job ended with a failure
@@ -139,6 +140,10 @@ class UnexpectedResponseError(CplnError):
 
 class LogStreamError(CplnError):
     """The logs of a job cannot be read."""
+
+
+class LimitExceededError(CplnError):
+    """A maintenance flow would have changed more than it may, and changed nothing of it."""
 
 
 class JobError(CplnError):

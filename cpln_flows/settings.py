@@ -16,6 +16,11 @@ DEFAULT_LOGS_ENDPOINT = "wss://logs.cpln.io"
 CONSOLE = "https://console.cpln.io"
 
 
+def console_url(path: str) -> str:
+    """Return where the platform's console shows the object of this path."""
+    return f"{CONSOLE}/console{path}"
+
+
 def _names(name: str, *more: str) -> AliasChoices:
     # Prefect's own form comes first: inside a workload the platform injects CPLN_* and refuses to let users set them.
     return AliasChoices(f"PREFECT_INTEGRATIONS_CPLN_{name}", f"CPLN_{name}", *more)

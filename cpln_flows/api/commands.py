@@ -10,6 +10,7 @@ from cpln_flows.api.client import CplnClient
 from cpln_flows.api.retry import Repeat
 from cpln_flows.errors import UnexpectedResponseError
 from cpln_flows.model import links
+from cpln_flows.model.identifiers import AGENT, ROLE, Role
 from cpln_flows.model.lifecycle import TERMINAL_STAGES
 from cpln_flows.model.links import CommandRef, WorkloadRef
 from cpln_flows.model.resources import Command
@@ -72,10 +73,32 @@ async def since(client: CplnClient, workload: WorkloadRef, created: datetime) ->
     return await _query(client, workload, terms, order="asc", repeat=Repeat.NEVER)
 
 
-async def active(client: CplnClient, workload: WorkloadRef) -> list[Command]:
-    """Return the jobs of a workload that have not ended, oldest first; asked once, never repeated."""
+async def active(client: CplnClient, workload: WorkloadRef, *, agent: str | None = None) -> list[Command]:
+    """Return the jobs of a workload that have not ended, oldest first; asked once, never repeated.
+
+    Args:
+        client: An open client.
+        workload: Whose jobs.
+        agent: Only those that this agent has submitted.
+    """
     terms = [{"op": "!=", "property": "lifecycleStage", "value": str(stage)} for stage in sorted(TERMINAL_STAGES)]
+    terms += [{"op": "=", "tag": AGENT, "value": agent}] if agent else []
     return await _query(client, workload, terms, order="asc", repeat=Repeat.NEVER)
+
+
+async def containers_since(client: CplnClient, workload: WorkloadRef, created: datetime) -> list[Command]:
+    """Return the containers of flow runs on a workload that were created at this time or later; asked once."""
+    terms = [
+        {"op": ">=", "property": "created", "value": _iso(created)},
+        {"op": "=", "tag": ROLE, "value": str(Role.CONTAINER)},
+    ]
+    return await _query(client, workload, terms, order="asc", repeat=Repeat.NEVER)
+
+
+async def stops_since(client: CplnClient, workload: WorkloadRef, created: datetime) -> list[Command]:
+    """Return the stops that were sent on a workload at this time or later, by whomever, oldest first; asked once."""
+    terms = [{"op": ">=", "property": "created", "value": _iso(created)}]
+    return await _query(client, workload, terms, order="asc", repeat=Repeat.NEVER, kind=STOP)
 
 
 async def newest(client: CplnClient, workload: WorkloadRef) -> Command | None:
@@ -87,18 +110,24 @@ async def newest(client: CplnClient, workload: WorkloadRef) -> Command | None:
 
 
 async def _query(
-    client: CplnClient, workload: WorkloadRef, terms: list[dict[str, str]], *, order: str, repeat: Repeat
+    client: CplnClient,
+    workload: WorkloadRef,
+    terms: list[dict[str, str]],
+    *,
+    order: str,
+    repeat: Repeat,
+    kind: str = RUN,
 ) -> list[Command]:
     path = f"{workload.path}/-command/-query"
-    pages = client.pages(path, _body(terms, order=order), repeat=repeat)
+    pages = client.pages(path, _body(terms, order=order, kind=kind), repeat=repeat)
     return [Command.parse(item, source=path) async for page in pages for item in page]
 
 
-def _body(terms: list[dict[str, str]], *, order: str) -> dict[str, Any]:
-    only_jobs = {"op": "=", "property": "type", "value": RUN}
+def _body(terms: list[dict[str, str]], *, order: str, kind: str = RUN) -> dict[str, Any]:
+    of_kind = {"op": "=", "property": "type", "value": kind}
     return {
         "kind": "command",
-        "spec": {"match": "all", "terms": [only_jobs, *terms], "sort": {"by": "created", "order": order}},
+        "spec": {"match": "all", "terms": [of_kind, *terms], "sort": {"by": "created", "order": order}},
     }
 
 

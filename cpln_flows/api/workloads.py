@@ -9,6 +9,7 @@ from cpln_flows.api.client import CplnClient
 from cpln_flows.api.retry import Repeat
 from cpln_flows.errors import ConflictError, NotFoundError
 from cpln_flows.model import links
+from cpln_flows.model.identifiers import CREATED_BY_PREFECT
 from cpln_flows.model.links import GvcRef, WorkloadRef
 from cpln_flows.model.resources import Workload, WorkloadDeployment
 
@@ -29,6 +30,27 @@ async def create(client: CplnClient, gvc: GvcRef, body: Mapping[str, Any]) -> bo
 async def read(client: CplnClient, ref: WorkloadRef) -> Workload:
     """Read one workload."""
     return Workload.parse(await client.get(ref.path), source=ref.path)
+
+
+async def ours(client: CplnClient, org: str, gvc: str | None = None) -> list[Workload]:
+    """Return every workload that was made for Prefect, in one GVC or in the whole organization; asked once, never repeated."""
+    terms: list[dict[str, str]] = [{"op": "=", "tag": CREATED_BY_PREFECT, "value": "true"}]
+    terms += [{"op": "=", "rel": "gvc", "value": gvc}] if gvc else []
+    path = f"/org/{org}/workload/-query"
+    pages = client.pages(path, {"kind": "workload", "spec": {"match": "all", "terms": terms}}, repeat=Repeat.NEVER)
+    return [Workload.parse(item, source=path) async for page in pages for item in page]
+
+
+async def identities_in_use(client: CplnClient, org: str) -> dict[str, set[str]]:
+    """Return the links of the workloads that use each identity, of all workloads of the organization; asked once."""
+    path = f"/org/{org}/workload"
+    users: dict[str, set[str]] = {}
+    async for page in client.pages(path, repeat=Repeat.NEVER):
+        for item in page:
+            workload = Workload.parse(item, source=path)
+            if identity := workload.spec.get("identityLink"):
+                users.setdefault(str(identity), set()).add(workload.link)
+    return users
 
 
 async def delete(client: CplnClient, ref: WorkloadRef) -> bool:

@@ -35,7 +35,7 @@ from cpln_flows.model.lifecycle import Stage
 from cpln_flows.model.links import GvcRef
 from cpln_flows.model.log_lines import LogEntry
 from cpln_flows.orchestration import JobIdentity
-from cpln_flows.settings import CONSOLE, CplnSettings
+from cpln_flows.settings import CplnSettings, console_url
 
 PrintFunc = Callable[[str], Any]
 
@@ -215,7 +215,7 @@ class CplnJobRun(JobRun[str]):
     @property
     def console_url(self) -> str | None:
         """Where the platform's console shows the workload of this job."""
-        return f"{CONSOLE}/console{self._job.ref.workload_ref.path}" if self._job else None
+        return console_url(self._job.ref.workload_ref.path) if self._job else None
 
     @portal.either
     async def wait_for_completion(self, print_func: PrintFunc | None = None) -> None:

@@ -84,9 +84,15 @@ class CommandRef:
         Raises:
             ConfigurationError: The text does not have the four parts of a pid.
         """
-        if match := _PID.match(pid):
-            return cls(**match.groupdict())
+        if found := cls.find(pid):
+            return found
         raise ConfigurationError(f"{pid!r} is not an infrastructure pid; expected {_PID_FORM}")
+
+    @classmethod
+    def find(cls, pid: str) -> CommandRef | None:
+        """Read an infrastructure pid; anything else, such as the pid of another work pool's process, is no command."""
+        match = _PID.match(pid)
+        return cls(**match.groupdict()) if match else None
 
     @property
     def pid(self) -> str:

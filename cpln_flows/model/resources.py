@@ -11,6 +11,7 @@ from pydantic.alias_generators import to_camel
 
 from cpln_flows.errors import UnexpectedResponseError
 from cpln_flows.model.lifecycle import Stage, is_terminal
+from cpln_flows.model.links import WorkloadRef
 
 
 def _scalars_as_text(value: object) -> object:
@@ -55,14 +56,66 @@ class Resource(BaseModel):
             raise UnexpectedResponseError(f"{source}: the answer does not have the documented form ({where})") from None
 
 
-class Workload(Resource):
-    """What jobs run on."""
+class Link(Resource):
+    """One link of an object."""
+
+    rel: str = ""
+    href: str = ""
+
+
+class Named(Resource):
+    """What every object of the platform has."""
 
     name: str
     version: int = 0
     created: datetime = datetime.min.replace(tzinfo=UTC)
+    description: str | None = None
     tags: Tags = Field(default_factory=dict)
+    links: Annotated[list[Link], BeforeValidator(_none_as_no_items)] = Field(default_factory=list)
+
+    @property
+    def link(self) -> str:
+        """The object's own link."""
+        return next((link.href for link in self.links if link.rel == "self"), "")
+
+
+class Workload(Named):
+    """What jobs run on."""
+
     spec: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def ref(self) -> WorkloadRef:
+        """Which workload it is.
+
+        Raises:
+            ConfigurationError: The platform sent no link of it.
+        """
+        return WorkloadRef.parse(self.link)
+
+
+class Identity(Named):
+    """What a workload may do is granted to its identity."""
+
+
+class Binding(Resource):
+    """Who is granted what by a policy."""
+
+    permissions: list[str] = Field(default_factory=list)
+    principal_links: list[str] = Field(default_factory=list)
+
+
+class PlatformPolicy(Named):
+    """A policy of the platform."""
+
+    target_kind: str = ""
+    target_links: Annotated[list[str], BeforeValidator(_none_as_no_items)] = Field(default_factory=list)
+    bindings: Annotated[list[Binding], BeforeValidator(_none_as_no_items)] = Field(default_factory=list)
+
+    @property
+    def principals(self) -> frozenset[str]:
+        """Links of everybody who is granted something."""
+        return frozenset(link for binding in self.bindings for link in binding.principal_links)
 
 
 class CommandSpec(Resource):
@@ -134,6 +187,8 @@ class JobExecution(Resource):
     name: str = ""
     status: str = ""
     replica: str | None = None
+    start_time: datetime | None = None
+    completion_time: datetime | None = None
     conditions: Annotated[list[Condition], BeforeValidator(_none_as_no_items)] = Field(default_factory=list)
     containers: Annotated[dict[str, JobContainer], BeforeValidator(_none_as_empty)] = Field(default_factory=dict)
 

@@ -1,0 +1,76 @@
+"""The flow that deletes what nobody uses any more; what it decides stands in ``reconcile.orphans``."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from prefect import get_run_logger
+
+from cpln_flows.blocks.credentials import CplnCredentials
+from cpln_flows.errors import LimitExceededError
+from cpln_flows.flows.job_flow import JobFlow
+from cpln_flows.flows.sync import organization
+from cpln_flows.reconcile import evidence, orphans
+from cpln_flows.reconcile.cycles import clock, validate
+from cpln_flows.reconcile.inventory import Storekeeper
+from cpln_flows.reconcile.plan import Limits
+from cpln_flows.settings import CplnSettings
+from cpln_flows.tasks import reconcile as steps
+
+
+async def _cleanup_orphaned_workloads(
+    org: str | None = None,
+    *,
+    gvc: str | None = None,
+    credentials: CplnCredentials | None = None,
+    idle_hours: float = 24,
+    max_deletions: int = 200,
+    max_share: float = 1,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Delete the workloads of ours on which nothing ran for a day, with their identities and policies.
+
+    Never deleted is what has an active job, runs on its own schedule, or could not be read.
+
+    Args:
+        org: Organization. Default: ``CPLN_ORG``.
+        gvc: One GVC. Default: all of the organization.
+        credentials: Whose rights are used. Default: ``CPLN_TOKEN``.
+        idle_hours: How long nothing may have run on a workload. Jobs are started on what was idle for up to 20 hours: less
+            than 24 lets a job be started and deleted at once.
+        max_deletions: How much one run may delete.
+        max_share: Which share of what it looks at one run may delete, once that is more than ten.
+        dry_run: Whether to write the plan as an artifact and delete nothing.
+
+    Returns:
+        How much was deleted, was kept, failed and could not be read.
+
+    Raises:
+        LimitExceededError: It would have deleted more than it may.
+
+    Example:
+        ```python
+        from cpln_flows import cleanup_orphaned_workloads
+
+        cleanup_orphaned_workloads(org="my-org", dry_run=True)
+        ```
+    """
+    logger = get_run_logger()
+    async with (credentials or CplnCredentials()).get_client() as client:
+        keeper = Storekeeper(client, organization(org, CplnSettings.load()), gvc, timedelta(hours=idle_hours), clock, logger)
+        await validate(client, keeper.org, gvc, logger)
+        inventory = await keeper.inventory()
+        sweep = orphans.sweep(inventory, Limits(max_deletions, max_share), keeper.idle)
+        deleted = () if dry_run else await steps.delete(keeper, sweep)
+    await evidence.of_sweep(sweep, deleted, logger, dry_run=dry_run)
+    if sweep.withheld:
+        raise LimitExceededError(
+            f"nothing was deleted: {sweep.withheld}. The artifact {evidence.CLEANUP} shows the plan; raise max_deletions or"
+            " max_share if it is right"
+        )
+    done = sum(one.done for one in deleted)
+    return {"deleted": done, "kept": sweep.kept, "failed": len(deleted) - done, "unread": len(sweep.unread)}
+
+
+cleanup_orphaned_workloads = JobFlow(_cleanup_orphaned_workloads, name="cleanup-orphaned-workloads")

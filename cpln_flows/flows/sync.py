@@ -1,0 +1,226 @@
+"""The flows that keep Prefect and the platform in agreement; what they decide stands in ``reconcile.decide``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any, Literal
+
+from prefect import get_run_logger
+from pydantic import BaseModel, ConfigDict, Field
+
+from cpln_flows.blocks.credentials import CplnCredentials
+from cpln_flows.errors import ConfigurationError
+from cpln_flows.flows.job_flow import JobFlow
+from cpln_flows.model.identifiers import Area
+from cpln_flows.reconcile import cycles as both
+from cpln_flows.reconcile.cycles import Reconciler
+from cpln_flows.reconcile.decide import BOTH, TO_CPLN, TO_PREFECT, Policy
+from cpln_flows.reconcile.plan import Limits
+from cpln_flows.reconcile.snapshot import Scope
+from cpln_flows.settings import CplnSettings
+from cpln_flows.tasks import reconcile as steps
+
+
+class SyncOptions(BaseModel):
+    """What the sync flows look at, how patient they are and how much they may change.
+
+    Attributes:
+        agent: Only jobs of one submitter, as the tag ``cpln/prefectAgent`` names it. Default: all.
+        work_pool: Only flow runs of one work pool. Default: all pools of type ``cpln``.
+        adopt: Whether active jobs without an installation tag, such as the fork's, count as ours.
+        failed_as: What a failed job makes of its flow run.
+        completed_grace_seconds: How long a job must have been over before it speaks for its run; the engine reports first.
+        stop_grace_seconds: How long a run must have been over before its job is stopped; hooks and uploads run then.
+        submission_limit_seconds: How long a run may be pending without any command.
+        escalate_after_seconds: How long a job that was told to stop may take before that is said loudly.
+        misses: So many 404s in a row, one in each cycle, make a job lost.
+        max_changes: How much one cycle may change.
+        max_share: Which share of what it looks at one cycle may change, once that is more than ten.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    agent: str | None = None
+    work_pool: str | None = None
+    adopt: bool = False
+    failed_as: Literal["CRASHED", "FAILED"] = "CRASHED"
+    completed_grace_seconds: float = Field(default=30, ge=0)
+    stop_grace_seconds: float = Field(default=120, ge=0)
+    submission_limit_seconds: float = Field(default=900, ge=0)
+    escalate_after_seconds: float = Field(default=300, ge=0)
+    misses: int = Field(default=5, ge=1)
+    max_changes: int = Field(default=500, ge=0)
+    max_share: float = Field(default=0.5, ge=0, le=1)
+
+    def policy(self, interval_seconds: float) -> Policy:
+        """Return the thresholds as the decisions take them."""
+        return Policy(
+            completed_grace=timedelta(seconds=self.completed_grace_seconds),
+            stop_grace=timedelta(seconds=self.stop_grace_seconds),
+            submission_limit=timedelta(seconds=self.submission_limit_seconds),
+            escalate_after=timedelta(seconds=self.escalate_after_seconds),
+            misses=self.misses,
+            interval=timedelta(seconds=interval_seconds),
+            failed_as=self.failed_as,
+            limits=Limits(self.max_changes, self.max_share),
+        )
+
+
+async def _sync_cpln_to_prefect(
+    org: str | None = None,
+    *,
+    gvc: str | None = None,
+    credentials: CplnCredentials | None = None,
+    options: SyncOptions | None = None,
+    cycles: int = 1,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Bring flow runs into the state that their jobs on the platform are in.
+
+    Args:
+        org: Organization. Default: ``CPLN_ORG``.
+        gvc: One GVC. Default: all of the organization.
+        credentials: Whose rights are used. Default: ``CPLN_TOKEN``.
+        options: What is looked at, the graces and the limits.
+        cycles: How many cycles to run, ``PREFECT_AGENT_CPLN_MONITOR_INTERVAL`` (60) seconds apart; a run of a deployment goes
+            on until its successor is due.
+        dry_run: Whether to write the plan as an artifact and do nothing.
+
+    Returns:
+        How many cycles, actions and changes there were, and how much could not be read.
+
+    Raises:
+        LimitExceededError: A cycle would have changed more than it may.
+
+    Example:
+        ```python
+        from cpln_flows import sync_cpln_to_prefect
+
+        sync_cpln_to_prefect(org="my-org", dry_run=True)
+        ```
+    """
+    async with _init({TO_PREFECT}, org, gvc, credentials, options, cycles=cycles, dry_run=dry_run) as reconciler:
+        async for _ in reconciler.cycles():
+            snapshot = await reconciler.observe()
+            plan = reconciler.decide(snapshot)
+            await steps.act(reconciler, snapshot, plan)
+    return asdict(reconciler.summary)
+
+
+async def _sync_prefect_to_cpln(
+    org: str | None = None,
+    *,
+    gvc: str | None = None,
+    credentials: CplnCredentials | None = None,
+    options: SyncOptions | None = None,
+    cycles: int = 1,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Stop jobs on the platform whose flow runs are over.
+
+    Args:
+        org: Organization. Default: ``CPLN_ORG``.
+        gvc: One GVC. Default: all of the organization.
+        credentials: Whose rights are used. Default: ``CPLN_TOKEN``.
+        options: What is looked at, the graces and the limits.
+        cycles: How many cycles to run, ``PREFECT_AGENT_CPLN_MONITOR_INTERVAL`` (60) seconds apart; a run of a deployment goes
+            on until its successor is due.
+        dry_run: Whether to write the plan as an artifact and do nothing.
+
+    Returns:
+        How many cycles, actions and changes there were, and how much could not be read.
+
+    Raises:
+        LimitExceededError: A cycle would have changed more than it may.
+    """
+    async with _init({TO_CPLN}, org, gvc, credentials, options, cycles=cycles, dry_run=dry_run) as reconciler:
+        async for _ in reconciler.cycles():
+            snapshot = await reconciler.observe()
+            plan = reconciler.decide(snapshot)
+            await steps.act(reconciler, snapshot, plan)
+    return asdict(reconciler.summary)
+
+
+async def _sync(
+    org: str | None = None,
+    *,
+    gvc: str | None = None,
+    credentials: CplnCredentials | None = None,
+    options: SyncOptions | None = None,
+    cycles: int = 1,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Keep Prefect and the platform in agreement, in both directions.
+
+    Args:
+        org: Organization. Default: ``CPLN_ORG``.
+        gvc: One GVC. Default: all of the organization.
+        credentials: Whose rights are used. Default: ``CPLN_TOKEN``.
+        options: What is looked at, the graces and the limits.
+        cycles: How many cycles to run, ``PREFECT_AGENT_CPLN_MONITOR_INTERVAL`` (60) seconds apart; a run of a deployment goes
+            on until its successor is due.
+        dry_run: Whether to write the plan as an artifact and do nothing.
+
+    Returns:
+        How many cycles, actions and changes there were, and how much could not be read.
+
+    Raises:
+        LimitExceededError: A cycle would have changed more than it may.
+
+    Example:
+        ```python
+        from cpln_flows import sync
+
+        sync(org="my-org", cycles=10)
+        ```
+    """
+    async with _init(BOTH, org, gvc, credentials, options, cycles=cycles, dry_run=dry_run) as reconciler:
+        async for _ in reconciler.cycles():
+            snapshot = await reconciler.observe()
+            plan = reconciler.decide(snapshot)
+            await steps.act(reconciler, snapshot, plan)
+    return asdict(reconciler.summary)
+
+
+def _init(
+    areas: Iterable[Area],
+    org: str | None,
+    gvc: str | None,
+    credentials: CplnCredentials | None,
+    options: SyncOptions | None,
+    *,
+    cycles: int,
+    dry_run: bool,
+) -> AbstractAsyncContextManager[Reconciler]:
+    settings = CplnSettings.load()
+    options = options or SyncOptions()
+    scope = Scope(organization(org, settings), gvc, options.agent, options.work_pool, options.adopt)
+    return both.reconciler(
+        (credentials or CplnCredentials()).get_client(),
+        scope,
+        options.policy(settings.monitor_interval_seconds),
+        get_run_logger(),
+        areas=frozenset(areas),
+        cycles=cycles,
+        dry_run=dry_run,
+    )
+
+
+def organization(given: str | None, settings: CplnSettings) -> str:
+    """Return the organization that a flow works on.
+
+    Raises:
+        ConfigurationError: None is given, and the environment names none.
+    """
+    found = given or settings.org
+    if not found:
+        raise ConfigurationError("org: not given, and CPLN_ORG is not set: give org=... or set CPLN_ORG")
+    return found
+
+
+sync_cpln_to_prefect = JobFlow(_sync_cpln_to_prefect, name="sync-cpln-to-prefect")
+sync_prefect_to_cpln = JobFlow(_sync_prefect_to_cpln, name="sync-prefect-to-cpln")
+sync = JobFlow(_sync, name="sync")

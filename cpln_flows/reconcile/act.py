@@ -1,0 +1,233 @@
+"""Carrying out a plan: look once more right before each action, never force a state, go on when one action fails."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from uuid import UUID
+
+from cpln_flows.api import commands
+from cpln_flows.errors import ConflictError
+from cpln_flows.jobs.journal import Journal, Logger
+from cpln_flows.reconcile import decide
+from cpln_flows.reconcile.observe import Observer
+from cpln_flows.reconcile.plan import PROPOSALS, Action, Kind, Plan
+from cpln_flows.reconcile.snapshot import (
+    FINAL,
+    JobView,
+    Lookup,
+    Memory,
+    NoJob,
+    NotFound,
+    RunCase,
+    RunState,
+    RunView,
+    Snapshot,
+    Stop,
+    UnknownRun,
+)
+from cpln_flows.reconcile.together import each
+
+_AT_ONCE = 10  # Prefect's server takes no more changes a second from more clients at once
+_STOPS = frozenset({Kind.STOP, Kind.ESCALATE})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an action; ``said`` tells why it was not done."""
+
+    action: Action
+    done: bool
+    said: str = ""
+
+
+@dataclass
+class Actor:
+    """Carries out plans.
+
+    Args:
+        observer: How to look again.
+        clock: The time.
+        logger: Where the log lines go.
+    """
+
+    observer: Observer
+    clock: Callable[[], datetime]
+    logger: Logger = field(default_factory=lambda: logging.getLogger("cpln_flows"))
+    _found: dict[UUID, Lookup] = field(default_factory=dict)
+
+    async def act(self, plan: Plan) -> tuple[Outcome, ...]:
+        """Do what a plan says and return what came of it; a plan that is withheld is not touched."""
+        if plan.withheld:
+            return ()
+        first = [action for action in plan.actions if action.kind not in _STOPS]
+        then = [action for action in plan.actions if action.kind in _STOPS]
+        without = [action.run for action in first if action.run and action.command is None and action.is_change]
+        # It takes a request for each workload to look for what is nowhere, so that look is taken once for all of them.
+        self._found = await self.observer.search(without) if without else {}
+        return (*await each(self._attempt, first, at_once=_AT_ONCE), *await each(self._attempt, then, at_once=_AT_ONCE))
+
+    async def _attempt(self, action: Action) -> Outcome:
+        try:
+            outcome = await self._carry_out(action)
+        except Exception as error:  # noqa: BLE001 - one action that fails must not keep the others from being done
+            outcome = Outcome(action, done=False, said=f"it failed: {error}")
+            self._journal(action).warning(action.area, f"{_what(action)} failed: {error}")
+        else:
+            self._tell(outcome)
+        return outcome
+
+    async def _carry_out(self, action: Action) -> Outcome:
+        runs = self.observer.runs
+        match action.kind:
+            case Kind.COUNT | Kind.RESET if action.run:
+                misses = decide.noted(action.run.misses, action, self.clock())
+                if misses is not None:
+                    await runs.count_misses(action.run.id, misses)
+            case Kind.RECORD_PID if action.run and action.job:
+                changed = await self._changed_run(action)
+                if changed:
+                    return Outcome(action, done=False, said=changed)
+                await runs.record_pid(action.run.id, action.job.ref.pid)
+            case Kind.COMPLETE | Kind.CRASH | Kind.FAIL | Kind.CANCEL | Kind.PEND:
+                return await self._propose(action)
+            case Kind.STOP | Kind.ESCALATE:
+                return await self._stop(action)
+            case _:
+                pass
+        return Outcome(action, done=True)
+
+    # Prefect's states
+
+    async def _propose(self, action: Action) -> Outcome:
+        changed = await (self._changed_job(action) if action.case else self._changed_run(action))
+        if changed or action.run is None:
+            return Outcome(action, done=False, said=changed or "there is no flow run")
+        state = PROPOSALS[action.kind]
+        name = decide.INFRASTRUCTURE_PENDING if action.kind is Kind.PEND else None
+        answer = await self.observer.runs.propose(action.run.id, state, name, action.reason)
+        if not answer.accepted:
+            return Outcome(action, done=False, said=f"Prefect refused: {answer.said}")
+        overwritten = await self._overwritten(action.run, state)
+        if overwritten:
+            return Outcome(action, done=False, said=overwritten)
+        return Outcome(action, done=True)
+
+    async def _overwritten(self, run: RunView, state: RunState) -> str | None:
+        """Look once more after a proposal, and give back a final state that came between the look and the proposal.
+
+        Prefect's server keeps a final state from CRASHED, yet it lets COMPLETED, FAILED and CANCELLED replace one another, and
+        it knows no condition that could travel with a proposal.
+        """
+        if state not in FINAL or state is RunState.CRASHED:
+            return None
+        states = await self.observer.runs.states(run.id)
+        ours = next((number for number in reversed(range(len(states))) if states[number].type is state), 0)
+        before = states[ours - 1] if ours else None
+        if before is None or before.type not in FINAL:
+            return None
+        said = f"the flow run became {before.name} at the same moment, which stays"
+        await self.observer.runs.propose(run.id, before.type, before.name, f"{said}: {state} came too late")
+        return said
+
+    async def _changed_run(self, action: Action) -> str | None:
+        """Look at both sides again; say what is different now, if the action is not right any more."""
+        if action.run is None:
+            return "there is no flow run"
+        fresh = (await self.observer.runs.by_ids([action.run.id])).get(action.run.id)
+        if fresh is None:
+            return "Prefect does not know the flow run any more"
+        case = await self._again(replace(fresh, attempt=action.run.attempt), action)
+        now = decide.of_run(case.run, case.job, self.observer.scope, self.observer.policy, self.clock())
+        return None if now.kind is action.kind else f"changed meanwhile: {now.reason}"
+
+    async def _again(self, run: RunView, action: Action) -> RunCase:
+        if action.command is None:
+            return RunCase(run, self._found.get(run.id, NoJob(complete=False)))
+        job: Lookup = await self.observer.read(action.command)
+        if isinstance(job, JobView) and action.job is not None and action.job.ending:
+            job = replace(job, ending=action.job.ending)
+        return RunCase(run, job)
+
+    # The platform's jobs
+
+    async def _stop(self, action: Action) -> Outcome:
+        job = action.job
+        changed = await self._changed_job(action)
+        if changed or job is None:
+            return Outcome(action, done=False, said=changed or "there is no job")
+        self._journal(action).info(action.area, f"Sending stopReplica: {action.reason}")
+        try:
+            await commands.stop(
+                self.observer.client, job.ref.workload_ref, location=job.location or "", replica=job.replica or ""
+            )
+        except ConflictError:
+            return Outcome(action, done=True, said="a stop is under way already")
+        return Outcome(action, done=True)
+
+    async def _changed_job(self, action: Action) -> str | None:
+        case, job = action.case, action.job
+        if case is None or job is None or job.run_id is None:
+            return "there is no job"
+        seen = await self.observer.read(job.ref)
+        if not isinstance(seen, JobView):
+            return "the job is not to be found any more" if isinstance(seen, NotFound) else "the job could not be read"
+        run = (await self.observer.runs.by_ids([job.run_id])).get(job.run_id)
+        fresh = replace(case, job=seen, run=run or UnknownRun())
+        installation = job.installation  # that it is ours was decided; it cannot change
+        actions = decide.of_job(fresh, installation, self.observer.scope, self.observer.policy, self.clock())
+        if any(now.kind is action.kind for now in actions):
+            return None
+        return f"changed meanwhile: {actions[0].reason}"
+
+    # What is said about it
+
+    def _tell(self, outcome: Outcome) -> None:
+        action, journal = outcome.action, self._journal(outcome.action)
+        what = _what(action)
+        match action.kind:
+            case _ if not outcome.done:
+                journal.info(action.area, f"{what} was not done: {outcome.said}")
+            case Kind.COUNT:
+                journal.warning(action.area, action.reason)
+            case Kind.ESCALATE:
+                journal.error(action.area, action.reason)
+            case Kind.REPORT:
+                journal.warning(action.area, action.reason)
+            case Kind.STOP | Kind.PEND | Kind.RESET:
+                journal.debug(action.area, f"{what}: {outcome.said or action.reason}")
+            case Kind.STOPPED:
+                journal.info(action.area, action.reason)
+            case _:
+                journal.info(action.area, f"{what}: {action.reason}")
+
+    def _journal(self, action: Action) -> Journal:
+        return Journal(self.logger, action.context())
+
+
+def _what(action: Action) -> str:
+    return f"Marking as {PROPOSALS[action.kind]}" if action.kind in PROPOSALS else str(action.kind)
+
+
+def news(plan: Plan, memory: Memory) -> Plan:
+    """Return a plan without the reports that were made before."""
+    new = (action for action in plan.actions if action.kind is not Kind.REPORT or key(action) not in memory.reported)
+    return replace(plan, actions=tuple(new))
+
+
+def remember(snapshot: Snapshot, outcomes: Sequence[Outcome], before: Memory) -> Memory:
+    """Return what the next cycle shall know."""
+    stopping = {case.job.ref: case.stop for case in snapshot.jobs if case.stop is not None}
+    for outcome in outcomes:
+        action = outcome.action
+        if action.kind is Kind.STOP and outcome.done and action.job is not None:
+            stopping[action.job.ref] = Stop(snapshot.now, snapshot.now)
+    reported = {key(outcome.action) for outcome in outcomes if outcome.action.kind is Kind.REPORT}
+    return Memory(stopping, before.reported | reported, first_cycle=False)
+
+
+def key(action: Action) -> str:
+    """Name a report, so that it is made once."""
+    return f"{action.run_id} {action.command}"

@@ -1,0 +1,293 @@
+"""What follows from a snapshot: every row of the table of both directions. Pure and total; the order of the checks counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Literal
+from uuid import UUID
+
+from cpln_flows.model.identifiers import Area, Role
+from cpln_flows.model.lifecycle import Stage
+from cpln_flows.reconcile.plan import Action, Kind, Limits, Plan, plan_of
+from cpln_flows.reconcile.snapshot import (
+    Ended,
+    JobCase,
+    JobView,
+    Lookup,
+    Misses,
+    NoJob,
+    NotFound,
+    NotRead,
+    RunState,
+    RunView,
+    Scope,
+    Snapshot,
+    Stop,
+    UnknownRun,
+)
+
+TO_PREFECT = Area.SYNC_TO_PREFECT
+TO_CPLN = Area.SYNC_TO_CPLN
+BOTH = frozenset({TO_PREFECT, TO_CPLN})
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The thresholds of both directions.
+
+    Attributes:
+        completed_grace: How long a job must have been over before it speaks for its run; the engine reports first.
+        stop_grace: How long a run must have been over, or cancelling, before its job is stopped; hooks and uploads run then.
+        submission_limit: How long a run may be pending without any command.
+        record_after: How long a worker may take to name the job on its run.
+        escalate_after: How long a job that was told to stop may take.
+        misses: So many 404s in a row make a job lost.
+        interval: Time between two cycles; a 404 is counted once in it, however many flows look.
+        failed_as: What a failed job makes of its run.
+        limits: How much one cycle may change.
+    """
+
+    completed_grace: timedelta = timedelta(seconds=30)
+    stop_grace: timedelta = timedelta(seconds=120)
+    submission_limit: timedelta = timedelta(minutes=15)
+    record_after: timedelta = timedelta(seconds=60)
+    escalate_after: timedelta = timedelta(seconds=300)
+    misses: int = 5
+    interval: timedelta = timedelta(seconds=60)
+    failed_as: Literal["CRASHED", "FAILED"] = "CRASHED"
+    limits: Limits = field(default_factory=Limits)
+
+
+def decide(snapshot: Snapshot, scope: Scope, policy: Policy, areas: Iterable[Area] = BOTH) -> Plan:
+    """Return what both sides need, now that both were looked at.
+
+    Args:
+        snapshot: What was seen.
+        scope: What is looked at.
+        policy: The thresholds.
+        areas: Which directions; default both.
+    """
+    wanted = frozenset(areas)
+    actions: list[Action] = []
+    if TO_PREFECT in wanted:
+        actions += [of_run(case.run, case.job, scope, policy, snapshot.now) for case in snapshot.runs]
+    if TO_CPLN in wanted:
+        for job in snapshot.jobs:
+            actions += of_job(job, snapshot.installation, scope, policy, snapshot.now)
+        actions += [_of_ended(ended) for ended in snapshot.ended]
+    judged = len({case.run.id for case in snapshot.runs} | {case.job.run_id for case in snapshot.jobs})
+    return plan_of(actions, now=snapshot.now, judged=judged, limits=policy.limits, unread=snapshot.unread)
+
+
+# The platform is right: what its job makes of a flow run.
+
+
+def of_run(run: RunView, job: Lookup, scope: Scope, policy: Policy, now: datetime) -> Action:  # noqa: PLR0911 - a row each
+    """Say what a flow run needs, now that its job was looked for."""
+
+    def act(kind: Kind, reason: str, times: int = 0) -> Action:
+        known = job if isinstance(job, JobView) else None
+        ref = job.ref if isinstance(job, JobView | NotFound) else None
+        return Action(kind, reason, TO_PREFECT, run=run, job=known, ref=ref, times=times)
+
+    match job:
+        case _ if run.is_final:
+            return act(Kind.KEEP, f"the flow run is {run.state_name}")
+        case _ if not run.is_under_way:
+            return act(Kind.KEEP, f"the flow run waits: it is {run.state_name}")
+        case _ if foreign := _foreign_pid(run, scope):
+            return act(Kind.REPORT, foreign)
+        case NotRead(why):
+            return act(Kind.KEEP, f"unknown is not gone: {why}")
+        case NotFound():
+            return act(*_of_missing(run, job, policy, now))
+        case NoJob():
+            return act(*_of_none(run, job, policy, now))
+        case JobView() if job.is_active:
+            return act(*_of_active(run, job, policy, now))
+        case JobView():
+            return act(*_of_ended_job(run, job, policy, now))
+
+
+def _foreign_pid(run: RunView, scope: Scope) -> str | None:
+    if run.pid is None:
+        return None
+    if run.command is None:
+        return f"its infrastructure pid {run.pid!r} is malformed: expected org:gvc:workload:command_id"
+    if run.command.org != scope.org:
+        return f"its infrastructure pid {run.pid!r} is of another org than {scope.org}"
+    return None
+
+
+def _of_missing(run: RunView, job: NotFound, policy: Policy, now: datetime) -> tuple[Kind, str, int]:
+    seen = run.misses if run.misses and run.misses.command_id == job.ref.command_id else None
+    if seen and seen.count and now - seen.at < policy.interval / 2:
+        return Kind.KEEP, f"Got 404, already counted {seen.count} of {policy.misses} in this interval", seen.count
+    times = (seen.count if seen else 0) + 1
+    said = f"Got 404 for command {job.ref.command_id} of workload {job.ref.workload}, {times} of {policy.misses} in a row"
+    if times < policy.misses:
+        return Kind.COUNT, said, times
+    kind = Kind.CANCEL if run.state is RunState.CANCELLING else Kind.CRASH
+    return kind, f"{said}: the job no longer exists", times
+
+
+def _of_none(run: RunView, job: NoJob, policy: Policy, now: datetime) -> tuple[Kind, str]:
+    if not job.complete:
+        return Kind.KEEP, "unknown is not gone: not every list of commands was read"
+    age = now - run.since
+    if run.state is RunState.CANCELLING and age > policy.stop_grace:
+        return Kind.CANCEL, f"no command of this attempt exists, and the run is cancelling for {_words(age)}"
+    if run.state is RunState.PENDING and age > policy.submission_limit:
+        return Kind.CRASH, f"the worker died before it started the job: no command of this attempt after {_words(age)}"
+    return Kind.KEEP, f"no command of this attempt yet; the run is {run.state_name} for {_words(age)}"
+
+
+def _of_active(run: RunView, job: JobView, policy: Policy, now: datetime) -> tuple[Kind, str]:
+    seen = f"command {job.ref.command_id} is {job.stage}"
+    if run.state is RunState.CANCELLING:
+        age = now - run.since
+        if age > policy.stop_grace and job.replica is None:
+            return Kind.CANCEL, f"{seen} without a container for {_words(age)} of cancelling"
+        return Kind.KEEP, f"{seen}; the run is cancelling for {_words(age)}"
+    if run.misses and run.misses.count:
+        return Kind.RESET, f"{seen} again after {run.misses.count} times 404"
+    if run.pid != job.ref.pid and now - job.created > policy.record_after:
+        return Kind.RECORD_PID, f"{seen} and found by its tags; nobody has named it on the run for {_words(now - job.created)}"
+    waiting = job.stage == Stage.PENDING and job.replica is None
+    if run.state is RunState.PENDING and waiting and run.state_name != INFRASTRUCTURE_PENDING:
+        return Kind.PEND, f"{seen} and has no container yet"
+    return Kind.KEEP, f"both are under way: {seen}"
+
+
+INFRASTRUCTURE_PENDING = "InfrastructurePending"
+
+
+def _of_ended_job(run: RunView, job: JobView, policy: Policy, now: datetime) -> tuple[Kind, str]:
+    seen = f"command {job.ref.command_id} is {job.stage} since {job.changed.isoformat(timespec='seconds')}"
+    if job.ending:
+        seen = f"{seen} ({job.ending})"
+    if run.state is RunState.CANCELLING:
+        return Kind.CANCEL, f"{seen}, as asked"
+    if job.stage == Stage.CANCELLED:
+        return Kind.CANCEL, seen
+    if job.stage == Stage.FAILED:
+        return (Kind.FAIL if policy.failed_as == "FAILED" else Kind.CRASH), seen
+    if now - job.changed <= policy.completed_grace:
+        return Kind.KEEP, f"{seen}; the engine reports first"
+    if run.state is RunState.PENDING:
+        return Kind.CRASH, f"the container ended without starting the flow: {seen}"
+    return Kind.COMPLETE, seen
+
+
+# Prefect is right: which jobs must end.
+
+
+def of_job(case: JobCase, installation: UUID | None, scope: Scope, policy: Policy, now: datetime) -> tuple[Action, ...]:
+    """Say what an active job needs, now that its flow run was looked for."""
+    job, run = case.job, case.run
+    known = run if isinstance(run, RunView) else None
+    why = _must_end(case, installation, scope, policy, now)
+    if isinstance(why, Leave):
+        return (Action(Kind.REPORT if why.report else Kind.KEEP, why.reason, TO_CPLN, known, job, case=case),)
+    kind, reason = _stop(job, case.stop, why, policy, now)
+    stop = Action(kind, reason, TO_CPLN, known, job, case=case)
+    if known is None or known.is_final or case.ancestor is None:
+        return (stop,)
+    # The run is ended first: should this cycle break off in between, the next one finds a job whose own run is over.
+    ends = Kind.CANCEL if case.ancestor.state is RunState.CANCELLED else Kind.CRASH
+    return (Action(ends, why, TO_CPLN, known, job, case=case), stop)
+
+
+@dataclass(frozen=True)
+class Leave:
+    """A job may go on, and why; ``report`` says that somebody should know."""
+
+    reason: str
+    report: bool = False
+
+
+def _must_end(  # noqa: PLR0911 - a row each
+    case: JobCase, installation: UUID | None, scope: Scope, policy: Policy, now: datetime
+) -> str | Leave:
+    job, run = case.job, case.run
+    match run:
+        case _ if not job.is_active or job.run_id is None:
+            return Leave("it is no active job of a flow run")
+        case NotRead(why):
+            return Leave(f"unknown is not gone: {why}")
+        case UnknownRun():
+            return _of_unknown_run(job, installation, scope, policy, now)
+        case RunView() if job.role is None and run.pid != job.ref.pid and not scope.adopt:
+            return Leave("the command carries no role and no flow run's pid names it: nobody's", report=True)
+        case RunView() if run.is_final and case.successor:
+            return Leave(f"flow run {run.name} is {run.state_name}; another of the same submission goes on with the job")
+        case RunView() if case.ancestor is not None and job.role is Role.JOB:
+            return _of_dead_ancestor(case.ancestor, case, policy, now)
+        case RunView() if run.is_final:
+            return _of_finished_run(run, case, policy, now)
+        case RunView() if run.state is RunState.CANCELLING and job.role is not Role.JOB and now - run.since > policy.stop_grace:
+            return f"flow run {run.name} is cancelling for {_words(now - run.since)}, command {job.ref.command_id} {job.stage}"
+        case RunView():
+            return Leave(f"flow run {run.name} is {run.state_name}")
+
+
+def _of_unknown_run(job: JobView, installation: UUID | None, scope: Scope, policy: Policy, now: datetime) -> str | Leave:
+    ours = job.installation is not None and job.installation == installation
+    if not ours and not (scope.adopt and job.installation is None):
+        whose = "carries no installation" if job.installation is None else f"is of installation {job.installation}"
+        return Leave(f"Prefect does not know flow run {job.run_id}, and the command {whose}: left alone", report=True)
+    if now - job.created <= policy.stop_grace:
+        return Leave(f"Prefect does not know flow run {job.run_id}; its job is {_words(now - job.created)} old")
+    return f"flow run {job.run_id} was deleted in Prefect while command {job.ref.command_id} is {job.stage}"
+
+
+def _of_finished_run(run: RunView, case: JobCase, policy: Policy, now: datetime) -> str | Leave:
+    said = f"flow run {run.name} is {run.state_name} for {_words(now - run.since)}"
+    if now - run.since <= policy.stop_grace:
+        return Leave(f"{said}; its hooks may still run")
+    return f"{said} while command {case.job.ref.command_id} is {case.job.stage}"
+
+
+def _of_dead_ancestor(ancestor: RunView, case: JobCase, policy: Policy, now: datetime) -> str | Leave:
+    said = f"flow run {ancestor.name}, which it belongs to, is {ancestor.state_name} for {_words(now - ancestor.since)}"
+    if case.ancestor_ended:
+        return f"{said} and its container is over"
+    if now - ancestor.since <= policy.stop_grace:
+        return Leave(f"{said}; its hooks may still run")
+    return said
+
+
+def _stop(job: JobView, stop: Stop | None, why: str, policy: Policy, now: datetime) -> tuple[Kind, str]:
+    if job.replica is None:
+        return Kind.KEEP, f"{why}; it has no container yet that could be stopped"
+    if stop is None:
+        return Kind.STOP, why
+    if now - stop.last < policy.escalate_after:
+        return Kind.KEEP, f"{why}; told to stop {_words(now - stop.first)} ago"
+    times = f"{stop.times} time{'s' if stop.times > 1 else ''}"
+    return Kind.ESCALATE, f"{why}; told to stop {times}, first {_words(now - stop.first)} ago, and still {job.stage}"
+
+
+def _of_ended(ended: Ended) -> Action:
+    took = ended.job.changed - ended.stop.first
+    reason = f"terminated successfully after {_words(took)}: command {ended.job.ref.command_id} is {ended.job.stage}"
+    return Action(Kind.STOPPED, reason, TO_CPLN, job=ended.job)
+
+
+def noted(misses: Misses | None, action: Action, now: datetime) -> Misses | None:
+    """Return the count of 404s that a flow run carries after an action."""
+    if action.kind is Kind.RESET:
+        return replace(misses, count=0, at=now) if misses else None
+    if action.kind is Kind.COUNT and action.command:
+        return Misses(action.times, now, action.command.command_id)
+    return misses
+
+
+def _words(age: timedelta) -> str:
+    seconds = max(0, round(age.total_seconds()))
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

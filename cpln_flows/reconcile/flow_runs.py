@@ -1,0 +1,188 @@
+"""Flow runs as Prefect's API tells them: in pages and batches, never one request for each; and states, never by force."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterId,
+    FlowRunFilterParentTaskRunId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    TaskRunFilter,
+    TaskRunFilterId,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+    WorkPoolFilterType,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
+
+from cpln_flows import orchestration
+from cpln_flows.reconcile.snapshot import UNDER_WAY, Answer, Misses, RunState, RunView, StateView
+
+WORKER_TYPE = "cpln"
+NOT_FOUND_LABEL = "cpln-flows/not-found"
+_PAGE = 200  # the most that Prefect's API gives at once
+
+
+class FlowRuns(Protocol):
+    """What the flows ask of Prefect; the simulator has its own."""
+
+    async def installation(self) -> UUID:
+        """Return the id of this Prefect server."""
+
+    async def under_way(self, work_pool: str | None) -> list[RunView]:
+        """Return every run that is pending, running or cancelling, of one work pool or of all pools of type ``cpln``."""
+
+    async def by_ids(self, ids: Collection[UUID]) -> dict[UUID, RunView]:
+        """Return the runs with these ids; one that is missing does not exist."""
+
+    async def parents(self, runs: Collection[RunView]) -> dict[UUID, RunView]:
+        """Return the flow run directly above each of these, by the id of the lower one."""
+
+    async def of_submissions(self, submissions: Collection[UUID]) -> list[RunView]:
+        """Return the runs that were called from these task runs."""
+
+    async def states(self, run_id: UUID) -> Sequence[StateView]:
+        """Return every state that a run has had, oldest first."""
+
+    async def propose(self, run_id: UUID, state: RunState, name: str | None, message: str) -> Answer:
+        """Propose a state, never by force."""
+
+    async def count_misses(self, run_id: UUID, misses: Misses) -> None:
+        """Keep the count of 404s with the run."""
+
+    async def record_pid(self, run_id: UUID, pid: str) -> None:
+        """Name the job on the run."""
+
+
+class PrefectFlowRuns:
+    """Flow runs of a Prefect server.
+
+    The count of 404s is kept on the run's labels: it belongs to the run, it comes with every page of runs without a request
+    of its own, there is no limit on how many runs have one, and two flows that count at once do not overwrite each other's
+    other counts. A Prefect variable would hold 5,000 characters for all runs together, and its last writer would win; tags of
+    a command cannot be read once the command answers with 404.
+    """
+
+    def __init__(self, client: PrefectClient) -> None:
+        self._client = client
+
+    async def installation(self) -> UUID:
+        """Return the id of this Prefect server."""
+        return await orchestration.installation(self._client)
+
+    async def under_way(self, work_pool: str | None) -> list[RunView]:
+        """Return every run that is pending, running or cancelling, of one work pool or of all pools of type ``cpln``."""
+        pool = WorkPoolFilter(type=WorkPoolFilterType(any_=[WORKER_TYPE]))
+        if work_pool:
+            pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[work_pool]))
+        states = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType(state.value) for state in sorted(UNDER_WAY)]))
+        return await self._read(FlowRunFilter(state=states), pool)
+
+    async def by_ids(self, ids: Collection[UUID]) -> dict[UUID, RunView]:
+        """Return the runs with these ids; one that is missing does not exist."""
+        found: dict[UUID, RunView] = {}
+        for batch in _in_batches(ids):
+            found |= {view.id: view for view in await self._read(FlowRunFilter(id=FlowRunFilterId(any_=batch)))}
+        return found
+
+    async def parents(self, runs: Collection[RunView]) -> dict[UUID, RunView]:
+        """Return the flow run directly above each of these, by the id of the lower one."""
+        above: dict[UUID, UUID] = {}  # task run -> the flow run that it belongs to
+        for batch in _in_batches({run.parent_task_run_id for run in runs if run.parent_task_run_id}):
+            task_runs = await self._client.read_task_runs(
+                task_run_filter=TaskRunFilter(id=TaskRunFilterId(any_=batch)), limit=_PAGE
+            )
+            above |= {task_run.id: task_run.flow_run_id for task_run in task_runs if task_run.flow_run_id}
+        views = await self.by_ids(set(above.values()))
+        pairs = ((run.id, views.get(above[run.parent_task_run_id])) for run in runs if run.parent_task_run_id in above)
+        return {run_id: parent for run_id, parent in pairs if parent is not None}
+
+    async def of_submissions(self, submissions: Collection[UUID]) -> list[RunView]:
+        """Return the runs that were called from these task runs."""
+        found: list[RunView] = []
+        for batch in _in_batches(submissions):
+            found += await self._read(FlowRunFilter(parent_task_run_id=FlowRunFilterParentTaskRunId(any_=batch)))
+        return found
+
+    async def states(self, run_id: UUID) -> Sequence[StateView]:
+        """Return every state that a run has had, oldest first."""
+        states = await self._client.read_flow_run_states(run_id)
+        views = (StateView(RunState(state.type.value), state.name or state.type.value, state.timestamp) for state in states)
+        return sorted(views, key=lambda view: view.at)
+
+    async def propose(self, run_id: UUID, state: RunState, name: str | None, message: str) -> Answer:
+        """Propose a state, never by force."""
+        proposed: State[None] = State(type=StateType(state.value), name=name, message=message)
+        try:
+            result = await self._client.set_flow_run_state(run_id, proposed)
+        except ObjectNotFound:
+            return Answer(accepted=False, said="Prefect does not know the flow run any more")
+        said = getattr(result.details, "reason", None) or f"Prefect says {result.status.value.lower()}"
+        return Answer(accepted=result.status is SetStateStatus.ACCEPT, said=str(said))
+
+    async def count_misses(self, run_id: UUID, misses: Misses) -> None:
+        """Keep the count of 404s with the run."""
+        await self._client.update_flow_run_labels(run_id, {NOT_FOUND_LABEL: str(misses)})
+
+    async def record_pid(self, run_id: UUID, pid: str) -> None:
+        """Name the job on the run."""
+        await self._client.update_flow_run(run_id, infrastructure_pid=pid)
+
+    async def next_start(self, deployment_id: UUID, *, but: UUID) -> datetime | None:
+        """Return when the next run of a deployment is to start, which may be in the past; none when there is no such run."""
+        found = await self._client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                deployment_id=FlowRunFilterDeploymentId(any_=[deployment_id]),
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+            ),
+            sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+            limit=2,
+        )
+        return next((run.expected_start_time for run in found if run.id != but), None)
+
+    async def _read(self, wanted: FlowRunFilter, pool: WorkPoolFilter | None = None) -> list[RunView]:
+        found: dict[UUID, RunView] = {}
+        offset = 0
+        while True:
+            page = await self._client.read_flow_runs(
+                flow_run_filter=wanted, work_pool_filter=pool, sort=FlowRunSort.ID_DESC, limit=_PAGE, offset=offset
+            )
+            # Pages shift when runs begin or end meanwhile: one that is seen twice counts once, one that is missed comes again.
+            found |= {view.id: view for view in map(_view, page) if view is not None}
+            if len(page) < _PAGE:
+                return list(found.values())
+            offset += _PAGE
+
+
+def _view(run: FlowRun) -> RunView | None:
+    if run.state is None:
+        return None
+    return RunView(
+        id=run.id,
+        name=run.name,
+        state=RunState(run.state.type.value),
+        state_name=run.state.name or run.state.type.value,
+        since=run.state.timestamp,
+        pid=run.infrastructure_pid or None,
+        run_count=run.run_count,
+        parent_task_run_id=run.parent_task_run_id,
+        misses=Misses.parse(run.labels.get(NOT_FOUND_LABEL)),
+    )
+
+
+def _in_batches(ids: Iterable[UUID]) -> Iterator[list[UUID]]:
+    rest = sorted(ids)
+    while rest:
+        yield rest[:_PAGE]
+        rest = rest[_PAGE:]

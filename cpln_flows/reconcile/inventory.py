@@ -1,0 +1,194 @@
+"""Reading everything of ours that a clean-up may delete, and deleting it after one more look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from logging import getLogger
+from typing import Any
+
+from cpln_flows.api import commands, companions, workloads
+from cpln_flows.api.client import CplnClient
+from cpln_flows.errors import CplnError, NotFoundError
+from cpln_flows.jobs.journal import Journal, Logger
+from cpln_flows.model.identifiers import Area, LogContext
+from cpln_flows.model.links import WorkloadRef
+from cpln_flows.model.resources import Named, Workload, WorkloadDeployment
+from cpln_flows.reconcile import orphans
+from cpln_flows.reconcile.orphans import Companion, Deletion, Inventory, Look, NotKnown, Sweep, Use, WorkloadView
+from cpln_flows.reconcile.together import each
+
+_AT_ONCE = 10
+_ACTIVE = frozenset({"active", "pending"})
+_SECRET_VARIABLES = frozenset({"PREFECT_API_KEY", "PREFECT_API_AUTH_STRING"})
+_HIDDEN = "(not shown; each job brings its own)"
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """What came of one deletion; ``said`` tells why it was not done."""
+
+    deletion: Deletion
+    done: bool
+    said: str = ""
+
+
+@dataclass
+class Storekeeper:
+    """Reads and deletes.
+
+    Args:
+        client: An open client.
+        org: Organization.
+        gvc: One GVC; default all. Identities and policies that are left over are looked for in the whole organization only.
+        idle: How long nothing may have run on a workload.
+        clock: The time.
+        logger: Where the log lines go.
+    """
+
+    client: CplnClient
+    org: str
+    gvc: str | None
+    idle: timedelta
+    clock: Callable[[], datetime]
+    logger: Logger = field(default_factory=lambda: getLogger("cpln_flows"))
+
+    async def inventory(self) -> Inventory:
+        """Return everything of ours; what cannot be read is kept, and said."""
+        now = self.clock()
+        unread: list[str] = []
+        try:
+            listed = await workloads.ours(self.client, self.org, self.gvc)
+        except CplnError as error:
+            return Inventory(now, unread=(f"workloads of {self.org}: {error}",))
+        views = await each(lambda workload: self._with_use(_view(workload), now), listed)
+        unread += [f"{view.ref.path}: {view.use.why}" for view in views if isinstance(view.use, NotKnown)]
+        try:
+            inventory = await self._with_companions(Inventory(now, tuple(views)))
+        except CplnError as error:
+            inventory = Inventory(now, tuple(views))
+            unread.append(f"identities and policies of {self.org}: {error}")
+        return replace(inventory, unread=tuple(unread))
+
+    async def delete(self, sweep: Sweep) -> tuple[Deleted, ...]:
+        """Delete what a sweep says and return what came of it; one that is withheld is not touched."""
+        if sweep.withheld:
+            return ()
+        return tuple(await each(self._attempt, sweep.deletions, at_once=_AT_ONCE))
+
+    # Looking
+
+    async def _with_use(self, view: WorkloadView, now: datetime) -> WorkloadView:
+        if not isinstance(orphans.of_workload(view, now, self.idle), Look):
+            return view
+        return replace(view, use=await self._use(view.ref, now))
+
+    async def _use(self, ref: WorkloadRef, now: datetime) -> Use | NotKnown:
+        """Look at the jobs of a workload, no further than is needed to see that it is used."""
+        try:
+            newest = await commands.newest(self.client, ref)
+            last = (newest.last_modified or newest.created) if newest else None
+            if newest is not None and last is not None and (not newest.is_terminal or now - last <= self.idle):
+                return Use(last, None if newest.is_terminal else f"command {newest.id}")
+            active = await commands.active(self.client, ref)
+            if active:
+                return Use(last, f"command {active[0].id}")
+            return _use_of(await workloads.deployments(self.client, ref), last)
+        except NotFoundError:
+            return NotKnown("it is being deleted")
+        except CplnError as error:
+            return NotKnown(str(error))
+
+    async def _with_companions(self, inventory: Inventory) -> Inventory:
+        identities = await companions.identities(self.client, self.org)
+        policies = await companions.policies(self.client, self.org)
+        if not identities and not policies:
+            return inventory
+        users = await workloads.identities_in_use(self.client, self.org)
+        return replace(
+            inventory,
+            identities=tuple(
+                Companion(one.link, one.created, frozenset(users.get(one.link, ())), _manifest(one)) for one in identities
+            ),
+            policies=tuple(Companion(one.link, one.created, one.principals, _manifest(one)) for one in policies),
+            used=frozenset(users),
+        )
+
+    # Deleting
+
+    async def _attempt(self, deletion: Deletion) -> Deleted:
+        journal = Journal(self.logger, _context(deletion))
+        try:
+            changed = await self._changed(deletion)
+            if changed:
+                journal.info(Area.CLEANUP, f"Kept {deletion.link}: changed meanwhile, {changed}")
+                return Deleted(deletion, done=False, said=f"changed meanwhile: {changed}")
+            for link in (deletion.link, *(companion.link for companion in deletion.with_it)):
+                await companions.delete(self.client, link)
+                journal.info(Area.CLEANUP, f"Deleted {link}: {deletion.reason}")
+        except Exception as error:  # noqa: BLE001 - one deletion that fails must not keep the others from being done
+            journal.warning(Area.CLEANUP, f"{deletion.link} could not be deleted: {error}")
+            return Deleted(deletion, done=False, said=f"it failed: {error}")
+        return Deleted(deletion, done=True)
+
+    async def _changed(self, deletion: Deletion) -> str | None:
+        """Look once more right before a deletion; say why it is not right any more, if so."""
+        if deletion.workload is None:
+            return await self._in_use_again(deletion)
+        try:
+            fresh = _view(await workloads.read(self.client, deletion.workload.ref))
+        except NotFoundError:
+            return None  # gone already; what belongs to it may not be
+        now = self.clock()
+        verdict = orphans.of_workload(replace(fresh, use=await self._use(fresh.ref, now)), now, self.idle)
+        return None if isinstance(verdict, orphans.Delete) else verdict.reason
+
+    async def _in_use_again(self, deletion: Deletion) -> str | None:
+        users = await workloads.identities_in_use(self.client, self.org)
+        return f"{len(users[deletion.link])} workloads use it" if users.get(deletion.link) else None
+
+
+def _view(workload: Workload) -> WorkloadView:
+    spec = workload.spec
+    suspended = (spec.get("defaultOptions") or {}).get("suspend")
+    return WorkloadView(
+        ref=workload.ref,
+        created=workload.created,
+        scheduled=spec.get("type") != "cron" or str(suspended).lower() != "true",
+        identity=spec.get("identityLink"),
+        manifest={**_manifest(workload), "gvc": workload.ref.gvc, "spec": _without_secrets(spec)},
+    )
+
+
+def _use_of(deployed: Sequence[WorkloadDeployment], last: datetime | None) -> Use:
+    """Add what the executions tell: those of a schedule have no command."""
+    executions = [execution for one in deployed for execution in one.status.job_executions]
+    active = next((execution.name for execution in executions if execution.status in _ACTIVE), None)
+    moments = [moment for one in executions for moment in (one.start_time, one.completion_time) if moment is not None]
+    return Use(max([*moments, *([last] if last else [])], default=None), f"execution {active}" if active else None)
+
+
+def _manifest(one: Named) -> dict[str, Any]:
+    """Return what ``cpln apply`` takes to make the object again."""
+    kind = one.link.rsplit("/", 2)[-2] if one.link else ""
+    shown = one.model_dump(mode="json", by_alias=True, exclude={"version", "created", "links"}, exclude_none=True)
+    return {"kind": kind, **shown}
+
+
+def _without_secrets(spec: Mapping[str, Any]) -> dict[str, Any]:
+    containers = [
+        {**container, "env": [_shown(variable) for variable in container["env"]]} if container.get("env") else container
+        for container in spec.get("containers") or ()
+    ]
+    return {**spec, "containers": containers}
+
+
+def _shown(variable: Mapping[str, Any]) -> dict[str, Any]:
+    secret = variable.get("name") in _SECRET_VARIABLES and not str(variable.get("value")).startswith("cpln://")
+    return {**variable, "value": _HIDDEN} if secret else dict(variable)
+
+
+def _context(deletion: Deletion) -> LogContext:
+    ref = deletion.workload.ref if deletion.workload else None
+    return LogContext(gvc=ref.gvc if ref else None, workload=ref.name if ref else None)

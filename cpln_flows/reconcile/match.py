@@ -1,0 +1,64 @@
+"""Which job is a flow run's container, and which runs and jobs need a closer look. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from cpln_flows.model.identifiers import Role
+from cpln_flows.reconcile.snapshot import Attempt, JobView, RunState, RunView, StateView
+
+
+def attempt_of(states: Sequence[StateView]) -> Attempt | None:
+    """Return the present attempt of a flow run: one for each time it became pending.
+
+    The run's own count grows only when the flow begins, and grows with retries inside of one container, which pass through
+    AwaitingRetry and not through PENDING.
+
+    Args:
+        states: Every state that the run has had, oldest first.
+    """
+    entries = [
+        state.at
+        for before, state in zip([None, *states], states, strict=False)
+        if state.type is RunState.PENDING and (before is None or before.type is not RunState.PENDING)
+    ]
+    return Attempt(len(entries) - 1, entries[-1]) if entries else None
+
+
+def is_of_attempt(job: JobView, run: RunView) -> bool:
+    """Whether a job is a container of a run's present attempt; without knowledge of the attempt, of any.
+
+    A command that says which attempt it is of is believed; one that does not, the fork's, counts when it was created since
+    the attempt began.
+    """
+    if job.role is Role.JOB or (job.run_id != run.id and job.ref.pid != run.pid):
+        return False
+    if job.role is None and job.ref.pid != run.pid:
+        return False
+    if run.attempt is None:
+        return True
+    if job.attempt is not None:
+        return job.attempt >= run.attempt.number
+    return job.created >= run.attempt.since
+
+
+def newest(jobs: Iterable[JobView], run: RunView) -> JobView | None:
+    """Return the newest container of a run's present attempt."""
+    mine = [job for job in jobs if is_of_attempt(job, run)]
+    return max(mine, key=lambda job: (job.created, job.ref.command_id), default=None)
+
+
+def needs_history(run: RunView, job: JobView | None) -> bool:
+    """Whether it must be looked up which attempt a run is in, given the active job that its tags found.
+
+    A job that is active, and named by the pid of a run that has begun or never had another attempt, needs no look.
+    """
+    if job is None or job.ref.pid != (run.pid or job.ref.pid):
+        return True
+    return run.state is RunState.PENDING and run.run_count > 0
+
+
+def needs_search(run: RunView, now: datetime, patience: timedelta) -> bool:
+    """Whether ended commands of a run are searched for in all lists: it takes a request for each workload."""
+    return now - run.since > patience

@@ -1,0 +1,424 @@
+"""Reading both sides into one snapshot: a few pages of each, and single lookups only for what has changed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import anyio
+
+from cpln_flows.api import commands, workloads
+from cpln_flows.api.client import CplnClient
+from cpln_flows.api.retry import Repeat
+from cpln_flows.errors import CplnError, NotFoundError
+from cpln_flows.model import ending, identifiers
+from cpln_flows.model.identifiers import Area, Role
+from cpln_flows.model.lifecycle import Stage
+from cpln_flows.model.links import CommandRef, WorkloadRef
+from cpln_flows.model.resources import Command
+from cpln_flows.reconcile import decide, match
+from cpln_flows.reconcile.decide import Policy
+from cpln_flows.reconcile.flow_runs import FlowRuns
+from cpln_flows.reconcile.plan import Kind
+from cpln_flows.reconcile.snapshot import (
+    Ended,
+    JobCase,
+    JobView,
+    Lookup,
+    Memory,
+    NoJob,
+    NotFound,
+    NotRead,
+    RunCase,
+    RunState,
+    RunView,
+    Scope,
+    Snapshot,
+    Stop,
+    UnknownRun,
+)
+from cpln_flows.reconcile.together import each
+
+_CLOCK_SKEW = timedelta(seconds=60)
+_DEEPEST = 50
+_REPLICA = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+
+
+@dataclass(frozen=True)
+class Lists:
+    """What the platform's lists say: every active job, and what could not be listed."""
+
+    workloads: tuple[WorkloadRef, ...] = ()
+    jobs: tuple[JobView, ...] = ()
+    unread: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether every list was read to its end."""
+        return not self.unread
+
+
+@dataclass
+class Observer:
+    """Reads both sides.
+
+    Args:
+        client: An open client.
+        runs: Prefect's side.
+        scope: What is looked at.
+        policy: The thresholds, which say what deserves a closer look.
+        areas: Which directions are wanted: what only the other one needs is not looked up.
+    """
+
+    client: CplnClient
+    runs: FlowRuns
+    scope: Scope
+    policy: Policy
+    areas: frozenset[Area] = decide.BOTH
+
+    async def snapshot(self, now: datetime, memory: Memory) -> Snapshot:
+        """Return both sides as they are now.
+
+        What the platform does not tell is in the snapshot as unread. When Prefect does not answer there is no snapshot.
+
+        Args:
+            now: The time.
+            memory: What the cycle before has left.
+        """
+        lists, under_way = await self._both()
+        installation = await self.runs.installation()
+        by_run: dict[UUID, list[JobView]] = {}
+        for job in lists.jobs:
+            if job.run_id is not None:
+                by_run.setdefault(job.run_id, []).append(job)
+        known = {run.id: run for run in under_way}
+        run_cases: list[RunCase] = []
+        job_cases: list[JobCase] = []
+        ended: tuple[Ended, ...] = ()
+        if decide.TO_PREFECT in self.areas:
+            run_cases = await self._run_cases(under_way, by_run, lists, now)
+            known |= {case.run.id: case.run for case in run_cases}
+        if decide.TO_CPLN in self.areas:
+            job_cases = await self._job_cases(lists.jobs, known, installation, now)
+            ended = await self._ended(lists, memory, now)
+        unread = tuple(f"{what}: {why}" for what, why in lists.unread.items())
+        return Snapshot(now, installation, tuple(run_cases), tuple(job_cases), ended, unread, len(lists.workloads))
+
+    async def _both(self) -> tuple[Lists, list[RunView]]:
+        lists: list[Lists] = []
+        under_way: list[RunView] = []
+
+        async def platform() -> None:
+            lists.append(await self._lists())
+
+        async def prefect() -> None:
+            under_way.extend(await self.runs.under_way(self.scope.work_pool))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(platform)
+            tasks.start_soon(prefect)
+        return lists[0], under_way
+
+    # The platform's lists
+
+    async def _lists(self) -> Lists:
+        try:
+            refs = tuple(workload.ref for workload in await workloads.ours(self.client, self.scope.org, self.scope.gvc))
+        except CplnError as error:
+            return Lists(unread={f"workloads of {self.scope.org}": str(error)})
+        unread: dict[str, str] = {}
+
+        async def jobs(workload: WorkloadRef) -> list[JobView]:
+            try:
+                found = await commands.active(self.client, workload, agent=self.scope.agent)
+            except NotFoundError:
+                return []  # deleted a moment ago, and its commands with it
+            except CplnError as error:
+                unread[workload.path] = str(error)
+                return []
+            return [job_view(workload, command) for command in found]
+
+        listed = await each(jobs, refs)
+        return Lists(refs, tuple(job for found in listed for job in found), unread)
+
+    # What flow runs need
+
+    async def _run_cases(
+        self, under_way: Collection[RunView], by_run: Mapping[UUID, list[JobView]], lists: Lists, now: datetime
+    ) -> list[RunCase]:
+        settled: list[RunCase] = []
+        open_: list[RunView] = []
+        for run in under_way:
+            if run.pid is not None and (run.command is None or run.command.org != self.scope.org):
+                settled.append(RunCase(run, NotRead("its infrastructure pid leads nowhere")))
+                continue
+            if run.command is not None and not self.scope.holds(run.command.workload_ref):
+                continue
+            job = match.newest(by_run.get(run.id, ()), run)
+            if job is None or match.needs_history(run, job):
+                open_.append(run)
+            else:
+                settled.append(RunCase(run, job))
+        opened = await each(self._with_attempt, open_)
+        return settled + await self._look_up(opened, by_run, lists, now)
+
+    async def _with_attempt(self, run: RunView) -> RunView:
+        return replace(run, attempt=match.attempt_of(await self.runs.states(run.id)))
+
+    async def _look_up(
+        self, opened: Collection[RunView], by_run: Mapping[UUID, list[JobView]], lists: Lists, now: datetime
+    ) -> list[RunCase]:
+        async def by_pid(run: RunView) -> Lookup:
+            found = match.newest(by_run.get(run.id, ()), run)
+            if found is not None:
+                return found
+            return await self.read(run.command) if run.command else NoJob(complete=False)
+
+        looked_up = await each(by_pid, opened)
+        cases: list[RunCase] = []
+        searched: list[RunView] = []
+        for run, job in zip(opened, looked_up, strict=True):
+            match job:
+                case JobView() if self.scope.agent not in (None, job.agent):
+                    continue
+                case JobView() if match.is_of_attempt(job, run):
+                    cases.append(RunCase(run, job))
+                case NotRead():
+                    cases.append(RunCase(run, job))
+                case NotFound() if run.attempt is None or run.attempt.number == 0:
+                    cases.append(RunCase(run, job))
+                case _:
+                    searched.append(run)
+        return cases + await self._search(searched, dict(zip((run.id for run in opened), looked_up, strict=True)), lists, now)
+
+    async def _search(
+        self, runs: Collection[RunView], looked_up: Mapping[UUID, Lookup], lists: Lists, now: datetime
+    ) -> list[RunCase]:
+        """Look through all lists for ended commands of runs whose pid says nothing about their present attempt."""
+        patient = [run for run in runs if not match.needs_search(run, now, self.policy.record_after)]
+        cases = [RunCase(run, NoJob(complete=False)) for run in patient]
+        sought = [run for run in runs if match.needs_search(run, now, self.policy.record_after)]
+        if not sought:
+            return cases
+        found, complete = await self._containers(sought, lists)
+        for run in sought:
+            job: Lookup | None = match.newest(found, run)
+            missing = looked_up[run.id]
+            if job is None and isinstance(missing, NotFound) and not self._awaits_its_first_command(run):
+                job = missing
+            cases.append(RunCase(run, job or NoJob(complete)))
+        return cases
+
+    async def search(self, runs: Collection[RunView]) -> dict[UUID, Lookup]:
+        """Look through all lists once more for the containers of runs that seem to have none."""
+        found, complete = await self._containers(runs, await self._lists())
+        return {run.id: match.newest(found, run) or NoJob(complete) for run in runs}
+
+    async def _containers(self, runs: Collection[RunView], lists: Lists) -> tuple[list[JobView], bool]:
+        """Return every container that is young enough for these runs, and whether none can be missing."""
+        oldest = min(run.attempt.since if run.attempt else run.since for run in runs) - _CLOCK_SKEW
+
+        async def containers(workload: WorkloadRef) -> list[JobView] | None:
+            try:
+                found = await commands.containers_since(self.client, workload, oldest)
+            except NotFoundError:
+                return []
+            except CplnError:
+                return None
+            return [job_view(workload, command) for command in found]
+
+        found = await each(containers, lists.workloads)
+        complete = lists.is_read and self.scope.is_whole and all(jobs is not None for jobs in found)
+        return [job for jobs in found for job in jobs or ()], complete
+
+    @staticmethod
+    def _awaits_its_first_command(run: RunView) -> bool:
+        # Only while a run is pending can the pid be that of an attempt before: nobody has named the new job yet.
+        return run.state is RunState.PENDING
+
+    async def read(self, ref: CommandRef) -> Lookup:
+        """Read one command; of one that has failed, also how."""
+        try:
+            command = await commands.read(self.client, ref, repeat=Repeat.NEVER)
+        except NotFoundError:
+            return NotFound(ref)
+        except CplnError as error:
+            return NotRead(str(error))
+        job = job_view(ref.workload_ref, command)
+        return replace(job, ending=await self._ending(job, command)) if command.lifecycle_stage == Stage.FAILED else job
+
+    async def _ending(self, job: JobView, command: Command) -> str | None:
+        try:
+            deployed = await workloads.deployment(self.client, job.ref.workload_ref, job.location or "")
+        except CplnError:
+            return None  # that it failed is certain, only the words for it are missing
+        execution = deployed.execution_of(command.id)
+        main = next(iter(execution.containers), "") if execution else ""
+        return ending.ending_of(command, execution, main).describe()
+
+    # What jobs need
+
+    async def _job_cases(
+        self, jobs: Collection[JobView], known: Mapping[UUID, RunView], installation: UUID, now: datetime
+    ) -> list[JobCase]:
+        of_runs = [job for job in jobs if job.run_id is not None]
+        wanted = {job.run_id for job in of_runs if job.run_id is not None} - known.keys()
+        runs = {**known, **await self.runs.by_ids(wanted)}
+        cases = [JobCase(job, runs.get(job.run_id) or UnknownRun()) for job in of_runs if job.run_id is not None]
+        cases = await self._with_family(cases)
+        return await self._with_stops(cases, installation, now)
+
+    async def _with_family(self, cases: list[JobCase]) -> list[JobCase]:
+        """Add to jobs that flow runs have started what is known of the runs above and beside."""
+        children = {case.job.ref: case.run for case in cases if case.job.role is Role.JOB and isinstance(case.run, RunView)}
+        if not children:
+            return cases
+        dead = await self._dead_ancestors([run for run in children.values() if not run.is_final])
+        over = await self._ended_containers(list(dead.values()))
+        orphaned = {case.job.submission for case in cases if (run := children.get(case.job.ref)) and run.is_final}
+        siblings = await self.runs.of_submissions({submission for submission in orphaned if submission})
+        alive = {run.parent_task_run_id for run in siblings if not run.is_final}
+        return [
+            replace(
+                case,
+                ancestor=(ancestor := dead.get(children[case.job.ref].id)),
+                ancestor_ended=ancestor is not None and ancestor.id in over,
+                successor=case.job.submission in alive and children[case.job.ref].is_final,
+            )
+            if case.job.ref in children
+            else case
+            for case in cases
+        ]
+
+    async def _dead_ancestors(self, children: Collection[RunView]) -> dict[UUID, RunView]:
+        """Return for each run the nearest run above it that is over, if one is."""
+        dead: dict[UUID, RunView] = {}
+        climbing = {run.id: run for run in children}  # the child -> how far up it was followed
+        for _ in range(_DEEPEST):
+            if not climbing:
+                break
+            above = await self.runs.parents(list({run.id: run for run in climbing.values()}.values()))
+            climbing = {child: above[run.id] for child, run in climbing.items() if run.id in above}
+            dead |= {child: run for child, run in climbing.items() if run.is_final}
+            climbing = {child: run for child, run in climbing.items() if not run.is_final}
+        return dead
+
+    async def _ended_containers(self, runs: Collection[RunView]) -> set[UUID]:
+        """Return the runs whose container is seen to be over, so that no hook of theirs runs any more."""
+        unique = list({run.id: run for run in runs}.values())
+
+        async def is_over(run: RunView) -> bool:
+            if run.command is None or not self.scope.holds(run.command.workload_ref):
+                return False
+            job = await self.read(run.command)
+            return isinstance(job, JobView) and job.role is not Role.JOB and not job.is_active
+
+        return {run.id for run, over in zip(unique, await each(is_over, unique), strict=True) if over}
+
+    async def _with_stops(self, cases: list[JobCase], installation: UUID, now: datetime) -> list[JobCase]:
+        """Add the stops that were sent before, for the jobs that would be stopped: the platform keeps them as commands."""
+        doomed = [case for case in cases if self._would_stop(case, installation, now)]
+        since: dict[WorkloadRef, datetime] = {}
+        for case in doomed:
+            workload = case.job.ref.workload_ref
+            since[workload] = min(case.job.created, since.get(workload, case.job.created))
+        found = await each(self._stops, since.items())
+        stops = {replica: stop for some in found if some is not None for replica, stop in some.items()}
+        unread = {workload for workload, some in zip(since, found, strict=True) if some is None}
+        told = {case.job.ref for case in doomed}
+        return [
+            replace(case, run=NotRead("the stops sent before could not be read"))
+            if case.job.ref in told and case.job.ref.workload_ref in unread
+            else replace(case, stop=stops.get(case.job.replica or ""))
+            for case in cases
+        ]
+
+    def _would_stop(self, case: JobCase, installation: UUID, now: datetime) -> bool:
+        actions = decide.of_job(case, installation, self.scope, self.policy, now)
+        return any(action.kind is Kind.STOP for action in actions)
+
+    async def _stops(self, asked: tuple[WorkloadRef, datetime]) -> dict[str, Stop] | None:
+        workload, since = asked
+        try:
+            sent = await commands.stops_since(self.client, workload, since - _CLOCK_SKEW)
+        except CplnError:
+            return None
+        stops: dict[str, Stop] = {}
+        for command in sent:
+            replica = command.spec.replica or ""
+            before = stops.get(replica)
+            first, times = (before.first, before.times + 1) if before else (command.created, 1)
+            stops[replica] = Stop(first, command.created, times)
+        return stops
+
+    # What became of jobs that were told to stop
+
+    async def _ended(self, lists: Lists, memory: Memory, now: datetime) -> tuple[Ended, ...]:
+        active = {job.ref for job in lists.jobs}
+        awaited = dict(memory.stopping)
+        if memory.first_cycle:
+            awaited |= await self._stopped_lately(lists, now)
+        over = [ref for ref in awaited if ref not in active and ref.workload_ref.path not in lists.unread]
+        looked_up = await each(self.read, over)
+        return tuple(Ended(job, awaited[job.ref]) for job in looked_up if isinstance(job, JobView) and not job.is_active)
+
+    async def _stopped_lately(self, lists: Lists, now: datetime) -> dict[CommandRef, Stop]:
+        """Return the jobs that were told to stop in the last two intervals, whose end the process before may have missed."""
+        since = now - 2 * self.policy.interval
+        active = {job.replica for job in lists.jobs}
+        found = await each(self._stops, ((workload, since) for workload in lists.workloads))
+        lately: dict[CommandRef, Stop] = {}
+        for workload, stops in zip(lists.workloads, found, strict=True):
+            for replica, stop in (stops or {}).items():
+                command_id = command_of_replica(replica)
+                if command_id and replica not in active:
+                    lately[workload.command(command_id)] = stop
+        return lately
+
+
+def job_view(workload: WorkloadRef, command: Command) -> JobView:
+    """Return a command of type ``runCronWorkload`` as the decisions see it; tags that cannot be read count as absent."""
+    tags = command.tags
+    return JobView(
+        ref=workload.command(command.id),
+        stage=command.lifecycle_stage,
+        created=command.created,
+        changed=command.last_modified or command.created,
+        location=command.spec.location,
+        replica=command.status.replica,
+        run_id=_uuid(tags.get(identifiers.FLOW_RUN_ID)),
+        role=_role(tags.get(identifiers.ROLE)),
+        attempt=_number(tags.get(identifiers.ATTEMPT)),
+        submission=_uuid(tags.get(identifiers.SUBMISSION)),
+        installation=_uuid(tags.get(identifiers.INSTALLATION)),
+        agent=tags.get(identifiers.AGENT),
+        flow_name=tags.get(identifiers.FLOW_NAME),
+    )
+
+
+def command_of_replica(replica: str) -> str | None:
+    """Return the id of the command that a replica belongs to, which is part of its name.
+
+    >>> command_of_replica("command-9b38a647-cd2b-47e7-987b-8c4f8b114be6-x7k2p")
+    '9b38a647-cd2b-47e7-987b-8c4f8b114be6'
+    """
+    found = _REPLICA.search(replica)
+    return found.group() if found else None
+
+
+def _uuid(text: str | None) -> UUID | None:
+    try:
+        return UUID(text) if text else None
+    except ValueError:
+        return None
+
+
+def _role(text: str | None) -> Role | None:
+    return Role(text) if text in set(Role) else None
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdigit() else None

@@ -1,0 +1,204 @@
+"""Which workloads nobody uses any more, and what is left over of workloads that are gone. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from cpln_flows.model.links import WorkloadRef
+from cpln_flows.reconcile.plan import Limits
+
+IDLE = timedelta(hours=24)
+"""Jobs are never started on what is idle for 20 h, so between the two nothing can be started and deleted at once."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """How a workload is used: its newest job, and whether one is active."""
+
+    last: datetime | None = None
+    active: str | None = None
+
+
+@dataclass(frozen=True)
+class NotKnown:
+    """The use of a workload could not be read to its end: unknown is not unused."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class WorkloadView:
+    """A workload of ours.
+
+    Attributes:
+        ref: Which.
+        created: When it was made.
+        scheduled: Whether it runs jobs on its own schedule.
+        identity: Link of its identity.
+        manifest: What makes it again.
+        use: How it is used; absent as long as that need not be looked up.
+    """
+
+    ref: WorkloadRef
+    created: datetime
+    scheduled: bool = False
+    identity: str | None = None
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    use: Use | NotKnown | None = None
+
+
+@dataclass(frozen=True)
+class Keep:
+    """A workload stays, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """Nothing speaks against its deletion so far: its jobs must be looked at."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Delete:
+    """A workload is an orphan, and why."""
+
+    reason: str
+
+
+def of_workload(  # noqa: PLR0911 - a row each
+    view: WorkloadView, now: datetime, idle: timedelta = IDLE
+) -> Keep | Look | Delete:
+    """Say whether a workload is an orphan.
+
+    Args:
+        view: The workload.
+        now: The time.
+        idle: How long nothing may have run on it.
+    """
+    match view.use:
+        case _ if view.scheduled:
+            return Keep("it runs on its own schedule")
+        case _ if now - view.created <= idle:
+            return Keep(f"it was created at {_at(view.created)}")
+        case None:
+            return Look("it is old enough")
+        case NotKnown(why):
+            return Keep(f"unknown is not unused: {why}")
+        case Use(active=str() as job):
+            return Keep(f"{job} is active")
+        case Use(last=datetime() as last) if now - last <= idle:
+            return Keep(f"its newest job was seen at {_at(last)}")
+        case Use(last=datetime() as last):
+            return Delete(f"its newest job was seen at {_at(last)}")
+        case Use():
+            return Delete(f"no job ever ran on it since it was created at {_at(view.created)}")
+
+
+@dataclass(frozen=True)
+class Companion:
+    """An identity or a policy of ours.
+
+    Attributes:
+        link: Which.
+        created: When it was made.
+        serves: Links of what it is for: the workloads of an identity, the identities of a policy.
+        manifest: What makes it again.
+    """
+
+    link: str
+    created: datetime
+    serves: frozenset[str] = frozenset()
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """One thing to delete, and why."""
+
+    link: str
+    reason: str
+    manifest: Mapping[str, Any]
+    workload: WorkloadView | None = None
+    with_it: tuple[Companion, ...] = ()
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Everything of ours in an organization at one moment; ``used`` are the identities of all workloads there."""
+
+    now: datetime
+    workloads: tuple[WorkloadView, ...] = ()
+    identities: tuple[Companion, ...] = ()
+    policies: tuple[Companion, ...] = ()
+    used: frozenset[str] = frozenset()
+    unread: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a clean-up intends.
+
+    Attributes:
+        now: When it was decided.
+        deletions: What to delete, in order.
+        kept: How many workloads stay.
+        withheld: Why nothing of it may be done, if the guard says so.
+        unread: What could not be read.
+    """
+
+    now: datetime
+    deletions: tuple[Deletion, ...] = ()
+    kept: int = 0
+    withheld: str | None = None
+    unread: tuple[str, ...] = ()
+
+
+def sweep(inventory: Inventory, limits: Limits, idle: timedelta = IDLE) -> Sweep:
+    """Return what to delete: orphans with their identities and policies, and identities and policies that serve nobody.
+
+    Args:
+        inventory: What was seen.
+        limits: How much may be deleted.
+        idle: How long nothing may have run on a workload.
+    """
+    doomed: list[Deletion] = []
+    for view in inventory.workloads:
+        verdict = of_workload(view, inventory.now, idle)
+        if isinstance(verdict, Delete):
+            with_it = tuple(_companions(view, inventory))
+            doomed.append(Deletion(view.ref.path, verdict.reason, view.manifest, view, with_it))
+    taken = {companion.link for deletion in doomed for companion in deletion.with_it}
+    leftovers = [deletion for deletion in _leftovers(inventory, idle) if deletion.link not in taken]
+    judged = len(inventory.workloads) + len(inventory.identities) + len(inventory.policies)
+    withheld = limits.exceeded_by(len(doomed) + len(leftovers), judged)
+    kept = len(inventory.workloads) - len(doomed)
+    return Sweep(inventory.now, (*doomed, *leftovers), kept, withheld, inventory.unread)
+
+
+def _companions(view: WorkloadView, inventory: Inventory) -> Iterable[Companion]:
+    """Yield the policies and the identity that serve this workload and no other."""
+    if view.identity is None:
+        return
+    yield from (policy for policy in inventory.policies if policy.serves == {view.identity})
+    yield from (one for one in inventory.identities if one.link == view.identity and one.serves == {view.ref.path})
+
+
+def _leftovers(inventory: Inventory, idle: timedelta) -> Iterable[Deletion]:
+    # One that is young may belong to a workload that is about to be made.
+    for policy in inventory.policies:
+        is_old = inventory.now - policy.created > idle
+        if is_old and not policy.serves & inventory.used and all("/identity/" in link for link in policy.serves):
+            yield Deletion(policy.link, "it serves no identity of a workload", policy.manifest)
+    for one in inventory.identities:
+        if not one.serves and inventory.now - one.created > idle:
+            yield Deletion(one.link, "no workload uses it", one.manifest)
+
+
+def _at(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds")

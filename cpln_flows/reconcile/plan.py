@@ -1,0 +1,167 @@
+"""What a cycle intends: actions, each with its evidence as a sentence. Decides nothing and does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from cpln_flows.model.identifiers import Area, LogContext
+from cpln_flows.model.links import CommandRef
+from cpln_flows.reconcile.snapshot import JobCase, JobView, RunState, RunView, Stop
+
+
+class Kind(StrEnum):
+    """What is done."""
+
+    KEEP = "keep"
+    """Nothing."""
+    COUNT = "count"
+    """Note one more 404 on the flow run."""
+    RESET = "reset"
+    """Forget the 404s: the job was read."""
+    RECORD_PID = "record-pid"
+    """Name the job on the flow run, because whoever started it died before."""
+    PEND = "pend"
+    """Say in Prefect that the run waits for its container."""
+    COMPLETE = "complete"
+    CRASH = "crash"
+    FAIL = "fail"
+    CANCEL = "cancel"
+    STOP = "stop"
+    """Send stopReplica."""
+    ESCALATE = "escalate"
+    """Send it again, and say loudly that the job does not end."""
+    STOPPED = "stopped"
+    """Say that a job which was told to stop is over, and how long it took."""
+    REPORT = "report"
+    """Say once what somebody should look at."""
+
+
+PROPOSALS = {
+    Kind.COMPLETE: RunState.COMPLETED,
+    Kind.CRASH: RunState.CRASHED,
+    Kind.FAIL: RunState.FAILED,
+    Kind.CANCEL: RunState.CANCELLED,
+    Kind.PEND: RunState.PENDING,
+}
+"""The state that an action proposes to Prefect."""
+
+CHANGES = frozenset({Kind.COMPLETE, Kind.CRASH, Kind.FAIL, Kind.CANCEL, Kind.STOP})
+"""What ends something; the guard counts these."""
+
+QUIET = frozenset({Kind.KEEP, Kind.RESET, Kind.STOPPED, Kind.REPORT})
+"""What says something or nothing, and changes neither side but for a count."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing to do, and why.
+
+    Attributes:
+        kind: What.
+        reason: What was seen where and when.
+        area: Which direction it belongs to.
+        run: The flow run that it concerns.
+        job: The job that it concerns.
+        ref: The command that it concerns; also known when the job could not be read.
+        times: Of a 404, which in the row it is.
+        case: All that was seen of the job, when the action is about a job that must end.
+    """
+
+    kind: Kind
+    reason: str
+    area: Area
+    run: RunView | None = None
+    job: JobView | None = None
+    ref: CommandRef | None = None
+    times: int = 0
+    case: JobCase | None = None
+
+    @property
+    def stop(self) -> Stop | None:
+        """The stops that were sent before."""
+        return self.case.stop if self.case else None
+
+    @property
+    def command(self) -> CommandRef | None:
+        """The command that it concerns."""
+        return self.job.ref if self.job else self.ref
+
+    @property
+    def run_id(self) -> UUID | None:
+        """The flow run that it concerns."""
+        return self.run.id if self.run else self.job.run_id if self.job else None
+
+    @property
+    def is_change(self) -> bool:
+        """Whether something ends by it."""
+        return self.kind in CHANGES
+
+    @property
+    def event_id(self) -> UUID:
+        """The same for the same action on the same state of things, so that a repeat is not a second event."""
+        since = self.run.since.isoformat() if self.run else ""
+        again = self.stop.times if self.stop and self.kind is Kind.ESCALATE else self.times
+        return uuid5(NAMESPACE_URL, f"cpln-flows:{self.kind}:{self.run_id}:{since}:{self.command}:{again}")
+
+    def context(self, flow_name: str | None = None) -> LogContext:
+        """Return what log lines about it begin with."""
+        ref = self.command
+        return LogContext(
+            flow=flow_name or (self.job.flow_name if self.job else None),
+            run_id=self.run_id,
+            gvc=ref.gvc if ref else None,
+            workload=ref.workload if ref else None,
+            command_id=ref.command_id if ref else None,
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one cycle intends.
+
+    Attributes:
+        now: When it was decided.
+        actions: What to do; what needs nothing is left out.
+        judged: How many runs and jobs were looked at.
+        withheld: Why nothing of it may be done, if the guard says so.
+        unread: What could not be read.
+    """
+
+    now: datetime
+    actions: tuple[Action, ...] = ()
+    judged: int = 0
+    withheld: str | None = None
+    unread: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> tuple[Action, ...]:
+        """The actions by which something ends."""
+        return tuple(action for action in self.actions if action.is_change)
+
+
+def plan_of(actions: Iterable[Action], *, now: datetime, judged: int, limits: Limits, unread: tuple[str, ...] = ()) -> Plan:
+    """Put a plan together; one that would change too much is withheld."""
+    kept = tuple(action for action in actions if action.kind is not Kind.KEEP)
+    changes = sum(action.is_change for action in kept)
+    return Plan(now, kept, judged, limits.exceeded_by(changes, judged), unread)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one cycle may change: a count, and a share of what it looked at once that is more than a handful."""
+
+    most: int = 500
+    share: float = 0.5
+    handful: int = 10
+
+    def exceeded_by(self, changes: int, judged: int) -> str | None:
+        """Say in words which limit so many changes exceed, if any."""
+        if changes > self.most:
+            return f"{changes} changes are more than the limit of {self.most}"
+        if changes > self.handful and changes > self.share * judged:
+            return f"{changes} changes of {judged} looked at are more than the limit of {self.share:.0%}"
+        return None

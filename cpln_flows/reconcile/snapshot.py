@@ -1,0 +1,266 @@
+"""What was seen of both sides in one cycle, as frozen values. Nothing here reads, decides or acts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TypeAlias
+from uuid import UUID
+
+from cpln_flows.model.identifiers import Role
+from cpln_flows.model.lifecycle import is_terminal
+from cpln_flows.model.links import CommandRef, WorkloadRef
+
+
+class RunState(StrEnum):
+    """Type of a flow run's state, in Prefect's words."""
+
+    SCHEDULED = "SCHEDULED"
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    CRASHED = "CRASHED"
+    PAUSED = "PAUSED"
+    CANCELLING = "CANCELLING"
+
+
+FINAL = frozenset({RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED, RunState.CRASHED})
+UNDER_WAY = frozenset({RunState.PENDING, RunState.RUNNING, RunState.CANCELLING})
+"""States in which a flow run has a container, or is about to get one."""
+
+
+@dataclass(frozen=True)
+class Misses:
+    """How often in a row the command of a flow run was answered with 404, and when it was counted last."""
+
+    count: int
+    at: datetime
+    command_id: str
+
+    def __str__(self) -> str:
+        return f"{self.count} {self.at.isoformat()} {self.command_id}"
+
+    @classmethod
+    def parse(cls, text: object) -> Misses | None:
+        """Read the text form; anything else counts as nothing."""
+        try:
+            count, at, command_id = str(text).split(" ")
+            return cls(int(count), datetime.fromisoformat(at), command_id)
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True)
+class StateView:
+    """One state of a flow run."""
+
+    type: RunState
+    name: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What Prefect said to a proposed state."""
+
+    accepted: bool
+    said: str
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Which container of a flow run is the present one: the run became PENDING so many times before, the last time then."""
+
+    number: int
+    since: datetime
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A flow run as Prefect tells it; ``attempt`` is known only where it was looked up."""
+
+    id: UUID
+    name: str
+    state: RunState
+    state_name: str
+    since: datetime
+    pid: str | None = None
+    run_count: int = 0
+    parent_task_run_id: UUID | None = None
+    misses: Misses | None = None
+    attempt: Attempt | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the run is over."""
+        return self.state in FINAL
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the run has a container or is about to get one."""
+        return self.state in UNDER_WAY
+
+    @property
+    def command(self) -> CommandRef | None:
+        """The command that the pid names, if it is a pid of ours."""
+        return CommandRef.find(self.pid) if self.pid else None
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A job as the platform tells it; ``ending`` says in words how it ended, where that was looked up."""
+
+    ref: CommandRef
+    stage: str
+    created: datetime
+    changed: datetime
+    location: str | None = None
+    replica: str | None = None
+    run_id: UUID | None = None
+    role: Role | None = None
+    attempt: int | None = None
+    submission: UUID | None = None
+    installation: UUID | None = None
+    agent: str | None = None
+    flow_name: str | None = None
+    ending: str | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the job has not ended; a stage nobody has heard of counts as active."""
+        return not is_terminal(self.stage)
+
+
+@dataclass(frozen=True)
+class NotFound:
+    """The platform says that the command which the pid names does not exist."""
+
+    ref: CommandRef
+
+
+@dataclass(frozen=True)
+class NoJob:
+    """No command of the run's present attempt is in the lists; ``complete`` says that every list was read to its end."""
+
+    complete: bool
+
+
+@dataclass(frozen=True)
+class NotRead:
+    """It could not be told: a refusal, a failure or a list that broke off. Unknown is not gone."""
+
+    why: str
+
+
+Lookup: TypeAlias = JobView | NotFound | NoJob | NotRead
+
+
+@dataclass(frozen=True)
+class RunCase:
+    """A flow run that is under way, and what was found of its container."""
+
+    run: RunView
+    job: Lookup
+
+
+@dataclass(frozen=True)
+class UnknownRun:
+    """Prefect does not know the flow run."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The stops that were sent to a job, by whomever: the platform keeps them as commands."""
+
+    first: datetime
+    last: datetime
+    times: int = 1
+
+
+@dataclass(frozen=True)
+class JobCase:
+    """A job that is active, its flow run, and what else bears on whether it may go on.
+
+    Attributes:
+        job: The job.
+        run: The flow run that its tags name.
+        ancestor: The nearest flow run above it that is over, for a job that a flow run has started.
+        ancestor_ended: Whether the container of that ancestor was seen to be over, so that nothing of it runs any more.
+        successor: Whether another flow run of the same submission is not over, which goes on with this job.
+        stop: The stops sent so far.
+    """
+
+    job: JobView
+    run: RunView | UnknownRun | NotRead
+    ancestor: RunView | None = None
+    ancestor_ended: bool = False
+    successor: bool = False
+    stop: Stop | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A job that was told to stop, and is over."""
+
+    job: JobView
+    stop: Stop
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Both sides at one moment."""
+
+    now: datetime
+    installation: UUID | None = None
+    runs: tuple[RunCase, ...] = ()
+    jobs: tuple[JobCase, ...] = ()
+    ended: tuple[Ended, ...] = ()
+    unread: tuple[str, ...] = ()
+    workloads: int = 0
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What one cycle hands to the next.
+
+    Nothing in it is needed for a right decision: the counts of 404s are kept on the flow runs' labels, and the stops are
+    commands of the platform. It spares repeated messages, and names the jobs whose end is awaited.
+    """
+
+    stopping: dict[CommandRef, Stop] = field(default_factory=dict)
+    reported: frozenset[str] = frozenset()
+    first_cycle: bool = True
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a flow looks at.
+
+    Attributes:
+        org: The organization.
+        gvc: One GVC; default all.
+        agent: Jobs of one submitter, as its tag ``cpln/prefectAgent`` names it; default all.
+        work_pool: Flow runs of one work pool; default all pools of type ``cpln``.
+        adopt: Whether active jobs without an installation tag count as ours.
+    """
+
+    org: str
+    gvc: str | None = None
+    agent: str | None = None
+    work_pool: str | None = None
+    adopt: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every job of the organization is seen, so that what is not seen does not exist."""
+        return self.gvc is None and self.agent is None
+
+    def holds(self, workload: WorkloadRef) -> bool:
+        """Whether jobs of this workload are looked at."""
+        return workload.org == self.org and self.gvc in (None, workload.gvc)
+
+
+EVER = datetime.min.replace(tzinfo=UTC)

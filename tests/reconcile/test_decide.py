@@ -1,0 +1,328 @@
+"""Every row of the table of both directions is a test with a name; then all of their combinations."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cpln_flows.model.identifiers import Role
+from cpln_flows.model.lifecycle import TERMINAL_STAGES, Stage
+from cpln_flows.reconcile import decide
+from cpln_flows.reconcile.decide import TO_CPLN, TO_PREFECT, Policy
+from cpln_flows.reconcile.plan import CHANGES, Kind, Limits
+from cpln_flows.reconcile.snapshot import (
+    FINAL,
+    Ended,
+    JobView,
+    NoJob,
+    NotRead,
+    RunCase,
+    RunState,
+    Scope,
+    Snapshot,
+    Stop,
+    UnknownRun,
+)
+from tests.reconcile.views import (
+    ANCESTOR,
+    GONE,
+    INSTALLATION,
+    NOW,
+    OTHER,
+    POLICY,
+    REF,
+    SCOPE,
+    ago,
+    case,
+    job,
+    missed,
+    run,
+)
+
+UNREAD = NotRead("503")
+NONE = NoJob(complete=True)
+PARTIAL = NoJob(complete=False)
+AS_FAILED = replace(POLICY, failed_as="FAILED")
+ROOT = replace(run("CRASHED", age=121), id=ANCESTOR, name="parent")
+CHILD = run("RUNNING", pid=None)
+CHILD_JOB = job(role=Role.JOB)
+
+
+def of_run(seen, lookup, policy=POLICY, scope=SCOPE):
+    return decide.of_run(seen, lookup, scope, policy, NOW)
+
+
+def of_job(given, policy=POLICY, scope=SCOPE):
+    return decide.of_job(given, INSTALLATION, scope, policy, NOW)
+
+
+@pytest.mark.parametrize(
+    ("seen", "lookup", "kind", "says"),
+    [
+        pytest.param(run(), job("completed", changed=31), Kind.COMPLETE, "completed", id="running-completed"),
+        pytest.param(run(), job("completed", changed=30), Kind.KEEP, "engine reports first", id="running-completed-in-grace"),
+        pytest.param(run("PENDING"), job("completed", changed=31), Kind.CRASH, "without starting", id="pending-completed"),
+        pytest.param(run("PENDING"), job("completed", changed=29), Kind.KEEP, "engine", id="pending-completed-in-grace"),
+        pytest.param(run(), job("failed", changed=1, ending="exit code 3"), Kind.CRASH, "exit code 3", id="running-failed"),
+        pytest.param(run("PENDING"), job("failed", changed=1), Kind.CRASH, "failed", id="pending-failed"),
+        pytest.param(run(), job("cancelled", changed=1), Kind.CANCEL, "cancelled", id="running-cancelled"),
+        pytest.param(run("PENDING"), job("cancelled", changed=1), Kind.CANCEL, "cancelled", id="pending-cancelled"),
+        pytest.param(run("CANCELLING", age=1), job("completed", changed=1), Kind.CANCEL, "asked", id="cancelling-completed"),
+        pytest.param(run("CANCELLING", age=1), job("failed", changed=1), Kind.CANCEL, "asked", id="cancelling-failed"),
+        pytest.param(run("CANCELLING", age=1), job("cancelled", changed=1), Kind.CANCEL, "asked", id="cancelling-cancelled"),
+        pytest.param(run("CANCELLING", misses=missed(4)), GONE, Kind.CANCEL, "no longer exists", id="cancelling-gone-five-times"),
+        pytest.param(run("CANCELLING", misses=missed(3)), GONE, Kind.COUNT, "4 of 5", id="cancelling-gone-four-times"),
+        pytest.param(run("CANCELLING", age=121), NONE, Kind.CANCEL, "no command", id="cancelling-before-any-command"),
+        pytest.param(run("CANCELLING", age=121), job(), Kind.KEEP, "cancelling", id="cancelling-active-is-stopped-first"),
+        pytest.param(run("CANCELLING", age=121), job("pending"), Kind.CANCEL, "without a container", id="cancelling-waiting"),
+        pytest.param(run("CANCELLING", age=119), job("pending"), Kind.KEEP, "cancelling", id="cancelling-waiting-in-grace"),
+        pytest.param(run(), job("running"), Kind.KEEP, "both", id="running-running"),
+        pytest.param(run(), job("pending"), Kind.KEEP, "both", id="running-pending"),
+        pytest.param(run(), job("cancellation-requested"), Kind.KEEP, "both", id="running-cancellation-requested"),
+        pytest.param(run(), job("an unheard-of stage"), Kind.KEEP, "both", id="running-unheard-of"),
+        pytest.param(run("PENDING"), job("running"), Kind.KEEP, "both", id="pending-running"),
+        pytest.param(run("PENDING"), job("pending"), Kind.PEND, "no container", id="pending-waits-for-its-container"),
+        pytest.param(run("PENDING", name="InfrastructurePending"), job("pending"), Kind.KEEP, "both", id="pending-was-said-once"),
+        pytest.param(run(), GONE, Kind.COUNT, "Got 404", id="running-gone-once"),
+        pytest.param(run(misses=missed(3)), GONE, Kind.COUNT, "4 of 5", id="running-gone-four-times"),
+        pytest.param(run(misses=missed(4)), GONE, Kind.CRASH, "no longer exists", id="running-gone-five-times"),
+        pytest.param(run("PENDING", misses=missed(4)), GONE, Kind.CRASH, "5 of 5", id="pending-gone-five-times"),
+        pytest.param(run(misses=missed(4, since=5)), GONE, Kind.KEEP, "already counted", id="two-flows-count-one-404-once"),
+        pytest.param(run(misses=missed(4, command_id="old")), GONE, Kind.COUNT, "1 of 5", id="another-command-counts-anew"),
+        pytest.param(run(misses=missed(4)), job(), Kind.RESET, "again", id="a-successful-read-resets-the-count"),
+        pytest.param(run(misses=missed(4)), UNREAD, Kind.KEEP, "unknown", id="an-unread-cycle-neither-counts-nor-resets"),
+        pytest.param(run(misses=missed(0)), job(), Kind.KEEP, "both", id="a-count-of-nothing-is-not-reset"),
+        pytest.param(run("PENDING", pid=None, age=901), NONE, Kind.CRASH, "worker died", id="pending-without-command"),
+        pytest.param(run("PENDING", pid=None, age=899), NONE, Kind.KEEP, "yet", id="pending-without-command-for-now"),
+        pytest.param(run("PENDING", pid=None, age=9999), PARTIAL, Kind.KEEP, "unknown", id="pending-in-a-partial-list"),
+        pytest.param(run("RUNNING", pid=None, age=9999), NONE, Kind.KEEP, "yet", id="running-without-command"),
+        pytest.param(run(), UNREAD, Kind.KEEP, "503", id="running-unread"),
+        pytest.param(run("PENDING", age=9999), UNREAD, Kind.KEEP, "503", id="pending-unread"),
+        pytest.param(run("CANCELLING", age=9999), UNREAD, Kind.KEEP, "503", id="cancelling-unread"),
+        pytest.param(run("PAUSED"), job("failed"), Kind.KEEP, "waits", id="paused-failed"),
+        pytest.param(run("SCHEDULED"), job("completed"), Kind.KEEP, "waits", id="scheduled-completed"),
+        pytest.param(
+            run("SCHEDULED", name="AwaitingRetry", misses=missed(4)), GONE, Kind.KEEP, "AwaitingRetry", id="retrying-gone"
+        ),
+        pytest.param(run("COMPLETED"), job("failed"), Kind.KEEP, "Completed", id="a-final-state-stays"),
+        pytest.param(run(pid="nonsense"), UNREAD, Kind.REPORT, "malformed", id="malformed-pid"),
+        pytest.param(run(pid="other:dev:etl:1"), UNREAD, Kind.REPORT, "another org", id="pid-of-another-org"),
+        pytest.param(run("COMPLETED", pid="nonsense"), UNREAD, Kind.KEEP, "", id="malformed-pid-of-a-finished-run"),
+        pytest.param(run("PENDING", pid=None), job(created=61), Kind.RECORD_PID, "tags", id="worker-died-after-the-post"),
+        pytest.param(run("PENDING", pid=None), job(created=59), Kind.KEEP, "both", id="worker-is-about-to-name-the-job"),
+        pytest.param(run(pid="acme:dev:etl:old"), job(created=61), Kind.RECORD_PID, "", id="pid-of-the-attempt-before"),
+    ],
+)
+def test_the_platform_is_right(seen, lookup, kind, says) -> None:
+    action = of_run(seen, lookup)
+    assert (action.kind, action.area) == (kind, TO_PREFECT)
+    assert says in action.reason
+
+
+def test_a_failed_job_may_be_a_failed_run() -> None:
+    assert of_run(run(), job("failed"), AS_FAILED).kind is Kind.FAIL
+    assert of_run(run("CANCELLING"), job("failed"), AS_FAILED).kind is Kind.CANCEL
+
+
+@pytest.mark.parametrize(
+    ("given", "kinds", "says"),
+    [
+        pytest.param(case(job(), run("COMPLETED", age=121)), [Kind.STOP], "Completed", id="finished-active"),
+        pytest.param(case(job(), run("FAILED", age=121)), [Kind.STOP], "Failed", id="failed-active"),
+        pytest.param(case(job(), run("CRASHED", age=121)), [Kind.STOP], "Crashed", id="crashed-active"),
+        pytest.param(case(job(), run("CANCELLED", age=121)), [Kind.STOP], "Cancelled", id="cancelled-active"),
+        pytest.param(case(job(), run("COMPLETED", age=120)), [Kind.KEEP], "hooks", id="hooks-may-still-run"),
+        pytest.param(case(job("pending"), run("COMPLETED", age=121)), [Kind.KEEP], "no container", id="nothing-to-stop-yet"),
+        pytest.param(
+            case(job(), run("COMPLETED", age=500), stop=Stop(ago(299), ago(299))), [Kind.KEEP], "told", id="stopped-once"
+        ),
+        pytest.param(
+            case(job("cancellation-requested"), run("COMPLETED", age=500), stop=Stop(ago(301), ago(301))),
+            [Kind.ESCALATE],
+            "still",
+            id="not-dead-after-the-threshold",
+        ),
+        pytest.param(
+            case(job(), run("COMPLETED", age=900), stop=Stop(ago(700), ago(10), 2)), [Kind.KEEP], "told", id="escalated-once"
+        ),
+        pytest.param(case(job(), run("CANCELLING", age=121)), [Kind.STOP], "cancelling", id="cancelling-active-past-grace"),
+        pytest.param(case(job(), run("CANCELLING", age=119)), [Kind.KEEP], "Cancelling", id="cancelling-active-in-grace"),
+        pytest.param(case(job(), run("RUNNING", age=9999)), [Kind.KEEP], "Running", id="running-active"),
+        pytest.param(case(job(), run("PENDING", age=9999)), [Kind.KEEP], "Pending", id="pending-active"),
+        pytest.param(case(job(), run("PAUSED", age=9999)), [Kind.KEEP], "Paused", id="paused-active"),
+        pytest.param(case(job(), run("SCHEDULED", age=9999)), [Kind.KEEP], "Scheduled", id="scheduled-active"),
+        pytest.param(case(job(), UNREAD), [Kind.KEEP], "unknown", id="prefect-unread"),
+        pytest.param(case(CHILD_JOB, CHILD, ancestor=ROOT), [Kind.CRASH, Kind.STOP], "parent", id="job-of-a-dead-ancestor"),
+        pytest.param(
+            case(CHILD_JOB, CHILD, ancestor=replace(ROOT, state=RunState.CANCELLED)),
+            [Kind.CANCEL, Kind.STOP],
+            "parent",
+            id="job-of-a-cancelled-ancestor",
+        ),
+        pytest.param(
+            case(CHILD_JOB, CHILD, ancestor=replace(ROOT, since=ago(119))),
+            [Kind.KEEP],
+            "hooks",
+            id="job-of-an-ancestor-that-has-just-ended",
+        ),
+        pytest.param(
+            case(CHILD_JOB, CHILD, ancestor=replace(ROOT, since=ago(1)), ancestor_ended=True),
+            [Kind.CRASH, Kind.STOP],
+            "container is over",
+            id="job-of-an-ancestor-whose-container-is-over",
+        ),
+        pytest.param(
+            case(replace(CHILD_JOB, replica=None), CHILD, ancestor=ROOT),
+            [Kind.CRASH, Kind.KEEP],
+            "parent",
+            id="job-of-a-dead-ancestor-without-container",
+        ),
+        pytest.param(
+            case(CHILD_JOB, run("CRASHED", age=1), ancestor=ROOT), [Kind.STOP], "parent", id="its-own-run-was-just-ended"
+        ),
+        pytest.param(case(CHILD_JOB, CHILD), [Kind.KEEP], "Running", id="job-of-a-live-run"),
+        pytest.param(case(CHILD_JOB, run("CANCELLING", age=9999)), [Kind.KEEP], "", id="a-flow-stops-its-own-job"),
+        pytest.param(case(CHILD_JOB, run("CRASHED", age=121)), [Kind.STOP], "Crashed", id="job-of-a-finished-run"),
+        pytest.param(
+            case(CHILD_JOB, run("CRASHED", age=9999), successor=True), [Kind.KEEP], "submission", id="a-retry-goes-on-with-it"
+        ),
+        pytest.param(case(job(created=121), UnknownRun()), [Kind.STOP], "deleted", id="deleted-in-prefect"),
+        pytest.param(case(job(created=119), UnknownRun()), [Kind.KEEP], "old", id="deleted-in-prefect-in-grace"),
+        pytest.param(case(job(installation=OTHER), UnknownRun()), [Kind.REPORT], "left alone", id="another-prefect-servers"),
+        pytest.param(case(job(installation=None), UnknownRun()), [Kind.REPORT], "left alone", id="the-forks"),
+        pytest.param(case(job(role=None), run("COMPLETED", age=121)), [Kind.STOP], "Completed", id="the-forks-that-a-pid-names"),
+        pytest.param(
+            case(job(role=None), run("COMPLETED", age=121, pid=None)), [Kind.REPORT], "nobody", id="the-forks-that-no-pid-names"
+        ),
+        pytest.param(case(job(run_id=None), UnknownRun()), [Kind.KEEP], "", id="no-flow-runs-job"),
+        pytest.param(case(job("failed"), run("COMPLETED", age=121)), [Kind.KEEP], "", id="an-ended-job"),
+    ],
+)
+def test_prefect_is_right(given, kinds, says) -> None:
+    actions = of_job(given)
+    assert [action.kind for action in actions] == kinds
+    assert {action.area for action in actions} == {TO_CPLN}
+    assert says in actions[0].reason
+
+
+def test_untagged_jobs_can_be_adopted() -> None:
+    scope = replace(SCOPE, adopt=True)
+    assert of_job(case(job(installation=None), UnknownRun()), scope=scope)[0].kind is Kind.STOP
+    assert of_job(case(job(installation=OTHER), UnknownRun()), scope=scope)[0].kind is Kind.REPORT
+    assert of_job(case(job(role=None), run("COMPLETED", age=121, pid=None)), scope=scope)[0].kind is Kind.STOP
+
+
+def test_the_time_that_a_stop_took_is_said() -> None:
+    ended = Ended(job("failed", changed=0), Stop(ago(42), ago(42)))
+    (action,) = decide.decide(Snapshot(NOW, INSTALLATION, ended=(ended,)), SCOPE, POLICY).actions
+    assert action.kind is Kind.STOPPED
+    assert "terminated successfully after 42 s" in action.reason
+
+
+# All combinations
+
+STATES = list(RunState)
+LOOKUPS = [*(job(stage) for stage in Stage), GONE, UNREAD, NONE, PARTIAL]
+AGES = [1, 10_000]
+COUNTS = [None, missed(1), missed(4)]
+STOPS = [None, Stop(ago(10), ago(10)), Stop(ago(10_000), ago(10_000))]
+PIDS = [None, REF.pid, "acme:dev:etl:an-attempt-before", "nonsense", "other:dev:etl:x"]
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("lookup", LOOKUPS, ids=lambda found: getattr(found, "stage", str(found)))
+def test_what_becomes_of_a_run_is_never_what_the_server_or_the_engine_owns(state, lookup) -> None:
+    for age, misses, pid, changed, policy in itertools.product(AGES, COUNTS, PIDS, AGES, [POLICY, AS_FAILED]):
+        found = replace(lookup, changed=ago(changed)) if isinstance(lookup, JobView) else lookup
+        action = of_run(run(state, age=age, misses=misses, pid=pid), found, policy)
+        assert action.reason
+        if state in FINAL or state in (RunState.PAUSED, RunState.SCHEDULED):
+            assert action.kind is Kind.KEEP
+        if isinstance(found, NotRead) or found == PARTIAL:
+            assert action.kind in (Kind.KEEP, Kind.REPORT), "unknown is not gone"
+        if action.kind is Kind.COMPLETE:
+            assert (state, found.stage) == (RunState.RUNNING, Stage.COMPLETED)
+        if action.kind is Kind.CRASH:
+            assert state in (RunState.PENDING, RunState.RUNNING)
+        if isinstance(found, JobView) and found.stage not in TERMINAL_STAGES and action.is_change:
+            assert (action.kind, state, found.replica) == (Kind.CANCEL, RunState.CANCELLING, None)
+
+
+@pytest.mark.parametrize("state", [*STATES, None])
+@pytest.mark.parametrize("stage", list(Stage))
+def test_only_an_active_job_of_a_run_that_is_over_or_ending_is_stopped(state, stage) -> None:
+    whose = itertools.product(AGES, STOPS, [Role.CONTAINER, Role.JOB, None], [INSTALLATION, OTHER, None], [None, ROOT])
+    for age, stop, role, installation, ancestor in whose:
+        owner = run(state, age=age) if state else UnknownRun()
+        given = case(job(stage, role=role, installation=installation), owner, stop=stop, ancestor=ancestor)
+        kinds = {action.kind for action in of_job(given)}
+        assert kinds <= {Kind.KEEP, Kind.STOP, Kind.ESCALATE, Kind.REPORT, Kind.CRASH, Kind.CANCEL}
+        if stage in TERMINAL_STAGES or (stop and stop.last > ago(300)):
+            assert Kind.STOP not in kinds
+            assert Kind.ESCALATE not in kinds
+        if kinds & {Kind.STOP, Kind.ESCALATE} and state not in FINAL:
+            dead = ancestor is not None and role is Role.JOB
+            assert dead or state is RunState.CANCELLING or (state is None and installation == INSTALLATION)
+        if state in (RunState.RUNNING, RunState.PENDING, RunState.PAUSED, RunState.SCHEDULED) and not (
+            ancestor and role is Role.JOB
+        ):
+            assert not kinds & CHANGES
+
+
+states = st.sampled_from(STATES)
+lookups = st.sampled_from(LOOKUPS)
+
+
+@given(st.lists(st.tuples(states, lookups), max_size=30))
+def test_a_sequence_of_cycles_crashes_only_after_five_404s_in_a_row_that_no_read_broke(cycles) -> None:
+    misses, row = None, 0
+    for state, lookup in cycles:
+        seen = run(state, age=60, misses=misses)
+        action = of_run(seen, lookup)
+        if seen.is_under_way and lookup == GONE:
+            row += 1
+        elif seen.is_under_way and isinstance(lookup, JobView) and lookup.is_active and state != RunState.CANCELLING:
+            row = 0
+        if lookup == GONE and action.is_change:
+            assert row >= POLICY.misses
+        if action.is_change:
+            return
+        noted = decide.noted(misses, action, ago(60))
+        misses = noted
+
+
+@given(st.lists(st.tuples(states, lookups), min_size=1, max_size=40), st.integers(0, 20))
+def test_a_plan_that_would_change_too_much_is_withheld(pairs, most) -> None:
+    cases = tuple(RunCase(run(state), lookup) for state, lookup in pairs)
+    plan = decide.decide(Snapshot(NOW, INSTALLATION, cases), SCOPE, Policy(limits=Limits(most, 1)))
+    assert (plan.withheld is not None) == (len(plan.changes) > most)
+    assert all(action.kind is not Kind.KEEP for action in plan.actions)
+
+
+@pytest.mark.parametrize(
+    ("changes", "judged", "withheld"), [(10, 10, False), (11, 11, True), (11, 22, False), (500, 9999, False), (501, 9999, True)]
+)
+def test_the_guard_knows_a_count_and_a_share(changes, judged, withheld) -> None:
+    assert bool(Limits().exceeded_by(changes, judged)) is withheld
+
+
+def test_the_same_action_has_the_same_event_and_another_has_another() -> None:
+    first, again = of_run(run(), job("failed")), of_run(run(), job("failed"))
+    other = of_run(run(age=61), job("failed"))
+    assert first.event_id == again.event_id != other.event_id
+
+
+def test_only_the_wanted_direction_is_decided() -> None:
+    snapshot = Snapshot(NOW, INSTALLATION, (RunCase(run(), job("failed")),), (case(job(), run("COMPLETED", age=121)),))
+    assert [action.kind for action in decide.decide(snapshot, SCOPE, POLICY, [TO_CPLN]).actions] == [Kind.STOP]
+    assert [action.kind for action in decide.decide(snapshot, SCOPE, POLICY, [TO_PREFECT]).actions] == [Kind.CRASH]
+
+
+def test_a_scope_is_whole_only_without_gvc_and_agent() -> None:
+    assert Scope("acme").is_whole
+    assert not Scope("acme", gvc="dev").is_whole
+    assert not Scope("acme", agent="x").is_whole
+    assert Scope("acme", gvc="dev").holds(REF.workload_ref)
+    assert not Scope("acme", gvc="prod").holds(REF.workload_ref)
