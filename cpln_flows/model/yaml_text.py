@@ -43,6 +43,14 @@ class _Loader(yaml.SafeLoader):
         text = str(self.construct_scalar(node))
         return float(text) if repr(float(text)) == text else text
 
+    def construct_yaml_str(self, node: Any) -> str:
+        """Return a text, its pairs of surrogates joined: JSON escapes a character outside of 16 bits as such a pair."""
+        text = str(self.construct_scalar(node))
+        try:
+            return text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            return text
+
 
 for _name, _form, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -53,6 +61,7 @@ for _name, _form, _first in (
 ):
     _Loader.add_implicit_resolver(_TAG + _name, re.compile(f"(?:{_form})$"), _first)
 _Loader.add_constructor(f"{_TAG}float", _Loader.construct_yaml_float)
+_Loader.add_constructor(f"{_TAG}str", _Loader.construct_yaml_str)
 
 
 def load(text: str) -> list[Any]:

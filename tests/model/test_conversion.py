@@ -183,6 +183,7 @@ def test_a_manifest_is_read_as_it_was_written(document, write) -> None:
         pytest.param("~", None, id="tilde"),
         pytest.param("", None, id="nothing"),
         pytest.param("!!str 1", "1", id="tag"),
+        pytest.param('"\\ud83d\\ude80"', "\N{ROCKET}", id="character-as-json-escapes-it"),
     ],
 )
 def test_yaml_takes_for_a_number_only_what_would_be_written_like_it(text, value) -> None:
