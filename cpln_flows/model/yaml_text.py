@@ -55,8 +55,8 @@ class _Loader(yaml.SafeLoader):
 for _name, _form, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|false", ["t", "f"]),
-    ("int", r"0|-?[1-9][0-9]{0,17}", list("-0123456789")),
-    ("float", r"-?[0-9]{1,20}\.[0-9]{1,20}(?:e[-+][0-9]{1,3})?", list("-0123456789")),
+    ("int", r"0|-?[1-9][0-9]*", list("-0123456789")),
+    ("float", r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?(?:e[-+][0-9]{1,3})?", list("-0123456789")),
     ("merge", r"<<", ["<"]),
 ):
     _Loader.add_implicit_resolver(_TAG + _name, re.compile(f"(?:{_form})$"), _first)
@@ -77,7 +77,7 @@ def load(text: str) -> list[Any]:
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except (ValueError, LookupError):
-        raise ValueError("a value does not fit the tag before it; remove the tag") from None
+        raise ValueError("a value does not fit the tag before it, or is a number without end; put quotes around it") from None
 
 
 def _said(error: yaml.YAMLError) -> str:
