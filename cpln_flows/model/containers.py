@@ -9,20 +9,17 @@ from cpln_flows.model import limits
 from cpln_flows.model.manifest import ContainerSpec
 from cpln_flows.model.reader import Reader, describe
 
+VALUE_ONLY = "only plain values are supported: give `value`, such as cpln://secret/NAME.KEY for a secret"
+
 _SCALARS = (str, int, float)
 
 
-def environment(container: Reader, more: Callable[[Reader], None]) -> dict[str, str]:
-    """Read the variables of a container; a number or a truth value is a text that YAML has read too eagerly.
-
-    Args:
-        container: The container.
-        more: Looks at further fields of each variable.
-    """
+def environment(container: Reader) -> dict[str, str]:
+    """Read the variables of a container; a number or a truth value is a text without quotes."""
     found: dict[str, str] = {}
     for variable in container.children("env"):
         name, value = variable.text("name", required=True), variable.raw("value")
-        more(variable)
+        variable.refuse("valueFrom", VALUE_ONLY)
         if not isinstance(value, (*_SCALARS, type(None))):
             variable.fault("value", f"expected a text, found {describe(value)}")
         text = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -25,7 +25,6 @@ _ONE_RUN = "a job on Control Plane is one run; start several jobs instead"
 _SCHEDULING = "where a job runs is chosen by its location; remove it"
 _NO_PROBES = "a cron workload has no probes; remove it"
 _ISOLATED = "a job is isolated from the machine it runs on; remove it"
-_VALUE_ONLY = "only plain values are supported: give `value`, such as cpln://secret/NAME.KEY for a secret"
 _NO_RETRIES = "the platform does not run a failed job again; set it to 0, and retries on the flow instead"
 _NOT_HERE = "there is no such thing on Control Plane; remove it"
 _LARGEST_NUMBER = 2**31 - 1  # Kubernetes' own
@@ -87,7 +86,7 @@ _CONTAINER_ACCEPTED: _Accepted = {
     "tty": ((False,), "nobody can type into a job; remove it"),
 }
 _CONTAINER_REFUSED: _Refused = {
-    "envFrom": _VALUE_ONLY,
+    "envFrom": containers.VALUE_ONLY,
     "ports": "a cron workload serves nobody; remove it",
     "livenessProbe": _NO_PROBES,
     "readinessProbe": _NO_PROBES,
@@ -188,9 +187,7 @@ def _deadline(spec: Reader, pod: Reader) -> int | None:
 
 
 def _restart_policy(spec: Reader, pod: Reader) -> str:
-    policy = pod.text("restartPolicy") or "Never"
-    if policy not in ("Never", "OnFailure"):
-        pod.fault("restartPolicy", f"expected Never or OnFailure, found {describe(policy)}")
+    policy = pod.choice("restartPolicy", "Never", "OnFailure") or "Never"
     limit = spec.number("backoffLimit", 0, _LARGEST_NUMBER)
     if limit == 0:
         return "Never"  # what OnFailure comes to when there is no second attempt
@@ -274,7 +271,7 @@ def _container(reader: Reader, volumes: Mapping[str, str | None], *, sidecar: bo
         image=image or "",
         command=command[0] if command else None,
         args=(*command[1:], *reader.texts("args")),
-        env=containers.environment(reader, more=lambda variable: variable.refuse("valueFrom", _VALUE_ONLY)),
+        env=containers.environment(reader),
         cpu=cpu,
         memory=memory,
         extra={key: value for key, value in extra.items() if value},

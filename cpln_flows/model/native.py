@@ -56,9 +56,11 @@ _EXTERNAL: _Carried = {
     "outboundBlockedCIDR": Reader.texts,
     "http": Reader.child,
 }
-_INTERNAL: _Carried = {"inboundAllowType": Reader.text, "inboundAllowWorkload": Reader.texts}
+_INTERNAL: _Carried = {
+    "inboundAllowType": lambda reader, key: reader.choice(key, "none", "same-gvc", "same-org", "workload-list"),
+    "inboundAllowWorkload": Reader.texts,
+}
 _OUTBOUND = ("outboundAllowCIDR", "outboundAllowHostname", "outboundAllowPort")
-_CHOICES = {"concurrencyPolicy": ("Forbid", "Replace", "Allow"), "restartPolicy": ("Never", "OnFailure")}
 _AMOUNTS = {"cpu": limits.cpu, "memory": limits.memory, "minCpu": limits.cpu, "minMemory": limits.memory}
 _LEAST = {"minCpu": ("cpu", limits.DEFAULT_CPU), "minMemory": ("memory", limits.DEFAULT_MEMORY)}
 
@@ -127,16 +129,13 @@ def _options(spec: Reader) -> dict[str, Any]:
 def _job(job: Reader) -> dict[str, Any]:
     found = {
         "schedule": job.text("schedule"),
-        "concurrency_policy": job.text("concurrencyPolicy"),
+        "concurrency_policy": job.choice("concurrencyPolicy", "Forbid", "Replace", "Allow"),
         "history_limit": job.number("historyLimit", 1, limits.HISTORY),
-        "restart_policy": job.text("restartPolicy"),
+        "restart_policy": job.choice("restartPolicy", "Never", "OnFailure"),
         "active_deadline_seconds": job.number("activeDeadlineSeconds", 1, limits.DEADLINE_SECONDS),
     }
     if found["schedule"] is not None and (wrong := limits.schedule(str(found["schedule"]))):
         job.fault("schedule", wrong)
-    for key, allowed in _CHOICES.items():
-        if isinstance(value := job.raw(key), str) and value not in allowed:
-            job.fault(key, f"expected {' or '.join(allowed)}, found {describe(value)}")
     # The vendor's documentation names this field, its schema does not have it.
     job.refuse("suspend", "set spec.defaultOptions.suspend instead")
     job.finish()
@@ -158,6 +157,9 @@ def _firewall(spec: Reader) -> dict[str, Any]:
     firewall = spec.child("firewallConfig")
     external, internal = firewall.child("external"), firewall.child("internal")
     found_external, found_internal = _carried(external, _EXTERNAL), _carried(internal, _INTERNAL)
+    networks = external.raw("inboundAllowCIDR")
+    if isinstance(networks, list) and len(networks) > limits.INBOUND_NETWORKS:
+        external.fault("inboundAllowCIDR", f"there are more than the platform takes, {limits.INBOUND_NETWORKS}")
     for reader in (external, internal, firewall):
         reader.finish()
     if not any(key in found_external for key in _OUTBOUND):
@@ -194,7 +196,7 @@ def _container(reader: Reader) -> ContainerSpec:
         image=image or "",
         command=command,
         args=tuple(reader.texts("args")),
-        env=containers.environment(reader, more=lambda _: None),
+        env=containers.environment(reader),
         extra={key: value for key, value in extra.items() if value is not None},
         **amounts,
     )
@@ -221,8 +223,7 @@ def _check_ports(reader: Reader) -> None:
             entry.fault("number", f"expected a whole number, found {describe(number)}")
         elif wrong := limits.port(number):
             entry.fault("number", wrong)
-        if entry.raw("protocol") not in (None, "http", "http2", "grpc", "tcp"):
-            entry.fault("protocol", f"expected http, http2, grpc or tcp, found {describe(entry.raw('protocol'))}")
+        entry.choice("protocol", "http", "http2", "grpc", "tcp")
         entry.finish()
 
 

@@ -51,6 +51,14 @@ class Reader:
         value: bool | None = self._typed(key, bool)
         return value
 
+    def choice(self, key: str, *allowed: str) -> str | None:
+        """Return one of some words."""
+        value = self.text(key)
+        if value is not None and value not in allowed:
+            self.fault(key, f"expected {' or '.join(allowed)}, found {describe(value)}")
+            return None
+        return value
+
     def texts(self, key: str) -> list[str]:
         """Return a list of texts; a number is a text without quotes."""
         found = []

@@ -43,16 +43,25 @@ class _Loader(yaml.SafeLoader):
         text = str(self.construct_scalar(node))
         return float(text) if repr(float(text)) == text else text
 
+    def construct_yaml_str(self, node: Any) -> str:
+        """Return a text, its pairs of surrogates joined: JSON escapes a character outside of 16 bits as such a pair."""
+        text = str(self.construct_scalar(node))
+        try:
+            return text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            return text
+
 
 for _name, _form, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|false", ["t", "f"]),
-    ("int", r"0|-?[1-9][0-9]{0,17}", list("-0123456789")),
-    ("float", r"-?[0-9]{1,20}\.[0-9]{1,20}(?:e[-+][0-9]{1,3})?", list("-0123456789")),
+    ("int", r"0|-?[1-9][0-9]*", list("-0123456789")),
+    ("float", r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?(?:e[-+][0-9]{1,3})?", list("-0123456789")),
     ("merge", r"<<", ["<"]),
 ):
     _Loader.add_implicit_resolver(_TAG + _name, re.compile(f"(?:{_form})$"), _first)
 _Loader.add_constructor(f"{_TAG}float", _Loader.construct_yaml_float)
+_Loader.add_constructor(f"{_TAG}str", _Loader.construct_yaml_str)
 
 
 def load(text: str) -> list[Any]:
@@ -68,7 +77,7 @@ def load(text: str) -> list[Any]:
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except (ValueError, LookupError):
-        raise ValueError("a value does not fit the tag before it; remove the tag") from None
+        raise ValueError("a value does not fit the tag before it, or is a number without end; put quotes around it") from None
 
 
 def _said(error: yaml.YAMLError) -> str:
