@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cpln_flows.errors import ConfigurationError
-from cpln_flows.model import links
+from cpln_flows.model import addresses, links
 
 DEFAULT_ENDPOINT = "https://api.cpln.io"
 DEFAULT_LOGS_ENDPOINT = "wss://logs.cpln.io"
 CONSOLE = "https://console.cpln.io"
+
+_PREFIX = "PREFECT_INTEGRATIONS_CPLN_"
+_TOKEN = re.compile(r"[!-~]+")  # what a header can carry
 
 
 def console_url(path: str) -> str:
@@ -23,7 +27,7 @@ def console_url(path: str) -> str:
 
 def _names(name: str, *more: str) -> AliasChoices:
     # Prefect's own form comes first: inside a workload the platform injects CPLN_* and refuses to let users set them.
-    return AliasChoices(f"PREFECT_INTEGRATIONS_CPLN_{name}", f"CPLN_{name}", *more)
+    return AliasChoices(f"{_PREFIX}{name}", f"CPLN_{name}", *more)
 
 
 def process_environment(*, without: tuple[str, ...] = ()) -> dict[str, str]:
@@ -59,7 +63,7 @@ class CplnSettings(BaseSettings):
     'aws-eu-central-1'
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True)
 
     token: SecretStr | None = Field(
         default=None, validation_alias=_names("TOKEN"), description="Service-account key, or the token of the workload."
@@ -168,6 +172,13 @@ class CplnSettings(BaseSettings):
     def _location_name(cls, value: str | None) -> str | None:
         return links.last_segment(value) if value else None
 
+    @field_validator("endpoint", "logs_endpoint")
+    @classmethod
+    def _url(cls, value: str | None) -> str | None:
+        if value and not addresses.is_url(value, "http", "https", "ws", "wss"):
+            raise ValueError(f"expected a URL such as {DEFAULT_ENDPOINT}, found {value!r}")
+        return value
+
     @classmethod
     def load(cls, **given: Any) -> Self:
         """Read the environment; given values beat it.
@@ -178,8 +189,8 @@ class CplnSettings(BaseSettings):
         try:
             return cls(**{name: value for name, value in given.items() if value is not None})
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise ConfigurationError(f"wrong setting: {wrong}") from None
+            wrong = [f"{'.'.join(map(str, e['loc'])).replace(_PREFIX, 'CPLN_')}: {e['msg']}" for e in error.errors()]
+            raise ConfigurationError(f"wrong setting: {'; '.join(wrong)}; correct or unset it") from None
 
     def api(self, token: SecretStr | None = None) -> ApiSettings:
         """Return what a client needs.
@@ -188,16 +199,22 @@ class CplnSettings(BaseSettings):
             token: Beats the environment's token.
 
         Raises:
-            ConfigurationError: There is no token.
+            ConfigurationError: There is no token, or it is none.
         """
-        found = token or self.token
-        if found is None or not found.get_secret_value().strip():
+        given = token or self.token
+        found = given.get_secret_value().strip() if given else ""  # a file that holds a token ends with a line break
+        if not found:
             raise ConfigurationError(
                 "token: none given and CPLN_TOKEN is not set; create a service account key and put it into the token"
                 " field of the Control Plane Configuration block, or into CPLN_TOKEN"
             )
+        if not _TOKEN.fullmatch(found):
+            raise ConfigurationError(
+                "token: it holds blanks, line breaks or characters beyond ASCII, which no token does; copy the service account"
+                " key once more into the token field of the Control Plane Configuration block, or into CPLN_TOKEN"
+            )
         return ApiSettings(
-            token=found,
+            token=SecretStr(found),
             endpoint=self.endpoint,
             logs_endpoint=self.logs_endpoint,
             request_timeout_seconds=self.request_timeout_seconds,

@@ -171,12 +171,16 @@ class CplnClient:
             headers["content-type"] = "application/json"
             content = orjson.dumps(body)
         attempts = retrying(repeat, budget_seconds=self.settings.retry_seconds, sleep=self._sleep)
+        arrived = False  # whether an attempt may have: then a later one that surely did not is no proof of anything
         async for attempt in attempts:
             with attempt:
                 try:
                     answer = await self._http.request(method, base + path, content=content, params=params, headers=headers)
                 except httpx.RequestError as error:
-                    raise mapping.transport_error(error, method=method, path=path, endpoint=base) from error
+                    failure = mapping.transport_error(error, method=method, path=path, endpoint=base)
+                    failure.sent = arrived = failure.sent or arrived
+                    raise failure from error
+                arrived = True
                 if answer.status_code >= _FIRST_ERROR_STATUS:
                     raise mapping.error_of(
                         status=answer.status_code,

@@ -69,7 +69,8 @@ def transport_error(error: httpx.RequestError, *, method: str, path: str, endpoi
     error.request = httpx.Request(method, endpoint + path)
     sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.UnsupportedProtocol)
     what = "no answer" if sent else "cannot be reached"
-    said = str(error) or type(error).__name__
+    # What HTTP does not allow is quoted by httpx, and it may be the header with the token.
+    said = type(error).__name__ if isinstance(error, httpx.LocalProtocolError) else str(error) or type(error).__name__
     return TransportError(f"{method} {path}: {endpoint} {what} ({said}); check CPLN_ENDPOINT and the network", sent=sent)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,9 +21,10 @@ from cpln_flows.errors import (
     JobCancelledError,
     JobError,
     JobFailedError,
+    NotFoundError,
     SubmissionUnknownError,
 )
-from cpln_flows.jobs import session, stop
+from cpln_flows.jobs import access, session, stop
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.plan import JobPlan
 from cpln_flows.jobs.session import JobSession
@@ -92,8 +94,12 @@ class CplnJob(JobBlock[str]):
     credentials: CplnCredentials = Field(
         default_factory=CplnCredentials, description="The credentials to configure a Control Plane API client from."
     )
-    org: str = Field(default_factory=_org, description="The organization. Default: the environment variable CPLN_ORG.")
-    namespace: str = Field(default_factory=_gvc, description="The GVC. Default: the environment variable CPLN_GVC.")
+    org: str = Field(
+        default_factory=_org, validate_default=True, description="The organization. Default: the environment variable CPLN_ORG."
+    )
+    namespace: str = Field(
+        default_factory=_gvc, validate_default=True, description="The GVC. Default: the environment variable CPLN_GVC."
+    )
     location: str | None = Field(
         default_factory=lambda: CplnSettings.load().location,
         description="The location. Default: the environment variable CPLN_LOCATION, else the GVC's first location.",
@@ -118,9 +124,9 @@ class CplnJob(JobBlock[str]):
 
     @field_validator("org", "namespace")
     @classmethod
-    def _not_empty(cls, value: str) -> str:
-        if not value.strip():
-            raise ValueError("must not be empty")
+    def _is_name(cls, value: str) -> str:
+        if not links.is_name(value):
+            raise ValueError(f"expected the name alone, such as my-name, found {value!r}")
         return value
 
     @classmethod
@@ -135,7 +141,7 @@ class CplnJob(JobBlock[str]):
             ManifestError: The file is not a manifest.
         """
         path = Path(manifest_path)
-        return cls(v1_job=dict(conversion.parse_yaml(path.read_text(encoding="utf-8"), source=str(path))), **kwargs)
+        return cls(v1_job=dict(conversion.parse_yaml(path.read_bytes(), source=str(path))), **kwargs)
 
     def preview(self) -> dict[str, Any]:
         """Return the workload that this job would run on, without asking the platform for anything.
@@ -273,9 +279,10 @@ class CplnJobRun(JobRun[str]):
         """Start the job, or find the one that an earlier attempt has started; interrupted, leave none behind."""
         try:
             async with session.shared(self._api_settings()) as shared:
-                self._plan = self._block.plan(self._identity, await self._location(shared))
-                self._warn_of_loopback(self._plan)
-                self._submitter = self._submission(shared, self._plan)
+                plan = self._block.plan(self._identity, "")  # a wrong manifest is said before anything is asked for
+                self._plan = plan = replace(plan, location=await self._location(shared))
+                self._warn_of_loopback(plan)
+                self._submitter = self._submission(shared, plan)
                 self._job = await self._submitter.submit()
         except SubmissionUnknownError:
             await self.abandon("it is unknown whether the job was started, and nobody would wait for it")
@@ -393,9 +400,15 @@ class CplnJobRun(JobRun[str]):
 
     async def _location(self, shared: JobSession) -> str:
         gvc = GvcRef(self._block.org, self._block.namespace)
-        found = self._block.location or await workloads.first_location(shared.client, gvc)
+        try:
+            found = self._block.location or await workloads.first_location(shared.client, gvc)
+        except NotFoundError as error:
+            raise access.unknown(gvc) from error
         if not found:
-            raise ConfigurationError(f"location: none given, CPLN_LOCATION is not set, and {gvc.path} has no locations")
+            raise ConfigurationError(
+                f"location: none given, CPLN_LOCATION is not set, and the GVC {gvc.gvc} has no locations of its own; give one"
+                " in the job's field location, or in CPLN_LOCATION"
+            )
         return found
 
     async def _follow(self, shared: JobSession) -> Ending:

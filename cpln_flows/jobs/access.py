@@ -8,6 +8,14 @@ from cpln_flows.errors import ConfigurationError, ForbiddenError, NotFoundError
 from cpln_flows.model.links import GvcRef
 
 
+def unknown(gvc: GvcRef) -> ConfigurationError:
+    """Return the error for a job whose organization or GVC the platform does not know."""
+    return ConfigurationError(
+        f"org or namespace: there is no GVC {gvc.gvc!r} in the organization {gvc.org!r}, or the token may not see it; check the"
+        " fields org and namespace of the job, or CPLN_ORG and CPLN_GVC"
+    )
+
+
 async def validate(client: CplnClient, gvc: GvcRef, location: str | None) -> str:
     """Look whether jobs can be run somewhere; return what was found, in words.
 

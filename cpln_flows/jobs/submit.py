@@ -23,7 +23,7 @@ from cpln_flows.errors import (
     TransportError,
     UnexpectedResponseError,
 )
-from cpln_flows.jobs import reattach, stop
+from cpln_flows.jobs import access, reattach, stop
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.plan import JobPlan
 from cpln_flows.jobs.reattach import Adopt, EarlierAttempt, StartNew
@@ -159,13 +159,12 @@ class Submitter:
         try:
             created = await workloads.create(self.client, self.plan.gvc, self.plan.workload_body(workload))
         except NotFoundError as error:
-            gvc = self.plan.gvc
-            raise ConfigurationError(
-                f"org or namespace: there is no GVC {gvc.gvc!r} in the organization {gvc.org!r}, or the token may not see it;"
-                " check the fields org and namespace of the job, or CPLN_ORG and CPLN_GVC"
-            ) from error
+            raise access.unknown(self.plan.gvc) from error
         except ApiError as error:
             self.workload_made = isinstance(error, ServerError)
+            raise
+        except TransportError as error:
+            self.workload_made = error.sent
             raise
         except BaseException:
             self.workload_made = True
@@ -200,7 +199,8 @@ class Submitter:
                 said = here.report() if here else f"there is no deployment at {self.plan.location}"
                 raise JobTimeoutError(
                     f"workload {workload.name} (gvc {workload.gvc}) did not become ready at {self.plan.location} within"
-                    f" {self.ready_timeout_seconds:g} s: {said}"
+                    f" {self.ready_timeout_seconds:g} s: {said}; if it only needs longer, raise CPLN_READY_TIMEOUT, or"
+                    " pod_watch_timeout_seconds of a work pool"
                 )
             await anyio.sleep(wait)
             wait = min(wait * 1.5, _LONGEST_LOOK_SECONDS)

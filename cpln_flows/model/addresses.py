@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from urllib.parse import urlsplit
 
 
@@ -12,11 +13,25 @@ def is_loopback(url: str | None) -> bool:
     >>> is_loopback("http://127.0.0.1:4200/api"), is_loopback("http://prefect-server.prefect.cpln.local/api")
     (True, False)
     """
-    host = urlsplit(url or "").hostname
-    if host is None:
-        return False
+    try:
+        host = urlsplit(url or "").hostname or ""
+    except ValueError:
+        return False  # no address at all
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
     return address.is_loopback or address.is_unspecified
+
+
+def is_url(text: str, *schemes: str) -> bool:
+    """Whether a text is the address of a service.
+
+    >>> is_url("https://api.cpln.io", "https"), is_url("api.cpln.io", "https"), is_url("https://api:99999", "https")
+    (True, False, False)
+    """
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", text)
+    except ValueError:
+        return False

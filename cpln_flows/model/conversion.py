@@ -35,11 +35,11 @@ def convert(document: object, *, gvc: str) -> JobManifest:
             raise ManifestError(faults)
 
 
-def parse_yaml(text: str, *, source: str) -> Mapping[str, Any]:
+def parse_yaml(text: str | bytes, *, source: str) -> Mapping[str, Any]:
     """Decode one document of YAML or JSON.
 
     Args:
-        text: The document.
+        text: The document; as bytes it is UTF-8, or UTF-16 with its mark.
         source: Where it comes from, for the error.
 
     Raises:

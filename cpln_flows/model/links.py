@@ -9,7 +9,17 @@ from cpln_flows.errors import ConfigurationError
 
 _PID = re.compile(r"^(?P<org>[^:/\s]+):(?P<gvc>[^:/\s]+):(?P<workload>[^:/\s]+):(?P<command_id>[^:/\s]+)$")
 _WORKLOAD = re.compile(r"^/org/(?P<org>[^/]+)/gvc/(?P<gvc>[^/]+)/workload/(?P<name>[^/]+)$")
+_NAME = re.compile(r"[-._a-zA-Z0-9]+")
 _PID_FORM = "org:gvc:workload:command_id"
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can be the name of an organization or of a GVC: one part of a path, and of an infrastructure pid.
+
+    >>> is_name("acme"), is_name("/org/acme"), is_name("a:b")
+    (True, False, False)
+    """
+    return _NAME.fullmatch(text) is not None
 
 
 def last_segment(name_or_link: str) -> str:

@@ -64,7 +64,7 @@ _Loader.add_constructor(f"{_TAG}float", _Loader.construct_yaml_float)
 _Loader.add_constructor(f"{_TAG}str", _Loader.construct_yaml_str)
 
 
-def load(text: str) -> list[Any]:
+def load(text: str | bytes) -> list[Any]:
     """Return the documents of a text, without the empty ones.
 
     Raises:
