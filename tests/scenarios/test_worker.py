@@ -14,7 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.states import Cancelled, Completed, Crashed, Scheduled
 
 from cpln_flows import CplnConfig, CplnCredentials, CplnJob
-from cpln_flows.emulator import Fault
+from cpln_flows.emulator import Fault, Platform, PlatformConfig, Script, ScriptedExecutor
 from cpln_flows.local import LOCAL_TOKEN, local_platform
 from tests.manifests import FOREVER, LINES, kubernetes_job
 from tests.scenarios import pools, programs
@@ -312,3 +312,24 @@ def test_two_workers_share_a_pool_and_start_each_run_once(local, settings, tmp_p
         for process in workers:
             pools.end(process)
     assert [len(_jobs(local, run_id)) for run_id in runs] == [1] * len(runs)
+
+
+def test_fifty_runs_at_once_share_one_client_and_one_poll(settings, tmp_path) -> None:
+    platform = Platform(PlatformConfig(), executor=ScriptedExecutor(Script(())))
+    with local_platform(platform) as scripted:
+        pool = Pool(scripted, settings)
+        deployment = pool.deploy(command="sleep 600", stream_output=False)
+        runs = [pool.start(deployment) for _ in range(50)]
+        process = pool.worker(log=tmp_path / "worker.log")
+        try:
+            programs.until(lambda: len(platform.active_jobs) == len(runs), 120)
+            asked = len(platform.requests)
+            programs.until(lambda: len(platform.requests) >= asked + 6)
+            looks = platform.requests[asked:]
+        finally:
+            pools.end(process)
+        assert [len(_jobs(scripted, run_id)) for run_id in runs] == [1] * len(runs)
+        assert len(platform.workloads()) == 1
+        assert platform.connections <= 20
+        assert {request.path.rsplit("/", 1)[-1] for request in looks} == {"-query"}, "a look at all jobs is one query"
+        assert len(platform.active_jobs) == len(runs), "the end of a worker must not stop its jobs"
