@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -96,8 +97,51 @@ def deployed(pool, worker, tmp_path_factory):
     assert done.returncode == 0, done.stdout + done.stderr
     with get_client(sync_client=True) as client:
         found = {d.name: d for d in client.read_deployments() if d.work_pool_name == pool.name}
-    assert {"run-namespaced-job", "fan-out", "retrying"} <= set(found)
+    assert {"run-namespaced-job", "fan-out", "retrying", "sync", "cleanup"} <= set(found)
+    with get_client(sync_client=True) as client:  # nothing of it shall run by itself in the tests
+        for name in ("sync", "cleanup"):
+            client.pause_deployment(found[name].id)
     return found
+
+
+def test_maintenance_is_deployed_once_at_a_time_with_an_identity_and_no_key(deployed) -> None:
+    for name, slug in (("sync", "every-ten-minutes"), ("cleanup", "hourly")):
+        deployment = deployed[name]
+        assert [schedule.slug for schedule in deployment.schedules] == [slug]
+        assert deployment.global_concurrency_limit.limit == 1
+        assert deployment.concurrency_options.collision_strategy.value == "ENQUEUE"
+        assert deployment.concurrency_options.grace_period_seconds > 38, "a start of a container takes so long"
+        assert deployment.job_variables == {
+            "image": "//image/flows:1.0",
+            "name": f"cpln-flows-{name}",
+            "service_account_name": f"cpln-flows-{name}",
+        }
+    for deployment in deployed.values():
+        assert deployment.pull_steps == []
+        assert deployment.version == version("cpln-flows")
+        assert deployment.tags[0] == "cpln"
+        assert deployment.description
+
+
+def test_one_process_serves_all_flows(local, settings, tmp_path) -> None:
+    process = programs.start(
+        (ROOT / "deployments/serve.py").read_text(), tmp_path, local.environment | {"PREFECT_API_URL": settings}, "serve.py"
+    )
+    names = ["run-namespaced-job", "fan-out", "retrying", "sync", "cleanup-orphaned-workloads"]
+    try:
+        with get_client(sync_client=True) as client:
+
+            def served():
+                found = {d.id: d for d in client.read_deployments() if d.name == "served" and not d.paused}
+                return found if len(found) == len(names) else None
+
+            for deployment in programs.until(served):
+                client.delete_deployment(deployment)
+    finally:
+        process.terminate()
+        output, _ = process.communicate(timeout=30)
+    for name in names:
+        assert f"{name}/served" in output
 
 
 def _save_job(local, script: str) -> None:
