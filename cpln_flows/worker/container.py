@@ -31,7 +31,7 @@ from cpln_flows.model.identifiers import Area
 from cpln_flows.model.lifecycle import Stage
 from cpln_flows.model.links import CommandRef
 from cpln_flows.model.resources import Command
-from cpln_flows.settings import CONSOLE, CplnSettings
+from cpln_flows.settings import CplnSettings, console_url
 from cpln_flows.worker import decisions, output
 from cpln_flows.worker.decisions import Graces, Stop, Verdict, Wait
 from cpln_flows.worker.flow_runs import FlowRunBoard, Watched
@@ -350,7 +350,7 @@ class Container:
     async def _crash(self, why: str) -> None:
         if not orchestration.has_begun(await self.prefect.read_flow_run_states(self.run_id)):
             await self._tell_last_lines()
-        text = f"{why}; {CONSOLE}/console{self.job.ref.workload_ref.path}, pid {self.job.ref.pid}"
+        text = f"{why}; {console_url(self.job.ref.workload_ref.path)}, pid {self.job.ref.pid}"
         if await orchestration.propose(
             self.prefect, self.run_id, Crashed(message=text), only_from={StateType.PENDING, StateType.RUNNING}
         ):

@@ -59,11 +59,12 @@ def is_left_behind(run: FlowRun, *, name: str, online: Collection[str], now: dat
         now: The time.
     """
     label = run.labels.get(WORKER_LABEL)
-    if label is None or run.state is None:
-        return False
     if label == name:
         return True
-    return label not in online and now - run.state.timestamp >= _YOUNG
+    if run.state is None or now - run.state.timestamp < _YOUNG:
+        return False
+    # Without a label it is either about to get one, or was submitted from somebody's program, which then stores the pid.
+    return run.infrastructure_pid is not None if label is None else label not in online
 
 
 async def claim(client: PrefectClient, run: FlowRun, name: str) -> bool:

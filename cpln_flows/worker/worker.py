@@ -76,8 +76,15 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         self._done: set[UUID] = set()
         self._hidden: set[tuple[GvcRef, str | None, str]] = set()
         self._validated = False
+        # A worker that only submits one flow from somebody's program must not begin to follow the runs of others.
+        self._serves = False
 
     # Life of the worker
+
+    async def start(self, *args: Any, **kwargs: Any) -> None:
+        """Serve the pool; the parameters are Prefect's."""
+        self._serves = True
+        await super().start(*args, **kwargs)
 
     async def setup(self) -> None:
         """Connect to Prefect, validate access to the platform, and take up what was left behind."""
@@ -104,6 +111,8 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         if not self._validated:
             self._validated = True
             await self._validate()
+        if not self._serves:
+            return
         try:
             found = await self._left_behind()
         except Exception as error:  # noqa: BLE001 - the next heartbeat looks again

@@ -140,7 +140,9 @@ class Started:
 @asynccontextmanager
 async def in_process(pool: Pool, name: str | None = None, **kwargs: Any) -> AsyncIterator[CplnWorker]:
     """A worker in this process that polls nothing by itself."""
-    async with CplnWorker(work_pool_name=pool.name, name=name or f"worker-{uuid4().hex[:8]}", **kwargs) as worker:
+    worker = CplnWorker(work_pool_name=pool.name, name=name or f"worker-{uuid4().hex[:8]}", **kwargs)
+    worker._serves = True
+    async with worker:
         yield worker
     await APILogHandler.aflush()  # as the end of a process does
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from prefect.client.orchestration import get_client
 from prefect.states import Cancelled, Completed, Crashed, Scheduled
 
 from cpln_flows import CplnConfig, CplnCredentials, CplnJob
-from cpln_flows.emulator import Fault
+from cpln_flows.emulator import Fault, Platform, PlatformConfig, Script, ScriptedExecutor
 from cpln_flows.local import LOCAL_TOKEN, local_platform
 from tests.manifests import FOREVER, LINES, kubernetes_job
 from tests.scenarios import pools, programs
@@ -96,8 +97,51 @@ def deployed(pool, worker, tmp_path_factory):
     assert done.returncode == 0, done.stdout + done.stderr
     with get_client(sync_client=True) as client:
         found = {d.name: d for d in client.read_deployments() if d.work_pool_name == pool.name}
-    assert {"run-namespaced-job", "fan-out", "retrying"} <= set(found)
+    assert {"run-namespaced-job", "fan-out", "retrying", "sync", "cleanup"} <= set(found)
+    with get_client(sync_client=True) as client:  # nothing of it shall run by itself in the tests
+        for name in ("sync", "cleanup"):
+            client.pause_deployment(found[name].id)
     return found
+
+
+def test_maintenance_is_deployed_once_at_a_time_with_an_identity_and_no_key(deployed) -> None:
+    for name, slug in (("sync", "every-ten-minutes"), ("cleanup", "hourly")):
+        deployment = deployed[name]
+        assert [schedule.slug for schedule in deployment.schedules] == [slug]
+        assert deployment.global_concurrency_limit.limit == 1
+        assert deployment.concurrency_options.collision_strategy.value == "ENQUEUE"
+        assert deployment.concurrency_options.grace_period_seconds > 38, "a start of a container takes so long"
+        assert deployment.job_variables == {
+            "image": "//image/flows:1.0",
+            "name": f"cpln-flows-{name}",
+            "service_account_name": f"cpln-flows-{name}",
+        }
+    for deployment in deployed.values():
+        assert deployment.pull_steps == []
+        assert deployment.version == version("cpln-flows")
+        assert deployment.tags[0] == "cpln"
+        assert deployment.description
+
+
+def test_one_process_serves_all_flows(local, settings, tmp_path) -> None:
+    process = programs.start(
+        (ROOT / "deployments/serve.py").read_text(), tmp_path, local.environment | {"PREFECT_API_URL": settings}, "serve.py"
+    )
+    names = ["run-namespaced-job", "fan-out", "retrying", "sync", "cleanup-orphaned-workloads"]
+    try:
+        with get_client(sync_client=True) as client:
+
+            def served():
+                found = {d.id: d for d in client.read_deployments() if d.name == "served" and not d.paused}
+                return found if len(found) == len(names) else None
+
+            for deployment in programs.until(served):
+                client.delete_deployment(deployment)
+    finally:
+        process.terminate()
+        output, _ = process.communicate(timeout=30)
+    for name in names:
+        assert f"{name}/served" in output
 
 
 def _save_job(local, script: str) -> None:
@@ -312,3 +356,24 @@ def test_two_workers_share_a_pool_and_start_each_run_once(local, settings, tmp_p
         for process in workers:
             pools.end(process)
     assert [len(_jobs(local, run_id)) for run_id in runs] == [1] * len(runs)
+
+
+def test_fifty_runs_at_once_share_one_client_and_one_poll(settings, tmp_path) -> None:
+    platform = Platform(PlatformConfig(), executor=ScriptedExecutor(Script(())))
+    with local_platform(platform) as scripted:
+        pool = Pool(scripted, settings)
+        deployment = pool.deploy(command="sleep 600", stream_output=False)
+        runs = [pool.start(deployment) for _ in range(50)]
+        process = pool.worker(log=tmp_path / "worker.log")
+        try:
+            programs.until(lambda: len(platform.active_jobs) == len(runs), 120)
+            asked = len(platform.requests)
+            programs.until(lambda: len(platform.requests) >= asked + 6)
+            looks = platform.requests[asked:]
+        finally:
+            pools.end(process)
+        assert [len(_jobs(scripted, run_id)) for run_id in runs] == [1] * len(runs)
+        assert len(platform.workloads()) == 1
+        assert platform.connections <= 20
+        assert {request.path.rsplit("/", 1)[-1] for request in looks} == {"-query"}, "a look at all jobs is one query"
+        assert len(platform.active_jobs) == len(runs), "the end of a worker must not stop its jobs"
