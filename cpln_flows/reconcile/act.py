@@ -128,9 +128,8 @@ class Actor:
         before = states[ours - 1] if ours else None
         if before is None or before.type not in FINAL:
             return None
-        said = f"the flow run became {before.name} at the same moment, which stays"
-        await self.observer.runs.propose(run.id, before.type, before.name, f"{said}: {state} came too late")
-        return said
+        await self.observer.runs.restore(run.id, before)
+        return f"the flow run became {before.name} at the same moment, which stays"
 
     async def _changed_run(self, action: Action) -> str | None:
         """Look at both sides again; say what is different now, if the action is not right any more."""
@@ -175,7 +174,7 @@ class Actor:
         if not isinstance(seen, JobView):
             return "the job is not to be found any more" if isinstance(seen, NotFound) else "the job could not be read"
         run = (await self.observer.runs.by_ids([job.run_id])).get(job.run_id)
-        fresh = replace(case, job=seen, run=run or UnknownRun())
+        fresh = replace(case, job=seen, run=run or UnknownRun(), stop=await self.observer.stop_of(seen))
         installation = job.installation  # that it is ours was decided; it cannot change
         actions = decide.of_job(fresh, installation, self.observer.scope, self.observer.policy, self.clock())
         if any(now.kind is action.kind for now in actions):

@@ -23,7 +23,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import SetStateStatus
-from prefect.client.schemas.sorting import FlowRunSort
+from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 from prefect.exceptions import ObjectNotFound
 
 from cpln_flows import orchestration
@@ -57,6 +57,9 @@ class FlowRuns(Protocol):
 
     async def propose(self, run_id: UUID, state: RunState, name: str | None, message: str) -> Answer:
         """Propose a state, never by force."""
+
+    async def restore(self, run_id: UUID, state: StateView) -> Answer:
+        """Give back a final state that a proposal of ours has replaced."""
 
     async def count_misses(self, run_id: UUID, misses: Misses) -> None:
         """Keep the count of 404s with the run."""
@@ -101,7 +104,7 @@ class PrefectFlowRuns:
         above: dict[UUID, UUID] = {}  # task run -> the flow run that it belongs to
         for batch in _in_batches({run.parent_task_run_id for run in runs if run.parent_task_run_id}):
             task_runs = await self._client.read_task_runs(
-                task_run_filter=TaskRunFilter(id=TaskRunFilterId(any_=batch)), limit=_PAGE
+                task_run_filter=TaskRunFilter(id=TaskRunFilterId(any_=batch)), sort=TaskRunSort.ID_DESC, limit=_PAGE
             )
             above |= {task_run.id: task_run.flow_run_id for task_run in task_runs if task_run.flow_run_id}
         views = await self.by_ids(set(above.values()))
@@ -118,14 +121,27 @@ class PrefectFlowRuns:
     async def states(self, run_id: UUID) -> Sequence[StateView]:
         """Return every state that a run has had, oldest first."""
         states = await self._client.read_flow_run_states(run_id)
-        views = (StateView(RunState(state.type.value), state.name or state.type.value, state.timestamp) for state in states)
-        return sorted(views, key=lambda view: view.at)
+        return [
+            StateView(RunState(state.type.value), state.name or state.type.value, state.timestamp, state.message)
+            for state in sorted(states, key=lambda state: state.timestamp)
+        ]
 
     async def propose(self, run_id: UUID, state: RunState, name: str | None, message: str) -> Answer:
         """Propose a state, never by force."""
-        proposed: State[None] = State(type=StateType(state.value), name=name, message=message)
+        return await self._set(run_id, State(type=StateType(state.value), name=name, message=message))
+
+    async def restore(self, run_id: UUID, state: StateView) -> Answer:
+        """Give back a final state that a proposal of ours has replaced.
+
+        The server lets no CRASHED replace a final state, so this one is forced: it undoes a change of ours and makes none.
+        """
+        message = f"{state.message or state.name} (given back: another state was proposed at the same moment)"
+        given_back: State[None] = State(type=StateType(state.type.value), name=state.name, message=message)
+        return await self._set(run_id, given_back, force=state.type is RunState.CRASHED)
+
+    async def _set(self, run_id: UUID, state: State[None], *, force: bool = False) -> Answer:
         try:
-            result = await self._client.set_flow_run_state(run_id, proposed)
+            result = await self._client.set_flow_run_state(run_id, state, force=force)
         except ObjectNotFound:
             return Answer(accepted=False, said="Prefect does not know the flow run any more")
         said = getattr(result.details, "reason", None) or f"Prefect says {result.status.value.lower()}"

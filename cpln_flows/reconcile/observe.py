@@ -340,6 +340,11 @@ class Observer:
         actions = decide.of_job(case, installation, self.scope, self.policy, now)
         return any(action.kind is Kind.STOP for action in actions)
 
+    async def stop_of(self, job: JobView) -> Stop | None:
+        """Return the stops that were sent to a job so far."""
+        stops = await self._stops((job.ref.workload_ref, job.created))
+        return (stops or {}).get(job.replica or "")
+
     async def _stops(self, asked: tuple[WorkloadRef, datetime]) -> dict[str, Stop] | None:
         workload, since = asked
         try:

@@ -60,6 +60,7 @@ class StateView:
     type: RunState
     name: str
     at: datetime
+    message: str | None = None
 
 
 @dataclass(frozen=True)
