@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from uuid import UUID, uuid4
 
 from prefect.client.orchestration import PrefectClient, get_client
@@ -24,7 +23,7 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectAlreadyExists
 
 from cpln_flows.jobs.reattach import EarlierAttempt, Outcome
-from cpln_flows.model.identifiers import Owner, Submission
+from cpln_flows.model.identifiers import Owner, Submission, attempt_starts
 
 INSTALLATION_VARIABLE = "cpln_installation"
 _RETRYING = "AwaitingRetry"
@@ -89,14 +88,8 @@ async def container_identity(
 
 
 def container_attempt(states: Sequence[State]) -> int:
-    """Return the number of the container that a flow run is in, from 0 on: one for each time the run became PENDING.
-
-    The run's own count grows only when the flow begins, so two containers of which the first never came so far would share a
-    number; and it grows with retries inside of one container.
-    """
-    types = [state.type for state in _ordered(states)]
-    entries = sum(after is StateType.PENDING is not before for before, after in pairwise([None, *types]))
-    return max(0, entries - 1)
+    """Return the number of the container that a flow run is in, from 0 on."""
+    return max(0, len(attempt_starts([state.type.value for state in _ordered(states)])) - 1)
 
 
 def has_begun(states: Sequence[State]) -> bool:

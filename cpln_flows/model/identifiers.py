@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from uuid import UUID, uuid4
 
 CREATED_BY_PREFECT = "cpln/createdByPrefect"
@@ -19,6 +21,9 @@ SUBMISSION = "cpln-flows/submission"
 ATTEMPT = "cpln-flows/attempt"
 INSTALLATION = "cpln-flows/installation"
 ROOT_FLOW_RUN_ID = "cpln-flows/root-flow-run-id"
+
+
+_PENDING = "PENDING"
 
 
 class Role(StrEnum):
@@ -80,6 +85,22 @@ class Owner:
             ROOT_FLOW_RUN_ID: self.root_flow_run_id if role is Role.JOB else None,
         }
         return {tag: str(value) for tag, value in known.items() if value is not None}
+
+
+def attempt_starts(state_types: Sequence[str]) -> list[int]:
+    """Return where in the states of a flow run an attempt begins: each time the run became PENDING.
+
+    The run's own count grows only when the flow begins, so two containers of which the first never came so far would share a
+    number; and it grows with retries inside of one container, which pass through AwaitingRetry and not through PENDING.
+
+    Args:
+        state_types: Types of all states that the run has had, oldest first.
+
+    >>> attempt_starts(["SCHEDULED", "PENDING", "PENDING", "RUNNING", "PENDING"])
+    [1, 4]
+    """
+    pairs = enumerate(pairwise(["", *state_types]))
+    return [place for place, (before, after) in pairs if after == _PENDING != before]
 
 
 def workload_tags(*, spec_hash: str, job_type: str) -> dict[str, str]:

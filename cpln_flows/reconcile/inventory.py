@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -21,8 +22,10 @@ from cpln_flows.reconcile.together import each
 
 _AT_ONCE = 10
 _ACTIVE = frozenset({"active", "pending"})
-_SECRET_VARIABLES = frozenset({"PREFECT_API_KEY", "PREFECT_API_AUTH_STRING"})
-_HIDDEN = "(not shown; each job brings its own)"
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|PWD|CREDENTIAL|AUTH|PRIVATE|SIGNATURE|COOKIE|DSN|CONN", re.IGNORECASE)
+_WITH_PASSWORD = re.compile(r"://[^/@\s]+@")
+_REFERENCE = "cpln://"
+_HIDDEN = "(not shown: it may be a secret)"
 
 
 @dataclass(frozen=True)
@@ -185,8 +188,10 @@ def _without_secrets(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shown(variable: Mapping[str, Any]) -> dict[str, Any]:
-    secret = variable.get("name") in _SECRET_VARIABLES and not str(variable.get("value")).startswith("cpln://")
-    return {**variable, "value": _HIDDEN} if secret else dict(variable)
+    """Return a variable as an artifact may show it; what its name or its value gives away as a secret is not shown."""
+    value = str(variable.get("value", ""))
+    secret = _SECRET.search(str(variable.get("name"))) or _WITH_PASSWORD.search(value)
+    return {**variable, "value": _HIDDEN} if secret and value and not value.startswith(_REFERENCE) else dict(variable)
 
 
 def _context(deletion: Deletion) -> LogContext:

@@ -5,25 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from cpln_flows.model.identifiers import Role
+from cpln_flows.model.identifiers import Role, attempt_starts
 from cpln_flows.reconcile.snapshot import Attempt, JobView, RunState, RunView, StateView
 
 
 def attempt_of(states: Sequence[StateView]) -> Attempt | None:
-    """Return the present attempt of a flow run: one for each time it became pending.
-
-    The run's own count grows only when the flow begins, and grows with retries inside of one container, which pass through
-    AwaitingRetry and not through PENDING.
+    """Return the present attempt of a flow run.
 
     Args:
         states: Every state that the run has had, oldest first.
     """
-    entries = [
-        state.at
-        for before, state in zip([None, *states], states, strict=False)
-        if state.type is RunState.PENDING and (before is None or before.type is not RunState.PENDING)
-    ]
-    return Attempt(len(entries) - 1, entries[-1]) if entries else None
+    starts = attempt_starts([state.type for state in states])
+    return Attempt(len(starts) - 1, states[starts[-1]].at) if starts else None
 
 
 def is_of_attempt(job: JobView, run: RunView) -> bool:

@@ -204,13 +204,15 @@ class Observer:
         if not sought:
             return cases
         found, complete = await self._containers(sought, lists)
-        for run in sought:
-            job: Lookup | None = match.newest(found, run)
+        newest = await each(self._with_ending, (match.newest(found, run) for run in sought))
+        for run, job in zip(sought, newest, strict=True):
             missing = looked_up[run.id]
-            if job is None and isinstance(missing, NotFound) and not self._awaits_its_first_command(run):
-                job = missing
-            cases.append(RunCase(run, job or NoJob(complete)))
+            gone = missing if isinstance(missing, NotFound) and not self._awaits_its_first_command(run) else None
+            cases.append(RunCase(run, job or gone or NoJob(complete)))
         return cases
+
+    async def _with_ending(self, job: JobView | None) -> Lookup | None:
+        return await self.read(job.ref) if job is not None and job.stage == Stage.FAILED else job
 
     async def search(self, runs: Collection[RunView]) -> dict[UUID, Lookup]:
         """Look through all lists once more for the containers of runs that seem to have none."""

@@ -182,11 +182,11 @@ def sweep(inventory: Inventory, limits: Limits, idle: timedelta = IDLE) -> Sweep
 
 
 def _companions(view: WorkloadView, inventory: Inventory) -> Iterable[Companion]:
-    """Yield the policies and the identity that serve this workload and no other."""
-    if view.identity is None:
-        return
-    yield from (policy for policy in inventory.policies if policy.serves == {view.identity})
-    yield from (one for one in inventory.identities if one.link == view.identity and one.serves == {view.ref.path})
+    """Yield the identity that serves this workload and no other, after the policies that serve no other identity."""
+    for identity in inventory.identities:
+        if identity.link == view.identity and identity.serves == {view.ref.path}:
+            yield from (policy for policy in inventory.policies if policy.serves == {identity.link})
+            yield identity
 
 
 def _leftovers(inventory: Inventory, idle: timedelta) -> Iterable[Deletion]:

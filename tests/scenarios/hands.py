@@ -100,12 +100,23 @@ class Hands:
         self, run: FlowRun, workload: WorkloadRef, *, attempt: int = 0, record: bool = True, tags: Mapping[str, str] | None = None
     ) -> CommandRef:
         """The container of a flow run, as a worker starts it."""
-        owner = Owner(run.id, "nothing", installation=await orchestration.installation(self.prefect), agent="hands")
-        found = owner.tags(Role.CONTAINER) | Submission(run.id, attempt).tags if tags is None else dict(tags)
-        ref = await commands.start(self.client, workload, location="local-1", overrides=[], tags=found)
+        if tags is None:
+            owner = Owner(run.id, "nothing", installation=await orchestration.installation(self.prefect), agent="hands")
+            tags = owner.tags(Role.CONTAINER) | Submission(run.id, attempt).tags
+        ref = await self.start(workload, tags)
         if record:
             await self.prefect.update_flow_run(run.id, infrastructure_pid=ref.pid)
         return ref
 
+    async def start(self, workload: WorkloadRef, tags: Mapping[str, str]) -> CommandRef:
+        """A job of a workload."""
+        return await commands.start(self.client, workload, location="local-1", overrides=[], tags=tags)
+
     async def stage(self, ref: CommandRef) -> str:
         return (await commands.read(self.client, ref)).lifecycle_stage
+
+    async def artifact(self, key: str) -> dict[str, Any]:
+        """The newest artifact of a key."""
+        body = {"artifacts": {"key": {"any_": [key]}}, "sort": "UPDATED_DESC", "limit": 1}
+        (found,) = (await self.prefect.request("POST", "/artifacts/filter", json=body)).json()
+        return found

@@ -1,10 +1,188 @@
-"""The clean-up, on the local platform and a real Prefect server."""
+"""The clean-up, on the local platform and a real Prefect server: what nobody uses goes, with what belongs to it."""
+
+from datetime import UTC, datetime, timedelta
 
 import pytest
+import yaml
 
-pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.xdist_group("prefect")]
-DAY = 86_400
+from cpln_flows import LimitExceededError, cleanup_orphaned_workloads
+from cpln_flows.emulator import Exit, Fault, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor
+from cpln_flows.reconcile import orphans
+from cpln_flows.reconcile.inventory import Storekeeper
+from cpln_flows.reconcile.plan import Limits
+from tests.scenarios.hands import GVC, Hands
+
+pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.xdist_group("prefect"), pytest.mark.anyio]
+
+HOUR = 3600
+FOREVER = "for ever"
 
 
-def test_x(local):
-    pass
+def aged() -> Platform:
+    """A platform that is 100 hours behind; tests bring it forward. A job whose tag says so never ends."""
+
+    def script(run):
+        return Script(steps=()) if FOREVER in run.tags.values() else Script((Exit(1),))
+
+    start = datetime.now(UTC) - timedelta(hours=100)
+    config = PlatformConfig(delete_delay_seconds=0, page_size=3)
+    return Platform(config, clock=ManualClock(start), executor=ScriptedExecutor(script))
+
+
+pytestmark.append(pytest.mark.parametrize("local", [aged], indirect=True))
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def hands(local):
+    async with Hands(local) as opened:
+        yield opened
+
+
+def names(hands: Hands) -> list[str]:
+    return sorted(workload["name"] for workload in hands.local.platform.workloads())
+
+
+async def job(hands: Hands, name: str, tag: str = "") -> None:
+    await hands.start(GVC.workload(name), {"x": tag})
+
+
+async def world(hands: Hands) -> None:
+    """Workloads of every kind, 100 hours before now and later."""
+    clock = hands.local.platform.clock
+    await hands.workload(name="never-ran")
+    await hands.workload(name="ran-long-ago")
+    await hands.workload(name="runs-for-days")
+    await hands.workload(name="ran-lately")
+    await hands.workload(name="was-used-for-days-then-idle")
+    await hands.workload(name="not-ours", **{"cpln/createdByPrefect": "false"})
+    await hands.workload(name="has-a-schedule")
+    spec = {"job": {"schedule": "0 3 * * *"}, "defaultOptions": {"suspend": False}}
+    await hands.client.patch(GVC.workload("has-a-schedule").path, {"spec": spec})
+    await job(hands, "runs-for-days", FOREVER)
+    await job(hands, "ran-long-ago")
+    clock.advance(60 * HOUR)
+    await job(hands, "was-used-for-days-then-idle")
+    await job(hands, "runs-for-days")
+    clock.advance(20 * HOUR)
+    await hands.workload(name="young")
+    await job(hands, "ran-lately")
+    clock.advance(20 * HOUR)
+
+
+KEPT = ["has-a-schedule", "not-ours", "ran-lately", "runs-for-days", "young"]
+ORPHANS = ["never-ran", "ran-long-ago", "was-used-for-days-then-idle"]
+
+
+async def test_only_what_is_idle_for_a_day_goes_and_can_be_made_again(hands, caplog) -> None:
+    await world(hands)
+    result = await cleanup_orphaned_workloads()
+    assert names(hands) == KEPT
+    assert result == {"deleted": 3, "kept": 4, "failed": 0, "unread": 0}
+    line = next(line for line in caplog.messages if "Deleted /org/local/gvc/quickstart/workload/never-ran" in line)
+    assert line.startswith("[CPLN] Cleanup | GVC: quickstart, Workload: never-ran > ")
+    assert "no job ever ran" in line
+    text = (await hands.artifact("cpln-cleanup-manifests"))["data"]
+    manifests = list(yaml.safe_load_all(text.split("```yaml\n")[1].split("```")[0]))
+    for manifest in manifests:
+        await hands.client.put(f"/org/local/gvc/{manifest.pop('gvc')}/workload", manifest)
+    assert names(hands) == sorted(KEPT + ORPHANS)
+    assert "never-ran" in (await hands.artifact("cpln-cleanup"))["data"]
+    assert (await cleanup_orphaned_workloads())["deleted"] == 0
+
+
+async def test_a_dry_run_deletes_nothing_and_shows_all(hands) -> None:
+    await world(hands)
+    result = await cleanup_orphaned_workloads(dry_run=True)
+    assert names(hands) == sorted(KEPT + ORPHANS)
+    assert result["deleted"] == 0
+    assert "planned" in (await hands.artifact("cpln-cleanup"))["data"]
+
+
+async def test_more_than_the_limit_is_not_deleted(hands) -> None:
+    await world(hands)
+    with pytest.raises(LimitExceededError, match="3 changes are more than the limit of 2"):
+        await cleanup_orphaned_workloads(max_deletions=2)
+    assert names(hands) == sorted(KEPT + ORPHANS)
+
+
+async def test_one_failure_does_not_stop_the_rest_and_a_404_is_success(hands) -> None:
+    await world(hands)
+    faults = hands.local.platform.faults
+    faults.add(Fault(method="DELETE", path=".*/never-ran", status=403, times=None))
+    faults.add(Fault(method="DELETE", path=".*/ran-long-ago", status=404, times=None, effect="after"))
+    result = await cleanup_orphaned_workloads()
+    assert names(hands) == sorted([*KEPT, "never-ran"])
+    assert (result["deleted"], result["failed"]) == (2, 1)
+
+
+async def test_what_cannot_be_read_stays(hands, monkeypatch) -> None:
+    await world(hands)
+    monkeypatch.setenv("CPLN_RETRY_SECONDS", "0.1")
+    hands.local.platform.faults.add(Fault(path=".*/never-ran/-command/-query", status=503, times=None))
+    result = await cleanup_orphaned_workloads()
+    assert names(hands) == sorted([*KEPT, "never-ran"])
+    assert result["unread"] == 1
+
+
+async def test_a_job_that_is_started_between_look_and_deletion_saves_its_workload(hands) -> None:
+    await world(hands)
+    keeper = Storekeeper(hands.client, "local", None, orphans.IDLE, lambda: datetime.now(UTC))
+    sweep = orphans.sweep(await keeper.inventory(), Limits())
+    await job(hands, "never-ran", FOREVER)
+    deleted = await keeper.delete(sweep)
+    assert names(hands) == sorted([*KEPT, "never-ran"])
+    assert [one.said for one in deleted if not one.done] == [
+        f"changed meanwhile: command {hands.local.platform.commands('never-ran')[0]['id']} is active"
+    ]
+
+
+async def test_identity_and_policy_go_with_their_workload_and_leftovers_go_too(hands) -> None:
+    clock, client = hands.local.platform.clock, hands.client
+    ours = {"cpln/createdByPrefect": "true"}
+    identities = {name: f"{GVC.path}/identity/{name}" for name in ("of-orphan", "shared", "left-over", "users")}
+    for name, link in identities.items():
+        await client.put(f"{GVC.path}/identity", {"kind": "identity", "name": name, "tags": {} if name == "users" else ours})
+        binding = {"permissions": ["reveal"], "principalLinks": [link]}
+        policy = {"kind": "policy", "name": f"p-{name}", "targetKind": "secret", "target": "all", "bindings": [binding]}
+        await client.put("/org/local/policy", {**policy, "tags": {} if name == "users" else ours})
+    for name, identity in {"orphan": "of-orphan", "orphan-2": "shared", "busy": "shared"}.items():
+        await hands.workload(name=name)
+        await client.patch(GVC.workload(name).path, {"spec": {"identityLink": identities[identity]}})
+    await job(hands, "busy", FOREVER)
+    clock.advance(100 * HOUR)
+    await client.put(f"{GVC.path}/identity", {"kind": "identity", "name": "young", "tags": ours})
+    result = await cleanup_orphaned_workloads()
+    assert result["failed"] == 0
+    assert names(hands) == ["busy"]
+    left = [one["name"] for one in hands.local.platform.objects("identity")]
+    assert sorted(left) == ["shared", "users", "young"]
+    policies = [one["name"] for one in hands.local.platform.objects("policy") if one["name"].startswith("p-")]
+    assert sorted(policies) == ["p-shared", "p-users"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_shown"),
+    [
+        ("PLAIN", "shown", True),
+        ("DATABASE", "postgresql://db.example/etl", True),
+        ("DATABASE_PASSWORD", "cpln://secret/database.password", True),
+        ("PREFECT_API_KEY", "canary", False),
+        ("database_password", "canary", False),
+        ("DATABASE", "postgresql://etl:canary@db.example/etl", False),
+    ],
+)
+async def test_the_artifact_shows_variables_but_no_secret(hands, name, value, is_shown) -> None:
+    await hands.workload(name="keyed")
+    container = {"name": "main", "image": "python", "env": [{"name": name, "value": value}]}
+    await hands.client.patch(GVC.workload("keyed").path, {"spec": {"$replace/containers": [container]}})
+    hands.local.platform.clock.advance(100 * HOUR)
+    await cleanup_orphaned_workloads()
+    data = (await hands.artifact("cpln-cleanup-manifests"))["data"]
+    assert name in data
+    assert (value in data) is is_shown
+    assert "canary" not in data

@@ -1,41 +1,464 @@
 """Both sides brought into agreement: a real Prefect server, the local platform, and what a worker would have done."""
 
+import logging
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
 import anyio
 import pytest
-from prefect.states import Pending, Running
+from prefect import flow, task
+from prefect.states import AwaitingRetry, Cancelled, Cancelling, Completed, Crashed, Failed, Pending, Running
 
-from cpln_flows import SyncOptions, sync_cpln_to_prefect
-from tests.manifests import FAILING
+from cpln_flows import LimitExceededError, SyncOptions, orchestration, sync, sync_cpln_to_prefect, sync_prefect_to_cpln
+from cpln_flows.api import commands, workloads
+from cpln_flows.emulator import Fault
+from cpln_flows.errors import NotFoundError, UnauthorizedError
+from cpln_flows.model.identifiers import Owner, Role, Submission
+from cpln_flows.reconcile import decide, evidence
+from cpln_flows.reconcile.act import Actor, Outcome, remember
+from cpln_flows.reconcile.decide import Policy
+from cpln_flows.reconcile.flow_runs import PrefectFlowRuns
+from cpln_flows.reconcile.observe import Observer
+from cpln_flows.reconcile.plan import Kind
+from cpln_flows.reconcile.snapshot import Memory, Scope
+from tests.manifests import FAILING, FOREVER
 from tests.scenarios.hands import Hands
 
-pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.xdist_group("prefect")]
+pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.xdist_group("prefect"), pytest.mark.anyio]
+
+NOTHING = timedelta(0)
+AT_ONCE = Policy(
+    completed_grace=NOTHING, stop_grace=NOTHING, submission_limit=NOTHING, record_after=NOTHING, interval=timedelta(seconds=0.01)
+)
 
 
-def now(**more) -> SyncOptions:
-    """Options without any grace, of one pool."""
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def hands(local):
+    async with Hands(local) as opened:
+        yield opened
+
+
+def options(hands: Hands, **more) -> SyncOptions:
     graces = {"completed_grace_seconds": 0, "stop_grace_seconds": 0, "submission_limit_seconds": 0}
-    return SyncOptions(**{**graces, **more})
+    return SyncOptions(work_pool=hands.pool, **{**graces, **more})
 
 
-async def until(look, seconds=20.0):
-    with anyio.fail_after(seconds):
-        while not (found := await look()):  # noqa: ASYNC110 - another process does it
+class Cycles:
+    """One cycle after the other, without a flow around them."""
+
+    def __init__(self, hands: Hands, policy: Policy = AT_ONCE, runs=None, **scope) -> None:
+        scope = Scope("local", work_pool=hands.pool, **scope)
+        self.observer = Observer(hands.client, runs or PrefectFlowRuns(hands.prefect), scope, policy)
+        self.memory = Memory()
+
+    async def plan(self):
+        self.snapshot = await self.observer.snapshot(now(), self.memory)
+        return decide.decide(self.snapshot, self.observer.scope, self.observer.policy)
+
+    async def act(self, plan):
+        outcomes = await Actor(self.observer, now).act(plan)
+        self.memory = remember(self.snapshot, outcomes, self.memory)
+        return outcomes
+
+    async def __call__(self) -> list[tuple[Kind, bool]]:
+        return [(outcome.action.kind, outcome.done) for outcome in await self.act(await self.plan())]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def reaches(hands: Hands, ref, *stages: str) -> None:
+    with anyio.fail_after(20):
+        while await hands.stage(ref) not in stages:  # noqa: ASYNC110 - another process sets no event here
             await anyio.sleep(0.05)
-    return found
 
 
-@pytest.mark.anyio
-async def test_a_run_whose_container_fails_is_crashed_with_exit_code_and_reason(local) -> None:
-    async with Hands(local) as hands:
-        run = await hands.run(Pending(), Running())
-        ref = await hands.container(run, await hands.workload(FAILING))
+STUBBORN = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(60)"
+ENDED = ("completed", "failed", "cancelled")
 
-        async def failed() -> bool:
-            return await hands.stage(ref) == "failed"
 
-        await until(failed)
-        result = await sync_cpln_to_prefect(options=now(work_pool=hands.pool))
-        state = await hands.state(run)
-        assert state.type == "CRASHED"
-        assert "exit code 3" in state.message
-        assert result["changes"] == 1
+# The platform is right
+
+
+async def test_a_container_that_fails_crashes_its_run_with_exit_code_and_reason(hands, caplog) -> None:
+    run = await hands.run(Pending(), Running())
+    ref = await hands.container(run, await hands.workload(FAILING))
+    await reaches(hands, ref, "failed")
+    result = await sync_cpln_to_prefect(options=options(hands))
+    state = await hands.state(run)
+    assert state.type == "CRASHED"
+    assert "exit code 3" in state.message
+    assert result["changes"] == 1
+    line = next(line for line in caplog.messages if "Marking as CRASHED" in line)
+    assert line.startswith(
+        f"[CPLN] Sync CPLN→Prefect | Flow: nothing, RunID: {run.id}, GVC: quickstart, Workload: {ref.workload}"
+    )
+    artifact = await hands.artifact("cpln-sync")
+    assert ref.command_id in artifact["data"]
+    assert f"/runs/flow-run/{run.id}" in artifact["data"]
+
+
+async def test_a_container_that_has_ended_completes_its_run_and_crashes_one_that_never_began(hands) -> None:
+    workload = await hands.workload("pass")
+    running, pending = await hands.run(Pending(), Running()), await hands.run(Pending())
+    for run in (running, pending):
+        await reaches(hands, await hands.container(run, workload), "completed")
+    assert sorted(await Cycles(hands)()) == [(Kind.COMPLETE, True), (Kind.CRASH, True)]
+    assert (await hands.state(running)).type == "COMPLETED"
+    assert "without starting the flow" in (await hands.state(pending)).message
+    assert await Cycles(hands)() == []
+
+
+async def test_a_deleted_workload_crashes_its_run_after_five_cycles_of_five_processes(hands) -> None:
+    run = await hands.run(Pending(), Running())
+    workload = await hands.workload(FOREVER)
+    await hands.container(run, workload)
+    await workloads.delete(hands.client, workload)
+    for _ in range(4):
+        await Cycles(hands)()  # which begins with an empty memory, as another process would
+        assert (await hands.state(run)).type == "RUNNING"
+    hands.local.platform.faults.add(Fault(path=".*-command/.*", status=503, times=1))
+    await Cycles(hands)()
+    assert (await hands.state(run)).type == "RUNNING", "an unread cycle does not count"
+    await Cycles(hands)()
+    state = await hands.state(run)
+    assert state.type == "CRASHED"
+    assert "5 of 5" in state.message
+
+
+async def test_a_job_that_is_read_again_counts_from_the_start(hands) -> None:
+    run = await hands.run(Pending(), Running())
+    ref = await hands.container(run, await hands.workload(FOREVER))
+    cycles = Cycles(hands)
+    # Neither the list nor the command itself shows the job, as after a failover.
+    hands.local.platform.faults.add(Fault(path=".*-command/-query", body='{"items": []}', times=1))
+    hands.local.platform.faults.add(Fault(method="GET", path=f".*{ref.command_id}", status=404, times=1))
+    assert await cycles() == [(Kind.COUNT, True)]
+    assert await cycles() == [(Kind.RESET, True)]
+    assert await cycles() == []
+
+
+async def test_a_stop_on_the_platform_ends_the_run(hands) -> None:
+    workload = await hands.workload(FOREVER)
+    crashed, cancelled = await hands.run(Pending(), Running()), await hands.run(Pending(), Running())
+    for run, stage in ((crashed, "failed"), (cancelled, "cancelled")):
+        hands.local.platform.switch(final_stage_after_stop=stage)
+        ref = await hands.container(run, workload)
+        await reaches(hands, ref, "running")
+        replica = (await commands.read(hands.client, ref)).status.replica
+        await commands.stop(hands.client, workload, location="local-1", replica=replica)
+        await reaches(hands, ref, stage)
+    await Cycles(hands)()
+    assert (await hands.state(crashed)).type == "CRASHED"
+    assert (await hands.state(cancelled)).type == "CANCELLED"
+
+
+async def test_a_worker_that_died_before_it_started_the_job_leaves_a_run_that_crashes(hands) -> None:
+    await hands.workload(FOREVER)
+    run = await hands.run(Pending())
+    assert await Cycles(hands, gvc="quickstart")() == [], "another GVC may have the job"
+    assert await Cycles(hands, replace(AT_ONCE, submission_limit=timedelta(minutes=15)))() == []
+    assert await Cycles(hands)() == [(Kind.CRASH, True)]
+    assert "worker died" in (await hands.state(run)).message
+
+
+async def test_a_list_that_breaks_off_crashes_nothing(hands) -> None:
+    await hands.workload(FOREVER)
+    await hands.run(Pending())
+    hands.local.platform.faults.add(Fault(path=".*/-query", status=503, times=None))
+    assert await Cycles(hands)() == []
+
+
+async def test_a_worker_that_died_after_it_started_the_job_leaves_a_run_that_gets_its_pid(hands) -> None:
+    run = await hands.run(Pending())
+    ref = await hands.container(run, await hands.workload(FOREVER), record=False)
+    await reaches(hands, ref, "running")
+    assert await Cycles(hands)() == [(Kind.RECORD_PID, True)]
+    assert (await hands.prefect.read_flow_run(run.id)).infrastructure_pid == ref.pid
+    assert await Cycles(hands)() == []
+
+
+async def test_a_run_without_pid_is_found_by_its_tags_when_its_job_has_ended_too(hands) -> None:
+    run = await hands.run(Pending(), Running())
+    ref = await hands.container(run, await hands.workload(FAILING), record=False)
+    await reaches(hands, ref, "failed")
+    assert await Cycles(hands)() == [(Kind.CRASH, True)]
+
+
+async def test_a_retried_run_is_judged_by_its_new_attempt_only(hands) -> None:
+    workload = await hands.workload("pass")
+    run = await hands.run(Pending(), Running())
+    await reaches(hands, await hands.container(run, workload), "completed")
+    run = await hands.become(run, Failed(), AwaitingRetry(scheduled_time=now()), force=True)
+    assert await Cycles(hands)() == []
+    run = await hands.become(run, Pending(), force=True)
+    patient = replace(AT_ONCE, submission_limit=timedelta(minutes=15))
+    assert await Cycles(hands, patient)() == [], "the old command says nothing about the new attempt"
+    await hands.container(run, await hands.workload(FAILING), attempt=1, record=False)
+    await hands.become(run, Running())
+    with anyio.fail_after(10):
+        while (Kind.CRASH, True) not in await Cycles(hands, patient)():  # noqa: ASYNC110 - another process does it
+            await anyio.sleep(0.05)
+    assert "exit code 3" in (await hands.state(run)).message
+
+
+async def test_a_retry_inside_of_the_container_is_no_new_attempt(hands) -> None:
+    run = await hands.run(Pending(), Running())
+    ref = await hands.container(run, await hands.workload(FAILING))
+    await hands.become(run, AwaitingRetry(scheduled_time=now()), Running(), force=True)
+    await reaches(hands, ref, "failed")
+    assert await Cycles(hands)() == [(Kind.CRASH, True)]
+
+
+@pytest.mark.parametrize("late", [Cancelled, Failed, Crashed, Completed])
+@pytest.mark.parametrize("stage", ["completed", "failed", "cancelled"])
+@pytest.mark.parametrize("when", ["before the look", "after the look"])
+async def test_a_final_state_that_comes_between_look_and_act_stays(hands, late, stage, when) -> None:
+    class Late(PrefectFlowRuns):
+        async def by_ids(self, ids):
+            if when == "before the look":
+                await hands.become(run, late(), force=True)
+            return await super().by_ids(ids)
+
+        async def propose(self, run_id, *args):
+            if when == "after the look":
+                late_once, hands.late = getattr(hands, "late", False), True
+                if not late_once:
+                    await hands.become(run, late(), force=True)
+            return await super().propose(run_id, *args)
+
+    hands.late = False
+    run = await hands.run(Pending(), Running())
+    script = {"completed": "pass", "failed": FAILING, "cancelled": FOREVER}[stage]
+    hands.local.platform.switch(final_stage_after_stop="cancelled")
+    ref = await hands.container(run, await hands.workload(script))
+    if stage == "cancelled":
+        await reaches(hands, ref, "running")
+        replica = (await commands.read(hands.client, ref)).status.replica
+        await commands.stop(hands.client, ref.workload_ref, location="local-1", replica=replica)
+    await reaches(hands, ref, stage)
+    cycles = Cycles(hands, runs=Late(hands.prefect))
+    plan = await cycles.plan()
+    assert len(plan.changes) == 1
+    await cycles.act(plan)
+    assert (await hands.state(run)).type == late().type
+
+
+# Prefect is right
+
+
+async def test_a_sidecar_that_hangs_is_stopped_once_and_its_end_is_told(hands, caplog) -> None:
+    caplog.set_level(logging.INFO, "cpln_flows")
+    run = await hands.run(Pending(), Running())
+    ref = await hands.container(run, await hands.workload("pass", sidecar=FOREVER))
+    await reaches(hands, ref, "running")
+    await hands.become(run, Completed())
+    cycles = Cycles(hands)
+    assert await cycles() == [(Kind.STOP, True)]
+    await reaches(hands, ref, *ENDED)
+    assert await cycles() == [(Kind.STOPPED, True)]
+    assert await cycles() == []
+    said = "\n".join(caplog.messages)
+    assert "[CPLN] Sync Prefect→CPLN" in said
+    assert "Sending stopReplica: flow run" in said
+    assert "terminated successfully after" in said
+    assert (await hands.state(run)).type == "COMPLETED"
+
+
+async def test_the_end_of_a_stopped_job_is_told_by_the_process_after(hands) -> None:
+    run = await hands.run(Pending(), Running())
+    ref = await hands.container(run, await hands.workload(FOREVER))
+    await reaches(hands, ref, "running")
+    await hands.become(run, Completed())
+    policy = replace(AT_ONCE, interval=timedelta(seconds=60))
+    assert await Cycles(hands, policy)() == [(Kind.STOP, True)]
+    await reaches(hands, ref, *ENDED)
+    assert await Cycles(hands, policy)() == [(Kind.STOPPED, True)]
+
+
+async def test_a_job_that_does_not_end_is_told_to_stop_once_and_then_escalated(hands) -> None:
+    run = await hands.run(Pending(), Running())
+    ref = await hands.container(run, await hands.workload(STUBBORN))
+    await reaches(hands, ref, "running")
+    await hands.become(run, Completed())
+    cycles = Cycles(hands)
+    assert await cycles() == [(Kind.STOP, True)]
+    assert await cycles() == []
+    assert await Cycles(hands)() == [], "another process knows of the stop too"
+    impatient = Cycles(hands, replace(AT_ONCE, escalate_after=NOTHING))
+    assert await impatient() == [(Kind.ESCALATE, True)]
+    stops = [command for command in hands.local.platform.commands() if command["type"] == "stopReplica"]
+    assert len(stops) == 1, "the platform refuses a second stop, which is a success"
+
+
+async def test_a_run_that_is_cancelled_and_whose_container_hears_nothing_ends_cancelled(hands) -> None:
+    run = await hands.run(Pending(), Running())
+    ref = await hands.container(run, await hands.workload(FOREVER))
+    await reaches(hands, ref, "running")
+    await hands.become(run, Cancelling())
+    cycles = Cycles(hands)
+    assert await cycles() == [(Kind.STOP, True)]
+    await reaches(hands, ref, *ENDED)
+    assert sorted(await cycles()) == [(Kind.CANCEL, True), (Kind.STOPPED, True)]
+    assert (await hands.state(run)).type == "CANCELLED"
+
+
+async def test_a_deleted_run_has_its_job_stopped_and_another_servers_job_is_left(hands) -> None:
+    workload = await hands.workload(FOREVER)
+    run = await hands.run(Pending(), Running())
+    ref = await hands.container(run, workload)
+    foreign = Owner(uuid.uuid4(), "x", installation=uuid.uuid4()).tags(Role.CONTAINER)
+    theirs = await hands.container(run, workload, record=False, tags=foreign)
+    forks = await hands.container(run, workload, record=False, tags={"prefect.io/flow-run-id": str(uuid.uuid4())})
+    for each in (ref, theirs, forks):
+        await reaches(hands, each, "running")
+    await hands.prefect.delete_flow_run(run.id)
+    assert sorted(await Cycles(hands)()) == [(Kind.REPORT, True), (Kind.REPORT, True), (Kind.STOP, True)]
+    await reaches(hands, ref, *ENDED)
+    assert await hands.stage(theirs) == await hands.stage(forks) == "running"
+    assert (Kind.STOP, True) in await Cycles(hands, adopt=True)()
+    await reaches(hands, forks, *ENDED)
+    assert await hands.stage(theirs) == "running"
+
+
+async def test_a_container_that_is_killed_takes_the_job_that_it_has_started_with_it(hands) -> None:
+    parent = await hands.run(Pending(), Running())
+    own = await hands.container(parent, await hands.workload("import os; os.kill(os.getpid(), 9)"))
+    child, ref = await _started_by(hands, parent)
+    await reaches(hands, ref, "running")
+    await reaches(hands, own, "failed")
+    cycles = Cycles(hands, replace(AT_ONCE, stop_grace=timedelta(seconds=120)))
+    assert await cycles() == [(Kind.CRASH, True)]
+    assert await cycles() == [(Kind.CRASH, True), (Kind.STOP, True)]
+    await reaches(hands, ref, *ENDED)
+    assert (await hands.state(parent)).type == (await hands.state(child)).type == "CRASHED"
+
+
+async def test_a_retry_of_the_parent_keeps_the_job_that_it_goes_on_with(hands) -> None:
+    parent = await hands.run(Pending(), Running())
+    child, ref = await _started_by(hands, parent)
+    await reaches(hands, ref, "running")
+    await hands.become(child, Crashed(), force=True)
+    again = await hands.prefect.create_flow_run(_child, parent_task_run_id=child.parent_task_run_id, state=Running())
+    assert await Cycles(hands)() == []
+    await hands.become(again, Crashed(), force=True)
+    assert await Cycles(hands)() == [(Kind.STOP, True)]
+
+
+@flow(name="child")
+def _child() -> None:
+    """A flow that a task run of another flow stands for."""
+
+
+@task
+def _step() -> None:
+    """What stands for the child in its parent."""
+
+
+async def _started_by(hands: Hands, parent):
+    """A run below another, and the job that it has started."""
+    step = await hands.prefect.create_task_run(_step, flow_run_id=parent.id, dynamic_key="0", state=Running())
+    child = await hands.prefect.create_flow_run(_child, parent_task_run_id=step.id, state=Running())
+    installation = await orchestration.installation(hands.prefect)
+    owner = Owner(child.id, "child", root_flow_run_id=parent.id, installation=installation)
+    tags = owner.tags(Role.JOB) | Submission(step.id).tags
+    ref = await hands.container(child, await hands.workload(FOREVER), record=False, tags=tags)
+    return child, ref
+
+
+# Both
+
+
+async def test_two_flows_at_once_end_in_the_right_state_and_send_one_stop(hands) -> None:
+    workload = await hands.workload(STUBBORN)
+    finished, failed = await hands.run(Pending(), Running()), await hands.run(Pending(), Running())
+    active = await hands.container(finished, workload)
+    ended = await hands.container(failed, await hands.workload(FAILING))
+    await reaches(hands, active, "running")
+    await reaches(hands, ended, "failed")
+    await hands.become(finished, Completed())
+    async with anyio.create_task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(Cycles(hands))
+    assert (await hands.state(failed)).type == "CRASHED"
+    assert (await hands.state(finished)).type == "COMPLETED"
+    states = await hands.prefect.read_flow_run_states(failed.id)
+    assert [state.type for state in states].count("CRASHED") == 1
+    assert len([command for command in hands.local.platform.commands() if command["type"] == "stopReplica"]) == 1
+
+
+async def test_a_dry_run_writes_the_plan_and_does_nothing(hands) -> None:
+    run = await hands.run(Pending(), Running())
+    ref = await hands.container(run, await hands.workload(FAILING))
+    await reaches(hands, ref, "failed")
+    result = await sync(options=options(hands), dry_run=True)
+    assert result["actions"] == 0
+    assert (await hands.state(run)).type == "RUNNING"
+    artifact = await hands.artifact("cpln-sync")
+    assert "planned" in artifact["data"]
+    assert "dry run" in artifact["description"]
+
+
+async def test_a_cycle_that_would_change_too_much_changes_nothing_and_says_so(hands, caplog) -> None:
+    run = await hands.run(Pending(), Running())
+    ref = await hands.container(run, await hands.workload(FAILING))
+    await reaches(hands, ref, "failed")
+    with pytest.raises(LimitExceededError, match="1 changes are more than the limit of 0"):
+        await sync(options=options(hands, max_changes=0))
+    assert (await hands.state(run)).type == "RUNNING"
+    assert any("nothing is changed" in line for line in caplog.messages)
+
+
+async def test_one_flow_run_covers_several_cycles(hands, monkeypatch, caplog) -> None:
+    monkeypatch.setenv("PREFECT_AGENT_CPLN_MONITOR_INTERVAL", "0.05")
+    result = await sync(options=options(hands), cycles=3)
+    assert result["cycles"] == 3
+    assert not [line for line in caplog.messages if "[CPLN] Sync" in line and "longer than" not in line], "idle cycles are quiet"
+
+
+async def test_a_platform_that_fails_stops_no_flow(hands, caplog) -> None:
+    await hands.workload("pass")
+    hands.local.platform.faults.add(Fault(path=".*/-query", status=503, times=None))
+    result = await sync_prefect_to_cpln(options=options(hands))
+    assert result["unread"] == 1
+    assert any("not read, so nothing follows" in line for line in caplog.messages)
+
+
+async def test_a_wrong_org_or_token_is_said_before_anything_is_done(hands, caplog, monkeypatch) -> None:
+    with pytest.raises(NotFoundError):
+        await sync(org="nowhere")
+    hands.local.platform.faults.add(Fault(path="/org/local", status=401, times=None))
+    with pytest.raises(UnauthorizedError, match="CPLN_TOKEN"):
+        await sync()
+    assert [line for line in caplog.messages if line.startswith("[CPLN] Init")]
+
+
+async def test_a_repeated_action_is_one_event(hands) -> None:
+    run = await hands.run(Pending(), Running())
+    ref = await hands.container(run, await hands.workload(FAILING))
+    await reaches(hands, ref, "failed")
+    plan = await Cycles(hands).plan()
+    (action,) = plan.changes
+    for _ in range(2):
+        evidence.events([Outcome(action, done=True)])
+    with anyio.fail_after(20):
+        while not (found := await _events(hands, action)):  # noqa: ASYNC110 - another process does it
+            await anyio.sleep(0.2)
+    assert [event["event"] for event in found] == ["prefect.cpln.sync.crash"]
+
+
+async def _events(hands: Hands, action):
+    body = {"filter": {"event": {"name": ["prefect.cpln.sync.crash"]}, "id": {"id": [str(action.event_id)]}}}
+    answer = await hands.prefect.request("POST", "/events/filter", json=body)
+    return answer.json()["events"]
+
+
+def test_sync_code_calls_it_plainly(local) -> None:
+    assert sync(options=SyncOptions(work_pool="none"))["cycles"] == 1
