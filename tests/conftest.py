@@ -35,6 +35,12 @@ if SHARED not in os.environ:
 _forget_the_user(os.environ[SHARED])
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what makes the simulations longer, or repeats one of them."""
+    parser.addoption("--worlds", type=int, help="how many worlds to simulate")
+    parser.addoption("--world", type=int, help="the seed of the one world to simulate")
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End the server, once, in the process that the others were started by."""
     if hasattr(config, "workerinput"):

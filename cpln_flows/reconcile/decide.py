@@ -122,18 +122,23 @@ def _foreign_pid(run: RunView, scope: Scope) -> str | None:
 
 
 def _of_missing(run: RunView, job: NotFound, policy: Policy, now: datetime) -> tuple[Kind, str, int]:
-    seen = run.misses if run.misses and run.misses.command_id == job.ref.command_id else None
-    if seen and seen.count and now - seen.at < policy.interval / 2:
-        return Kind.KEEP, f"Got 404, already counted {seen.count} of {policy.misses} in this interval", seen.count
-    times = (seen.count if seen else 0) + 1
-    said = f"Got 404 for command {job.ref.command_id} of workload {job.ref.workload}, {times} of {policy.misses} in a row"
+    seen = f"Got 404 for command {job.ref.command_id} of workload {job.ref.workload}"
+    return _counted(run, job.ref.command_id, seen, policy, now)
+
+
+def _counted(run: RunView, command_id: str, seen: str, policy: Policy, now: datetime) -> tuple[Kind, str, int]:
+    before = run.misses if run.misses and run.misses.command_id == command_id else None
+    if before and before.count and now - before.at < policy.interval / 2:
+        return Kind.KEEP, f"{seen}, already counted {before.count} of {policy.misses} in this interval", before.count
+    times = (before.count if before else 0) + 1
+    said = f"{seen}, {times} of {policy.misses} in a row"
     if times < policy.misses:
         return Kind.COUNT, said, times
     kind = Kind.CANCEL if run.state is RunState.CANCELLING else Kind.CRASH
     return kind, f"{said}: the job no longer exists", times
 
 
-def _of_none(run: RunView, job: NoJob, policy: Policy, now: datetime) -> tuple[Kind, str]:
+def _of_none(run: RunView, job: NoJob, policy: Policy, now: datetime) -> tuple[Kind, str] | tuple[Kind, str, int]:
     if not job.complete:
         return Kind.KEEP, "unknown is not gone: not every list of commands was read"
     age = now - run.since
@@ -141,7 +146,16 @@ def _of_none(run: RunView, job: NoJob, policy: Policy, now: datetime) -> tuple[K
         return Kind.CANCEL, f"no command of this attempt exists, and the run is cancelling for {_words(age)}"
     if run.state is RunState.PENDING and age > policy.submission_limit:
         return Kind.CRASH, f"the worker died before it started the job: no command of this attempt after {_words(age)}"
+    if run.state is RunState.RUNNING and age > policy.submission_limit:
+        # It has begun in some container, which nobody has named on the run and which is gone with its workload.
+        return _counted(
+            run, NO_COMMAND, f"No command of this attempt exists, and the run is running for {_words(age)}", policy, now
+        )
     return Kind.KEEP, f"no command of this attempt yet; the run is {run.state_name} for {_words(age)}"
+
+
+NO_COMMAND = "none"
+"""Stands for the command in the count of a run that has none."""
 
 
 def _of_active(run: RunView, job: JobView, policy: Policy, now: datetime) -> tuple[Kind, str]:
@@ -280,8 +294,8 @@ def noted(misses: Misses | None, action: Action, now: datetime) -> Misses | None
     """Return the count of 404s that a flow run carries after an action."""
     if action.kind is Kind.RESET:
         return replace(misses, count=0, at=now) if misses else None
-    if action.kind is Kind.COUNT and action.command:
-        return Misses(action.times, now, action.command.command_id)
+    if action.kind is Kind.COUNT:
+        return Misses(action.times, now, action.command.command_id if action.command else NO_COMMAND)
     return misses
 
 

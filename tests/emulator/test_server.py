@@ -1,6 +1,7 @@
 import logging
 import socket
 import threading
+import time
 
 import httpx
 import pytest
@@ -57,7 +58,9 @@ def test_requests_and_connections_are_counted():
     with serve_in_thread(Platform()) as running, httpx.Client(base_url=running.url, headers=AUTH) as client:
         client.get("/org/local")
         client.get("/org/local?x=1")
-        records = running.platform.requests
+        until = time.monotonic() + 10
+        while len(records := running.platform.requests) < 2 and time.monotonic() < until:
+            time.sleep(0.01)  # an answer is noted after it was sent
         assert [(each.method, each.path, each.query, each.status, each.kind) for each in records] == [
             ("GET", "/org/local", "", 200, "http"),
             ("GET", "/org/local", "x=1", 200, "http"),
