@@ -77,7 +77,7 @@ class World:
         self.truths: dict[UUID, Truth] = {}
         self.gone: dict[str, datetime] = {}  # path of a workload -> when it was deleted
         self.stopped_by_world: set[str] = set()  # ids of stop commands
-        self._scripts = scripts
+        self.scripts = scripts
         self._events: list[tuple[float, int, Event]] = []
         self._order = itertools.count()
 
@@ -191,7 +191,7 @@ class World:
 
     async def _start(self, workload: WorkloadRef, tags: dict[str, str], script: Script) -> CommandRef:
         key = str(self.id())
-        self._scripts[key] = script
+        self.scripts[key] = script
         return await commands.start(self.client, workload, location="local-1", overrides=[], tags={**tags, _SCRIPT: key})
 
     async def _child(self, truth: Truth, workload: WorkloadRef) -> None:
