@@ -44,6 +44,7 @@ from cpln_flows.reconcile.together import each
 
 _CLOCK_SKEW = timedelta(seconds=60)
 _DEEPEST = 50
+_ROLES = {str(role): role for role in Role}
 _REPLICA = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
@@ -424,7 +425,7 @@ def _uuid(text: str | None) -> UUID | None:
 
 
 def _role(text: str | None) -> Role | None:
-    return Role(text) if text in set(Role) else None
+    return _ROLES.get(text or "")
 
 
 def _number(text: str | None) -> int | None:

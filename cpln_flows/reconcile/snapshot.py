@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import TypeAlias
 from uuid import UUID
 
@@ -104,7 +105,7 @@ class RunView:
         """Whether the run has a container or is about to get one."""
         return self.state in UNDER_WAY
 
-    @property
+    @cached_property
     def command(self) -> CommandRef | None:
         """The command that the pid names, if it is a pid of ours."""
         return CommandRef.find(self.pid) if self.pid else None

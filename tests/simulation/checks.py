@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -43,6 +44,7 @@ class Judge:
     divergences: int = 0
     _waiting: dict[tuple[str, UUID | str], int] = field(default_factory=dict)
     _judged: int = 0
+    _read_at: list[float] = field(default_factory=list)
     _stops: dict[str, datetime] = field(default_factory=dict)
     _seen_stops: set[str] = field(default_factory=set)
 
@@ -61,6 +63,7 @@ class Judge:
         self._finals_stay()
         still = owed & {(one.what, one.subject) for one in self.owed()}
         before = self._waiting
+        self._read_at += [self.world.seconds] if all_read else []
         self._waiting = {key: before.get(key, 0) + all_read for key in still}
         self.wrong += [f"{what} of {subject} is owed for {n} cycles" for (what, subject), n in self._waiting.items() if n >= 2]
 
@@ -84,14 +87,14 @@ class Judge:
         job = self.world.job(truth.job)
         if truth.job is None:
             # The pid of an attempt before may lead to a workload that is gone, and is counted as if it were the present one's.
-            counted = MISSES * INTERVAL if run.pid else 0
-            yield Owed("end of a run without job", run.id, since + (STOP_GRACE + counted if cancelling else SUBMISSION_LIMIT))
+            cancelled = self._counted(since + STOP_GRACE) if run.pid else since + STOP_GRACE
+            yield Owed("end of a run without job", run.id, cancelled if cancelling else since + SUBMISSION_LIMIT)
         elif job is None:
             gone = self._seconds(self.world.gone[truth.workload.path])
             # While a run is pending again, its pid may be that of the attempt before: then only the lists tell.
             by_lists = found or (state.type is RunState.PENDING and len(truth.jobs) > 1)
             since = max(since + SUBMISSION_LIMIT, gone) if by_lists else gone
-            yield Owed("end of a run whose job is gone", run.id, since + MISSES * INTERVAL)
+            yield Owed("end of a run whose job is gone", run.id, self._counted(since))
         elif job["lifecycleStage"] in ENDED:
             grace = COMPLETED_GRACE if job["lifecycleStage"] == "completed" and not cancelling else 0
             yield Owed("end of a run whose job has ended", run.id, max(self._ended(job) + grace, found, since))
@@ -197,6 +200,11 @@ class Judge:
                 self.wrong.append(f"{truth.run.id} was {truth.ended_as} by itself and is {truth.run.state.type}")
 
     # Moments
+
+    def _counted(self, since: float) -> float:
+        """Return when five cycles have read everything since a moment."""
+        counted = [moment for moment in self._read_at if moment > since]
+        return counted[MISSES - 1] if len(counted) >= MISSES else math.inf
 
     def _seconds(self, moment: datetime) -> float:
         return (moment - self.world.start).total_seconds()

@@ -44,7 +44,7 @@ class Run:
     @property
     def view(self) -> RunView:
         """What Prefect's API tells in a list."""
-        began = sum(state.type is RunState.RUNNING for state in self.states)
+        began = [state.type for state in self.states].count(RunState.RUNNING)
         last = self.state
         return RunView(self.id, str(self.id), last.type, last.name, last.at, self.pid, began, self.task_run, self.misses)
 

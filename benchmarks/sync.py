@@ -1,0 +1,261 @@
+"""What a cycle of the sync and a clean-up cost, beside a bare client that asks one thing after the other.
+
+Usage: python benchmarks/sync.py [--prefect]
+
+The platform runs in a process of its own, with 20 ms of latency on every request. Printed: (1) for 5,000 and 20,000 running flow
+runs over 20 workloads the seconds, platform requests and CPU seconds of a quiet cycle of both directions, beside a bare client that
+reads one command for each run, sequentially (1,000 of them, scaled to all); (2) a clean-up of 1,000 workloads of which 100 are
+orphaned, beside a bare client that reads each workload's commands sequentially and deletes the orphans. Prefect's side is in
+memory; with --prefect a third part reads 5,000 flow runs from a real Prefect server.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from logging import getLogger
+from multiprocessing.connection import Connection
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import anyio
+import httpx
+from pydantic import SecretStr
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from cpln_flows.api import commands, workloads
+from cpln_flows.api.client import CplnClient
+from cpln_flows.emulator import Exit, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor, serve_in_thread
+from cpln_flows.model.identifiers import Owner, Role, Submission, workload_tags
+from cpln_flows.model.links import CommandRef, GvcRef
+from cpln_flows.reconcile import decide, orphans
+from cpln_flows.reconcile.act import Actor
+from cpln_flows.reconcile.decide import Policy
+from cpln_flows.reconcile.flow_runs import FlowRuns, PrefectFlowRuns
+from cpln_flows.reconcile.inventory import Storekeeper
+from cpln_flows.reconcile.observe import Observer
+from cpln_flows.reconcile.plan import Limits
+from cpln_flows.reconcile.snapshot import Memory, RunState, Scope
+from cpln_flows.reconcile.together import each
+from cpln_flows.settings import ApiSettings
+from tests.simulation.prefect_side import PrefectSide, Run
+
+LATENCY_SECONDS = 0.02
+WORKLOADS = 20
+SAMPLE = 1000
+GVC = GvcRef("local", "quickstart")
+INSTALLATION = UUID(int=1)
+HEADERS = {"authorization": "Bearer s.local"}
+
+
+@dataclass
+class Cost:
+    """What something took."""
+
+    seconds: float
+    cpu_seconds: float
+    requests: int
+
+
+def main(*, with_prefect: bool) -> None:
+    first = anyio.run(_sync, 5000)
+    second = anyio.run(_sync, 20_000)
+    print(f"20,000 runs take {second.seconds / first.seconds:.1f} times the time of 5,000")
+    anyio.run(_cleanup, 1000, 100)
+    if with_prefect:
+        _with_prefect(5000)
+
+
+# The sync
+
+
+async def _sync(runs: int) -> Cost:
+    with _platform(idle_hours=0) as url:
+        async with CplnClient(ApiSettings(token=SecretStr("s.local"), endpoint=url)) as client:
+            side = PrefectSide(INSTALLATION, lambda: datetime.now(UTC))
+            refs = await _containers(client, [uuid4() for _ in range(runs)])
+            for run_id, ref in refs.items():
+                side.add(Run(run_id, pid=ref.pid))
+                side.become(run_id, RunState.PENDING)
+                side.become(run_id, RunState.RUNNING)
+            _slow_down(url)
+            sequential = await _sequential(url, [ref.path for ref in list(refs.values())[:SAMPLE]]) * runs / SAMPLE
+            cost = await _measured(url, lambda: _cycle(client, side, runs))
+        print(
+            f"{runs} runs over {WORKLOADS} workloads: {cost.seconds:.2f} s and {cost.requests} requests a cycle,"
+            f" {cost.cpu_seconds:.2f} CPU s; sequential {sequential:.0f} s: {sequential / cost.seconds:.0f} times as long"
+        )
+        return cost
+
+
+async def _cycle(client: CplnClient, runs: FlowRuns, expected: int) -> None:
+    observer = Observer(client, runs, Scope("local"), Policy())
+    snapshot = await observer.snapshot(datetime.now(UTC), Memory())
+    plan = decide.decide(snapshot, observer.scope, observer.policy)
+    assert (plan.judged, plan.actions, plan.unread) == (expected, (), ()), plan
+    await Actor(observer, lambda: datetime.now(UTC)).act(plan)
+
+
+async def _containers(client: CplnClient, run_ids: list[UUID]) -> dict[UUID, CommandRef]:
+    refs = [GVC.workload(f"w-{number}") for number in range(WORKLOADS)]
+    for ref in refs:
+        await _workload(client, ref.name)
+
+    async def start(numbered: tuple[int, UUID]) -> CommandRef:
+        number, run_id = numbered
+        tags = Owner(run_id, "etl", installation=INSTALLATION, agent="w").tags(Role.CONTAINER) | Submission(run_id, 0).tags
+        return await commands.start(client, refs[number % WORKLOADS], location="local-1", overrides=[], tags=tags)
+
+    return dict(zip(run_ids, await each(start, enumerate(run_ids)), strict=True))
+
+
+def _with_prefect(runs: int) -> None:
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        anyio.run(_sync_with_prefect, runs)
+
+
+async def _sync_with_prefect(runs: int) -> None:
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.states import Running
+
+    with _platform(idle_hours=0) as url:
+        async with CplnClient(ApiSettings(token=SecretStr("s.local"), endpoint=url)) as client, get_client() as prefect:
+            await prefect.create_work_pool(WorkPoolCreate(name="cpln", type="cpln", base_job_template={}))
+            flow_id = await prefect.create_flow(flow(lambda: None, name="empty"))
+            deployment = await prefect.create_deployment(flow_id, "empty", work_pool_name="cpln", entrypoint="x.py:x")
+            side = PrefectFlowRuns(prefect)
+
+            async def make(_: int) -> UUID:
+                return (await prefect.create_flow_run_from_deployment(deployment, state=Running())).id
+
+            run_ids = await each(make, range(runs), at_once=10)
+            for run_id, ref in (await _containers(client, run_ids)).items():
+                await prefect.update_flow_run(run_id, infrastructure_pid=ref.pid)
+            _slow_down(url)
+            reading = time.perf_counter()
+            await side.under_way(None)
+            reading = time.perf_counter() - reading
+            cost = await _measured(url, lambda: _cycle(client, side, runs))
+            print(
+                f"{runs} runs of a real Prefect server: {cost.seconds:.2f} s a cycle, {cost.cpu_seconds:.2f} CPU s here;"
+                f" reading its {runs} runs alone takes {reading:.2f} s"
+            )
+
+
+# The clean-up
+
+
+async def _cleanup(total: int, orphaned: int) -> None:
+    seconds = []
+    for clean_up in (_ours, _bare):
+        with _platform(idle_hours=50) as url:
+            async with CplnClient(ApiSettings(token=SecretStr("s.local"), endpoint=url)) as client:
+                await each(lambda number: _workload(client, f"w-{number}"), range(total))
+                await each(lambda number: _job(client, f"w-{number}"), range(total))
+                httpx.post(f"{url}/_control/clock", json={"advance_seconds": 50 * 3600}).raise_for_status()
+                await each(lambda number: _job(client, f"w-{number}"), range(orphaned, total))
+                _slow_down(url)
+                cost = await _measured(url, lambda: clean_up(client, url, orphaned))
+                left = len(await workloads.ours(client, "local"))
+                assert left == total - orphaned, left
+        seconds.append(cost.seconds)
+        print(f"clean-up of {total} workloads, {clean_up.__name__[1:]}: {cost.seconds:.2f} s, {cost.requests} requests")
+    print(f"the bare one takes {seconds[1] / seconds[0]:.0f} times as long")
+
+
+async def _ours(client: CplnClient, url: str, orphaned: int) -> None:
+    keeper = Storekeeper(client, "local", None, timedelta(hours=24), lambda: datetime.now(UTC), getLogger("benchmark"))
+    sweep = orphans.sweep(await keeper.inventory(), Limits(share=1))
+    deleted = await keeper.delete(sweep)
+    assert sum(one.done for one in deleted) == orphaned, sweep
+
+
+async def _bare(client: CplnClient, url: str, orphaned: int) -> None:
+    refs = [workload.ref for workload in await workloads.ours(client, "local")]
+    limit = datetime.now(UTC) - timedelta(hours=24)
+    deleted = 0
+    async with httpx.AsyncClient(base_url=url, headers=HEADERS) as http:
+        for ref in refs:
+            body = json.loads((await http.get(f"{ref.path}/-command")).content)
+            if all(datetime.fromisoformat(job["lastModified"]) < limit for job in body["items"]):
+                await http.delete(ref.path)
+                deleted += 1
+    assert deleted == orphaned
+
+
+async def _workload(client: CplnClient, name: str) -> None:
+    tags = workload_tags(spec_hash="0", job_type="standard")
+    spec = {
+        "type": "cron",
+        "containers": [{"name": "main", "image": "script"}],
+        "job": {"schedule": "* * * * *"},
+        "defaultOptions": {"suspend": True},
+    }
+    await workloads.create(client, GVC, {"kind": "workload", "name": name, "tags": tags, "spec": spec})
+
+
+async def _job(client: CplnClient, name: str) -> None:
+    await commands.start(client, GVC.workload(name), location="local-1", overrides=[], tags={})
+
+
+# Measuring
+
+
+async def _sequential(url: str, paths: list[str]) -> float:
+    async with httpx.AsyncClient(base_url=url, headers=HEADERS) as http:
+        began = time.perf_counter()
+        for path in paths:
+            json.loads((await http.get(path)).content)
+        return time.perf_counter() - began
+
+
+async def _measured(url: str, act: Callable[[], Awaitable[None]]) -> Cost:
+    before = _requests(url)
+    began, cpu = time.perf_counter(), time.process_time()
+    await act()
+    return Cost(time.perf_counter() - began, time.process_time() - cpu, _requests(url) - before)
+
+
+def _requests(url: str) -> int:
+    return len(httpx.get(f"{url}/_control/requests", timeout=60).json()["requests"])
+
+
+def _slow_down(url: str) -> None:
+    httpx.patch(f"{url}/_control/config", json={"latency_seconds": LATENCY_SECONDS}).raise_for_status()
+
+
+@contextmanager
+def _platform(*, idle_hours: float) -> Iterator[str]:
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs, idle_hours))
+    process.start()
+    try:
+        yield ours.recv()
+    finally:
+        ours.send("end")
+        process.join()
+
+
+def _serve(pipe: Connection, idle_hours: float) -> None:
+    clock = ManualClock(datetime.now(UTC) - timedelta(hours=idle_hours)) if idle_hours else None
+    script = Script((Exit(0),)) if idle_hours else Script(())
+    with serve_in_thread(
+        Platform(PlatformConfig(delete_delay_seconds=0), clock=clock, executor=ScriptedExecutor(script))
+    ) as server:
+        pipe.send(server.url)
+        pipe.recv()
+
+
+if __name__ == "__main__":
+    main(with_prefect="--prefect" in sys.argv[1:])
