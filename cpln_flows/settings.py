@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from typing import Any, Self
+from urllib.request import getproxies
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -37,6 +38,11 @@ def process_environment(*, without: tuple[str, ...] = ()) -> dict[str, str]:
         without: Prefixes of variables that the child shall not see.
     """
     return {name: value for name, value in os.environ.items() if not name.startswith(without)} if without else dict(os.environ)
+
+
+def uses_proxy() -> bool:
+    """Whether the environment names a proxy."""
+    return bool(getproxies())
 
 
 class ApiSettings(BaseModel):

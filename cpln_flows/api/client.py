@@ -13,10 +13,11 @@ import orjson
 
 from cpln_flows.api import mapping
 from cpln_flows.api.retry import Repeat, retrying
+from cpln_flows.api.transport import Lanes
 from cpln_flows.errors import CplnError, UnexpectedResponseError
-from cpln_flows.settings import DEFAULT_LOGS_ENDPOINT, ApiSettings
+from cpln_flows.settings import DEFAULT_LOGS_ENDPOINT, ApiSettings, uses_proxy
 
-_MOST_CONNECTIONS = 20
+_MOST_CONNECTIONS = 40
 _MOST_PAGES = 10_000
 _FIRST_ERROR_STATUS = 300
 
@@ -57,12 +58,12 @@ class CplnClient:
         return f"CplnClient(endpoint={self.settings.endpoint!r})"
 
     async def __aenter__(self) -> Self:
+        verify = self._verify()
         self._http = httpx.AsyncClient(
-            transport=self._transport,
+            transport=self._transport or (None if uses_proxy() else Lanes(_MOST_CONNECTIONS, verify)),
             timeout=httpx.Timeout(self.settings.request_timeout_seconds, pool=None),
             limits=httpx.Limits(max_connections=_MOST_CONNECTIONS, max_keepalive_connections=_MOST_CONNECTIONS),
-            # Without TLS there is nothing to verify, and reading the certificates takes longer than a request.
-            verify=ssl.create_default_context() if self._uses_tls else False,
+            verify=verify,
             headers={"accept": "application/json"},
         )
         return self
@@ -137,10 +138,11 @@ class CplnClient:
         endpoint = await self.logs_endpoint()
         return await self._send("GET", path, params=params, repeat=repeat, read=_json, endpoint=endpoint)
 
-    @property
-    def _uses_tls(self) -> bool:
+    def _verify(self) -> ssl.SSLContext | bool:
+        """Return how certificates are verified; where nothing uses TLS, reading them would take longer than a request."""
         endpoints = (self.settings.endpoint, self.settings.logs_endpoint or "https:")
-        return self._transport is None and any(url.startswith(("https:", "wss:")) for url in endpoints)
+        uses_tls = self._transport is None and any(url.startswith(("https:", "wss:")) for url in endpoints)
+        return ssl.create_default_context() if uses_tls else False
 
     async def _discover_logs(self) -> str:
         try:

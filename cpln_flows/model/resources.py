@@ -16,7 +16,7 @@ from cpln_flows.model.links import WorkloadRef
 
 def _scalars_as_text(value: object) -> object:
     """Tags compare as text on the platform: ``true`` and ``"true"`` are the same tag."""
-    if not isinstance(value, Mapping):
+    if not isinstance(value, Mapping) or all(type(item) is str for item in value.values()):
         return value
     return {key: str(item).lower() if isinstance(item, bool) else str(item) for key, item in value.items()}
 

@@ -20,7 +20,7 @@ from cpln_flows.reconcile import orphans
 from cpln_flows.reconcile.orphans import Companion, Deletion, Inventory, Look, NotKnown, Sweep, Use, WorkloadView
 from cpln_flows.reconcile.together import each
 
-_AT_ONCE = 10
+_AT_ONCE = 20
 _ACTIVE = frozenset({"active", "pending"})
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|PWD|CREDENTIAL|AUTH|PRIVATE|SIGNATURE|COOKIE|DSN|CONN", re.IGNORECASE)
 _WITH_PASSWORD = re.compile(r"://[^/@\s]+@")

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from cpln_flows.model.identifiers import Role, attempt_starts
 from cpln_flows.reconcile.snapshot import Attempt, JobView, RunState, RunView, StateView
 
+_PENDING = "Pending"
+
 
 def attempt_of(states: Sequence[StateView]) -> Attempt | None:
     """Return the present attempt of a flow run.
@@ -45,11 +47,14 @@ def newest(jobs: Iterable[JobView], run: RunView) -> JobView | None:
 def needs_history(run: RunView, job: JobView | None) -> bool:
     """Whether it must be looked up which attempt a run is in, given the active job that its tags found.
 
-    A job that is active, and named by the pid of a run that has begun or never had another attempt, needs no look.
+    A job that is active, and named by the pid of a run that has begun or never had another attempt, needs no look. Of a run
+    that has never begun the count of runs does not tell; but its job is younger than its state.
     """
     if job is None or job.ref.pid != (run.pid or job.ref.pid):
         return True
-    return run.state is RunState.PENDING and run.run_count > 0
+    if run.state is not RunState.PENDING:
+        return False
+    return run.run_count > 0 or (job.created < run.since and run.state_name == _PENDING)
 
 
 def needs_search(run: RunView, now: datetime, patience: timedelta) -> bool:

@@ -10,7 +10,7 @@ import anyio
 T = TypeVar("T")
 R = TypeVar("R")
 
-AT_ONCE = 20
+AT_ONCE = 40
 
 
 async def each(function: Callable[[T], Awaitable[R]], items: Iterable[T], *, at_once: int = AT_ONCE) -> list[R]:

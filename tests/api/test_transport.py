@@ -1,0 +1,82 @@
+import http.server
+import threading
+
+import anyio
+import pytest
+from pydantic import SecretStr
+
+from cpln_flows.api.client import CplnClient
+from cpln_flows.emulator import Platform, PlatformConfig, serve_in_thread
+from cpln_flows.settings import ApiSettings
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+def client(url: str) -> CplnClient:
+    return CplnClient(ApiSettings(token=SecretStr("t"), endpoint=url, retry_seconds=0))
+
+
+async def test_requests_one_after_the_other_share_a_connection() -> None:
+    with serve_in_thread(Platform()) as server:
+        async with client(server.url) as api:
+            for _ in range(5):
+                await api.get("/org/local")
+        assert server.platform.connections == 1
+
+
+async def test_many_requests_at_once_have_a_bounded_number_of_connections() -> None:
+    with serve_in_thread(Platform(PlatformConfig(latency_seconds=0.02))) as server:
+        async with client(server.url) as api, anyio.create_task_group() as tasks:
+            for _ in range(200):
+                tasks.start_soon(api.get, "/org/local")
+        assert len(server.platform.requests) == 200
+        assert 1 < server.platform.connections <= 40
+
+
+async def test_a_connection_that_the_server_has_closed_is_replaced() -> None:
+    with serve_in_thread(Platform()) as server:
+        api = client(server.url)
+        async with api:
+            await api.get("/org/local")
+            port = server.url.rsplit(":", 1)[1]
+    with serve_in_thread(Platform(), port=int(port)):
+        async with api:
+            assert (await api.get("/org/local"))["name"] == "local"
+
+
+class Proxy(http.server.BaseHTTPRequestHandler):
+    """Answers every request itself and remembers what it was asked for."""
+
+    asked: list[str] = []  # noqa: RUF012 - of the one class that the test makes
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.end_headers()
+        self.wfile.write(b'{"name": "by-proxy"}')
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def proxy(monkeypatch):
+    handler = type("Asked", (Proxy,), {"asked": []})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
+    yield handler.asked
+    server.shutdown()
+    server.server_close()
+
+
+async def test_the_proxy_of_the_environment_is_used(proxy) -> None:
+    async with client("http://platform.test") as api:
+        assert (await api.get("/org/acme"))["name"] == "by-proxy"
+    assert proxy == ["http://platform.test/org/acme"]
