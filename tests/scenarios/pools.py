@@ -6,7 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,12 @@ class Pool:
             made = template or CplnWorker.get_default_base_job_template()
             self.pool = client.create_work_pool(WorkPoolCreate(name=self.name, type="cpln", base_job_template=made))
 
-    def deploy(self, name: str = "script", entrypoint: str = "no.such:flow", **job_variables: Any) -> UUID:
+    def deploy(self, flow: str = "script", entrypoint: str = "no.such:flow", **job_variables: Any) -> UUID:
         """Make a deployment."""
         with get_client(sync_client=True) as client:
             return client.create_deployment(
-                client.create_flow_from_name(name),
-                name=f"{name}-{uuid4().hex[:8]}",
+                client.create_flow_from_name(flow),
+                name=f"{flow}-{uuid4().hex[:8]}",
                 entrypoint=entrypoint,
                 pull_steps=[],
                 work_pool_name=self.name,
@@ -113,6 +113,13 @@ def messages(run_id: UUID) -> list[str]:
         while page := client.read_logs(wanted, limit=200, offset=len(found)):
             found += page
     return [log.message for log in sorted(found, key=lambda log: log.timestamp)]
+
+
+def delete(run_ids: Iterable[UUID]) -> None:
+    """Delete flow runs, so that the syncs of other tests do not see them."""
+    with get_client(sync_client=True) as client:
+        for run_id in run_ids:
+            client.delete_flow_run(run_id)
 
 
 def set_state(run_id: UUID, state: State, *, force: bool = False) -> None:
