@@ -30,6 +30,7 @@ def _blocks(text: str, language: str) -> list[str]:
     return [textwrap.dedent(block) for block in re.findall(rf"^\s*```{language}\n(.*?)^\s*```", text, re.MULTILINE | re.DOTALL)]
 
 
+MAINTENANCE = ["cleanup_orphaned_workloads", "sync", "sync_cpln_to_prefect", "sync_prefect_to_cpln"]
 SHELL, PYTHON = _blocks(README, "bash"), _blocks(README, "python")
 
 
@@ -97,10 +98,19 @@ def test_the_blocks_of_the_readme_are_saved(folder, prefect_api, local) -> None:
     job = cpln_flows.CplnJob.load("my-cpln-job")
     assert (job.org, job.namespace) == ("acme", "dev")
     assert job.credentials.config.token.get_secret_value() == "my-service-account-key"
-    assert len(PYTHON) == 2, "a further program needs a test"
 
 
-@pytest.mark.parametrize("name", ["CplnConfig", "CplnCredentials", "CplnJob", "run_namespaced_job"])
+def test_the_maintenance_flows_of_the_readme_show_what_they_would_do(prefect_api, local, capsys) -> None:
+    exec(compile(PYTHON[2], "README.md", "exec"), {})
+    told = capsys.readouterr().out.splitlines()[-2:]
+    assert told == [
+        "{'cycles': 1, 'changes': 0, 'actions': 0, 'unread': 0, 'withheld': []}",
+        "{'deleted': 0, 'kept': 0, 'failed': 0, 'unread': 0}",
+    ]
+    assert len(PYTHON) == 3, "a further program needs a test"
+
+
+@pytest.mark.parametrize("name", ["CplnConfig", "CplnCredentials", "CplnJob", "run_namespaced_job", *MAINTENANCE])
 def test_the_example_of_a_public_name_runs(name, folder, prefect_api, local, monkeypatch) -> None:
     monkeypatch.setattr("builtins.print", lambda *_: None)
     public = getattr(cpln_flows, name)

@@ -53,7 +53,7 @@ async def _cleanup_orphaned_workloads(
         ```python
         from cpln_flows import cleanup_orphaned_workloads
 
-        cleanup_orphaned_workloads(org="my-org", dry_run=True)
+        cleanup_orphaned_workloads(dry_run=True)
         ```
     """
     logger = get_run_logger()

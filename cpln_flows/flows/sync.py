@@ -99,7 +99,7 @@ async def _sync_cpln_to_prefect(
         ```python
         from cpln_flows import sync_cpln_to_prefect
 
-        sync_cpln_to_prefect(org="my-org", dry_run=True)
+        sync_cpln_to_prefect(dry_run=True)
         ```
     """
     async with _init({TO_PREFECT}, org, gvc, credentials, options, cycles=cycles, dry_run=dry_run) as reconciler:
@@ -135,6 +135,13 @@ async def _sync_prefect_to_cpln(
 
     Raises:
         LimitExceededError: A cycle would have changed more than it may.
+
+    Example:
+        ```python
+        from cpln_flows import sync_prefect_to_cpln
+
+        sync_prefect_to_cpln(dry_run=True)
+        ```
     """
     async with _init({TO_CPLN}, org, gvc, credentials, options, cycles=cycles, dry_run=dry_run) as reconciler:
         async for _ in reconciler.cycles():
@@ -174,7 +181,7 @@ async def _sync(
         ```python
         from cpln_flows import sync
 
-        sync(org="my-org", cycles=10)
+        sync(dry_run=True)
         ```
     """
     async with _init(BOTH, org, gvc, credentials, options, cycles=cycles, dry_run=dry_run) as reconciler:

@@ -93,8 +93,9 @@ class Judge:
             gone = self._seconds(self.world.gone[truth.workload.path])
             # While a run is pending again, its pid may be that of the attempt before: then only the lists tell.
             by_lists = found or (state.type is RunState.PENDING and len(truth.jobs) > 1)
-            since = max(since + SUBMISSION_LIMIT, gone) if by_lists else gone
-            yield Owed("end of a run whose job is gone", run.id, self._counted(since))
+            # The pid of a later attempt counts only once the worker had its time to record it.
+            patience = SUBMISSION_LIMIT if by_lists else RECORD_AFTER if len(truth.jobs) > 1 else -math.inf
+            yield Owed("end of a run whose job is gone", run.id, self._counted(max(since + patience, gone)))
         elif job["lifecycleStage"] in ENDED:
             grace = COMPLETED_GRACE if job["lifecycleStage"] == "completed" and not cancelling else 0
             yield Owed("end of a run whose job has ended", run.id, max(self._ended(job) + grace, found, since))
