@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cpln_flows.blocks.job import CplnJob, CplnJobRun, PrintFunc
 from cpln_flows.flows.job_flow import JobFlow
+from cpln_flows.model.identifiers import JOB_FLOW
 from cpln_flows.orchestration import job_identity
 from cpln_flows.settings import CplnSettings
 from cpln_flows.tasks import jobs
@@ -48,4 +49,4 @@ async def _run_namespaced_job(cpln_job: CplnJob, print_func: PrintFunc | None = 
         raise
 
 
-run_namespaced_job = JobFlow(_run_namespaced_job, name="run-namespaced-job")
+run_namespaced_job = JobFlow(_run_namespaced_job, name=JOB_FLOW)

@@ -23,6 +23,8 @@ INSTALLATION = "cpln-flows/installation"
 ROOT_FLOW_RUN_ID = "cpln-flows/root-flow-run-id"
 
 
+JOB_FLOW = "run-namespaced-job"
+"""Name of the flow that runs one job."""
 _PENDING = "PENDING"
 
 

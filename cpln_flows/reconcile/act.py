@@ -16,6 +16,7 @@ from cpln_flows.reconcile.observe import Observer
 from cpln_flows.reconcile.plan import PROPOSALS, Action, Kind, Plan
 from cpln_flows.reconcile.snapshot import (
     FINAL,
+    ChildCase,
     JobView,
     Lookup,
     Memory,
@@ -64,7 +65,7 @@ class Actor:
             return ()
         first = [action for action in plan.actions if action.kind not in _STOPS]
         then = [action for action in plan.actions if action.kind in _STOPS]
-        without = [action.run for action in first if action.run and action.command is None and action.is_change]
+        without = [action.run for action in first if action.run and not action.command and not action.child and action.is_change]
         # It takes a request for each workload to look for what is nowhere, so that look is taken once for all of them.
         self._found = await self.observer.search(without) if without else {}
         return (*await each(self._attempt, first, at_once=_AT_ONCE), *await each(self._attempt, then, at_once=_AT_ONCE))
@@ -102,7 +103,7 @@ class Actor:
     # Prefect's states
 
     async def _propose(self, action: Action) -> Outcome:
-        changed = await (self._changed_job(action) if action.case else self._changed_run(action))
+        changed = await self._changed(action)
         if changed or action.run is None:
             return Outcome(action, done=False, said=changed or "there is no flow run")
         state = PROPOSALS[action.kind]
@@ -114,6 +115,19 @@ class Actor:
         if overwritten:
             return Outcome(action, done=False, said=overwritten)
         return Outcome(action, done=True)
+
+    async def _changed(self, action: Action) -> str | None:
+        """Look again at what an action is about; say what is different now, if it is not right any more."""
+        if action.child:
+            return await self._changed_child(action, action.child)
+        return await (self._changed_job(action) if action.case else self._changed_run(action))
+
+    async def _changed_child(self, action: Action, child: ChildCase) -> str | None:
+        fresh = await self.observer.family.again(child)
+        if fresh is None:
+            return "Prefect does not know one of the flow runs any more"
+        now = decide.of_child(fresh, self.observer.policy, self.clock())
+        return None if now.kind is action.kind else f"changed meanwhile: {now.reason}"
 
     async def _overwritten(self, run: RunView, state: RunState) -> str | None:
         """Look once more after a proposal, and give back a final state that came between the look and the proposal.

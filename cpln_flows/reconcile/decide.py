@@ -12,6 +12,7 @@ from cpln_flows.model.identifiers import Area, Role
 from cpln_flows.model.lifecycle import Stage
 from cpln_flows.reconcile.plan import Action, Kind, Limits, Plan, plan_of
 from cpln_flows.reconcile.snapshot import (
+    ChildCase,
     Ended,
     JobCase,
     JobView,
@@ -76,8 +77,10 @@ def decide(snapshot: Snapshot, scope: Scope, policy: Policy, areas: Iterable[Are
     if TO_CPLN in wanted:
         for job in snapshot.jobs:
             actions += of_job(job, snapshot.installation, scope, policy, snapshot.now)
+        actions += [of_child(child, policy, snapshot.now) for child in snapshot.children]
         actions += [_of_ended(ended) for ended in snapshot.ended]
-    judged = len({case.run.id for case in snapshot.runs} | {case.job.run_id for case in snapshot.jobs})
+    runs = {case.run.id for case in snapshot.runs} | {case.run.id for case in snapshot.children}
+    judged = len(runs | {case.job.run_id for case in snapshot.jobs})
     return plan_of(actions, now=snapshot.now, judged=judged, limits=policy.limits, unread=snapshot.unread)
 
 
@@ -210,8 +213,22 @@ def of_job(case: JobCase, installation: UUID | None, scope: Scope, policy: Polic
     if known is None or known.is_final or case.ancestor is None:
         return (stop,)
     # The run is ended first: should this cycle break off in between, the next one finds a job whose own run is over.
-    ends = Kind.CANCEL if case.ancestor.state is RunState.CANCELLED else Kind.CRASH
-    return (Action(ends, why, TO_CPLN, known, job, case=case), stop)
+    return (Action(_ends(case.ancestor), why, TO_CPLN, known, job, case=case), stop)
+
+
+def of_child(case: ChildCase, policy: Policy, now: datetime) -> Action:
+    """Say what a run needs whose job is over, now that a run above it is over."""
+    run, ancestor = case.run, case.ancestor
+    if run.is_final or not ancestor.is_final:
+        return Action(Kind.KEEP, f"flow run {run.name} is {run.state_name}", TO_CPLN, run, child=case)
+    why = _of_dead_ancestor(ancestor, ended=case.ancestor_ended, policy=policy, now=now)
+    if isinstance(why, Leave):
+        return Action(Kind.KEEP, why.reason, TO_CPLN, run, child=case)
+    return Action(_ends(ancestor), f"{why}, and no job of it runs", TO_CPLN, run, child=case)
+
+
+def _ends(ancestor: RunView) -> Kind:
+    return Kind.CANCEL if ancestor.state is RunState.CANCELLED else Kind.CRASH
 
 
 @dataclass(frozen=True)
@@ -238,7 +255,7 @@ def _must_end(  # noqa: PLR0911 - a row each
         case RunView() if run.is_final and case.successor:
             return Leave(f"flow run {run.name} is {run.state_name}; another of the same submission goes on with the job")
         case RunView() if case.ancestor is not None and job.role is Role.JOB:
-            return _of_dead_ancestor(case.ancestor, case, policy, now)
+            return _of_dead_ancestor(case.ancestor, ended=case.ancestor_ended, policy=policy, now=now)
         case RunView() if run.is_final:
             return _of_finished_run(run, case, policy, now)
         case RunView() if run.state is RunState.CANCELLING and job.role is not Role.JOB and now - run.since > policy.stop_grace:
@@ -264,9 +281,9 @@ def _of_finished_run(run: RunView, case: JobCase, policy: Policy, now: datetime)
     return f"{said} while command {case.job.ref.command_id} is {case.job.stage}"
 
 
-def _of_dead_ancestor(ancestor: RunView, case: JobCase, policy: Policy, now: datetime) -> str | Leave:
+def _of_dead_ancestor(ancestor: RunView, *, ended: bool, policy: Policy, now: datetime) -> str | Leave:
     said = f"flow run {ancestor.name}, which it belongs to, is {ancestor.state_name} for {_words(now - ancestor.since)}"
-    if case.ancestor_ended:
+    if ended:
         return f"{said} and its container is over"
     if now - ancestor.since <= policy.stop_grace:
         return Leave(f"{said}; its hooks may still run")

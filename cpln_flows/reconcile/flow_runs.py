@@ -9,6 +9,8 @@ from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
     FlowRunFilter,
     FlowRunFilterDeploymentId,
     FlowRunFilterId,
@@ -27,11 +29,13 @@ from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 from prefect.exceptions import ObjectNotFound
 
 from cpln_flows import orchestration
+from cpln_flows.model.identifiers import JOB_FLOW
 from cpln_flows.reconcile.snapshot import UNDER_WAY, Answer, Misses, RunState, RunView, StateView
 
 WORKER_TYPE = "cpln"
 NOT_FOUND_LABEL = "cpln-flows/not-found"
 _PAGE = 200  # the most that Prefect's API gives at once
+_UNDER_WAY = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType(state.value) for state in sorted(UNDER_WAY)]))
 
 
 class FlowRuns(Protocol):
@@ -42,6 +46,9 @@ class FlowRuns(Protocol):
 
     async def under_way(self, work_pool: str | None) -> list[RunView]:
         """Return every run that is pending, running or cancelling, of one work pool or of all pools of type ``cpln``."""
+
+    async def job_flows(self) -> list[RunView]:
+        """Return every run of ``run_namespaced_job`` that is under way and was called by another flow."""
 
     async def by_ids(self, ids: Collection[UUID]) -> dict[UUID, RunView]:
         """Return the runs with these ids; one that is missing does not exist."""
@@ -89,8 +96,13 @@ class PrefectFlowRuns:
         pool = WorkPoolFilter(type=WorkPoolFilterType(any_=[WORKER_TYPE]))
         if work_pool:
             pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[work_pool]))
-        states = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType(state.value) for state in sorted(UNDER_WAY)]))
-        return await self._read(FlowRunFilter(state=states), pool)
+        return await self._read(FlowRunFilter(state=_UNDER_WAY), pool)
+
+    async def job_flows(self) -> list[RunView]:
+        """Return every run of ``run_namespaced_job`` that is under way and was called by another flow."""
+        called = FlowRunFilterParentTaskRunId(is_null_=False)  # of a run in a process of its own, family looks no further
+        flow = FlowFilter(name=FlowFilterName(any_=[JOB_FLOW]))
+        return await self._read(FlowRunFilter(state=_UNDER_WAY, parent_task_run_id=called), flow=flow)
 
     async def by_ids(self, ids: Collection[UUID]) -> dict[UUID, RunView]:
         """Return the runs with these ids; one that is missing does not exist."""
@@ -167,12 +179,19 @@ class PrefectFlowRuns:
         )
         return next((run.expected_start_time for run in found if run.id != but), None)
 
-    async def _read(self, wanted: FlowRunFilter, pool: WorkPoolFilter | None = None) -> list[RunView]:
+    async def _read(
+        self, wanted: FlowRunFilter, pool: WorkPoolFilter | None = None, flow: FlowFilter | None = None
+    ) -> list[RunView]:
         found: dict[UUID, RunView] = {}
         offset = 0
         while True:
             page = await self._client.read_flow_runs(
-                flow_run_filter=wanted, work_pool_filter=pool, sort=FlowRunSort.ID_DESC, limit=_PAGE, offset=offset
+                flow_run_filter=wanted,
+                work_pool_filter=pool,
+                flow_filter=flow,
+                sort=FlowRunSort.ID_DESC,
+                limit=_PAGE,
+                offset=offset,
             )
             # Pages shift when runs begin or end meanwhile: one that is seen twice counts once, one that is missed comes again.
             found |= {view.id: view for view in map(_view, page) if view is not None}
@@ -193,6 +212,7 @@ def _view(run: FlowRun) -> RunView | None:
         pid=run.infrastructure_pid or None,
         run_count=run.run_count,
         parent_task_run_id=run.parent_task_run_id,
+        is_deployed=run.deployment_id is not None,
         misses=Misses.parse(run.labels.get(NOT_FOUND_LABEL)),
     )
 

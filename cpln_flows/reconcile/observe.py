@@ -21,9 +21,11 @@ from cpln_flows.model.links import CommandRef, WorkloadRef
 from cpln_flows.model.resources import Command
 from cpln_flows.reconcile import decide, match
 from cpln_flows.reconcile.decide import Policy
+from cpln_flows.reconcile.family import Family
 from cpln_flows.reconcile.flow_runs import FlowRuns
 from cpln_flows.reconcile.plan import Kind
 from cpln_flows.reconcile.snapshot import (
+    ChildCase,
     Ended,
     JobCase,
     JobView,
@@ -43,7 +45,6 @@ from cpln_flows.reconcile.snapshot import (
 from cpln_flows.reconcile.together import each
 
 _CLOCK_SKEW = timedelta(seconds=60)
-_DEEPEST = 50
 _ROLES = {str(role): role for role in Role}
 _REPLICA = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
@@ -80,6 +81,10 @@ class Observer:
     policy: Policy
     areas: frozenset[Area] = decide.BOTH
 
+    def __post_init__(self) -> None:
+        """Make what looks at parents and children."""
+        self.family = Family(self.runs, self.scope, self.read)
+
     async def snapshot(self, now: datetime, memory: Memory) -> Snapshot:
         """Return both sides as they are now.
 
@@ -102,11 +107,15 @@ class Observer:
         if decide.TO_PREFECT in self.areas:
             run_cases = await self._run_cases(under_way, by_run, lists, now)
             known |= {case.run.id: case.run for case in run_cases}
+        children: list[ChildCase] = []
         if decide.TO_CPLN in self.areas:
             job_cases = await self._job_cases(lists.jobs, known, installation, now)
+            children = await self.family.of_job_flows(but={case.job.run_id for case in job_cases})
             ended = await self._ended(lists, memory, now)
         unread = tuple(f"{what}: {why}" for what, why in lists.unread.items())
-        return Snapshot(now, installation, tuple(run_cases), tuple(job_cases), ended, unread, len(lists.workloads))
+        return Snapshot(
+            now, installation, tuple(run_cases), tuple(job_cases), tuple(children), ended, unread, len(lists.workloads)
+        )
 
     async def _both(self) -> tuple[Lists, list[RunView]]:
         lists: list[Lists] = []
@@ -271,55 +280,8 @@ class Observer:
         wanted = {job.run_id for job in of_runs if job.run_id is not None} - known.keys()
         runs = {**known, **await self.runs.by_ids(wanted)}
         cases = [JobCase(job, runs.get(job.run_id) or UnknownRun()) for job in of_runs if job.run_id is not None]
-        cases = await self._with_family(cases)
+        cases = await self.family.of_jobs(cases)
         return await self._with_stops(cases, installation, now)
-
-    async def _with_family(self, cases: list[JobCase]) -> list[JobCase]:
-        """Add to jobs that flow runs have started what is known of the runs above and beside."""
-        children = {case.job.ref: case.run for case in cases if case.job.role is Role.JOB and isinstance(case.run, RunView)}
-        if not children:
-            return cases
-        dead = await self._dead_ancestors([run for run in children.values() if not run.is_final])
-        over = await self._ended_containers(list(dead.values()))
-        orphaned = {case.job.submission for case in cases if (run := children.get(case.job.ref)) and run.is_final}
-        siblings = await self.runs.of_submissions({submission for submission in orphaned if submission})
-        alive = {run.parent_task_run_id for run in siblings if not run.is_final}
-        return [
-            replace(
-                case,
-                ancestor=(ancestor := dead.get(children[case.job.ref].id)),
-                ancestor_ended=ancestor is not None and ancestor.id in over,
-                successor=case.job.submission in alive and children[case.job.ref].is_final,
-            )
-            if case.job.ref in children
-            else case
-            for case in cases
-        ]
-
-    async def _dead_ancestors(self, children: Collection[RunView]) -> dict[UUID, RunView]:
-        """Return for each run the nearest run above it that is over, if one is."""
-        dead: dict[UUID, RunView] = {}
-        climbing = {run.id: run for run in children}  # the child -> how far up it was followed
-        for _ in range(_DEEPEST):
-            if not climbing:
-                break
-            above = await self.runs.parents(list({run.id: run for run in climbing.values()}.values()))
-            climbing = {child: above[run.id] for child, run in climbing.items() if run.id in above}
-            dead |= {child: run for child, run in climbing.items() if run.is_final}
-            climbing = {child: run for child, run in climbing.items() if not run.is_final}
-        return dead
-
-    async def _ended_containers(self, runs: Collection[RunView]) -> set[UUID]:
-        """Return the runs whose container is seen to be over, so that no hook of theirs runs any more."""
-        unique = list({run.id: run for run in runs}.values())
-
-        async def is_over(run: RunView) -> bool:
-            if run.command is None or not self.scope.holds(run.command.workload_ref):
-                return False
-            job = await self.read(run.command)
-            return isinstance(job, JobView) and job.role is not Role.JOB and not job.is_active
-
-        return {run.id for run, over in zip(unique, await each(is_over, unique), strict=True) if over}
 
     async def _with_stops(self, cases: list[JobCase], installation: UUID, now: datetime) -> list[JobCase]:
         """Add the stops that were sent before, for the jobs that would be stopped: the platform keeps them as commands."""

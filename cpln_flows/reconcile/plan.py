@@ -10,7 +10,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import CommandRef
-from cpln_flows.reconcile.snapshot import JobCase, JobView, RunState, RunView, Stop
+from cpln_flows.reconcile.snapshot import ChildCase, JobCase, JobView, RunState, RunView, Stop
 
 
 class Kind(StrEnum):
@@ -69,6 +69,7 @@ class Action:
         ref: The command that it concerns; also known when the job could not be read.
         times: Of a 404, which in the row it is.
         case: All that was seen of the job, when the action is about a job that must end.
+        child: All that was seen of a run that was called by another, when the action is about such a run.
     """
 
     kind: Kind
@@ -79,6 +80,7 @@ class Action:
     ref: CommandRef | None = None
     times: int = 0
     case: JobCase | None = None
+    child: ChildCase | None = None
 
     @property
     def stop(self) -> Stop | None:

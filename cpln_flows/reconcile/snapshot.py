@@ -82,7 +82,11 @@ class Attempt:
 
 @dataclass(frozen=True)
 class RunView:
-    """A flow run as Prefect tells it; ``attempt`` is known only where it was looked up."""
+    """A flow run as Prefect tells it.
+
+    ``attempt`` is known only where it was looked up. ``is_deployed`` says that it runs in a process of its own, whatever has
+    called it.
+    """
 
     id: UUID
     name: str
@@ -92,6 +96,7 @@ class RunView:
     pid: str | None = None
     run_count: int = 0
     parent_task_run_id: UUID | None = None
+    is_deployed: bool = False
     misses: Misses | None = None
     attempt: Attempt | None = None
 
@@ -204,6 +209,15 @@ class JobCase:
 
 
 @dataclass(frozen=True)
+class ChildCase:
+    """A run of ``run_namespaced_job`` that is under way, and the nearest flow run above it that is over."""
+
+    run: RunView
+    ancestor: RunView
+    ancestor_ended: bool = False
+
+
+@dataclass(frozen=True)
 class Ended:
     """A job that was told to stop, and is over."""
 
@@ -219,6 +233,7 @@ class Snapshot:
     installation: UUID | None = None
     runs: tuple[RunCase, ...] = ()
     jobs: tuple[JobCase, ...] = ()
+    children: tuple[ChildCase, ...] = ()
     ended: tuple[Ended, ...] = ()
     unread: tuple[str, ...] = ()
     workloads: int = 0

@@ -14,6 +14,7 @@ from cpln_flows.reconcile.decide import TO_CPLN, TO_PREFECT, Policy
 from cpln_flows.reconcile.plan import CHANGES, Kind, Limits
 from cpln_flows.reconcile.snapshot import (
     FINAL,
+    ChildCase,
     Ended,
     JobView,
     NoJob,
@@ -233,6 +234,23 @@ def test_the_time_that_a_stop_took_is_said() -> None:
 # All combinations
 
 STATES = list(RunState)
+
+
+@pytest.mark.parametrize(
+    ("child", "ancestor", "ended", "kind"),
+    [
+        pytest.param(CHILD, run("CRASHED", age=121), False, Kind.CRASH, id="its-parent-has-crashed"),
+        pytest.param(CHILD, run("CANCELLED", age=121), False, Kind.CANCEL, id="its-parent-was-cancelled"),
+        pytest.param(CHILD, run("CRASHED", age=119), False, Kind.KEEP, id="hooks-of-its-parent-may-run"),
+        pytest.param(CHILD, run("CRASHED", age=1), True, Kind.CRASH, id="the-container-of-its-parent-is-over"),
+        pytest.param(CHILD, run("SCHEDULED", age=121, name="AwaitingRetry"), True, Kind.KEEP, id="its-parent-is-retried"),
+        pytest.param(replace(CHILD, state=RunState.COMPLETED), run("CRASHED", age=121), True, Kind.KEEP, id="it-is-over"),
+    ],
+)
+def test_a_run_below_one_that_is_over(child, ancestor, ended, kind) -> None:
+    assert decide.of_child(ChildCase(child, ancestor, ended), POLICY, NOW).kind is kind
+
+
 LOOKUPS = [*(job(stage) for stage in Stage), GONE, UNREAD, NONE, PARTIAL]
 AGES = [1, 10_000]
 COUNTS = [None, missed(1), missed(4)]

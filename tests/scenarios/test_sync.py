@@ -53,7 +53,7 @@ class Cycles:
     """One cycle after the other, without a flow around them."""
 
     def __init__(self, hands: Hands, policy: Policy = AT_ONCE, runs=None, **scope) -> None:
-        scope = Scope("local", work_pool=hands.pool, **scope)
+        scope = Scope("local", **{"work_pool": hands.pool, **scope})
         self.observer = Observer(hands.client, runs or PrefectFlowRuns(hands.prefect), scope, policy)
         self.memory = Memory()
 
@@ -341,18 +341,59 @@ async def test_a_container_that_is_killed_takes_the_job_that_it_has_started_with
     assert (await hands.state(parent)).type == (await hands.state(child)).type == "CRASHED"
 
 
+async def test_a_child_whose_job_is_over_ends_with_the_container_of_its_parent(hands) -> None:
+    parent = await hands.run(Pending(), Running())
+    own = await hands.container(parent, await hands.workload("import os; os.kill(os.getpid(), 9)"))
+    child, ref = await _started_by(hands, parent, "pass")
+    await reaches(hands, ref, "completed")
+    await reaches(hands, own, "failed")
+    cycles = Cycles(hands, replace(AT_ONCE, stop_grace=timedelta(seconds=120)), runs=OfOne(hands), work_pool=None)
+    assert await cycles() == [(Kind.CRASH, True)]
+    assert await cycles() == [(Kind.CRASH, True)]
+    assert (await hands.state(child)).type == "CRASHED"
+    assert "its container is over" in (await hands.state(child)).message
+
+
+async def test_a_deployed_run_goes_on_when_the_flow_that_called_it_is_over(hands) -> None:
+    caller = await hands.prefect.create_flow_run(_child, state=Completed())
+    step = await hands.prefect.create_task_run(_step, flow_run_id=caller.id, dynamic_key="0", state=Completed())
+    called = await hands.run(Pending(), Running(), parent_task_run_id=step.id)
+    owner = Owner(called.id, "child", installation=await orchestration.installation(hands.prefect))
+    ref = await hands.container(
+        called, await hands.workload(FOREVER), record=False, tags=owner.tags(Role.JOB) | Submission(step.id).tags
+    )
+    await hands.container(called, await hands.workload(FOREVER))
+    await reaches(hands, ref, "running")
+    assert await Cycles(hands)() == []
+
+
+class OfOne(PrefectFlowRuns):
+    """Only what one test has made, where the flows would look at every pool."""
+
+    def __init__(self, hands: Hands) -> None:
+        super().__init__(hands.prefect)
+        self._hands = hands
+
+    async def under_way(self, work_pool):
+        return await super().under_way(self._hands.pool)
+
+    async def job_flows(self):
+        return [run for run in await super().job_flows() if run.id in self._hands.made]
+
+
 async def test_a_retry_of_the_parent_keeps_the_job_that_it_goes_on_with(hands) -> None:
     parent = await hands.run(Pending(), Running())
+    patient = replace(AT_ONCE, submission_limit=timedelta(minutes=15))
     child, ref = await _started_by(hands, parent)
     await reaches(hands, ref, "running")
     await hands.become(child, Crashed(), force=True)
     again = await hands.prefect.create_flow_run(_child, parent_task_run_id=child.parent_task_run_id, state=Running())
-    assert await Cycles(hands)() == []
+    assert await Cycles(hands, patient)() == []
     await hands.become(again, Crashed(), force=True)
-    assert await Cycles(hands)() == [(Kind.STOP, True)]
+    assert await Cycles(hands, patient)() == [(Kind.STOP, True)]
 
 
-@flow(name="child")
+@flow(name="run-namespaced-job")
 def _child() -> None:
     """A flow that a task run of another flow stands for."""
 
@@ -362,14 +403,15 @@ def _step() -> None:
     """What stands for the child in its parent."""
 
 
-async def _started_by(hands: Hands, parent):
+async def _started_by(hands: Hands, parent, script: str = FOREVER):
     """A run below another, and the job that it has started."""
     step = await hands.prefect.create_task_run(_step, flow_run_id=parent.id, dynamic_key="0", state=Running())
     child = await hands.prefect.create_flow_run(_child, parent_task_run_id=step.id, state=Running())
     installation = await orchestration.installation(hands.prefect)
     owner = Owner(child.id, "child", root_flow_run_id=parent.id, installation=installation)
     tags = owner.tags(Role.JOB) | Submission(step.id).tags
-    ref = await hands.container(child, await hands.workload(FOREVER), record=False, tags=tags)
+    ref = await hands.container(child, await hands.workload(script), record=False, tags=tags)
+    hands.made.append(child.id)
     return child, ref
 
 

@@ -106,12 +106,11 @@ class Judge:
         parent = self.world.prefect.runs.get(truth.run.parent) if truth.run.parent else None
         if parent is None or parent.state.type not in FINAL or truth.run.state.type is not RunState.RUNNING:
             return
-        if self.world.is_active(truth.job):
-            ended = self._seconds(parent.state.at)
-            container = self.world.job(CommandRef.find(parent.pid)) if parent.pid else None
-            over = container is not None and container["lifecycleStage"] in ENDED
-            since = max(ended, self._ended(container)) if container and over else ended + STOP_GRACE
-            yield Owed("end of a run whose parent is over", truth.run.id, since)
+        ended = self._seconds(parent.state.at)
+        container = self.world.job(CommandRef.find(parent.pid)) if parent.pid else None
+        over = container is not None and container["lifecycleStage"] in ENDED
+        since = max(ended, self._ended(container)) if container and over else ended + STOP_GRACE
+        yield Owed("end of a run whose parent is over", truth.run.id, since)
 
     def _of_job(self, truth: Truth) -> Iterator[Owed]:
         for ref in truth.jobs:

@@ -46,7 +46,9 @@ class Run:
         """What Prefect's API tells in a list."""
         began = [state.type for state in self.states].count(RunState.RUNNING)
         last = self.state
-        return RunView(self.id, str(self.id), last.type, last.name, last.at, self.pid, began, self.task_run, self.misses)
+        return RunView(
+            self.id, str(self.id), last.type, last.name, last.at, self.pid, began, self.task_run, self.parent is None, self.misses
+        )
 
 
 class PrefectSide:
@@ -78,6 +80,9 @@ class PrefectSide:
     async def under_way(self, work_pool: str | None) -> list[RunView]:
         containers = (run for run in self.runs.values() if run.parent is None)
         return [run.view for run in containers if run.state.type in UNDER_WAY]
+
+    async def job_flows(self) -> list[RunView]:
+        return [run.view for run in self.runs.values() if run.parent is not None and run.state.type in UNDER_WAY]
 
     async def by_ids(self, ids: Collection[UUID]) -> dict[UUID, RunView]:
         for run_id in ids:

@@ -1,0 +1,100 @@
+"""Reading the flow runs above and beside those that run jobs: whose parent is over, and who goes on with a job."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from cpln_flows.model.identifiers import Role
+from cpln_flows.model.links import CommandRef
+from cpln_flows.reconcile.flow_runs import FlowRuns
+from cpln_flows.reconcile.snapshot import ChildCase, JobCase, JobView, Lookup, RunView, Scope
+from cpln_flows.reconcile.together import each
+
+_DEEPEST = 50
+
+
+@dataclass(frozen=True)
+class Family:
+    """Looks up and down from runs.
+
+    Args:
+        runs: Prefect's side.
+        scope: What is looked at.
+        read: Reads one command.
+    """
+
+    runs: FlowRuns
+    scope: Scope
+    read: Callable[[CommandRef], Awaitable[Lookup]]
+
+    async def of_jobs(self, cases: list[JobCase]) -> list[JobCase]:
+        """Add to jobs that flow runs have started what is known of the runs above and beside."""
+        children = {case.job.ref: case.run for case in cases if case.job.role is Role.JOB and isinstance(case.run, RunView)}
+        if not children:
+            return cases
+        dead, over = await self._dead([run for run in children.values() if not run.is_final])
+        orphaned = {case.job.submission for case in cases if (run := children.get(case.job.ref)) and run.is_final}
+        siblings = await self.runs.of_submissions({submission for submission in orphaned if submission})
+        alive = {run.parent_task_run_id for run in siblings if not run.is_final}
+        return [
+            replace(
+                case,
+                ancestor=(ancestor := dead.get(children[case.job.ref].id)),
+                ancestor_ended=ancestor is not None and ancestor.id in over,
+                successor=case.job.submission in alive and children[case.job.ref].is_final,
+            )
+            if case.job.ref in children
+            else case
+            for case in cases
+        ]
+
+    async def of_job_flows(self, *, but: Collection[UUID | None]) -> list[ChildCase]:
+        """Return the runs of ``run_namespaced_job`` that are under way below a run that is over.
+
+        Their process has ended with their parent's, so nobody else will ever end them.
+
+        Args:
+            but: Runs whose jobs are active: they are looked at with their jobs.
+        """
+        if not self.scope.is_whole or self.scope.work_pool:
+            return []  # such a run is in no GVC and no work pool
+        under_way = [run for run in await self.runs.job_flows() if run.id not in but]
+        dead, over = await self._dead(under_way)
+        return [ChildCase(run, dead[run.id], dead[run.id].id in over) for run in under_way if run.id in dead]
+
+    async def again(self, case: ChildCase) -> ChildCase | None:
+        """Look at a run and the one above it once more; none when one of them is not known any more."""
+        fresh = await self.runs.by_ids({case.run.id, case.ancestor.id})
+        run, ancestor = fresh.get(case.run.id), fresh.get(case.ancestor.id)
+        return replace(case, run=run, ancestor=ancestor) if run and ancestor else None
+
+    async def _dead(self, children: Collection[RunView]) -> tuple[dict[UUID, RunView], set[UUID]]:
+        """Return for each run the nearest run above it that is over, if one is; and those of them whose container is over.
+
+        A run that is deployed has a process of its own, so what is above it says nothing about it.
+        """
+        dead: dict[UUID, RunView] = {}
+        climbing = {run.id: run for run in children}  # the child -> how far up it was followed
+        for _ in range(_DEEPEST):
+            climbing = {child: run for child, run in climbing.items() if not run.is_deployed}
+            if not climbing:
+                break
+            above = await self.runs.parents(list({run.id: run for run in climbing.values()}.values()))
+            climbing = {child: above[run.id] for child, run in climbing.items() if run.id in above}
+            dead |= {child: run for child, run in climbing.items() if run.is_final}
+            climbing = {child: run for child, run in climbing.items() if not run.is_final}
+        return dead, await self._ended_containers(list(dead.values()))
+
+    async def _ended_containers(self, runs: Collection[RunView]) -> set[UUID]:
+        """Return the runs whose container is seen to be over, so that no hook of theirs runs any more."""
+        unique = list({run.id: run for run in runs}.values())
+
+        async def is_over(run: RunView) -> bool:
+            if run.command is None or not self.scope.holds(run.command.workload_ref):
+                return False
+            job = await self.read(run.command)
+            return isinstance(job, JobView) and job.role is not Role.JOB and not job.is_active
+
+        return {run.id for run, over in zip(unique, await each(is_over, unique), strict=True) if over}
