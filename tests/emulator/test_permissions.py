@@ -239,3 +239,16 @@ async def test_identities_cannot_be_members_of_a_group(guarded):
 )
 def test_implied_permissions_are_followed_to_the_end(kind, permission, by):
     assert granted_by(kind, permission) == by
+
+
+async def test_who_may_view_a_workload_may_list_and_query_its_commands(guarded):
+    await guarded.start()
+    await allow(guarded, "view")
+    listed = await guarded.client.get(COMMANDS, headers=as_(ACCOUNT_TOKEN))
+    found = await guarded.client.post(f"{COMMANDS}/-query", json={}, headers=as_(ACCOUNT_TOKEN))
+    assert len(listed.json()["items"]) == len(found.json()["items"]) == 1
+
+
+async def test_the_permissions_of_the_organisation_are_listed(guarded):
+    listed = await guarded.get("/org/-schema/permissions")
+    assert "readLogs" in [each["name"] for each in listed["permissions"]]
