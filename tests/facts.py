@@ -1,6 +1,7 @@
 """Counts which of the numbered facts about the platform this test run has shown; a plugin of pytest."""
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -36,17 +37,8 @@ def named_by_tests() -> set[str]:
 
 def _named(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            named = node.args if _called(node) == _PROPERTY else [word.value for word in node.keywords if word.arg == "facts"]
-            yield from (each.value for part in named for each in ast.walk(part) if _is_number(each))
-
-
-def _called(node: ast.Call) -> str:
-    return node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id if isinstance(node.func, ast.Name) else ""
-
-
-def _is_number(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"F\d{3}", node.value):
+            yield node.value
 
 
 class Coverage:

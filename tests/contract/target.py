@@ -1,6 +1,5 @@
 """The platform under test, as any client sees it: addresses, a token, and nothing of its inside."""
 
-import contextlib
 import itertools
 import secrets
 import time
@@ -135,17 +134,20 @@ class Target:
             assert time.monotonic() < deadline, "the platform did not come to it"
             time.sleep(self.patience_seconds / 1000)
 
-    @contextlib.contextmanager
-    def member(self, *bindings: dict[str, Any]) -> Iterator[str]:
+    def member(self, *bindings: dict[str, Any]) -> httpx.Client:
+        """A client with the key of ``key``; close it."""
+        return self.client(self.key(*bindings))
+
+    def key(self, *bindings: dict[str, Any]) -> str:
         """A key of a new service account, with a policy for each of ``{targetKind, permissions, …}``."""
         account = self.create(f"{self.org_link}/serviceaccount", {"name": self.name("sa")})
         key = self.http.post(f"{account}/-addKey", json={"description": "contract"}).json()["key"]
         for binding in bindings:
             permissions = binding["permissions"]
-            policy = {key: value for key, value in binding.items() if key != "permissions"}
+            policy = {field: value for field, value in binding.items() if field != "permissions"}
             bound = [{"permissions": permissions, "principalLinks": [account]}]
             self.create(f"{self.org_link}/policy", {"name": self.name("policy"), **policy, "bindings": bound})
-        yield key
+        return str(key)
 
     def _command(self, link: str, wanted: Callable[[dict[str, Any]], Any]) -> dict[str, Any] | None:
         found = self.get(link)

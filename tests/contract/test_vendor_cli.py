@@ -298,8 +298,9 @@ def an_absent_workload_is_an_error_in_an_array(row):
 # Runs
 
 
-@row("workload cron start {w} --location {location} -o json", before=with_workload())
-def the_run_completes(row):
+@row("workload cron start {w} --location {location} -o json", before=with_workload(), facts=("F153",))
+def the_run_is_active_and_completes(row):
+    assert row.json["items"][0]["status"] == "active"
     assert new_command(row)["lifecycleStage"] == "completed"
 
 
@@ -323,7 +324,7 @@ def every_location_gets_a_run(row):
     assert sorted(item["location"] for item in row.json["items"]) == locations
 
 
-@row("workload cron get {w} -o json", before=with_run())
+@row("workload cron get {w} -o json", before=with_run(), facts=("F153",))
 def the_run_is_listed_as_successful(row):
     assert [(item["id"], item["status"]) for item in row.json["items"]] == [(row.words["id"], "successful")]
 
