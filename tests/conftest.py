@@ -14,6 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+pytest_plugins = ["tests.facts"]
+
 SHARED = "CPLN_FLOWS_TESTS_SHARED"  # a folder that all processes of this test run know
 
 

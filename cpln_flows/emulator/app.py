@@ -22,7 +22,7 @@ from cpln_flows.emulator.executors.script import ScriptedExecutor
 from cpln_flows.emulator.faults import Faults
 from cpln_flows.emulator.http_app import HttpApp
 from cpln_flows.emulator.lifecycle import Lifecycle
-from cpln_flows.emulator.links import collection_link
+from cpln_flows.emulator.links import collection_link, org_link
 from cpln_flows.emulator.logs import Logs
 from cpln_flows.emulator.permissions import Permissions
 from cpln_flows.emulator.recorder import Recorder, RequestRecord
@@ -60,7 +60,7 @@ class Platform:
         permissions = Permissions(self._store, self.config.org)
         builder = ContainerBuilder(self.config, self._store, permissions)
         authentication = Authentication(self.config)
-        self._logs = Logs(self.config, self.clock)
+        self._logs = Logs(self.config, self.clock, self._log_retention_days)
         self._deployments = Deployments(self.config, self.clock, self._store, builder)
         self._lifecycle = Lifecycle(
             config=self.config,
@@ -168,6 +168,12 @@ class Platform:
             tails=Tails(self.config, self.clock, self._logs, service),
             control=Control(self.config, self.clock, self.faults, self._recorder, self._logs),
         )
+
+    def _log_retention_days(self) -> float:
+        org = self._store.get(org_link(self.config.org))
+        observability = (org.document.get("spec") or {}).get("observability") if org else None
+        days = (observability or {}).get("logsRetentionDays", self.config.log_retention_days)
+        return float(days)
 
     def _workload_records(self) -> list[Record]:
         return self._store.in_scope(collection_link(self.config.org, "workload"))

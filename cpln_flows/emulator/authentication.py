@@ -44,6 +44,10 @@ class Authentication:
         """Accept a new key of a service account."""
         self._keys[key] = principal
 
+    def drop_key(self, principal: str, name: str) -> None:
+        """Forget one key of a service account, which is known by its first characters."""
+        self._keys = {key: owner for key, owner in self._keys.items() if owner != principal or not key.startswith(name)}
+
     def drop_keys(self, principal: str) -> None:
         """Forget the keys of a service account that is gone."""
         self._keys = {key: owner for key, owner in self._keys.items() if owner != principal}

@@ -114,7 +114,8 @@ def switch(config: PlatformConfig, changes: Document) -> None:
     For its readers the configuration is frozen; this is the one place that may change it.
     """
     hints = typing.get_type_hints(PlatformConfig)
-    fixed = ("org", "gvc", "locations", "tokens", "seed")
+    # The organisation says how long its logs are kept, once it exists.
+    fixed = ("org", "gvc", "locations", "tokens", "seed", "log_retention_days")
     for name, value in changes.items():
         if name not in hints or name in fixed:
             raise refuse(BAD_REQUEST, f"{name!r} cannot be switched")

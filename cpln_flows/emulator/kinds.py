@@ -6,6 +6,7 @@ A table and the functions in it; storing and permissions are the business of ``r
 from __future__ import annotations
 
 import random
+import re
 import string
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.links import collection_link, last_segment
 from cpln_flows.emulator.permissions import kind_of_principal, permissions_of
 from cpln_flows.emulator.store import Store
-from cpln_flows.emulator.workload_rules import check_env, check_workload, normalise_spec
+from cpln_flows.emulator.workload_rules import check_env, check_workload, normalise_spec, with_defaults
 
 TARGET_LIMIT = 200
 BINDING_LIMIT = 50
@@ -33,12 +34,14 @@ _SECRET_TYPES: dict[str, tuple[str, ...] | None] = {
     "azure-connector": ("url", "code"),
     "nats-account": ("accountId", "privateKey"),
 }
+_DICTIONARY_KEY = re.compile(r"[-._a-zA-Z0-9]+")
 _TEXT_SECRETS = ("gcp", "docker", "azure-sdk")
 _BASE_FIELDS = frozenset({"name", "description", "tags"})
 _READ_ONLY_FIELDS = frozenset({
     "id", "kind", "version", "created", "lastModified", "links", "status", "health", "org", "gvc", "origin", "alias",
     "keys",
 })  # fmt: skip
+_WITH_DISKS = ("stateful", "vm")
 _ALIAS = string.ascii_lowercase + string.digits
 
 
@@ -83,6 +86,12 @@ class Kind:
         self.check(problems, document, context)
         return problems
 
+    def complete(self, document: Document, config: PlatformConfig) -> Document:
+        """Fill in the defaults of a checked document."""
+        if self.name != "workload":
+            return document
+        return {**document, "spec": with_defaults(document["spec"], config)}
+
     def normalise(self, document: Document) -> Document:
         """Write the fields of a kind as the platform stores them; read-only ones are left out."""
         kept = {key: value for key, value in document.items() if key not in _READ_ONLY_FIELDS}
@@ -98,6 +107,7 @@ def new_alias(chance: random.Random) -> str:
 
 def _check_workload(problems: Problems, document: Document, context: Context) -> None:
     check_workload(problems, document, context.config)
+    _check_mounts(problems, document, context)
     identity = (document.get("spec") or {}).get("identityLink")
     if identity is None:
         return
@@ -107,6 +117,25 @@ def _check_workload(problems: Problems, document: Document, context: Context) ->
         problems.add("spec.identityLink", f"identity {identity} does not exist")
     elif identity.rsplit("/", 2)[0] != collection_link(context.config.org, "gvc", None) + f"/{context.gvc}":
         problems.add("spec.identityLink", "must be an identity of the same gvc")
+
+
+def _check_mounts(problems: Problems, document: Document, context: Context) -> None:
+    """Only a shared file system can be mounted by workloads whose replicas have no disk of their own."""
+    spec = document.get("spec") or {}
+    if spec.get("type") in _WITH_DISKS:
+        return
+    volumesets = collection_link(context.config.org, "volumeset", context.gvc)
+    for container in sequence(Problems(), spec.get("containers"), "spec.containers"):
+        volumes = container.get("volumes") if isinstance(container, dict) else None
+        for volume in sequence(Problems(), volumes, "volumes"):
+            uri = volume.get("uri") if isinstance(volume, dict) else None
+            found = context.store.get(f"{volumesets}/{last_segment(str(uri))}")
+            if str(uri).startswith("cpln://volumeset/") and found and _file_system(found.document) != "shared":
+                problems.say(f"{uri} can be mounted by workloads of type {' and '.join(_WITH_DISKS)} only: it is not shared")
+
+
+def _file_system(volumeset: Document) -> object:
+    return (volumeset.get("spec") or {}).get("fileSystemType")
 
 
 def _check_gvc(problems: Problems, document: Document, context: Context) -> None:
@@ -161,6 +190,8 @@ def _check_secret(problems: Problems, document: Document, _context: Context) -> 
             problems.add(f"data.{name}", "is not allowed")
         elif kind == "dictionary" and not isinstance(value, str):
             problems.add(f"data.{name}", "must be a string")
+        elif kind == "dictionary" and not _DICTIONARY_KEY.fullmatch(name):
+            problems.add(f"data.{name}", "is not a valid key")
     if isinstance(data, dict):
         check_choice(problems, data.get("encoding") if allowed else None, "data.encoding", ("plain", "base64"))
 

@@ -16,7 +16,6 @@ from operator import itemgetter
 
 from cpln_flows.emulator.clock import NANOSECONDS, Clock
 from cpln_flows.emulator.config import PlatformConfig
-from cpln_flows.emulator.lines import cut_text
 from cpln_flows.emulator.selector import Matcher, Predicate, Selector, line_predicate
 
 Entry = tuple[int, str]
@@ -86,8 +85,9 @@ class _Rate:
 class Logs:
     """Everything the logs service knows."""
 
-    def __init__(self, config: PlatformConfig, clock: Clock) -> None:
+    def __init__(self, config: PlatformConfig, clock: Clock, retention_days: Callable[[], float] | None = None) -> None:
         self._config = config
+        self._retention_days = retention_days or (lambda: config.log_retention_days)
         self._clock = clock
         self._streams: dict[tuple[tuple[str, str], ...], Stream] = {}
         self._by_replica: dict[str, list[Stream]] = {}
@@ -106,7 +106,7 @@ class Logs:
         return found
 
     def write(self, stream: Stream, lines: Iterable[str]) -> None:
-        """Take lines that a container writes now."""
+        """Take lines that a container writes now, cut already to what is kept of them."""
         entries = self._stamped(lines, self._rate(stream))
         if not entries:
             return
@@ -118,13 +118,13 @@ class Logs:
     def _stamped(self, lines: Iterable[str], rate: _Rate | None) -> list[Entry]:
         now = self._clock.time_ns
         if rate is None:
-            return [(now(), cut_text(line)) for line in lines if line]
+            return [(now(), line) for line in lines if line]
         entries: list[Entry] = []
         for line in lines:
             stamp = now()
             kept = rate.allow(stamp, line)
             if kept:
-                entries.append((stamp, cut_text(kept)))
+                entries.append((stamp, kept))
         return entries
 
     def append(self, stream: Stream, entries: list[Entry]) -> None:
@@ -158,7 +158,7 @@ class Logs:
         self, selector: Selector, start_ns: int, end_ns: int, limit: int, *, forward: bool
     ) -> list[tuple[Stream, list[Entry]]]:
         """Find lines from ``start_ns`` up to and without ``end_ns``: the first ``limit`` of all streams, or the last."""
-        start_ns = max(start_ns, self._clock.time_ns() - self._config.log_retention_days * _DAY_NS)
+        start_ns = max(start_ns, self._clock.time_ns() - round(self._retention_days() * _DAY_NS))
         predicate = line_predicate(selector)
         streams = self.select(selector)
         walks = [_walk(stream, start_ns, end_ns, predicate, forward=forward) for stream in streams]

@@ -91,7 +91,9 @@ class Resources:
         now_ns = self._clock.time_ns()
 
         def shown(record: Record) -> bool:
-            return record.visible_ns <= now_ns and self._permissions.allows(principal, "view", record)
+            # No policy is about commands: whoever may view a workload may view its commands.
+            may_view = record.kind == "command" or self._permissions.allows(principal, "view", record)
+            return record.visible_ns <= now_ns and may_view
 
         return Page(*self._pages.page(scope, query, cursor, size=self._config.page_size, shown=shown))
 
@@ -145,6 +147,8 @@ class Resources:
         if patched.get("name") != record.name:
             raise refuse(BAD_REQUEST, '"name" may not be changed')
         document = {**_base(record.document), **self._content(kind, record.gvc, patched)}
+        if kind.name == "serviceaccount":
+            document["keys"] = self._keys_left(record, patched)
         self._change(record, kind, document)
         return record
 
@@ -175,6 +179,15 @@ class Resources:
         self._store.replace(account, self._next_version({**account.document, "keys": keys}))
         self._authentication.add_key(key, account.link)
         return {**entry, "key": key}
+
+    def _keys_left(self, account: Record, patched: Document) -> list[Document]:
+        """The keys of a service account without those that a patch drops, which are good for nothing from now on."""
+        left = [key["name"] for key in patched.get("keys") or ()]
+        keys = account.document.get("keys") or ()
+        for key in keys:
+            if key["name"] not in left:
+                self._authentication.drop_key(account.link, key["name"])
+        return [key for key in keys if key["name"] in left]
 
     def _scope(self, kind: Kind, gvc: str | None) -> str:
         if kind.is_fixed or kind.is_scoped != (gvc is not None):
@@ -229,6 +242,7 @@ class Resources:
         refusal = kind.check_document(content, Context(self._config, self._store, gvc)).refusal()
         if refusal is not None:
             raise refusal
+        content = kind.complete(content, self._config)
         return {key: value for key, value in content.items() if not (key in ("description", "tags") and value is None)}
 
     def _change(self, record: Record, kind: Kind, document: Document, *, dry_run: bool = False) -> None:

@@ -55,6 +55,9 @@ _RESERVED_CONTAINERS = frozenset({
 _RESERVED_PREFIXES = ("cpln-", "debugger-")
 _RESERVED_PORTS = frozenset({8012, 8022, 9090, 9091, 15000, 15001, 15006, 15020, 15021, 15090, 41000})
 _RESERVED_PATHS = ("/dev", "/dev/log", "/tmp", "/var", "/var/log")  # noqa: S108 - mount points the platform refuses
+_VOLUME_SCHEMES = (
+    "cpln://secret/", "cpln://volumeset/", "scratch://", "s3://", "gs://", "azureblob://", "azurefs://", "k8s://",
+)  # fmt: skip
 _ENV_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 _RESERVED_ENV = ("K_SERVICE", "K_CONFIGURATION", "K_REVISION")
 _QUANTITY = re.compile(r"([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)")
@@ -62,6 +65,9 @@ _SUFFIXES = {
     "": 1.0, "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15,
     "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50,
 }  # fmt: skip
+_CONTAINER_DEFAULTS = {"cpu": "50m", "memory": "128Mi", "inheritEnv": False}
+_JOB_DEFAULTS = {"concurrencyPolicy": "Forbid", "restartPolicy": "Never"}
+_OPTION_DEFAULTS = {"timeoutSeconds": 5, "capacityAI": True, "debug": False, "suspend": False}
 _BOOLEANS = ("suspend", "capacityAI", "debug", "spot", "inheritEnv", "supportDynamicTags")
 _NUMBERS = ("historyLimit", "activeDeadlineSeconds", "timeoutSeconds", "terminationGracePeriodSeconds", "runAsUser")
 
@@ -87,6 +93,15 @@ def normalise_spec(spec: Document) -> Document:
     if isinstance(containers, list):
         stored["containers"] = [_sorted_env(container) for container in containers]
     return stored
+
+
+def with_defaults(spec: Document, config: PlatformConfig) -> Document:
+    """Write into a checked spec what the platform fills in where it says nothing."""
+    filled = {**spec, "containers": [{**_CONTAINER_DEFAULTS, **container} for container in spec["containers"]]}
+    filled["defaultOptions"] = {**_OPTION_DEFAULTS, **(spec.get("defaultOptions") or {})}
+    if spec.get("type") == "cron":
+        filled["job"] = {**_JOB_DEFAULTS, "historyLimit": config.history_limit, **spec["job"]}
+    return filled
 
 
 def _coerce(content: Document) -> Document:
@@ -237,8 +252,8 @@ def _check_volumes(problems: Problems, container: Document, path: str) -> None:
         where = f"{path}.volumes[{index}]"
         volume = mapping(problems, item, where)
         uri, mount = volume.get("uri"), volume.get("path")
-        if not isinstance(uri, str) or "://" not in uri:
-            problems.add(f"{where}.uri", "must be a valid uri")
+        if not isinstance(uri, str) or not uri.startswith(_VOLUME_SCHEMES):
+            problems.add(f"{where}.uri", f"must begin with one of [{', '.join(_VOLUME_SCHEMES)}]")
         if not isinstance(mount, str) or not mount.startswith("/"):
             problems.add(f"{where}.path", "must be an absolute path")
             continue
@@ -301,6 +316,10 @@ def _check_firewall(problems: Problems, firewall: Document) -> None:
     external = mapping(problems, firewall.get("external"), "spec.firewallConfig.external")
     sequence(problems, external.get("inboundAllowCIDR"), "spec.firewallConfig.external.inboundAllowCIDR", 250)
     sequence(problems, external.get("outboundAllowCIDR"), "spec.firewallConfig.external.outboundAllowCIDR")
+    ports = "spec.firewallConfig.external.outboundAllowPort"
+    for index, item in enumerate(sequence(problems, external.get("outboundAllowPort"), ports)):
+        port = mapping(problems, item, f"{ports}[{index}]")
+        check_choice(problems, port.get("protocol"), f"{ports}[{index}].protocol", ("http", "https", "tcp"))
     internal = mapping(problems, firewall.get("internal"), "spec.firewallConfig.internal")
     path = "spec.firewallConfig.internal.inboundAllowType"
     allowed = ("none", "same-gvc", "same-org", "workload-list")

@@ -30,6 +30,7 @@ def with_env(*entries, **container):
     return document
 
 
+@pytest.mark.fact("F136")
 async def test_an_override_is_merged_by_name():
     runs = Runs()
     async with local(runs) as here:
@@ -49,6 +50,7 @@ async def test_an_override_replaces_the_variables_when_switched():
         assert runs.main.env["B"] == "2"
 
 
+@pytest.mark.fact("F009", "F010", "F016", "F017")
 async def test_the_injected_variables_tell_a_container_where_it_is():
     runs = Runs()
     async with local(runs) as here:
@@ -76,6 +78,7 @@ async def test_links_can_be_bare_names_when_switched():
         assert (runs.main.env["CPLN_LOCATION"], runs.main.env["CPLN_WORKLOAD"]) == ("local-1", "w-1")
 
 
+@pytest.mark.fact("F088")
 @pytest.mark.parametrize(("inherit", "found"), [(True, "gvc"), (False, None)])
 async def test_the_gvcs_variables_are_inherited_on_request(inherit, found):
     runs = Runs()
@@ -100,6 +103,7 @@ async def grant(here):
     assert (await here.client.put("/org/local/policy", json=policy)).status_code == 201
 
 
+@pytest.mark.fact("F123")
 @pytest.mark.parametrize(
     ("body", "value", "expected"),
     [
@@ -143,6 +147,7 @@ async def test_a_run_waits_for_the_missing_reveal_and_says_so():
         assert runs.main.env["S"] == "xyz"
 
 
+@pytest.mark.fact("F124")
 @pytest.mark.parametrize(
     ("identity", "value", "says"),
     [

@@ -7,6 +7,7 @@ from .support import W1, local, workload
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.fact("F102")
 async def test_one_deployment_for_each_location_of_the_gvc():
     async with local(locations=("local-1", "local-2")) as here:
         await here.create()
@@ -18,6 +19,7 @@ async def test_one_deployment_for_each_location_of_the_gvc():
         assert (await here.client.get(f"{W1}/deployment/mars-1")).status_code == 404
 
 
+@pytest.mark.fact("F156", "F147")
 async def test_a_deployment_is_ready_after_the_delay_and_lags_behind_a_change():
     async with local(ready_delay_seconds=5) as here:
         await here.create()
@@ -44,6 +46,7 @@ async def test_a_run_waits_until_the_workload_is_ready():
         assert await here.stage(link) == "completed"
 
 
+@pytest.mark.fact("F156")
 async def test_a_run_uses_the_processed_version_and_not_the_newest():
     seen = []
 
@@ -61,6 +64,7 @@ async def test_a_run_uses_the_processed_version_and_not_the_newest():
         assert seen == ["ubuntu:latest", "new"]
 
 
+@pytest.mark.fact("F154")
 async def test_the_list_is_empty_for_the_first_seconds_when_configured():
     async with local(deployment_list_delay_seconds=2) as here:
         await here.create()
@@ -69,6 +73,7 @@ async def test_the_list_is_empty_for_the_first_seconds_when_configured():
         assert len((await here.get(f"{W1}/deployment"))["items"]) == 1
 
 
+@pytest.mark.fact("F149", "F097")
 @pytest.mark.parametrize("limit", [None, 2])
 async def test_finished_executions_are_capped_by_the_history_limit(limit):
     async with local(history_limit=3) as here:

@@ -195,3 +195,26 @@ async def test_a_server_stops_although_a_request_waits_for_ever(anyio_backend):
         with pytest.raises(httpx.HTTPError):
             await asking
     await platform.aclose()
+
+
+@pytest.mark.anyio
+@pytest.mark.fact("F056")
+@pytest.mark.parametrize(
+    ("message", "retry_after"), [("too many requests", 3), ("too many requests", None), ("quota exceeded", None)]
+)
+async def test_a_rate_or_a_quota_is_429_with_or_without_a_time_to_wait(message, retry_after):
+    async with local() as here:
+        here.platform.faults.add(Fault(status=429, message=message, retry_after=retry_after))
+        answer = await here.client.get("/org/local")
+        assert (answer.status_code, answer.json()["message"]) == (429, message)
+        assert answer.headers.get("retry-after") == (None if retry_after is None else str(retry_after))
+
+
+@pytest.mark.anyio
+@pytest.mark.fact("F057")
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+async def test_a_fault_of_the_server_passes(status):
+    async with local() as here:
+        here.platform.faults.add(Fault(status=status, times=1))
+        assert (await here.client.get("/org/local")).status_code == status
+        assert (await here.client.get("/org/local")).status_code == 200

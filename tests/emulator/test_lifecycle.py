@@ -107,6 +107,7 @@ async def test_a_run_without_capacity_never_gets_a_replica():
         assert (await here.get(f"/replicas{W1}"))["items"] == []
 
 
+@pytest.mark.fact("F130", "F140", "F141")
 @pytest.mark.parametrize("final", ["failed", "cancelled"])
 @pytest.mark.parametrize("between", ["running", "cancellation-requested"])
 async def test_a_stop_ends_the_run_as_configured(final, between):
@@ -142,6 +143,7 @@ async def test_a_container_that_ignores_the_stop_is_killed_after_the_grace():
         assert (await execution(here))["containers"]["main"]["restarts"]["exitCode"] == 137
 
 
+@pytest.mark.fact("F075")
 async def test_the_workloads_own_grace_counts():
     async with local(Script((), ignores_stop=True), stop_grace_seconds=7) as here:
         await here.create(workload(rolloutOptions={"terminationGracePeriodSeconds": 2}))
@@ -182,6 +184,7 @@ async def test_a_stop_without_replica_stops_all_when_switched():
         assert [await here.stage(link) for link in links] == ["failed", "failed"]
 
 
+@pytest.mark.fact("F105")
 @pytest.mark.parametrize("status", ["failed", "removed"])
 @pytest.mark.parametrize("by", ["command", "workload"])
 async def test_a_deadline_ends_the_run_with_its_condition(status, by):
@@ -198,6 +201,7 @@ async def test_a_deadline_ends_the_run_with_its_condition(status, by):
         assert (ended["conditions"][0]["type"], ended["conditions"][0]["reason"]) == ("FailureTarget", "DeadlineExceeded")
 
 
+@pytest.mark.fact("F105")
 async def test_a_deadline_is_seen_at_once_and_the_container_killed_after_the_grace():
     async with local(Script((), ignores_stop=True), stop_grace_seconds=90) as here:
         await here.create()
@@ -209,6 +213,7 @@ async def test_a_deadline_is_seen_at_once_and_the_container_killed_after_the_gra
         assert await here.stage(link) == "failed"
 
 
+@pytest.mark.fact("F098")
 async def test_a_failing_container_is_restarted_under_on_failure():
     attempts = []
 
@@ -248,6 +253,7 @@ async def test_deleting_a_workload_kills_its_runs_and_its_commands_are_gone():
         assert here.platform.commands() == []
 
 
+@pytest.mark.fact("F144")
 async def test_finished_commands_expire_when_configured():
     async with local(command_retention_seconds=60) as here:
         await here.create()
@@ -264,6 +270,7 @@ async def test_a_command_can_only_be_read(method):
         assert (await here.client.request(method, await here.start(), json={})).status_code == 405
 
 
+@pytest.mark.fact("F095", "F150")
 async def test_a_live_schedule_runs_on_the_clock_until_it_is_suspended():
     async with local(Script((Line(0, "tick"), Exit(1)))) as here:
         await here.create(workload(defaultOptions={"suspend": False}))
@@ -277,6 +284,7 @@ async def test_a_live_schedule_runs_on_the_clock_until_it_is_suspended():
         assert here.platform.jobs_started == 3
 
 
+@pytest.mark.fact("F096")
 @pytest.mark.parametrize(("policy", "started", "active"), [("Forbid", 1, 1), ("Allow", 3, 3), ("Replace", 3, 1)])
 async def test_the_concurrency_policy_holds_for_scheduled_runs(policy, started, active):
     async with local(Script(())) as here:

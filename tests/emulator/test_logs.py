@@ -138,6 +138,7 @@ async def test_no_token_is_401_and_a_workloads_token_is_403_naming_the_permissio
         assert (await here.client.get(url, headers={"authorization": "raw"})).status_code == 200
 
 
+@pytest.mark.fact("F176")
 @pytest.mark.anyio
 async def test_late_lines_take_the_place_of_their_stamp():
     async with local(Script((Line(0, "first"), Exit(0.5))), log_delay_seconds=3) as here:
@@ -154,6 +155,21 @@ async def test_late_lines_take_the_place_of_their_stamp():
 
 
 @pytest.mark.anyio
+@pytest.mark.fact("F173")
+@pytest.mark.parametrize(("days", "kept"), [(None, ["thirty", "new"]), (1, ["new"]), (0, [])])
+async def test_lines_are_kept_for_thirty_days_or_as_the_organisation_says(days, kept):
+    async with local() as here:
+        if days is not None:
+            await here.client.patch("/org/local", json={"spec": {"observability": {"logsRetentionDays": days}}})
+        now = here.platform.clock.time_ns()
+        ages = {"older": 31, "thirty": 29, "new": 0.5}
+        here.platform.append_lines(LABELS, [(now - round(age * 86_400 * SECOND), line) for line, age in ages.items()])
+        found = await lines(here, start=str(now - 30 * 86_400 * SECOND), end=str(now), direction="forward")
+        assert found == kept
+        assert (await lines(here, start=str(now - 40 * 86_400 * SECOND), end=str(now - 30 * 86_400 * SECOND))) == []
+
+
+@pytest.mark.anyio
 async def test_lines_older_than_the_retention_are_gone():
     async with local(log_retention_days=1) as here:
         now = here.platform.clock.time_ns()
@@ -161,6 +177,7 @@ async def test_lines_older_than_the_retention_are_gone():
         assert await lines(here, start=str(now - 3 * 86_400 * SECOND), end=str(now + 1)) == ["new"]
 
 
+@pytest.mark.fact("F172")
 def test_too_many_lines_in_a_second_end_in_a_marker():
     kept = logs(log_rate_limit=3)
     stream, error = kept.stream(LABELS), kept.stream({**LABELS, "stream": "stderr"})
@@ -181,11 +198,13 @@ def test_a_new_second_takes_lines_again():
     assert [line[:4] for _, line in stream.entries] == ["a", "####", "d"]
 
 
-def test_empty_lines_are_dropped_and_long_ones_cut():
-    kept = logs()
-    stream = kept.stream(LABELS)
-    kept.write(stream, ["", "x" * (LINE_LIMIT + 1), ""])
-    assert [line[-23:] for _, line in stream.entries] == ["... [truncated 1 bytes]"]
+@pytest.mark.anyio
+async def test_empty_lines_are_dropped_and_long_ones_cut():
+    async with local(Script((Line(0, "\n" + "x" * (LINE_LIMIT + 1) + "\n"), Exit(1)))) as here:
+        await here.create()
+        await here.start()
+        await here.advance(1)
+        assert [line[-23:] for line in await lines(here)] == ["... [truncated 1 bytes]"]
 
 
 def test_equal_stamps_keep_the_order_of_arrival():

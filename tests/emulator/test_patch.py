@@ -4,6 +4,7 @@ from cpln_flows.emulator.answers import RefusedError
 from cpln_flows.emulator.patch import apply_patch
 
 
+@pytest.mark.fact("F045")
 @pytest.mark.parametrize(
     ("document", "patch", "result"),
     [

@@ -70,6 +70,7 @@ async def test_hidden_objects_are_404_when_switched():
         assert await ask(here, "GET", W1) == 404
 
 
+@pytest.mark.fact("F116", "F052")
 @pytest.mark.parametrize(
     ("permission", "method", "path", "body", "status"),
     [
@@ -178,6 +179,7 @@ async def injected_token(here, identity):
     return tokens[0]
 
 
+@pytest.mark.fact("F027")
 async def test_the_injected_token_has_its_identitys_permissions_on_the_api_only(guarded):
     await guarded.client.put(f"{GVC}/identity", json={"name": "id-1"})
     token = await injected_token(guarded, "//gvc/quickstart/identity/id-1")
@@ -190,6 +192,7 @@ async def test_the_injected_token_has_its_identitys_permissions_on_the_api_only(
     assert "readLogs" in refused.json()["message"]
 
 
+@pytest.mark.fact("F028")
 async def test_a_workload_without_identity_can_read_its_organisation_and_nothing_else(guarded):
     token = await injected_token(guarded, None)
     assert await ask(guarded, "GET", "/org/local", token=token) == 200
@@ -239,3 +242,16 @@ async def test_identities_cannot_be_members_of_a_group(guarded):
 )
 def test_implied_permissions_are_followed_to_the_end(kind, permission, by):
     assert granted_by(kind, permission) == by
+
+
+async def test_who_may_view_a_workload_may_list_and_query_its_commands(guarded):
+    await guarded.start()
+    await allow(guarded, "view")
+    listed = await guarded.client.get(COMMANDS, headers=as_(ACCOUNT_TOKEN))
+    found = await guarded.client.post(f"{COMMANDS}/-query", json={}, headers=as_(ACCOUNT_TOKEN))
+    assert len(listed.json()["items"]) == len(found.json()["items"]) == 1
+
+
+async def test_the_permissions_of_the_organisation_are_listed(guarded):
+    listed = await guarded.get("/org/-schema/permissions")
+    assert "readLogs" in [each["name"] for each in listed["permissions"]]

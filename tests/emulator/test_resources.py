@@ -33,7 +33,7 @@ async def test_put_creates_then_replaces_spec_and_tags_whole():
         assert second.status_code == 200
         assert second.json()["version"] == 2
         assert second.json()["tags"] == {"new": 1}
-        assert "defaultOptions" not in second.json()["spec"]
+        assert second.json()["spec"]["defaultOptions"]["suspend"] is False
         assert second.json()["id"] == (await here.get(W1))["id"]
 
 
@@ -94,6 +94,7 @@ async def test_a_patch_merges_counts_up_and_checks_version_and_id():
         assert (await here.client.patch(W1, json={**lock, "tags": {"a": 1}})).status_code == 409
 
 
+@pytest.mark.fact("F046")
 @pytest.mark.parametrize("status", [400, 412])
 async def test_the_status_of_a_version_conflict_can_be_switched(status):
     async with local(version_conflict_status=status) as here:
@@ -125,6 +126,7 @@ async def test_some_fields_cannot_change(path, body, patch):
         assert "may not be changed" in response.json()["message"]
 
 
+@pytest.mark.fact("F047", "F048")
 async def test_a_deleted_object_stays_readable_for_a_moment_and_then_is_gone():
     async with local() as here:
         await here.create()
@@ -138,6 +140,7 @@ async def test_a_deleted_object_stays_readable_for_a_moment_and_then_is_gone():
         await here.create()
 
 
+@pytest.mark.fact("F048")
 async def test_a_second_delete_is_404_when_switched():
     async with local(delete_again_status=404) as here:
         await here.create()

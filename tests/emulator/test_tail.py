@@ -124,6 +124,7 @@ async def test_the_session_ends_after_its_time():
         await connected(platform, 0)
 
 
+@pytest.mark.fact("F170")
 async def test_a_ping_is_answered():
     async with served() as (_, server), tail(server) as socket:
         await asyncio.wait_for(await socket.ping(), 5)

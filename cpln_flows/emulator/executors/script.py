@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from cpln_flows.emulator.clock import Clock, RealClock, Timer
 from cpln_flows.emulator.executors.base import Container, ContainerEvents, Handle, RunSpec
+from cpln_flows.emulator.lines import cut_text
 
 TERMINATED = 143
 KILLED = 137
@@ -158,7 +159,7 @@ class _Played:
             return
         match step:
             case Line():
-                self._events.wrote(step.stream, step.text.split("\n"))
+                self._events.wrote(step.stream, [cut_text(line) for line in step.text.split("\n")])
             case Exit():
                 reason = step.reason or ("Error" if step.code else "Completed")
                 message = step.message

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import parse_qsl
 
 from cpln_flows.emulator.answers import BAD_REQUEST, FORBIDDEN, Answer, Document, json_answer, refuse, text_answer
 from cpln_flows.emulator.authentication import Authentication
@@ -75,7 +76,7 @@ class LogService:
         if call.method not in ("GET", "POST"):
             raise call.not_allowed()
         try:
-            request = self.read(call.params, default_direction="backward")
+            request = self.read(_params(call), default_direction="backward")
             self._check_span(request)
         except BadLogRequestError as error:
             return text_answer(str(error), BAD_REQUEST)
@@ -120,6 +121,11 @@ class LogService:
             raise BadLogRequestError("end timestamp must not be before or equal to start time")
         if request.end_ns - request.start_ns > self._config.query_span_days * _DAY_NS:
             raise BadLogRequestError(f"the query time range exceeds the limit (limit: {self._config.query_span_days * 24}h0m0s)")
+
+
+def _params(call: Call) -> dict[str, str]:
+    """The parameters of a range query; a POST has them in its body, as a form."""
+    return {**call.params, **dict(parse_qsl(call.body.decode("utf-8", errors="replace")))} if call.body else call.params
 
 
 def stream_document(stream: Stream, entries: list[Entry]) -> Document:

@@ -67,11 +67,11 @@ class ObjectRoutes:
         scope = call.path.removesuffix("/-query")
         return self._results(scope, principal, parse_query(item_kind, call.document()), None)
 
-    def schema(self, call: Call, kind: Kind) -> Answer:
-        """Answer for ``/org/O/<kind>/-schema/permissions``."""
+    def schema(self, call: Call, kind: str) -> Answer:
+        """Answer for ``/org/O/<kind>/-schema/permissions``, and ``/org/-schema/permissions`` for the organisation."""
         if call.method != "GET":
             raise call.not_allowed()
-        return json_answer(permission_schema(kind.name))
+        return json_answer(permission_schema(kind))
 
     def one(self, call: Call, principal: Principal, kind: Kind | None, gvc: str | None) -> Answer:
         """Answer for one object; ``kind`` is absent for the organisation itself."""

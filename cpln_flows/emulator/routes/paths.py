@@ -67,6 +67,8 @@ class Paths:
     def _org(self, call: Call, principal: Principal, rest: Sequence[str]) -> Answer:
         if not rest:
             return self._objects.list(call, principal, "org")
+        if rest == ["-schema", "permissions"]:
+            return self._objects.schema(call, "org")
         org, *below = rest
         if org != self._config.org:
             if self._config.tokens is None:
@@ -87,7 +89,7 @@ class Paths:
             case ["-query"] if gvc is None or kind.name not in ("workload", "identity"):
                 return self._objects.query(call, principal, kind.name)
             case ["-schema", "permissions"]:
-                return self._objects.schema(call, kind)
+                return self._objects.schema(call, kind.name)
             case [name] if not name.startswith("-"):
                 return self._objects.one(call, principal, kind, gvc)
             case [name, *rest]:
