@@ -18,7 +18,7 @@ from cpln_flows.model.links import WorkloadRef
 from cpln_flows.model.resources import Named, Workload, WorkloadDeployment
 from cpln_flows.reconcile import orphans
 from cpln_flows.reconcile.orphans import Companion, Deletion, Inventory, Look, NotKnown, Sweep, Use, WorkloadView
-from cpln_flows.reconcile.together import each
+from cpln_flows.reconcile.together import both, each
 
 _AT_ONCE = 20
 _ACTIVE = frozenset({"active", "pending"})
@@ -94,10 +94,8 @@ class Storekeeper:
             last = (newest.last_modified or newest.created) if newest else None
             if newest is not None and last is not None and (not newest.is_terminal or now - last <= self.idle):
                 return Use(last, None if newest.is_terminal else f"command {newest.id}")
-            active = await commands.active(self.client, ref)
-            if active:
-                return Use(last, f"command {active[0].id}")
-            return _use_of(await workloads.deployments(self.client, ref), last)
+            active, deployed = await both(commands.active(self.client, ref), workloads.deployments(self.client, ref))
+            return Use(last, f"command {active[0].id}") if active else _use_of(deployed, last)
         except NotFoundError:
             return NotKnown("it is being deleted")
         except CplnError as error:
@@ -139,12 +137,12 @@ class Storekeeper:
         """Look once more right before a deletion; say why it is not right any more, if so."""
         if deletion.workload is None:
             return await self._in_use_again(deletion)
+        now = self.clock()
         try:
-            fresh = _view(await workloads.read(self.client, deletion.workload.ref))
+            fresh, use = await both(workloads.read(self.client, deletion.workload.ref), self._use(deletion.workload.ref, now))
         except NotFoundError:
             return None  # gone already; what belongs to it may not be
-        now = self.clock()
-        verdict = orphans.of_workload(replace(fresh, use=await self._use(fresh.ref, now)), now, self.idle)
+        verdict = orphans.of_workload(replace(_view(fresh), use=use), now, self.idle)
         return None if isinstance(verdict, orphans.Delete) else verdict.reason
 
     async def _in_use_again(self, deletion: Deletion) -> str | None:

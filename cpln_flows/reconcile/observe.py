@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import anyio
-
 from cpln_flows.api import commands, workloads
 from cpln_flows.api.client import CplnClient
 from cpln_flows.api.retry import Repeat
@@ -42,7 +40,7 @@ from cpln_flows.reconcile.snapshot import (
     Stop,
     UnknownRun,
 )
-from cpln_flows.reconcile.together import each
+from cpln_flows.reconcile.together import both, each
 
 _CLOCK_SKEW = timedelta(seconds=60)
 _ROLES = {str(role): role for role in Role}
@@ -94,7 +92,7 @@ class Observer:
             now: The time.
             memory: What the cycle before has left.
         """
-        lists, under_way = await self._both()
+        lists, under_way = await both(self._lists(), self.runs.under_way(self.scope.work_pool))
         installation = await self.runs.installation()
         by_run: dict[UUID, list[JobView]] = {}
         for job in lists.jobs:
@@ -116,21 +114,6 @@ class Observer:
         return Snapshot(
             now, installation, tuple(run_cases), tuple(job_cases), tuple(children), ended, unread, len(lists.workloads)
         )
-
-    async def _both(self) -> tuple[Lists, list[RunView]]:
-        lists: list[Lists] = []
-        under_way: list[RunView] = []
-
-        async def platform() -> None:
-            lists.append(await self._lists())
-
-        async def prefect() -> None:
-            under_way.extend(await self.runs.under_way(self.scope.work_pool))
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(platform)
-            tasks.start_soon(prefect)
-        return lists[0], under_way
 
     # The platform's lists
 

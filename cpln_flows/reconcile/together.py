@@ -1,11 +1,10 @@
-"""The same question about many things: asked with bounded concurrency, answered in order."""
+"""Questions that are asked at once: the same about many things, with bounded concurrency, or two about one."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
-
-import anyio
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -16,11 +15,12 @@ AT_ONCE = 40
 async def each(function: Callable[[T], Awaitable[R]], items: Iterable[T], *, at_once: int = AT_ONCE) -> list[R]:
     """Call an async function for each item and return the results in the order of the items.
 
-    A fixed number of workers takes the items one after the other, so thousands of items are not thousands of tasks.
+    A fixed number of workers takes the items one after the other, so thousands of items are not thousands of tasks. When one call
+    fails, the others end and its error is raised.
 
     >>> async def double(n):
     ...     return 2 * n
-    >>> anyio.run(each, double, [1, 2, 3])
+    >>> asyncio.run(each(double, [1, 2, 3]))
     [2, 4, 6]
     """
     waiting = list(enumerate(items))
@@ -32,7 +32,30 @@ async def each(function: Callable[[T], Awaitable[R]], items: Iterable[T], *, at_
             number, item = waiting.pop()
             results[number] = await function(item)
 
-    async with anyio.create_task_group() as tasks:
-        for _ in range(min(at_once, len(waiting))):
-            tasks.start_soon(work)
+    workers = [asyncio.ensure_future(work()) for _ in range(min(at_once, len(waiting)))]
+    await _all(workers)
     return [results[number] for number in sorted(results)]
+
+
+async def both(one: Awaitable[T], other: Awaitable[R]) -> tuple[T, R]:
+    """Await two things at once and return what they return; when one fails, its error alone is raised.
+
+    >>> async def number(n):
+    ...     return n
+    >>> async def numbers():
+    ...     return await both(number(1), number(2))
+    >>> asyncio.run(numbers())
+    (1, 2)
+    """
+    first, second = asyncio.ensure_future(one), asyncio.ensure_future(other)
+    await _all([first, second])
+    return first.result(), second.result()
+
+
+async def _all(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    """Await all; when one fails, end the others and raise its error, and not a group of one."""
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
