@@ -203,9 +203,9 @@ class World:
         script, _ = self._script()
         owner = Owner(child.id, "job", root_flow_run_id=truth.run.id, installation=self.installation, agent="w")
         assert child.task_run is not None
-        ref = await self._start(workload, owner.tags(Role.JOB) | Submission(child.task_run, 0).tags, script)
         truth.child = child.id
-        self.truths[child.id] = Truth(child, workload, [ref])
+        known = self.truths[child.id] = Truth(child, workload)
+        known.jobs.append(await self._start(workload, owner.tags(Role.JOB) | Submission(child.task_run, 0).tags, script))
 
     async def stranger(self, workload: WorkloadRef, *, installation: UUID | None) -> CommandRef:
         """A job of another Prefect server, or of the fork, which says less of itself."""
