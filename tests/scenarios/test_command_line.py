@@ -44,9 +44,17 @@ def test_quickstart_shows_the_job_live_and_leaves_the_home_as_it_was(tmp_path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_quickstart_with_a_failing_job_fails_and_says_why(tmp_path) -> None:
+def test_quickstart_with_a_failing_job_fails_and_says_why(tmp_path, local, prefect_api) -> None:
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(kubernetes_job(FAILING)))
-    done = _run("quickstart", "--manifest", "job.yaml", home=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "cpln_flows.examples.quickstart", "job.yaml"],
+        env=os.environ | local.environment | {"PREFECT_API_URL": prefect_api},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
     assert done.returncode == 1
     assert "The job ran and failed" in done.stderr
     assert "exit code 3" in done.stderr

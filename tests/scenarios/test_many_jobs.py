@@ -56,5 +56,5 @@ def test_the_polls_of_many_jobs_grow_with_their_workloads(workloads) -> None:
         seconds = min(starts) + 8 - max(starts)
         assert seconds > 1, "the jobs did not run at the same time"
         assert sum(polls.values()) <= workloads * (seconds / 0.75 + 2)
-        # The pool holds 20; those that were idle for some seconds are made anew.
-        assert len({r.connection for r in local.platform.requests if r.kind == "http"}) <= 3 * 20
+        # The pool holds 40; those that were idle for some seconds are made anew.
+        assert len({r.connection for r in local.platform.requests if r.kind == "http"}) <= 3 * 40
