@@ -77,7 +77,7 @@ async def of_sweep(sweep: Sweep, deleted: Sequence[Deleted], logger: Logger, *, 
         {"object": _link(one.link, console_url(one.link)), "result": said.get(one.link, planned), "evidence": one.reason}
         for one in sweep.deletions
     ]
-    description = f"{done} of {len(rows)} deleted, {sweep.kept} workloads kept, {sweep.now.isoformat()}"
+    description = f"{done} of {len(rows)} deleted, {sweep.kept} workloads kept, {sweep.now.isoformat(timespec='seconds')}"
     await acreate_table_artifact(rows[:_MOST_ROWS], key=CLEANUP, description=description)
     manifests = [
         dict(manifest)
@@ -86,14 +86,27 @@ async def of_sweep(sweep: Sweep, deleted: Sequence[Deleted], logger: Logger, *, 
         for manifest in (one.manifest, *(companion.manifest for companion in one.with_it))
     ]
     if manifests:
-        text = yaml.safe_dump_all(manifests, sort_keys=False)
+        text = yaml.dump_all(manifests, Dumper=_Readable, sort_keys=False)
         await acreate_markdown_artifact(
             f"`cpln apply --file` makes these again:\n\n```yaml\n{text}```\n", key=MANIFESTS, description=description
         )
 
 
+class _Readable(yaml.SafeDumper):
+    """Writes programs of several lines as they stand in a file."""
+
+
+def _text(dumper: _Readable, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Readable.add_representer(str, _text)
+
+
 def _description(plan: Plan, actions: int, *, dry_run: bool) -> str:
-    said = [f"{actions} actions, {len(plan.changes)} changes of {plan.judged} runs and jobs looked at, {plan.now.isoformat()}"]
+    said = [
+        f"{actions} actions, {len(plan.changes)} changes of {plan.judged} runs and jobs looked at, {plan.now.isoformat(timespec='seconds')}"
+    ]
     if dry_run:
         said.append("a dry run: nothing was done")
     if plan.withheld:
@@ -109,10 +122,9 @@ def _row(action: Action, outcome: Outcome | None, *, dry_run: bool) -> dict[str,
     result = ("planned" if dry_run else "withheld") if outcome is None else "done" if outcome.done else outcome.said
     return {
         "action": str(action.kind),
+        "result": result,
         "flow run": _link(str(action.run.name if action.run else action.run_id), _run_url(action)) if action.run_id else "",
         "workload": _link(ref.workload, console_url(ref.workload_ref.path)) if ref else "",
-        "command": ref.command_id if ref else "",
-        "result": result,
         "evidence": action.reason,
     }
 
