@@ -33,7 +33,8 @@ class PlatformConfig:
         delete_delay_seconds: How long a deleted object stays readable.
         delete_again_status: Answer to a second DELETE while the first is under way.
         command_visible_delay_seconds: How long lists and queries do not show a new command; reading it by id works.
-        command_retention_seconds: How long a finished command can be read; ``None`` keeps it.
+        command_retention_seconds: How long a finished command can be read; ``None`` keeps it. Nobody knows the platform's
+            answer; a client must not count on more than some minutes.
         history_limit: Finished executions a deployment shows, where the workload does not say.
         restart_limit: Restarts of a failing container under ``restartPolicy: OnFailure``.
         restart_delay_seconds: Before the first of these restarts; doubled with each further one.
@@ -77,7 +78,7 @@ class PlatformConfig:
     delete_delay_seconds: float = 0.1
     delete_again_status: Literal[404, 409] = 409
     command_visible_delay_seconds: float = 0.0
-    command_retention_seconds: float | None = None
+    command_retention_seconds: float | None = 600.0
     history_limit: int = 5
     restart_limit: int = 6
     restart_delay_seconds: float = 10.0

@@ -192,11 +192,7 @@ class Follower:
         if entry.command is not None and entry.command.is_terminal:
             return await self._ending(entry.command)
         if entry.misses >= MISSES:
-            raise JobLostError(
-                f"job {self.job.ref.pid} no longer exists: the platform answered 404 {entry.misses} times in a row; was"
-                " its workload deleted?",
-                infrastructure_pid=self.job.ref.pid,
-            )
+            return await self._ending_of_forgotten(entry)
         execution = self._execution(entry)
         if (main := ending.main_ended(execution, self.main)) is not None:
             return await self._end_sidecars(ending.main_ending(main))
@@ -204,6 +200,21 @@ class Follower:
 
     def _execution(self, entry: Watched) -> JobExecution | None:
         return entry.deployment.execution_of(self.job.ref.command_id) if entry.deployment else None
+
+    async def _ending_of_forgotten(self, entry: Watched) -> Ending:
+        """Read from the execution what the command cannot say any more: how long the platform keeps it is documented nowhere."""
+        try:
+            here = await workloads.deployment(self.session.client, self.job.ref.workload_ref, self.job.location)
+        except CplnError:
+            here = None
+        main = ending.main_ended(here.execution_of(self.job.ref.command_id) if here else None, self.main)
+        if main is None:
+            raise JobLostError(
+                f"job {self.job.ref.pid} no longer exists: the platform answered 404 {entry.misses} times in a row; was"
+                " its workload deleted?",
+                infrastructure_pid=self.job.ref.pid,
+            )
+        return ending.main_ending(main)
 
     async def _ending(self, command: Command) -> Ending:
         """Read the exit code where it stands; a success needs no further request."""

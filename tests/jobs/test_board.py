@@ -97,7 +97,7 @@ async def test_old_jobs_do_not_read_again_all_that_ended_since_they_began() -> N
 
 
 async def test_an_old_job_that_has_ended_is_read_by_its_id() -> None:
-    async with _board(hours_ago=5, ends_after=60) as here:
+    async with _board(hours_ago=5, ends_after=60, command_retention_seconds=None) as here:
         first, second = [await here.job() for _ in range(2)]
         here.clock.advance(5 * HOUR)
         assert len(await here.requests_of_a_look()) == 4

@@ -299,7 +299,13 @@ async def opened(seed: int) -> AsyncIterator[World]:
     scripts: dict[str, Script] = {}
     executor = ScriptedExecutor(lambda run: scripts[run.tags[_SCRIPT]])
     config = PlatformConfig(
-        seed=seed, page_size=7, start_delay_seconds=START_DELAY, delete_delay_seconds=0, stop_grace_seconds=10
+        seed=seed,
+        page_size=7,
+        start_delay_seconds=START_DELAY,
+        delete_delay_seconds=0,
+        stop_grace_seconds=10,
+        # What is true of a world is read from its commands in the end.
+        command_retention_seconds=None,
     )
     platform = Platform(config, clock=ManualClock(), executor=executor)
     settings = ApiSettings(token=SecretStr("t"), endpoint="http://local", retry_seconds=0)
