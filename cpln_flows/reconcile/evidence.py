@@ -104,9 +104,8 @@ _Readable.add_representer(str, _text)
 
 
 def _description(plan: Plan, actions: int, *, dry_run: bool) -> str:
-    said = [
-        f"{actions} actions, {len(plan.changes)} changes of {plan.judged} runs and jobs looked at, {plan.now.isoformat(timespec='seconds')}"
-    ]
+    when = plan.now.isoformat(timespec="seconds")
+    said = [f"{actions} actions, {len(plan.changes)} changes of {plan.judged} runs and jobs looked at, {when}"]
     if dry_run:
         said.append("a dry run: nothing was done")
     if plan.withheld:

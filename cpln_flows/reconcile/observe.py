@@ -239,11 +239,28 @@ class Observer:
         try:
             command = await commands.read(self.client, ref, repeat=Repeat.NEVER)
         except NotFoundError:
-            return NotFound(ref)
+            return await self._forgotten(ref)
         except CplnError as error:
             return NotRead(str(error))
         job = job_view(ref.workload_ref, command)
         return replace(job, ending=await self._ending(job, command)) if command.lifecycle_stage == Stage.FAILED else job
+
+    async def _forgotten(self, ref: CommandRef) -> Lookup:
+        """Read the end of a job from its execution: how long the platform keeps the command itself is documented nowhere."""
+        try:
+            deployed = await workloads.deployments(self.client, ref.workload_ref)
+        except NotFoundError:
+            return NotFound(ref)
+        except CplnError as error:
+            return NotRead(str(error))
+        executions = {one.name: execution for one in deployed if (execution := one.execution_of(ref.command_id))}
+        for location, execution in executions.items():
+            main = ending.main_ended(execution, next(iter(execution.containers), ""))
+            if main is not None and execution.start_time is not None:
+                end = ending.main_ending(main)
+                changed = execution.completion_time or execution.start_time
+                return JobView(ref, end.stage, execution.start_time, changed, location, ending=end.describe())
+        return NotFound(ref)
 
     async def _ending(self, job: JobView, command: Command) -> str | None:
         try:

@@ -12,7 +12,7 @@ from prefect.states import AwaitingRetry, Cancelled, Cancelling, Completed, Cras
 
 from cpln_flows import LimitExceededError, SyncOptions, orchestration, sync, sync_cpln_to_prefect, sync_prefect_to_cpln
 from cpln_flows.api import commands, workloads
-from cpln_flows.emulator import Fault
+from cpln_flows.emulator import Fault, Platform, PlatformConfig
 from cpln_flows.errors import NotFoundError, UnauthorizedError
 from cpln_flows.model.identifiers import Owner, Role, Submission
 from cpln_flows.reconcile import decide, evidence
@@ -131,6 +131,25 @@ async def test_a_deleted_workload_crashes_its_run_after_five_cycles_of_five_proc
     state = await hands.state(run)
     assert state.type == "CRASHED"
     assert "5 of 5" in state.message
+
+
+@pytest.mark.parametrize(
+    "local",
+    [lambda: Platform(PlatformConfig(delete_delay_seconds=0, command_retention_seconds=0))],
+    indirect=True,
+    ids=["forgets"],
+)
+@pytest.mark.parametrize(("script", "ends"), [("pass", "COMPLETED"), (FAILING, "CRASHED")])
+async def test_the_end_of_a_job_whose_command_is_forgotten_is_read_from_its_execution(hands, script, ends) -> None:
+    run = await hands.run(Pending(), Running())
+    ref = await hands.container(run, await hands.workload(script))
+    with anyio.fail_after(20):
+        while ref.command_id in {one["id"] for one in hands.local.platform.commands()}:  # noqa: ASYNC110 - another process does it
+            await anyio.sleep(0.05)
+    await Cycles(hands)()
+    state = await hands.state(run)
+    assert state.type == ends
+    assert "exit code 3" in state.message or ends == "COMPLETED"
 
 
 async def test_a_job_that_is_read_again_counts_from_the_start(hands) -> None:
