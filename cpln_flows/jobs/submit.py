@@ -177,9 +177,14 @@ class Submitter:
         newest = await commands.newest(self.client, workload)
         if newest is not None and not newest.is_terminal:
             return False
-        last_use = (newest.last_modified or newest.created) if newest else None
+        last_use = (newest.last_modified or newest.created) if newest else await self._last_run(workload)
         last_use = last_use or (await workloads.read(self.client, workload)).created
         return datetime.now(UTC) - last_use > _IDLE_LIMIT
+
+    async def _last_run(self, workload: WorkloadRef) -> datetime | None:
+        """Return when a workload was used last whose commands the platform has forgotten."""
+        moments = [one.last_run for one in await workloads.deployments(self.client, workload)]
+        return max((moment for moment in moments if moment is not None), default=None)
 
     async def _wait_until_ready(self, workload: WorkloadRef) -> None:
         journal = self.journal.about(workload=workload.name)

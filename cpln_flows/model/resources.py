@@ -230,6 +230,12 @@ class WorkloadDeployment(Resource):
         wanted = {f"command-{command_id}", f"run-for-command-{command_id}"}  # the second is the platform's older form
         return next((run for run in self.status.job_executions if run.name in wanted), None)
 
+    @property
+    def last_run(self) -> datetime | None:
+        """When something last began or ended here, as far as executions are listed."""
+        moments = [moment for one in self.status.job_executions for moment in (one.start_time, one.completion_time) if moment]
+        return max(moments, default=None)
+
     def report(self) -> str:
         """Say in words what the deployment says of itself."""
         said = [self.status.message, *(version.message for version in self.status.versions)]

@@ -166,8 +166,8 @@ def _use_of(deployed: Sequence[WorkloadDeployment], last: datetime | None) -> Us
     """Add what the executions tell: those of a schedule have no command."""
     executions = [execution for one in deployed for execution in one.status.job_executions]
     active = next((execution.name for execution in executions if execution.status in _ACTIVE), None)
-    moments = [moment for one in executions for moment in (one.start_time, one.completion_time) if moment is not None]
-    return Use(max([*moments, *([last] if last else [])], default=None), f"execution {active}" if active else None)
+    moments = [moment for moment in (last, *(one.last_run for one in deployed)) if moment is not None]
+    return Use(max(moments, default=None), f"execution {active}" if active else None)
 
 
 def _manifest(one: Named) -> dict[str, Any]:
