@@ -231,6 +231,11 @@ def _ends(ancestor: RunView) -> Kind:
     return Kind.CANCEL if ancestor.state is RunState.CANCELLED else Kind.CRASH
 
 
+def must_end(case: JobCase, installation: UUID | None, scope: Scope, policy: Policy, now: datetime) -> bool:
+    """Whether an active job may not go on."""
+    return not isinstance(_must_end(case, installation, scope, policy, now), Leave)
+
+
 @dataclass(frozen=True)
 class Leave:
     """A job may go on, and why; ``report`` says that somebody should know."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from uuid import UUID
 
 from cpln_flows.api import commands, workloads
@@ -21,7 +22,6 @@ from cpln_flows.reconcile import decide, match
 from cpln_flows.reconcile.decide import Policy
 from cpln_flows.reconcile.family import Family
 from cpln_flows.reconcile.flow_runs import FlowRuns
-from cpln_flows.reconcile.plan import Kind
 from cpln_flows.reconcile.snapshot import (
     ChildCase,
     Ended,
@@ -302,8 +302,7 @@ class Observer:
         ]
 
     def _would_stop(self, case: JobCase, installation: UUID, now: datetime) -> bool:
-        actions = decide.of_job(case, installation, self.scope, self.policy, now)
-        return any(action.kind is Kind.STOP for action in actions)
+        return case.job.replica is not None and decide.must_end(case, installation, self.scope, self.policy, now)
 
     async def stop_of(self, job: JobView) -> Stop | None:
         """Return the stops that were sent to a job so far."""
@@ -379,6 +378,7 @@ def command_of_replica(replica: str) -> str | None:
     return found.group() if found else None
 
 
+@lru_cache(maxsize=16)
 def _uuid(text: str | None) -> UUID | None:
     try:
         return UUID(text) if text else None
