@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-pytest_plugins = ["tests.facts"]
+pytest_plugins = ["pytester", "tests.facts"]
 
 SHARED = "CPLN_FLOWS_TESTS_SHARED"  # a folder that all processes of this test run know
 
@@ -140,11 +140,9 @@ def prefect_api(prefect_api_url: str) -> Iterator[str]:
 def local(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
     """A local platform of this test's own, with the environment pointing at it; parametrize it with a Platform's maker."""
     from cpln_flows.emulator import Platform, PlatformConfig
-    from cpln_flows.local import local_platform
+    from cpln_flows.local.pytest_plugin import pointed_at
 
     # Deleted things go at once, so that a test can look whether they are gone.
     make = getattr(request, "param", lambda: Platform(PlatformConfig(delete_delay_seconds=0)))
-    with local_platform(make()) as running:
-        for name, value in running.environment.items():
-            monkeypatch.setenv(name, value)
+    with pointed_at(make(), monkeypatch) as running:
         yield running

@@ -107,7 +107,14 @@ def test_the_maintenance_flows_of_the_readme_show_what_they_would_do(prefect_api
         "{'cycles': 1, 'changes': 0, 'actions': 0, 'unread': 0, 'withheld': []}",
         "{'deleted': 0, 'kept': 0, 'failed': 0, 'unread': 0}",
     ]
-    assert len(PYTHON) == 3, "a further program needs a test"
+    assert len(PYTHON) == 4, "a further program needs a test"
+
+
+def test_the_tests_that_the_readme_writes_for_a_users_flow_pass(pytester, prefect_api) -> None:
+    (program,) = [block for block in PYTHON if "pytest_plugins" in block]
+    pytester.makeini("[pytest]")
+    pytester.makepyfile(program)
+    pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist").assert_outcomes(passed=1)
 
 
 @pytest.mark.parametrize("name", ["CplnConfig", "CplnCredentials", "CplnJob", "run_namespaced_job", *MAINTENANCE])

@@ -1,4 +1,4 @@
-"""Local mode: a Control Plane on this machine, and the settings that point at it. Nothing else knows that it is local."""
+"""A Control Plane on this machine, and the settings that point at it. Nothing else knows that it is local."""
 
 from __future__ import annotations
 

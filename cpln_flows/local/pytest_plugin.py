@@ -1,0 +1,56 @@
+"""Fixtures for testing flows that run jobs: ``pytest_plugins = ["cpln_flows.local.pytest_plugin"]`` in a ``conftest.py``.
+
+A job runs as a process of the machine that tests, whatever its image: keep to commands that exist there, or give the
+platform a ``ScriptedExecutor``, which plays what jobs do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from cpln_flows.emulator import Platform
+from cpln_flows.local.platform import LocalPlatform, local_platform
+
+
+@pytest.fixture
+def cpln_platform() -> Platform:
+    """The platform that ``cpln_local`` serves; override it for another configuration, clock or executor.
+
+    Example:
+        ```python
+        @pytest.fixture
+        def cpln_platform():
+            script = Script([Line(0, "about to fail"), Exit(1, code=3)])
+            return Platform(PlatformConfig(locations=("aws-eu-central-1",)), executor=ScriptedExecutor(script))
+        ```
+    """
+    return Platform()
+
+
+@pytest.fixture
+def cpln_local(cpln_platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalPlatform]:
+    """A local Control Plane of this test's own, which the environment points at while the test runs.
+
+    At the end every job is killed and nothing is left.
+    """
+    with pointed_at(cpln_platform, monkeypatch) as running:
+        yield running
+
+
+@contextmanager
+def pointed_at(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalPlatform]:
+    """Serve a platform, and point the environment at it.
+
+    Args:
+        platform: The platform to serve.
+        monkeypatch: What changes the environment, and changes it back.
+    """
+    with local_platform(platform) as running:
+        for name, value in running.environment.items():
+            monkeypatch.setenv(name, value)
+            # The other form of a name would win.
+            monkeypatch.delenv(f"PREFECT_INTEGRATIONS_{name}", raising=False)
+        yield running
