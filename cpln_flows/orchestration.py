@@ -21,13 +21,17 @@ from prefect.client.schemas.responses import SetStateStatus
 from prefect.client.schemas.sorting import FlowRunSort, LogSort
 from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectAlreadyExists
+from prefect.settings import get_current_settings
 
 from cpln_flows.jobs.reattach import EarlierAttempt, Outcome
+from cpln_flows.model.forwarding import Budget
 from cpln_flows.model.identifiers import Owner, Submission, attempt_starts
+from cpln_flows.settings import CplnSettings
 
 INSTALLATION_VARIABLE = "cpln_installation"
 _RETRYING = "AwaitingRetry"
 _DEEPEST = 50
+_BYTES_OF_A_CHARACTER = 6  # at most, in the JSON that is sent
 PAGE = 200
 """The most that Prefect's API gives at once."""
 
@@ -130,6 +134,18 @@ async def newest_messages(client: PrefectClient, run_id: UUID, most: int) -> lis
         if len(page) < PAGE:
             break
     return found
+
+
+def log_budget(settings: CplnSettings) -> Budget:
+    """Return how much of a job's log goes into Prefect's logs."""
+    longest = get_current_settings().logging.to_api.max_log_size // _BYTES_OF_A_CHARACTER
+    return Budget(
+        records=settings.log_forward_records,
+        burst=settings.log_forward_burst,
+        per_second=settings.log_forward_per_second,
+        characters=min(settings.log_forward_characters, longest),
+        levels=settings.log_levels,
+    )
 
 
 def _ordered(states: Sequence[State]) -> list[State]:

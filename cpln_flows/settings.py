@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from typing import Any, Self
@@ -12,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cpln_flows.errors import ConfigurationError
 from cpln_flows.model import addresses, links
+from cpln_flows.model.forwarding import LEVELS
 
 DEFAULT_ENDPOINT = "https://api.cpln.io"
 DEFAULT_LOGS_ENDPOINT = "wss://logs.cpln.io"
@@ -172,11 +174,79 @@ class CplnSettings(BaseSettings):
         validation_alias=_names("LOG_SETTLE"),
         description="Least seconds to wait for late lines of a job none of whose lines was seen before its end.",
     )
+    log_drain_seconds: float = Field(
+        default=60,
+        ge=0,
+        validation_alias=_names("LOG_DRAIN"),
+        description="Seconds for which the log of an ended job is read again while further lines arrive.",
+    )
+    log_idle_seconds: float = Field(
+        default=30,
+        gt=0,
+        validation_alias=_names("LOG_IDLE"),
+        description="Seconds of silence after which it is asked whether the live log has kept lines back.",
+    )
+    log_rotate_seconds: float = Field(
+        default=1500,
+        gt=0,
+        validation_alias=_names("LOG_ROTATE"),
+        description="Seconds after which a connection to the live log is replaced; the platform cuts it after 1800.",
+    )
+    log_progress_seconds: float = Field(
+        default=60,
+        gt=0,
+        validation_alias=_names("LOG_PROGRESS"),
+        description="Seconds until it is first said how far a job's log is; further reports come ever more seldom.",
+    )
+    max_log_characters: int = Field(
+        default=64_000_000,
+        ge=0,
+        validation_alias=_names("MAX_LOG_CHARACTERS"),
+        description="About how long the log may be that a job returns, in characters; its middle is left out. 0: no cap.",
+    )
+    log_forward_records: int = Field(
+        default=10_000,
+        ge=0,
+        validation_alias=_names("LOG_FORWARD_RECORDS"),
+        description="Most records that one job's log makes in Prefect's logs.",
+    )
+    log_forward_burst: int = Field(
+        default=1_000, ge=1, validation_alias=_names("LOG_FORWARD_BURST"), description="Most such records at once."
+    )
+    log_forward_per_second: float = Field(
+        default=100,
+        ge=0,
+        validation_alias=_names("LOG_FORWARD_PER_SECOND"),
+        description="Such records a second in the long run.",
+    )
+    log_forward_characters: int = Field(
+        default=20_000,
+        ge=100,
+        validation_alias=_names("LOG_FORWARD_CHARACTERS"),
+        description="Longest such record, in characters; a longer line is split.",
+    )
+    log_levels: dict[str, str] = Field(
+        default_factory=lambda: dict(LEVELS),
+        validation_alias=_names("LOG_LEVELS"),
+        description="Regular expressions and the level of the lines in which they are found; JSON in the environment.",
+    )
 
     @field_validator("location")
     @classmethod
     def _location_name(cls, value: str | None) -> str | None:
         return links.last_segment(value) if value else None
+
+    @field_validator("log_levels")
+    @classmethod
+    def _known_levels(cls, value: dict[str, str]) -> dict[str, str]:
+        for pattern, level in value.items():
+            if level not in logging.getLevelNamesMapping():
+                raise ValueError(f"{level!r} is not a level; expected one such as WARNING")
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+        return value
 
     @field_validator("endpoint", "logs_endpoint")
     @classmethod

@@ -1,10 +1,13 @@
-"""The logs service: a live tail and a range query. What was delivered already is not its business (model.log_lines)."""
+"""The logs service: a live tail and a range query. What was delivered already is not its business (model.cursor)."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 import orjson
@@ -15,124 +18,168 @@ from cpln_flows.api import mapping
 from cpln_flows.api.client import CplnClient
 from cpln_flows.api.retry import Repeat
 from cpln_flows.errors import LogStreamError, UnexpectedResponseError
-from cpln_flows.model import log_lines
-from cpln_flows.model.log_lines import Frame, LogEntry
+from cpln_flows.model import cursor, log_lines
+from cpln_flows.model.log_lines import Batch, Frame
 
 PAGE_LIMIT = 999  # the vendor's CLI stays below 1000, and the service's maximum is not published
 _WIDE_LIMIT = 5000
 _PING_SECONDS = 20
+_DAY_NS = 86_400 * 1_000_000_000
+_SPAN_NS = 30 * _DAY_NS  # the service answers for at most 31 days
 
 # The library's debug log prints the headers of the handshake, and with them the token.
 _quiet = logging.getLogger("cpln_flows.websocket")
 _quiet.setLevel(logging.INFO)
 
 
-@asynccontextmanager
-async def open_tail(client: CplnClient, org: str, selector: str, start_ns: int) -> AsyncIterator[AsyncIterator[Frame]]:
-    """Connect to the live log and hand out its frames; they end when the service closes the session.
+class Arrival(NamedTuple):
+    """A message of the live log: the same content has the same ``id``; without a frame it could not be read."""
+
+    id: int
+    frame: Frame | None
+
+
+class Page(NamedTuple):
+    """Lines of one answer in the order of time; ``crowded_ns`` is a time of which there are more than an answer can hold."""
+
+    batches: list[Batch]
+    crowded_ns: int | None = None
+
+
+class Tail:
+    """A connection to the live log."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+
+    async def receive(self, seconds: float) -> Arrival | None:
+        """Return the next message, or nothing once the service has closed the session.
+
+        Raises:
+            TimeoutError: There was none for so long.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                message = await self._connection.recv(decode=False)
+        except ConnectionClosed:
+            return None
+        return Arrival(hash(message), read_frame(message))
+
+
+def read_frame(message: bytes) -> Frame | None:
+    """Read a message of the live log, whatever it is; ``None`` if it is no frame."""
+    try:
+        try:
+            content = orjson.loads(message)
+        except orjson.JSONDecodeError:
+            content = orjson.loads(message.decode("utf-8", "replace"))  # bytes that are no UTF-8 cost their line, not the rest
+        return log_lines.parse_tail(content)
+    except (orjson.JSONDecodeError, UnexpectedResponseError):
+        return None
+
+
+@dataclass(frozen=True)
+class LogSource:
+    """The log of one job, as the service has it.
 
     Args:
         client: An open client.
         org: The organisation, which is the tenant of the logs.
-        selector: Which streams.
-        start_ns: From this time on, in nanoseconds.
-
-    Raises:
-        UnauthorizedError, ForbiddenError: The token may not read logs.
-        LogStreamError: There is no connection, for a reason that may pass.
+        selector: Which streams are the job's.
     """
-    path = f"/logs/org/{org}/loki/api/v1/tail"
-    query = urlencode({"query": selector, "start": start_ns, "limit": PAGE_LIMIT, "direction": "forward", "delay_for": 0})
-    endpoint = (await client.logs_endpoint()).replace("http", "ws", 1)
-    headers = {"Authorization": client.settings.token.get_secret_value()}  # raw, as both known clients send it
-    try:
-        async with connect(
-            f"{endpoint}{path}?{query}",
-            additional_headers=headers,
-            max_size=None,
-            ping_interval=_PING_SECONDS,
-            open_timeout=client.settings.request_timeout_seconds,
-            close_timeout=1,
-            logger=_quiet,
-        ) as connection:
-            yield _frames(connection)
-    except InvalidStatus as error:
-        answer = error.response
-        raise mapping.error_of(
-            status=answer.status_code, method="GET", path=path, body=bytes(answer.body or b""), headers=answer.headers
-        ) from None
-    except (OSError, WebSocketException) as error:
-        raise LogStreamError(f"the live log at {endpoint} cannot be read ({error or type(error).__name__})") from None
 
+    client: CplnClient
+    org: str
+    selector: str
 
-async def _frames(connection: ClientConnection) -> AsyncIterator[Frame]:
-    while True:
+    @asynccontextmanager
+    async def open_tail(self, start_ns: int) -> AsyncIterator[Tail]:
+        """Connect to the live log.
+
+        Args:
+            start_ns: From this time on, in nanoseconds. Of what is stored the service shows the newest ``PAGE_LIMIT`` lines.
+
+        Raises:
+            UnauthorizedError, ForbiddenError: The token may not read logs.
+            LogStreamError: There is no connection, for a reason that may pass.
+        """
+        path = f"{self._path}/tail"
+        query = {"query": self.selector, "start": start_ns, "limit": PAGE_LIMIT, "direction": "forward", "delay_for": 0}
+        endpoint = (await self.client.logs_endpoint()).replace("http", "ws", 1)
+        headers = {"Authorization": self.client.settings.token.get_secret_value()}  # raw, as both known clients send it
         try:
-            message = await connection.recv(decode=False)
-        except ConnectionClosed:
-            return
-        try:
-            decoded = orjson.loads(message)
-        except orjson.JSONDecodeError:
-            raise LogStreamError("the live log sent a message that is not JSON") from None
-        yield log_lines.parse_tail(decoded)
+            async with connect(
+                f"{endpoint}{path}?{urlencode(query)}",
+                additional_headers=headers,
+                max_size=None,  # the library's own limit of 1 MiB would end the connection without a word to the user
+                compression=None,
+                ping_interval=_PING_SECONDS,
+                open_timeout=self.client.settings.request_timeout_seconds,
+                close_timeout=1,
+                logger=_quiet,
+            ) as connection:
+                yield Tail(connection)
+        except InvalidStatus as error:
+            answer = error.response
+            raise mapping.error_of(
+                status=answer.status_code, method="GET", path=path, body=bytes(answer.body or b""), headers=answer.headers
+            ) from None
+        except (OSError, WebSocketException) as error:
+            raise LogStreamError(f"the live log at {endpoint} cannot be read ({error or type(error).__name__})") from None
+
+    async def query_range(self, start_ns: int, end_ns: int, repeat: Repeat = Repeat.ALWAYS) -> AsyncIterator[Page]:
+        """Yield the lines of a span of time, oldest first; each page is a look of its own and begins with the end of the last.
+
+        Args:
+            start_ns: From this time on.
+            end_ns: Before this time.
+            repeat: Whether a request that failed is sent again.
+
+        Raises:
+            ApiError, TransportError, UnexpectedResponseError: The service did not answer, also when asked again.
+        """
+        for start, end in _windows(start_ns, end_ns):
+            async for page in self._pages(start, end, repeat):
+                yield page
+
+    async def _pages(self, start_ns: int, end_ns: int, repeat: Repeat) -> AsyncIterator[Page]:
+        limit = PAGE_LIMIT
+        while start_ns < end_ns:
+            batches = await self._read(start_ns, end_ns, limit, repeat)
+            yield Page(batches)
+            if sum(len(batch.stamps) for batch in batches) < limit:
+                return
+            last_ns = batches[-1].stamps[-1]
+            if last_ns > start_ns:
+                start_ns, limit = last_ns, PAGE_LIMIT
+            elif limit < _WIDE_LIMIT:
+                limit = _WIDE_LIMIT  # a whole page at one nanosecond
+            else:
+                yield Page(await self._read(last_ns, last_ns + 1, limit, repeat, backward=True), last_ns)
+                start_ns, limit = last_ns + 1, PAGE_LIMIT
+
+    async def _read(self, start_ns: int, end_ns: int, limit: int, repeat: Repeat, *, backward: bool = False) -> list[Batch]:
+        """Return the first lines of a span of time, or the last ones, in the order of time."""
+        params = {
+            "query": self.selector,
+            "start": str(start_ns),
+            "end": str(end_ns),
+            "limit": str(limit),
+            "direction": "backward" if backward else "forward",
+            "delay_for": "0",
+        }
+        answer = await self.client.get_logs(f"{self._path}/query_range", params=params, repeat=repeat)
+        batches = log_lines.parse_range(answer)
+        if backward:
+            batches = [Batch(batch.key, batch.stamps[::-1], batch.lines[::-1]) for batch in batches]
+        return cursor.in_order(batches)
+
+    @property
+    def _path(self) -> str:
+        return f"/logs/org/{self.org}/loki/api/v1"
 
 
-async def query_range(
-    client: CplnClient, org: str, selector: str, *, start_ns: int, end_ns: int
-) -> AsyncIterator[list[LogEntry]]:
-    """Yield the lines of a span of time, oldest first, page by page; no line is shown twice.
-
-    Args:
-        client: An open client.
-        org: The organisation.
-        selector: Which streams.
-        start_ns: From this time on.
-        end_ns: Before this time.
-
-    Raises:
-        ApiError, TransportError, UnexpectedResponseError: The service did not answer, also when asked again.
-    """
-    limit, shown = PAGE_LIMIT, _Boundary()
+def _windows(start_ns: int, end_ns: int) -> Iterator[tuple[int, int]]:
     while start_ns < end_ns:
-        page = await _page(client, org, selector, start_ns=start_ns, end_ns=end_ns, limit=limit)
-        yield shown.without_shown(page)
-        if len(page) < limit:
-            return
-        last_ns = page[-1].ns
-        if last_ns > start_ns:
-            start_ns, limit = last_ns, PAGE_LIMIT
-        elif limit < _WIDE_LIMIT:
-            limit = _WIDE_LIMIT  # a whole page at one nanosecond
-        else:
-            raise UnexpectedResponseError(f"more than {_WIDE_LIMIT} lines of the log carry the same time {last_ns}")
-
-
-async def _page(client: CplnClient, org: str, selector: str, *, start_ns: int, end_ns: int, limit: int) -> list[LogEntry]:
-    params = {
-        "query": selector,
-        "start": str(start_ns),
-        "end": str(end_ns),
-        "limit": str(limit),
-        "direction": "forward",
-        "delay_for": "0",
-    }
-    answer = await client.get_logs(f"/logs/org/{org}/loki/api/v1/query_range", params=params, repeat=Repeat.ALWAYS)
-    return log_lines.parse_range(answer)
-
-
-class _Boundary:
-    """Pages overlap in their last nanosecond, because more lines of it may follow; this leaves out what was shown."""
-
-    def __init__(self) -> None:
-        self._view = log_lines.Ledger()
-
-    def without_shown(self, page: list[LogEntry]) -> list[LogEntry]:
-        new = list(self._view.view().new(page))
-        last_ns = page[-1].ns if page else 0
-        kept = log_lines.Ledger(newest_ns=last_ns)
-        for line, count in self._view.delivered.items():
-            if line[1] == last_ns:
-                kept.delivered[line] = count
-        self._view = kept
-        return new
+        yield start_ns, min(start_ns + _SPAN_NS, end_ns)
+        start_ns += _SPAN_NS

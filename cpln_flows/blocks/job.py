@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import anyio
 from prefect.blocks.abstract import JobBlock, JobRun
+from prefect.context import FlowRunContext, TaskRunContext
 from pydantic import Field, field_validator
 
 from cpln_flows import orchestration, portal
@@ -25,9 +26,11 @@ from cpln_flows.errors import (
     SubmissionUnknownError,
 )
 from cpln_flows.jobs import access, session, stop
+from cpln_flows.jobs.forward import Forwarder
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.plan import JobPlan
 from cpln_flows.jobs.session import JobSession
+from cpln_flows.jobs.stream import LogStream
 from cpln_flows.jobs.submit import StartedJob, Submitter
 from cpln_flows.jobs.watch import Follower
 from cpln_flows.model import addresses, conversion, links, log_lines
@@ -35,7 +38,9 @@ from cpln_flows.model.ending import Ending
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.lifecycle import Stage
 from cpln_flows.model.links import GvcRef
-from cpln_flows.model.log_lines import LogEntry
+from cpln_flows.model.log_lines import Batch
+from cpln_flows.model.receipt import LogReceipt
+from cpln_flows.model.transcript import Transcript
 from cpln_flows.orchestration import JobIdentity
 from cpln_flows.settings import CplnSettings, console_url
 
@@ -75,6 +80,10 @@ class CplnJob(JobBlock[str]):
             jobs of the same specification share a workload.
         interval_seconds: Longest time between two looks at the job's state, in seconds; short jobs are looked at more often.
         timeout_seconds: How long the job may take from its start, in seconds; it is stopped then. Default: for ever.
+        log_containers: Containers whose lines are shown and returned, each with its container's name if there are several.
+            Default: the first container alone; the receipt counts the lines of all.
+        max_log_characters: About how long the returned log may be; past that, its head and its tail are kept and the text says
+            what was left out. 0 is no cap. Default: ``CPLN_MAX_LOG_CHARACTERS``, which is 64 million.
 
     Example:
         Run a job and print its log:
@@ -115,6 +124,15 @@ class CplnJob(JobBlock[str]):
     interval_seconds: float = Field(default=5, gt=0, description="Longest time between two looks at the job's state.")
     timeout_seconds: float | None = Field(
         default=None, gt=0, description="How long the job may take before it is stopped. Default: for ever."
+    )
+    log_containers: list[str] | None = Field(
+        default=None,
+        description="Containers whose lines are shown and returned. Default: the first one; the receipt counts them all.",
+    )
+    max_log_characters: int | None = Field(
+        default=None,
+        ge=0,
+        description="Longest log returned whole; of a longer one, head and tail. 0: no cap. Default: CPLN_MAX_LOG_CHARACTERS.",
     )
 
     @field_validator("location")
@@ -188,15 +206,15 @@ class CplnJobRun(JobRun[str]):
         identity: Which intended job this is, and whose.
         settings: Endpoint, waits and graces. Default: the environment's.
 
-    Attributes:
-        logs: Lines delivered so far, each as ``"{timestamp} - {line}"``.
     """
 
     def __init__(self, cpln_job: CplnJob, identity: JobIdentity, settings: CplnSettings | None = None) -> None:
-        self.logs: list[str] = []
         self._block = cpln_job
         self._identity = identity
         self._settings = settings or CplnSettings.load()
+        self._transcript = Transcript(self._most_characters())
+        self._stream: LogStream | None = None
+        self._forwarder: Forwarder | None = None
         self._plan: JobPlan | None = None
         self._submitter: Submitter | None = None
         self._job: StartedJob | None = None
@@ -204,9 +222,20 @@ class CplnJobRun(JobRun[str]):
         self._cleaned = False
         self._leftover: str | None = None
         self._print_func: PrintFunc | None = None
+        self._print_failed = False
 
     def __repr__(self) -> str:
         return f"CplnJobRun({self.infrastructure_pid or 'not started'})"
+
+    @property
+    def logs(self) -> list[str]:
+        """Lines delivered so far, each as ``"{timestamp} - {line}"``; past the cap, a line says what was left out."""
+        return self._transcript.lines
+
+    @property
+    def receipt(self) -> LogReceipt:
+        """What was got of the job's log so far: lines, bytes and digest of each stream, and what is known to be missing."""
+        return self._stream.receipt if self._stream else LogReceipt()
 
     @property
     def infrastructure_pid(self) -> str | None:
@@ -231,6 +260,7 @@ class CplnJobRun(JobRun[str]):
 
         Args:
             print_func: Gets every line as ``"{timestamp} - {line}"``, the time in UTC. An error in it does not stop the job.
+                Without, lines go into the logs of the flow or task run that waits, as far as the budget for these allows.
 
         Raises:
             JobFailedError: The job failed; carries exit code, reason and last lines. A ``RuntimeError`` too.
@@ -240,6 +270,7 @@ class CplnJobRun(JobRun[str]):
         """
         self._started()
         self._print_func = print_func
+        self._forwarder = self._into_prefect() if print_func is None else None
         try:
             async with session.shared(self._api_settings()) as shared:
                 self._ending = await self._follow(shared)
@@ -251,7 +282,7 @@ class CplnJobRun(JobRun[str]):
             await self.abandon("the caller was interrupted")
             raise
         self._raise_unless_succeeded(self._ending)
-        self._journal().info(Area.JOB, f"Completed, {len(self.logs)} lines of log")
+        self._journal().info(Area.JOB, f"Completed; log {self.receipt}")
 
     @portal.either
     async def fetch_result(self) -> str:
@@ -262,7 +293,7 @@ class CplnJobRun(JobRun[str]):
         """
         if self._ending is None or not self._ending.succeeded:
             raise ValueError("the job has not completed; call `wait_for_completion` first")
-        return "\n".join(self.logs)
+        return self._transcript.text
 
     @portal.either
     async def cancel(self) -> None:
@@ -413,12 +444,15 @@ class CplnJobRun(JobRun[str]):
 
     async def _follow(self, shared: JobSession) -> Ending:
         while True:
-            outcome = await self._follower(shared).follow()
+            follower = self._follower(shared)
+            self._stream = follower.stream
+            outcome = await follower.follow()
             if isinstance(outcome, Ending):
+                self._tell_end_of_log(outcome)
                 return outcome
             self._job = outcome.by
             self._journal().warning(Area.JOB, "This older job of the same submission is followed instead, its log from the start")
-            self.logs.clear()
+            self._transcript.clear()
 
     def _follower(self, shared: JobSession) -> Follower:
         job, plan = self._started(), self._plan
@@ -436,23 +470,56 @@ class CplnJobRun(JobRun[str]):
             older=self._submission(shared, plan).older_than,
         )
 
-    def _deliver(self, entry: LogEntry) -> None:
-        line = log_lines.render(entry)
-        self.logs.append(line)
-        if self._print_func is None:
+    def _deliver(self, batch: Batch) -> None:
+        shown = self._shown_containers()
+        if batch.key.container not in shown:
             return
-        try:
-            self._print_func(line)
-        except Exception as error:  # noqa: BLE001 - the user's function must not stop the job
-            self._journal().warning(Area.LOGS, f"print_func raised {error!r} and is not called any more; the job goes on")
-            self._print_func = None
+        lines = log_lines.render(batch, f"[{batch.key.container}] " if len(shown) > 1 else "")
+        self._transcript.add(lines)
+        if self._forwarder is not None:
+            self._forwarder.send(lines)
+        if self._print_func is not None:
+            self._print(lines, self._print_func)
+
+    def _print(self, lines: list[str], print_func: PrintFunc) -> None:
+        for line in lines:
+            try:
+                print_func(line)
+            except Exception as error:  # noqa: BLE001 - the user's function must not stop the job
+                if not self._print_failed:
+                    self._print_failed = True
+                    self._journal().warning(
+                        Area.LOGS, f"print_func raised {error!r}, which is not said again; it gets the lines after this one too"
+                    )
+
+    def _shown_containers(self) -> list[str]:
+        plan = self._plan
+        first = [plan.manifest.main.name] if plan else []
+        return first if self._block.log_containers is None else self._block.log_containers
+
+    def _most_characters(self) -> int | None:
+        given = self._block.max_log_characters
+        return (self._settings.max_log_characters if given is None else given) or None
+
+    def _into_prefect(self) -> Forwarder | None:
+        """Return the way into the logs of the run that waits; outside of a run nobody has asked for lines."""
+        if FlowRunContext.get() is None and TaskRunContext.get() is None:
+            return None
+        where = f"stream_logs({self.infrastructure_pid!r}), or {self.console_url}"
+        return Forwarder(self.logger, replace(orchestration.log_budget(self._settings), where=where))
+
+    def _tell_end_of_log(self, end: Ending) -> None:
+        if self._forwarder is not None:
+            self._forwarder.finish()
+        if not end.succeeded:
+            self._journal().info(Area.LOGS, f"The log is {self.receipt}")
 
     def _raise_unless_succeeded(self, end: Ending) -> None:
         if end.succeeded:
             return
         pid = self.infrastructure_pid
         text = f"job {pid} did not complete: {end.describe()}; see {self.console_url}"
-        last = self.logs[-_LAST_LINES:]
+        last = self._transcript.last(_LAST_LINES)
         error: JobError
         if end.stage == Stage.CANCELLED:
             error = JobCancelledError(text, infrastructure_pid=pid)

@@ -11,17 +11,18 @@ from dataclasses import dataclass, field
 import anyio
 
 from cpln_flows.api import workloads
+from cpln_flows.api.logs import LogSource
 from cpln_flows.errors import CplnError, JobError, JobLostError, JobTimeoutError
 from cpln_flows.jobs import stop
 from cpln_flows.jobs.board import StatusBoard, Watched
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.session import JobSession
-from cpln_flows.jobs.stream import LogStream
+from cpln_flows.jobs.stream import LogStream, Pace
 from cpln_flows.jobs.submit import StartedJob
-from cpln_flows.model import ending, lifecycle
+from cpln_flows.model import ending, lifecycle, log_lines
 from cpln_flows.model.ending import Ending
 from cpln_flows.model.identifiers import Area
-from cpln_flows.model.log_lines import LogEntry
+from cpln_flows.model.log_lines import Batch
 from cpln_flows.model.resources import Command, JobExecution
 from cpln_flows.settings import CplnSettings
 
@@ -62,7 +63,7 @@ class Follower:
     job: StartedJob
     main: str
     has_sidecars: bool
-    deliver: Callable[[LogEntry], None] | None
+    deliver: Callable[[Batch], None] | None
     journal: Journal
     settings: CplnSettings
     interval_seconds: float
@@ -76,13 +77,11 @@ class Follower:
 
     def __post_init__(self) -> None:
         self.stream = LogStream(
-            client=self.session.client,
-            ref=self.job.ref,
-            location=self.job.location,
+            source=LogSource(self.session.client, self.job.ref.org, log_lines.selector(self.job.ref, self.job.location)),
             deliver=self.deliver or (lambda _: None),
             journal=self.journal,
             since_ns=self.job.since_ns,
-            settle_seconds=self.settings.log_settle_seconds,
+            pace=Pace.of(self.settings),
             wake=self.wake,
         )
 

@@ -1,21 +1,21 @@
-"""Lines of a job's log: frames parsed, the selector of one job, and the ledger that keeps delivery exactly once.
+"""Lines of a job's log: messages parsed, lines rendered, and the selector of one job. What was delivered is in ``cursor``.
 
 Nothing here connects to anything; times are nanoseconds since the epoch, as the logs service counts them.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 from cpln_flows.errors import UnexpectedResponseError
 from cpln_flows.model.links import CommandRef
 
 _NS = 1_000_000_000
+_LATEST_NS = 2**63 - 1
+_STAMP = re.compile(r"[0-9]{1,19}")
 
 
 class StreamKey(NamedTuple):
@@ -26,19 +26,19 @@ class StreamKey(NamedTuple):
     stream: str
 
 
-class LogEntry(NamedTuple):
-    """One line, with its time in nanoseconds."""
+class Batch(NamedTuple):
+    """Lines of one stream with their times in nanoseconds, as they were shown."""
 
-    ns: int
-    line: str
     key: StreamKey
+    stamps: list[int]
+    lines: list[str]
 
 
 class Frame(NamedTuple):
-    """What one message of the logs service holds; ``dropped`` counts lines that the service says it left out."""
+    """What one message of the live log holds; ``dropped`` are the times of lines that the service says it left out."""
 
-    entries: list[LogEntry]
-    dropped: int
+    batches: list[Batch]
+    dropped: list[int]
 
 
 def selector(ref: CommandRef, location: str) -> str:
@@ -47,15 +47,25 @@ def selector(ref: CommandRef, location: str) -> str:
     return f'{{{labels}, replica=~"command-{ref.command_id}.+"}}'
 
 
-def render(entry: LogEntry) -> str:
-    """Return the line as users get it, ``{timestamp} - {line}``, the time in UTC.
+def render(batch: Batch, label: str = "") -> list[str]:
+    """Return lines as users get them, ``{timestamp} - {line}``, the time in UTC.
 
-    >>> render(LogEntry(1_768_039_212_500_000_000, "hello", StreamKey("r", "c", "stdout")))
-    '2026-01-10T10:00:12.500000+00:00 - hello'
+    Args:
+        batch: The lines.
+        label: Put before the text of each line.
+
+    >>> render(Batch(StreamKey("r", "c", "stdout"), [1_768_039_212_500_000_000], ["hello"]))
+    ['2026-01-10T10:00:12.500000+00:00 - hello']
     """
-    seconds, rest = divmod(entry.ns, _NS)
-    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
-    return f"{moment.isoformat(timespec='microseconds')} - {entry.line}"
+    rendered: list[str] = []
+    known, prefix = -1, ""
+    between = f"+00:00 - {label}"
+    for ns, line in zip(batch.stamps, batch.lines, strict=True):
+        seconds, rest = divmod(ns, _NS)
+        if seconds != known:  # the costly part is the same for all lines of a second
+            known, prefix = seconds, datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
+        rendered.append(f"{prefix}{rest // 1000:06d}{between}{line}")
+    return rendered
 
 
 def parse_tail(message: object) -> Frame:
@@ -66,12 +76,11 @@ def parse_tail(message: object) -> Frame:
     """
     if not isinstance(message, Mapping):
         raise UnexpectedResponseError("the tail of the log sent a message that is not an object")
-    dropped = message.get("dropped_entries") or []
-    return Frame(_entries(message.get("streams") or []), len(dropped) if isinstance(dropped, list) else 0)
+    return Frame(_batches(message.get("streams") or []), _dropped(message.get("dropped_entries") or []))
 
 
-def parse_range(answer: object) -> list[LogEntry]:
-    """Read the answer of a range query, ``{"data": {"result": [...]}}``, in the order of time.
+def parse_range(answer: object) -> list[Batch]:
+    """Read the answer of a range query, ``{"data": {"result": [...]}}``.
 
     Raises:
         UnexpectedResponseError: The answer does not have this form.
@@ -79,69 +88,28 @@ def parse_range(answer: object) -> list[LogEntry]:
     data = answer.get("data") if isinstance(answer, Mapping) else None
     if not isinstance(data, Mapping):
         raise UnexpectedResponseError("the range query of the log answered without data")
-    return _entries(data.get("result") or [])
+    return _batches(data.get("result") or [])
 
 
-def _entries(streams: Any) -> list[LogEntry]:
+def _batches(streams: Any) -> list[Batch]:
     try:
-        entries: list[LogEntry] = []
-        for stream in streams:
-            labels = stream["stream"]
-            key = StreamKey(labels.get("replica", ""), labels.get("container", ""), labels.get("stream", ""))
-            entries.extend(LogEntry(int(value[0]), str(value[1]), key) for value in stream["values"])
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        return [_batch(stream["stream"], stream["values"]) for stream in streams]
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise UnexpectedResponseError(f"the log sent lines that cannot be read ({type(error).__name__})") from None
-    if len(streams) > 1:
-        entries.sort(key=attrgetter("ns"))  # stable: equal times keep the order of their stream
-    return entries
 
 
-_Line = tuple[StreamKey, int, str]
+def _batch(labels: Any, values: Any) -> Batch:
+    key = StreamKey(*(str(labels.get(name, "")) for name in StreamKey._fields))
+    stamps = [int(value[0]) for value in values]
+    lines = [value[1] for value in values]
+    if stamps and not (min(stamps) >= 0 and max(stamps) <= _LATEST_NS and set(map(type, lines)) == {str}):
+        raise ValueError("a time out of all bounds, or a line that is no text")
+    return Batch(key, stamps, lines)
 
 
-@dataclass
-class Ledger:
-    """What was delivered of one job, so that every further look at the log adds only what is new.
-
-    The logs service has no line numbers. A line is known by stream, time and text, and the same text printed twice at the
-    same nanosecond is two lines. So each look at the log, a tail's connection or a range query, counts for itself, and a
-    line is new when one look has shown it more often than it was delivered.
-    """
-
-    delivered: Counter[_Line] = field(default_factory=Counter)
-    newest_ns: int = 0
-
-    def view(self) -> View:
-        """Begin a further look at the log."""
-        return View(self)
-
-    @property
-    def total(self) -> int:
-        """How many lines were delivered."""
-        return self.delivered.total()
-
-
-@dataclass
-class View:
-    """One look at the log; give it all that this look shows, in order."""
-
-    ledger: Ledger
-    _seen: Counter[_Line] = field(default_factory=Counter)
-    _known_until_ns: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._known_until_ns = self.ledger.newest_ns
-
-    def new(self, entries: Iterable[LogEntry]) -> Iterator[LogEntry]:
-        """Yield the entries that were not delivered yet; each counts as delivered once it is yielded."""
-        delivered = self.ledger.delivered
-        for entry in entries:
-            line = (entry.key, entry.ns, entry.line)
-            # Only what is not newer than all that was known when the look began can have been delivered by another look.
-            if entry.ns <= self._known_until_ns:
-                self._seen[line] += 1
-                if self._seen[line] <= delivered[line]:
-                    continue
-            delivered[line] += 1
-            self.ledger.newest_ns = max(self.ledger.newest_ns, entry.ns)
-            yield entry
+def _dropped(entries: Any) -> list[int]:
+    """Read the times of lines that were left out; one that cannot be read may be any line, also the first."""
+    if not isinstance(entries, list):
+        return [0]
+    stamps = (str(entry.get("timestamp")) if isinstance(entry, Mapping) else "" for entry in entries)
+    return [int(stamp) if _STAMP.fullmatch(stamp) else 0 for stamp in stamps]

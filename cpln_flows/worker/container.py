@@ -17,16 +17,19 @@ from prefect.states import Cancelled, Crashed, InfrastructurePending
 
 from cpln_flows import orchestration
 from cpln_flows.api import commands
+from cpln_flows.api.logs import LogSource
 from cpln_flows.errors import ConfigurationError, CplnError, JobError, NotFoundError
 from cpln_flows.jobs import stop, submit
+from cpln_flows.jobs.forward import Forwarder
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.plan import JobPlan
 from cpln_flows.jobs.session import JobSession
-from cpln_flows.jobs.stream import LogStream
+from cpln_flows.jobs.stream import LogStream, Pace
 from cpln_flows.jobs.submit import StartedJob, Submitter
 from cpln_flows.jobs.watch import Follower, Superseded
-from cpln_flows.model import identifiers
+from cpln_flows.model import identifiers, log_lines
 from cpln_flows.model.ending import Ending
+from cpln_flows.model.forwarding import Shown
 from cpln_flows.model.identifiers import Area
 from cpln_flows.model.lifecycle import Stage
 from cpln_flows.model.links import CommandRef
@@ -93,8 +96,13 @@ class Container:
     _output: Output = field(init=False)
 
     def __post_init__(self) -> None:
+        self._output = self._output_with(None)
+
+    def _output_with(self, shown: Shown | None) -> Output:
+        budget = replace(orchestration.log_budget(self.settings), where=f"stream_logs({str(self.run_id)!r})")
         several = len(self.plan.manifest.containers) > 1
-        self._output = Output(self.journal.logger, forwards=self.watching.stream_output, named=several)
+        forwarder = Forwarder(self.journal.logger, budget, shown)
+        return Output(forwarder, forwards=self.watching.stream_output, named=several)
 
     @property
     def job(self) -> StartedJob:
@@ -145,6 +153,7 @@ class Container:
                     helper.cancel()
         await asyncio.gather(*helpers, return_exceptions=True)
         self._ending = end
+        self._output.finish()
         self.journal.info(Area.JOB, f"Ended: {end.stopped_by_us or end.describe()}")
         if end.exit_code is not None:
             return end.exit_code
@@ -360,14 +369,11 @@ class Container:
         """Forward the end of the log of every container: the flow could not report, so this is all there is."""
         if not self.watching.stream_output:
             stream = LogStream(
-                client=self.session.client,
-                ref=self.job.ref,
-                location=self.job.location,
+                source=LogSource(self.session.client, self.job.ref.org, log_lines.selector(self.job.ref, self.job.location)),
                 deliver=self._output.deliver,
                 journal=self.journal,
                 since_ns=self.job.since_ns,
-                settle_seconds=self.settings.log_settle_seconds,
-                wake=lambda: None,
+                pace=Pace.of(self.settings),
             )
             await stream.drain()
         self._output.flush()
@@ -381,6 +387,7 @@ class Container:
         except Exception as error:  # noqa: BLE001 - lines that come twice are better than none
             self.journal.debug(Area.LOGS, f"The flow run's logs cannot be read: {error!r}")
             return
-        self._output.known = output.forwarded(messages)
-        if len(messages) >= _KNOWN_LINES and (oldest := output.oldest_ns(self._output.known)) is not None:
-            self._job = replace(self.job, since_ns=max(self.job.since_ns, oldest))
+        shown = Shown(messages)
+        self._output = self._output_with(shown)
+        if len(messages) >= _KNOWN_LINES and shown.oldest is not None:
+            self._job = replace(self.job, since_ns=max(self.job.since_ns, output.to_ns(shown.oldest)))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, deque
-from collections.abc import Iterable
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from cpln_flows.jobs.journal import Logger
+from cpln_flows.jobs.forward import Forwarder
 from cpln_flows.model import log_lines
-from cpln_flows.model.log_lines import LogEntry
+from cpln_flows.model.log_lines import Batch
 
 KEPT_LINES = 500
 """So many last lines are at hand when a job dies before its flow could say anything."""
@@ -19,7 +18,6 @@ _NS = 1_000_000_000
 # What the engine prints of a flow or task run it has sent to the API itself.
 _SENT_BY_ENGINE = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} \| [A-Z]+ +\| (Flow|Task) run '")
 _TRACEBACK = "Traceback (most recent call last):"
-_LINE = re.compile(r"^(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00) - ")
 
 
 @dataclass
@@ -46,42 +44,44 @@ class Output:
     """Forwards lines to a flow run's logger.
 
     Args:
-        logger: The flow run's logger.
+        forwarder: The way into the flow run's logs.
         forwards: Whether lines are forwarded as they come; the last ones are kept in any case.
         named: Whether a line says which container it comes from, because there are several.
-        known: Lines that are in the flow run's logs already.
+        kept: The last lines that were not forwarded.
     """
 
-    logger: Logger
+    forwarder: Forwarder
     forwards: bool
     named: bool
-    known: Counter[str] = field(default_factory=Counter)
     kept: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
     _engine: _Engine = field(default_factory=_Engine)
 
-    def deliver(self, entry: LogEntry) -> None:
-        """Take a line of the job."""
-        line = log_lines.render(entry._replace(line=f"[{entry.key.container}] {entry.line}") if self.named else entry)
-        if not self.forwards or self._engine.has_sent(entry.line):
-            self.kept.append(line)
-        elif self.known[line] > 0:
-            self.known[line] -= 1
-        else:
-            self.logger.info("%s", line)
+    def deliver(self, batch: Batch) -> None:
+        """Take lines of the job."""
+        rendered = log_lines.render(batch, f"[{batch.key.container}] " if self.named else "")
+        if not self.forwards:
+            self.kept.extend(rendered)
+            return
+        wanted: list[str] = []
+        for text, line in zip(batch.lines, rendered, strict=True):
+            (self.kept if self._engine.has_sent(text) else wanted).append(line)
+        self.forwarder.send(wanted)
+
+    def finish(self) -> None:
+        """Say what is still to be said when the log has ended."""
+        self.forwarder.finish()
 
     def flush(self) -> None:
         """Forward the kept lines too: nobody else has told them."""
-        for line in self.kept:
-            self.logger.info("%s", line)
+        self.forwarder.send(list(self.kept))
+        self.forwarder.finish()
         self.kept.clear()
 
 
-def forwarded(messages: Iterable[str]) -> Counter[str]:
-    """Return the lines of a job among the messages of a flow run's log."""
-    return Counter(message for message in messages if _LINE.match(message))
+def to_ns(stamp: str) -> int:
+    """Return the second of a rendered time, in nanoseconds.
 
-
-def oldest_ns(lines: Iterable[str]) -> int | None:
-    """Return the time of the oldest of these lines, in nanoseconds."""
-    times = [datetime.fromisoformat(match["time"]) for line in lines if (match := _LINE.match(line))]
-    return int(min(times).timestamp()) * _NS if times else None
+    >>> to_ns("1970-01-01T00:00:01.500000+00:00")
+    1000000000
+    """
+    return int(datetime.fromisoformat(stamp).timestamp()) * _NS

@@ -1,8 +1,10 @@
-from collections import Counter
+import logging
 
 import pytest
 
-from cpln_flows.model.log_lines import LogEntry, StreamKey, render
+from cpln_flows.jobs.forward import Forwarder
+from cpln_flows.model.forwarding import Budget, Shown
+from cpln_flows.model.log_lines import Batch, StreamKey, render
 from cpln_flows.worker import output
 from cpln_flows.worker.output import Output
 
@@ -15,14 +17,23 @@ class Logger:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def info(self, form: str, line: str) -> None:
-        self.lines.append(line.split(" - ", 1)[1])
+    def log(self, level: int, form: str, text: str) -> None:
+        assert level in (logging.INFO, logging.ERROR)
+        self.lines += [line.split(" - ", 1)[1] if " - " in line else line for line in text.split("\n")]
+
+
+def _output(*, shown=None, **fields) -> Output:
+    return Output(Forwarder(Logger(), Budget(), shown), **{"forwards": True, "named": False, **fields})
+
+
+def _lines(out: Output) -> list[str]:
+    return out.forwarder._logger.lines
 
 
 def _feed(out: Output, *lines: str, key=MAIN) -> list[str]:
     for number, line in enumerate(lines):
-        out.deliver(LogEntry(number * 1_000_000, line, key))
-    return out.logger.lines
+        out.deliver(Batch(key, [number * 1_000_000], [line]))
+    return _lines(out)
 
 
 @pytest.mark.parametrize(
@@ -39,35 +50,29 @@ def _feed(out: Output, *lines: str, key=MAIN) -> list[str]:
     ],
 )
 def test_lines_are_forwarded_once(lines, forwarded) -> None:
-    assert _feed(Output(Logger(), forwards=True, named=False), *lines) == forwarded
+    assert _feed(_output(), *lines) == forwarded
 
 
 def test_what_was_kept_is_forwarded_when_nobody_else_has_told_it() -> None:
-    out = Output(Logger(), forwards=True, named=False)
+    out = _output()
     _feed(out, SENT)
     out.flush()
     out.flush()
-    assert out.logger.lines == [SENT]
+    assert _lines(out) == [SENT]
 
 
 def test_without_forwarding_the_last_lines_are_kept() -> None:
-    out = Output(Logger(), forwards=False, named=False)
+    out = _output(forwards=False)
     assert _feed(out, *(str(n) for n in range(output.KEPT_LINES + 10))) == []
     out.flush()
-    assert out.logger.lines == [str(n) for n in range(10, output.KEPT_LINES + 10)]
+    assert _lines(out) == [str(n) for n in range(10, output.KEPT_LINES + 10)]
 
 
 def test_a_line_says_its_container_when_there_are_several() -> None:
-    assert _feed(Output(Logger(), forwards=True, named=True), "x", key=StreamKey("r", "side", "stderr")) == ["[side] x"]
+    assert _feed(_output(named=True), "x", key=StreamKey("r", "side", "stderr")) == ["[side] x"]
 
 
 def test_lines_that_are_known_already_are_not_forwarded_again() -> None:
-    lines = [render(LogEntry(n * 1_000_000, text, MAIN)) for n, text in enumerate(["a", "b"])]
-    known = output.forwarded([*lines, "Flow run 'x' submitted to infrastructure"])
-    assert known == Counter(lines)
-    assert output.oldest_ns(known) == 0
-    assert _feed(Output(Logger(), forwards=True, named=False, known=known), "a", "b", "c", "a") == ["c", "a"]
-
-
-def test_there_is_no_oldest_of_nothing() -> None:
-    assert output.oldest_ns([]) is None
+    shown = Shown([*render(Batch(MAIN, [0, 1_000_000], ["a", "b"])), "Flow run 'x' submitted to infrastructure"])
+    assert output.to_ns(shown.oldest) == 0
+    assert _feed(_output(shown=shown), "a", "b", "c", "a") == ["c", "a"]

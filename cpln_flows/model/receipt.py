@@ -1,0 +1,250 @@
+"""What was got of a job's log, and what is known to be missing: lines, bytes, times, a digest, declared gaps."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from cpln_flows.model.cursor import Cursor
+from cpln_flows.model.log_lines import Batch, StreamKey
+
+_NS = 1_000_000_000
+_RATE_LIMITED = "#### Replica logs were rate-limited"
+_COUNT = re.compile(r"(\d[\d,]*) (?:log )?lines? (?:were |was )?(?:dropped|lost|discarded|suppressed|skipped)")
+_TRUNCATED = re.compile(r"\.\.\. \[truncated (\d+) bytes\]\Z")
+
+
+class GapKind(StrEnum):
+    """Why lines, or parts of them, are missing."""
+
+    RATE_LIMITED = "rate-limited"
+    """The platform kept only so many lines of a second, and said so in the log."""
+    TRUNCATED = "truncated"
+    """The platform cut long lines, and said so at their ends."""
+    DROPPED = "dropped"
+    """The live log reported lines that it left out, and no range query has brought them since."""
+    UNREADABLE = "unreadable"
+    """The service sent what is no log."""
+    CROWDED = "crowded"
+    """More lines carry one time than the service gives at once."""
+    REFUSED = "refused"
+    """The token may not read logs."""
+    UNREAD = "unread"
+    """The service did not answer when the log was read again after the job's end."""
+    UNSETTLED = "unsettled"
+    """Lines were still arriving when the wait for late ones was over."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """What is known to be missing, of one kind.
+
+    Attributes:
+        kind: Why.
+        times: How often that was met.
+        lines: How many lines are missing or cut; ``None`` if that cannot be told.
+        bytes: How many bytes were cut off.
+        first_ns: When, for the first time; ``None`` if that is not known.
+        reason: What the service said.
+    """
+
+    kind: GapKind
+    times: int = 1
+    lines: int | None = None
+    bytes: int = 0
+    first_ns: int | None = None
+    reason: str = ""
+
+    def __str__(self) -> str:
+        at = f" at {_clock(self.first_ns)}" if self.first_ns is not None else ""
+        lines = "lines" if self.lines is None else _lines(self.lines)
+        often = f" {self.times} times, first" if self.times > 1 else ""
+        texts = {
+            GapKind.RATE_LIMITED: f"{lines} rate-limited{often}{at}",
+            GapKind.TRUNCATED: f"{lines} cut by the platform, {self.bytes:,} bytes in all",
+            GapKind.DROPPED: f"{lines} dropped{at}",
+            GapKind.UNREADABLE: f"{self.times} messages of the logs service could not be read",
+            GapKind.CROWDED: f"more lines{at} than the service gives of one time",
+            GapKind.REFUSED: f"the logs may not be read ({self.reason})",
+            GapKind.UNREAD: f"the end of the log could not be read ({self.reason})",
+            GapKind.UNSETTLED: "the log had not come to rest",
+        }
+        return texts[self.kind]
+
+
+@dataclass(frozen=True)
+class StreamReceipt:
+    """What was got of one stream.
+
+    Attributes:
+        key: Replica, container and stdout or stderr.
+        lines: How many lines.
+        bytes: Their length in UTF-8, each with a line end.
+        first_ns: Time of the oldest one.
+        last_ns: Time of the newest one.
+        sha256: Digest of these bytes in the order of delivery, the same as that of what the program printed.
+    """
+
+    key: StreamKey
+    lines: int
+    bytes: int
+    first_ns: int
+    last_ns: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class LogReceipt:
+    """What was got of a job's log, and where the next reader goes on.
+
+    Attributes:
+        streams: One for each replica, container and stdout or stderr.
+        gaps: What is known to be missing.
+        reconnects: How often the live log was connected to again.
+        recovered: How many lines the live log said it left out, that a range query has brought.
+        cursor: From here on nothing was delivered.
+    """
+
+    streams: tuple[StreamReceipt, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    reconnects: int = 0
+    recovered: int = 0
+    cursor: Cursor = field(default_factory=Cursor)
+
+    @property
+    def lines(self) -> int:
+        """How many lines were delivered."""
+        return sum(stream.lines for stream in self.streams)
+
+    @property
+    def bytes(self) -> int:
+        """Their length in UTF-8, each with a line end."""
+        return sum(stream.bytes for stream in self.streams)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is known to be missing."""
+        return not self.gaps
+
+    @property
+    def first(self) -> datetime | None:
+        """Time of the oldest line."""
+        return _datetime(min((stream.first_ns for stream in self.streams), default=None))
+
+    @property
+    def last(self) -> datetime | None:
+        """Time of the newest line."""
+        return _datetime(max((stream.last_ns for stream in self.streams), default=None))
+
+    @property
+    def digest(self) -> str:
+        """One digest for all streams: equal for two readers that have got the same lines in the same order per stream."""
+        parts = (f"{'/'.join(stream.key)} {stream.sha256}\n" for stream in self.streams)
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+    def __str__(self) -> str:
+        """Return the receipt in words: ``complete: 48,211 lines`` or ``incomplete: 312 lines rate-limited at 12:01:07; ...``."""
+        if self.complete:
+            return f"complete: {_lines(self.lines)}"
+        return f"incomplete: {'; '.join(map(str, self.gaps))}; {_lines(self.lines)} delivered"
+
+
+@dataclass
+class _StreamTally:
+    lines: int = 0
+    bytes: int = 0
+    first_ns: int = 1 << 63
+    last_ns: int = 0
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    def add(self, batch: Batch) -> str:
+        """Count lines; return their text."""
+        text = "\n".join(batch.lines) + "\n"
+        content = text.encode("utf-8", "surrogatepass")
+        self.lines += len(batch.lines)
+        self.bytes += len(content)
+        self.digest.update(content)
+        self.first_ns = min(self.first_ns, *batch.stamps)
+        self.last_ns = max(self.last_ns, *batch.stamps)
+        return text
+
+
+class Tally:
+    """Counts what is delivered, and notes what is missing."""
+
+    def __init__(self) -> None:
+        self._streams: dict[StreamKey, _StreamTally] = {}
+        self._gaps: dict[GapKind, Gap] = {}
+        self._reported: Counter[int] = Counter()
+        self.recovered = 0
+        self.reconnects = 0
+
+    def add(self, batch: Batch) -> None:
+        """Count delivered lines, and note what the platform says in them."""
+        tally = self._streams.get(batch.key)
+        if tally is None:
+            tally = self._streams[batch.key] = _StreamTally()
+        text = tally.add(batch)
+        # Nearly no text has these marks, and a search in the whole of it costs less than one in each line.
+        if _RATE_LIMITED in text or "[truncated " in text:
+            for gap in _declared(batch):
+                self.miss(gap)
+
+    def miss(self, gap: Gap) -> None:
+        """Note what is missing; what is of one kind is put together."""
+        known = self._gaps.get(gap.kind)
+        if known is not None:
+            lines = None if known.lines is None or gap.lines is None else known.lines + gap.lines
+            gap = replace(known, times=known.times + gap.times, lines=lines, bytes=known.bytes + gap.bytes)
+        self._gaps[gap.kind] = gap
+
+    def found(self, kind: GapKind) -> None:
+        """Note that nothing is missing for this reason any more."""
+        self._gaps.pop(kind, None)
+
+    def report(self, dropped: Iterable[int]) -> None:
+        """Note the times of lines that the live log has left out."""
+        self._reported.update(dropped)
+
+    def recover(self, from_ns: int) -> None:
+        """Note that all lines from this time on were read from the store."""
+        back = [ns for ns in self._reported if ns >= from_ns]
+        self.recovered += sum(self._reported.pop(ns) for ns in back)
+
+    def receipt(self, cursor: Cursor) -> LogReceipt:
+        """Return what was counted so far."""
+        gaps = list(self._gaps.values())
+        if self._reported:
+            gaps.append(Gap(GapKind.DROPPED, lines=self._reported.total(), first_ns=min(self._reported) or None))
+        return LogReceipt(tuple(self._receipts()), tuple(gaps), self.reconnects, self.recovered, cursor)
+
+    def _receipts(self) -> Iterator[StreamReceipt]:
+        for key, tally in sorted(self._streams.items()):
+            yield StreamReceipt(key, tally.lines, tally.bytes, tally.first_ns, tally.last_ns, tally.digest.hexdigest())
+
+
+def _declared(batch: Batch) -> Iterator[Gap]:
+    """Find what the platform says in the log itself about lines that it left out or cut."""
+    for ns, line in zip(batch.stamps, batch.lines, strict=True):
+        if line.startswith(_RATE_LIMITED):
+            found = _COUNT.search(line)
+            yield Gap(GapKind.RATE_LIMITED, lines=int(found[1].replace(",", "")) if found else None, first_ns=ns)
+        elif found := _TRUNCATED.search(line):
+            yield Gap(GapKind.TRUNCATED, lines=1, bytes=int(found[1]), first_ns=ns)
+
+
+def _lines(count: int) -> str:
+    return f"{count:,} line{'' if count == 1 else 's'}"
+
+
+def _clock(ns: int) -> str:
+    return f"{datetime.fromtimestamp(ns // _NS, UTC):%H:%M:%S}"
+
+
+def _datetime(ns: int | None) -> datetime | None:
+    return None if ns is None else datetime.fromtimestamp(ns / _NS, UTC)
