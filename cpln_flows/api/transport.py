@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -16,6 +17,22 @@ class _Lane:
 
     transport: httpx.AsyncHTTPTransport
     under_way: int = 0
+
+
+class _Body(httpx.AsyncByteStream):
+    """The body of an answer, which keeps its lane busy until it is read or given up."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, lane: _Lane) -> None:
+        self._stream = stream
+        self._lane = lane
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._stream:
+            yield chunk
+
+    async def aclose(self) -> None:
+        self._lane.under_way -= 1
+        await self._stream.aclose()
 
 
 class Lanes(httpx.AsyncBaseTransport):
@@ -38,9 +55,13 @@ class Lanes(httpx.AsyncBaseTransport):
         lane = min(self._lanes, key=lambda one: one.under_way)
         lane.under_way += 1
         try:
-            return await lane.transport.handle_async_request(request)
-        finally:
+            response = await lane.transport.handle_async_request(request)
+        except BaseException:
             lane.under_way -= 1
+            raise
+        assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - what an async transport answers with
+        response.stream = _Body(response.stream, lane)
+        return response
 
     async def __aenter__(self) -> Self:
         """Open no connection yet."""

@@ -1,3 +1,5 @@
+import asyncio
+import contextlib
 import http.server
 import threading
 
@@ -47,6 +49,32 @@ async def test_a_connection_that_the_server_has_closed_is_replaced() -> None:
     with serve_in_thread(Platform(), port=int(port)):
         async with api:
             assert (await api.get("/org/local"))["name"] == "local"
+
+
+async def test_an_answer_whose_body_takes_long_holds_up_no_other_request() -> None:
+    released = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n")
+                await writer.drain()
+                if b"/slow" in head:
+                    await released.wait()
+                writer.write(b"{}")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as api:
+        slow = asyncio.create_task(api.get("/slow"))
+        with anyio.fail_after(10):
+            for _ in range(3):
+                await asyncio.sleep(0.02)  # until the head of the slow answer has come
+                await api.get("/quick")
+        assert not slow.done()
+        released.set()
+        assert await slow == {}
+    server.close()
 
 
 class Proxy(http.server.BaseHTTPRequestHandler):
