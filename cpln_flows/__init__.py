@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from cpln_flows.flows.cleanup import cleanup_orphaned_workloads
     from cpln_flows.flows.run_job import run_namespaced_job
     from cpln_flows.flows.sync import SyncOptions, sync, sync_cpln_to_prefect, sync_prefect_to_cpln
+    from cpln_flows.model.cursor import Cursor
+    from cpln_flows.model.receipt import LogReceipt
     from cpln_flows.settings import CplnSettings
+    from cpln_flows.tasks.logs import stream_logs
     from cpln_flows.worker import CplnWorker
 
 __all__ = [
@@ -47,6 +50,7 @@ __all__ = [
     "CplnJobRun",
     "CplnSettings",
     "CplnWorker",
+    "Cursor",
     "ForbiddenError",
     "JobCancelledError",
     "JobError",
@@ -54,6 +58,7 @@ __all__ = [
     "JobLostError",
     "JobTimeoutError",
     "LimitExceededError",
+    "LogReceipt",
     "LogStreamError",
     "ManifestError",
     "NotFoundError",
@@ -66,6 +71,7 @@ __all__ = [
     "UnexpectedResponseError",
     "cleanup_orphaned_workloads",
     "run_namespaced_job",
+    "stream_logs",
     "sync",
     "sync_cpln_to_prefect",
     "sync_prefect_to_cpln",
@@ -79,9 +85,12 @@ _HOMES = {
     "CplnJobRun": "cpln_flows.blocks.job",
     "CplnSettings": "cpln_flows.settings",
     "CplnWorker": "cpln_flows.worker",
+    "Cursor": "cpln_flows.model.cursor",
+    "LogReceipt": "cpln_flows.model.receipt",
     "SyncOptions": "cpln_flows.flows.sync",
     "cleanup_orphaned_workloads": "cpln_flows.flows.cleanup",
     "run_namespaced_job": "cpln_flows.flows.run_job",
+    "stream_logs": "cpln_flows.tasks.logs",
     "sync": "cpln_flows.flows.sync",
     "sync_cpln_to_prefect": "cpln_flows.flows.sync",
     "sync_prefect_to_cpln": "cpln_flows.flows.sync",

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
+import anyio
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import VariableCreate
 from prefect.client.schemas.filters import (
@@ -16,21 +17,24 @@ from prefect.client.schemas.filters import (
     TaskRunFilter,
     TaskRunFilterId,
 )
-from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.client.schemas.sorting import FlowRunSort, LogSort
-from prefect.context import FlowRunContext
-from prefect.exceptions import ObjectAlreadyExists
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.logging.handlers import APILogHandler
 from prefect.settings import get_current_settings
 
 from cpln_flows.jobs.reattach import EarlierAttempt, Outcome
-from cpln_flows.model.forwarding import Budget
+from cpln_flows.model.forwarding import Budget, Shown
 from cpln_flows.model.identifiers import Owner, Submission, attempt_starts
 from cpln_flows.settings import CplnSettings
 
 INSTALLATION_VARIABLE = "cpln_installation"
 _RETRYING = "AwaitingRetry"
 _DEEPEST = 50
+_FLUSH_SECONDS = 10
+_MOST_MESSAGES = 20_000
 _BYTES_OF_A_CHARACTER = 6  # at most, in the JSON that is sent
 PAGE = 200
 """The most that Prefect's API gives at once."""
@@ -134,6 +138,31 @@ async def newest_messages(client: PrefectClient, run_id: UUID, most: int) -> lis
         if len(page) < PAGE:
             break
     return found
+
+
+async def pid_of(run_id: UUID) -> tuple[bool, str | None]:
+    """Return whether there is a flow run of this id, and its infrastructure pid."""
+    async with get_client() as client:
+        try:
+            return True, (await client.read_flow_run(run_id)).infrastructure_pid
+        except ObjectNotFound:
+            return False, None
+
+
+async def shown_by_this_run() -> Shown | None:
+    """Return which lines earlier executions of the running flow run or task run have put into the flow run's logs."""
+    flow_run, task_run = _running()
+    if flow_run is None or not (flow_run.run_count > 1 or (task_run is not None and task_run.run_count > 1)):
+        return None
+    with anyio.move_on_after(_FLUSH_SECONDS):
+        await APILogHandler.aflush()  # an earlier try in this process may not have sent all of its own
+    async with get_client() as client:
+        return Shown(await newest_messages(client, flow_run.id, _MOST_MESSAGES))
+
+
+def _running() -> tuple[FlowRun | None, TaskRun | None]:
+    flow, task = FlowRunContext.get(), TaskRunContext.get()
+    return (flow.flow_run if flow else None), (task.task_run if task else None)
 
 
 def log_budget(settings: CplnSettings) -> Budget:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["pytester", "tests.facts"]
 
@@ -35,6 +36,9 @@ def _forget_the_user(shared: str) -> None:
 if SHARED not in os.environ:
     os.environ[SHARED] = tempfile.mkdtemp(prefix="cpln-flows-tests-")
 _forget_the_user(os.environ[SHARED])
+
+
+settings.register_profile("long", max_examples=30_000, deadline=None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import orjson
@@ -142,6 +142,14 @@ class LogSource:
             async for page in self._pages(start, end, repeat):
                 yield page
 
+    async def labels(self, start_ns: int, end_ns: int) -> dict[str, str] | None:
+        """Return the labels of the stream of the first line in a span of time, if there is a line."""
+        for start, end in _windows(start_ns, end_ns):
+            found = log_lines.parse_labels(await self._ask(start, end, 1, Repeat.ALWAYS))
+            if found is not None:
+                return found
+        return None
+
     async def _pages(self, start_ns: int, end_ns: int, repeat: Repeat) -> AsyncIterator[Page]:
         limit = PAGE_LIMIT
         while start_ns < end_ns:
@@ -160,6 +168,13 @@ class LogSource:
 
     async def _read(self, start_ns: int, end_ns: int, limit: int, repeat: Repeat, *, backward: bool = False) -> list[Batch]:
         """Return the first lines of a span of time, or the last ones, in the order of time."""
+        answer = await self._ask(start_ns, end_ns, limit, repeat, backward=backward)
+        batches = log_lines.parse_range(answer)
+        if backward:
+            batches = [Batch(batch.key, batch.stamps[::-1], batch.lines[::-1]) for batch in batches]
+        return cursor.in_order(batches)
+
+    async def _ask(self, start_ns: int, end_ns: int, limit: int, repeat: Repeat, *, backward: bool = False) -> Any:
         params = {
             "query": self.selector,
             "start": str(start_ns),
@@ -168,11 +183,7 @@ class LogSource:
             "direction": "backward" if backward else "forward",
             "delay_for": "0",
         }
-        answer = await self.client.get_logs(f"{self._path}/query_range", params=params, repeat=repeat)
-        batches = log_lines.parse_range(answer)
-        if backward:
-            batches = [Batch(batch.key, batch.stamps[::-1], batch.lines[::-1]) for batch in batches]
-        return cursor.in_order(batches)
+        return await self.client.get_logs(f"{self._path}/query_range", params=params, repeat=repeat)
 
     @property
     def _path(self) -> str:

@@ -109,6 +109,7 @@ class LogStream:
     now_ns: Callable[[], int] = time.time_ns
     last_line: float | None = None
     refused: bool = False
+    unread: bool = False
     ended: bool = False
     ledger: Ledger = field(init=False)
     tally: Tally = field(default_factory=Tally)
@@ -154,6 +155,10 @@ class LogStream:
                 return
             await anyio.sleep(self._settle_seconds())
 
+    async def read(self) -> None:
+        """Deliver what is stored now."""
+        await self._pass(Repeat.ALWAYS)
+
     # The live log
 
     async def _follow(self) -> None:
@@ -190,9 +195,8 @@ class LogStream:
             await current.aclose()
 
     async def _connect(self, stack: AsyncExitStack) -> _Session:
-        connected_ns = self.now_ns()
         tail = await stack.enter_async_context(self.source.open_tail(self._resume_ns()))
-        return _Session(tail, self.ledger.look(), connected_ns, anyio.current_time() + self.pace.rotate)
+        return _Session(tail, self.ledger.look(), self.now_ns(), anyio.current_time() + self.pace.rotate)
 
     async def _is_old_after_reading(self, session: _Session) -> bool:
         """Read a connection; return whether it is to be replaced, or is broken."""
@@ -219,6 +223,7 @@ class LogStream:
 
     async def _take(self, session: _Session, arrival: Arrival) -> None:
         if session.look.repeats(arrival.id):
+            await self._catch_up(self._resume_ns())  # the store knows whether these lines were printed once or twice
             return
         frame = arrival.frame
         if frame is None:
@@ -229,8 +234,8 @@ class LogStream:
         batches = in_order(frame.batches)
         if frame.dropped:
             await self._fetch_dropped(frame)
-        elif batches and not session.has_shown and self._may_lack_older(batches, session.connected_ns):
-            await self._catch_up(self._resume_ns())
+        elif batches and not session.has_shown and batches[0].stamps[0] <= session.connected_ns:
+            await self._catch_up(self._resume_ns())  # of what was stored before, a connection shows the newest lines alone
         session.has_shown = session.has_shown or bool(batches)
         if batches:
             self._note_lag(batches[-1].stamps[-1], session.connected_ns)
@@ -242,14 +247,6 @@ class LogStream:
         self.tally.report(max(self.since_ns, ns) for ns in frame.dropped)
         self.journal.debug(Area.LOGS, f"the live log left out {len(frame.dropped)} lines, they are read from the store")
         await self._catch_up(min(oldest_ns, self._resume_ns()))
-
-    def _may_lack_older(self, batches: Sequence[Batch], connected_ns: int) -> bool:
-        """Whether lines may be missing before the first ones that a connection shows.
-
-        It shows the newest of what is stored, and only so many. When the first of them was delivered, they join up.
-        """
-        key, stamps, lines = batches[0]
-        return stamps[0] < connected_ns and not self.ledger.knows(key, stamps[0], lines[0])
 
     async def _is_deaf(self) -> bool:
         """Ask the store whether the live log has kept something back; a line that is on its way is no proof of that."""
@@ -283,8 +280,10 @@ class LogStream:
             return 0
         except CplnError as error:
             self.journal.warning(Area.LOGS, f"the end of the log could not be read, lines may be missing: {error}")
+            self.unread = True
             self.tally.miss(Gap(GapKind.UNREAD, reason=str(error)))
             return 0
+        self.refused = self.unread = False
         self.tally.recover(start_ns)
         for kind in (GapKind.REFUSED, GapKind.UNREAD, GapKind.UNREADABLE):
             self.tally.found(kind)

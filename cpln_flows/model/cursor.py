@@ -182,10 +182,6 @@ class Ledger:
         """Begin a further look at the log."""
         return Look(self)
 
-    def knows(self, key: StreamKey, ns: int, line: str) -> bool:
-        """Whether a line was delivered."""
-        return self.stream(key).has(ns, mark_of(line), 1)
-
     def settle(self, before_ns: int) -> None:
         """Take it that nothing older than this will come any more, and forget what was delivered of it."""
         self.from_ns = max(self.from_ns, before_ns)
@@ -234,8 +230,8 @@ class Look:
     def repeats(self, frame: int) -> bool:
         """Whether the look has shown the very same frame shortly before; say each frame's hash here first.
 
-        Two frames alike can be the same lines sent twice or as many lines printed twice. They count as the former: what is
-        left out wrongly is found by the next range query, and what is delivered wrongly cannot be taken back.
+        Two frames alike can be the same lines sent twice or as many lines printed twice. Ask the store: what is left out
+        wrongly can still be delivered, and what is delivered wrongly cannot be taken back.
         """
         if frame in self._frames:
             return True

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from cpln_flows.errors import UnexpectedResponseError
-from cpln_flows.model.links import CommandRef
+from cpln_flows.model.links import CommandRef, GvcRef
 
 _NS = 1_000_000_000
 _LATEST_NS = 2**63 - 1
@@ -41,10 +41,15 @@ class Frame(NamedTuple):
     dropped: list[int]
 
 
-def selector(ref: CommandRef, location: str) -> str:
+def selector(ref: CommandRef, location: str | None = None) -> str:
     """Return the LogQL selector of one job: every container of the replica that its command started."""
-    labels = f'gvc="{ref.gvc}", location="{location}", workload="{ref.workload}"'
-    return f'{{{labels}, replica=~"command-{ref.command_id}.+"}}'
+    place = f', location="{location}"' if location else ""
+    return f'{{gvc="{ref.gvc}"{place}, workload="{ref.workload}", replica=~"command-{ref.command_id}.+"}}'
+
+
+def selector_of_id(gvc: GvcRef, command_id: str) -> str:
+    """Return the selector of a job whose workload is not known."""
+    return f'{{gvc="{gvc.gvc}", replica=~"command-{command_id}.+"}}'
 
 
 def render(batch: Batch, label: str = "") -> list[str]:
@@ -89,6 +94,15 @@ def parse_range(answer: object) -> list[Batch]:
     if not isinstance(data, Mapping):
         raise UnexpectedResponseError("the range query of the log answered without data")
     return _batches(data.get("result") or [])
+
+
+def parse_labels(answer: object) -> dict[str, str] | None:
+    """Return the labels of the first stream in the answer of a range query, if there is one."""
+    try:
+        result = answer["data"]["result"]  # type: ignore[index]
+        return {str(name): str(value) for name, value in result[0]["stream"].items()} if result else None
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise UnexpectedResponseError(f"the log sent labels that cannot be read ({type(error).__name__})") from None
 
 
 def _batches(streams: Any) -> list[Batch]:
