@@ -213,7 +213,7 @@ async def _many_commands() -> None:
             links += [(await client.post(commands, json=_run())).headers["location"] for _ in range(new)]
             start = 1000 * (time.perf_counter() - began) / new
             others = await _asked([
-                lambda n: client.get(links[n]),
+                lambda n, links=links: client.get(links[n]),
                 lambda _: client.post(f"{commands}/-query", json=_running()),
                 lambda _: client.get(commands),
             ], size)  # fmt: skip
