@@ -24,6 +24,7 @@ from cpln_flows.model.log_lines import Batch, Frame
 PAGE_LIMIT = 999  # the vendor's CLI stays below 1000, and the service's maximum is not published
 _WIDE_LIMIT = 5000
 _PING_SECONDS = 20
+_EDGE = 512  # the labels, and the times and texts of some lines
 _DAY_NS = 86_400 * 1_000_000_000
 _SPAN_NS = 30 * _DAY_NS  # the service answers for at most 31 days
 
@@ -33,7 +34,7 @@ _quiet.setLevel(logging.INFO)
 
 
 class Arrival(NamedTuple):
-    """A message of the live log: the same content has the same ``id``; without a frame it could not be read."""
+    """A message of the live log: the same content has the same ``id``, and hardly another; without a frame it is unreadable."""
 
     id: int
     frame: Frame | None
@@ -63,7 +64,7 @@ class Tail:
                 message = await self._connection.recv(decode=False)
         except ConnectionClosed:
             return None
-        return Arrival(hash(message), read_frame(message))
+        return Arrival(hash((len(message), message[:_EDGE], message[-_EDGE:])), read_frame(message))
 
 
 def read_frame(message: bytes) -> Frame | None:

@@ -39,6 +39,10 @@ _LATEST_OF_MANY_NS = 60 * _NS
 _LONGEST_TURN_SECONDS = 0.02
 
 
+def _time() -> float:
+    return asyncio.get_running_loop().time()
+
+
 @dataclass(frozen=True)
 class Pace:
     """How long things take that have to do with the log, in seconds.
@@ -141,15 +145,15 @@ class LogStream:
         Args:
             ended: Monotonic time at which the job was seen to have ended.
         """
-        await anyio.sleep(self._settle_seconds() - (anyio.current_time() - ended))
+        await anyio.sleep(self._settle_seconds() - (_time() - ended))
 
     async def drain(self) -> None:
         """Deliver what the tail has missed: range queries until one brings nothing new. The tail must have ended."""
-        until = anyio.current_time() + self.pace.drain
+        until = _time() + self.pace.drain
         while await self._pass(Repeat.ALWAYS):
             if self.ended:
                 return
-            if anyio.current_time() >= until:
+            if _time() >= until:
                 self.tally.miss(Gap(GapKind.UNSETTLED))
                 self.journal.warning(Area.LOGS, "the log does not come to rest; later lines are not shown here")
                 return
@@ -187,7 +191,7 @@ class LogStream:
                     session = await self._connect(following)
                 except CplnError as error:
                     self.journal.debug(Area.LOGS, f"the live log is kept, a new connection could not be made: {error}")
-                    session.rotate_at = anyio.current_time() + self.pace.idle
+                    session.rotate_at = _time() + self.pace.idle
                     continue
                 replaced, current = current, following
                 await replaced.aclose()
@@ -196,16 +200,16 @@ class LogStream:
 
     async def _connect(self, stack: AsyncExitStack) -> _Session:
         tail = await stack.enter_async_context(self.source.open_tail(self._resume_ns()))
-        return _Session(tail, self.ledger.look(), self.now_ns(), anyio.current_time() + self.pace.rotate)
+        return _Session(tail, self.ledger.look(), self.now_ns(), _time() + self.pace.rotate)
 
     async def _is_old_after_reading(self, session: _Session) -> bool:
         """Read a connection; return whether it is to be replaced, or is broken."""
         idle = self.pace.idle
         while not self.ended:
             try:
-                arrival = await session.tail.receive(max(0.0, min(idle, session.rotate_at - anyio.current_time())))
+                arrival = await session.tail.receive(max(0.0, min(idle, session.rotate_at - _time())))
             except TimeoutError:
-                if anyio.current_time() >= session.rotate_at:
+                if _time() >= session.rotate_at:
                     return True
                 if await self._is_deaf():
                     return False
@@ -213,11 +217,11 @@ class LogStream:
                 continue
             if arrival is None:
                 return False
-            began, idle = anyio.current_time(), self.pace.idle
+            began, idle = _time(), self.pace.idle
             await self._take(session, arrival)
-            if anyio.current_time() - began > _LONGEST_TURN_SECONDS:
+            if _time() - began > _LONGEST_TURN_SECONDS:
                 await anyio.lowlevel.checkpoint()  # messages that wait already would keep everybody else from running
-            if anyio.current_time() >= session.rotate_at:
+            if _time() >= session.rotate_at:
                 return True
         return False
 
@@ -313,7 +317,7 @@ class LogStream:
                     continue
                 self.tally.add(new)
                 self.deliver(new)
-                self.last_line = anyio.current_time()
+                self.last_line = _time()
                 if self.is_full is not None and self.is_full():
                     self.ended = True
                     return
@@ -337,17 +341,17 @@ class LogStream:
 
     async def _tend(self) -> None:
         """Beside the live log: read again what it may have missed, forget what is settled, and say how far the log is."""
-        verified = said = anyio.current_time()
+        verified = said = _time()
         lines, pause = 0, self.pace.progress
         while True:
             await anyio.sleep(min(_TEND_SECONDS, pause))
-            now = anyio.current_time()
+            now = _time()
             if now - said >= pause and (count := self.ledger.total) > lines:
                 self._say_progress(count, (count - lines) / (now - said))
                 lines, said, pause = count, now, min(2 * pause, _LONGEST_PROGRESS_SECONDS)
             if self.ledger.unsettled > _MOST_UNSETTLED or now - verified >= _VERIFY_SECONDS:
                 await self._verify()
-                verified = anyio.current_time()
+                verified = _time()
 
     async def _verify(self) -> None:
         many = self.ledger.unsettled > _MOST_UNSETTLED

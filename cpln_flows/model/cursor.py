@@ -28,9 +28,9 @@ Emitted = tuple[tuple[int, int, int], ...]
 """Time, mark and number of lines, in the order of time."""
 
 
-def mark_of(line: str) -> int:
-    """Return a short stand-in for the text of a line, the same in every process."""
-    return crc32(line.encode("utf-8", "surrogatepass"))
+def marks_of(lines: Iterable[str]) -> array[int]:
+    """Return a short stand-in for the text of each line, the same in every process."""
+    return array("I", [crc32(line.encode("utf-8", "surrogatepass")) for line in lines])
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ class Look:
         if not batch.stamps:
             return batch
         stream = self._ledger.stream(batch.key)
-        marks = array("I", map(mark_of, batch.lines))
+        marks = marks_of(batch.lines)
         is_ordered = sorted(batch.stamps) == batch.stamps
         if is_ordered and batch.stamps[0] > stream.newest_ns:
             stream.append(batch.stamps, marks)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from cpln_flows.errors import UnexpectedResponseError
@@ -15,6 +16,7 @@ from cpln_flows.model.links import CommandRef, GvcRef
 
 _NS = 1_000_000_000
 _LATEST_NS = 2**63 - 1
+_first, _second = itemgetter(0), itemgetter(1)
 _STAMP = re.compile(r"[0-9]{1,19}")
 
 
@@ -63,14 +65,26 @@ def render(batch: Batch, label: str = "") -> list[str]:
     ['2026-01-10T10:00:12.500000+00:00 - hello']
     """
     rendered: list[str] = []
-    known, prefix = -1, ""
     between = f"+00:00 - {label}"
-    for ns, line in zip(batch.stamps, batch.lines, strict=True):
-        seconds, rest = divmod(ns, _NS)
-        if seconds != known:  # the costly part is the same for all lines of a second
-            known, prefix = seconds, datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
-        rendered.append(f"{prefix}{rest // 1000:06d}{between}{line}")
+    start, count = 0, len(batch.stamps)
+    while start < count:
+        seconds = batch.stamps[start] // _NS
+        end = _end_of_second(batch.stamps, start, seconds)
+        # The costly part is the same for all lines of a second.
+        prefix = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
+        stamps, lines = batch.stamps[start:end], batch.lines[start:end]
+        digits = map(str, stamps) if seconds else (f"{ns:010}" for ns in stamps)
+        rendered += [f"{prefix}{ns[-9:-3]}{between}{line}" for ns, line in zip(digits, lines, strict=True)]
+        start = end
     return rendered
+
+
+def _end_of_second(stamps: list[int], start: int, seconds: int) -> int:
+    """Return where the lines from ``start`` on leave this second; lines need not be in order."""
+    low, high = seconds * _NS, (seconds + 1) * _NS
+    if low <= stamps[-1] < high and max(stamps) < high and min(stamps) >= low:
+        return len(stamps)
+    return next((place for place in range(start, len(stamps)) if not low <= stamps[place] < high), len(stamps))
 
 
 def parse_tail(message: object) -> Frame:
@@ -114,8 +128,8 @@ def _batches(streams: Any) -> list[Batch]:
 
 def _batch(labels: Any, values: Any) -> Batch:
     key = StreamKey(*(str(labels.get(name, "")) for name in StreamKey._fields))
-    stamps = [int(value[0]) for value in values]
-    lines = [value[1] for value in values]
+    stamps = list(map(int, map(_first, values)))
+    lines = list(map(_second, values))
     if stamps and not (min(stamps) >= 0 and max(stamps) <= _LATEST_NS and set(map(type, lines)) == {str}):
         raise ValueError("a time out of all bounds, or a line that is no text")
     return Batch(key, stamps, lines)

@@ -63,6 +63,11 @@ class Transcript:
 
     def _fill_head(self, lines: list[str], half: int) -> list[str]:
         """Take what there is room for; return the rest."""
+        size = self._head_size + sum(map(len, lines)) + len(lines)
+        if size <= half:
+            self._head_size = size
+            self._head += lines
+            return []
         sizes = accumulate((len(line) + 1 for line in lines), initial=self._head_size)
         next(sizes)
         fits = 0

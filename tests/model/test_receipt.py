@@ -1,0 +1,111 @@
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cpln_flows.model.cursor import Cursor
+from cpln_flows.model.log_lines import Batch, StreamKey
+from cpln_flows.model.receipt import Gap, GapKind, LogReceipt, Tally
+
+OUT, ERR, SIDE = (StreamKey("r", *parts) for parts in (("main", "stdout"), ("main", "stderr"), ("side", "stdout")))
+NOON_NS = 1_768_046_467_000_000_000  # 12:01:07
+
+
+def _tally(*batches: Batch) -> Tally:
+    tally = Tally()
+    for batch in batches:
+        tally.add(batch)
+    return tally
+
+
+def _receipt(*batches: Batch) -> LogReceipt:
+    return _tally(*batches).receipt(Cursor())
+
+
+def test_lines_bytes_times_and_a_digest_of_each_stream() -> None:
+    receipt = _receipt(Batch(OUT, [2, 3], ["a", "é"]), Batch(ERR, [1], ["x"]), Batch(OUT, [2], ["late"]))
+    err, out = receipt.streams
+    assert (out.key, out.lines, out.bytes, out.first_ns, out.last_ns) == (OUT, 3, 10, 2, 3)
+    assert out.sha256 == hashlib.sha256("a\né\nlate\n".encode()).hexdigest()
+    assert err.lines == 1
+    assert (receipt.lines, receipt.bytes, receipt.complete) == (4, 12, True)
+    assert receipt.first <= receipt.last
+    assert str(receipt) == "complete: 4 lines"
+
+
+def test_a_receipt_of_nothing() -> None:
+    receipt = LogReceipt()
+    assert (str(receipt), receipt.first, receipt.last, receipt.lines) == ("complete: 0 lines", None, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("gaps", "says"),
+    [
+        pytest.param(
+            [Gap(GapKind.RATE_LIMITED, lines=312, first_ns=NOON_NS)], "312 lines rate-limited at 12:01:07", id="counted"
+        ),
+        pytest.param([Gap(GapKind.RATE_LIMITED, first_ns=NOON_NS)], "lines rate-limited at 12:01:07", id="uncounted"),
+        pytest.param(
+            [Gap(GapKind.RATE_LIMITED, lines=1, first_ns=NOON_NS), Gap(GapKind.RATE_LIMITED, lines=2, first_ns=NOON_NS + 10**9)],
+            "3 lines rate-limited 2 times, first at 12:01:07",
+            id="of-one-kind-together",
+        ),
+        pytest.param([Gap(GapKind.TRUNCATED, lines=1, bytes=1234)], "1 line cut by the platform, 1,234 bytes in all", id="cut"),
+        pytest.param([Gap(GapKind.UNREADABLE, times=2)], "2 messages of the logs service could not be read", id="unreadable"),
+        pytest.param([Gap(GapKind.CROWDED, first_ns=NOON_NS)], "more lines at 12:01:07 than the service gives", id="crowded"),
+        pytest.param([Gap(GapKind.REFUSED, reason="403")], "may not be read (403)", id="refused"),
+        pytest.param([Gap(GapKind.UNREAD, reason="503")], "could not be read (503)", id="unread"),
+        pytest.param([Gap(GapKind.UNSETTLED)], "not come to rest", id="unsettled"),
+    ],
+)
+def test_what_is_missing_is_said(gaps, says) -> None:
+    tally = _tally(Batch(OUT, [1], ["x"]))
+    for gap in gaps:
+        tally.miss(gap)
+    text = str(tally.receipt(Cursor()))
+    assert text.startswith("incomplete: ")
+    assert says in text
+    assert text.endswith("; 1 line delivered")
+
+
+@pytest.mark.parametrize(
+    ("line", "gap"),
+    [
+        pytest.param("#### Replica logs were rate-limited: 312 lines were dropped", (GapKind.RATE_LIMITED, 312, 0), id="counted"),
+        pytest.param(
+            "#### Replica logs were rate-limited: only 10000 lines per second are kept", (GapKind.RATE_LIMITED, None, 0), id="not"
+        ),
+        pytest.param("x" * 16384 + "... [truncated 99 bytes]", (GapKind.TRUNCATED, 1, 99), id="cut"),
+        pytest.param("é" * 8192 + "... [truncated 99 bytes]", (GapKind.TRUNCATED, 1, 99), id="cut-where-characters-are-wide"),
+        pytest.param("# rate-limited", None, id="a-comment"),
+        pytest.param("quoted: ... [truncated 99 bytes]", None, id="too-short-to-have-been-cut"),
+    ],
+)
+def test_the_platforms_own_marks_in_the_log_are_gaps(line, gap) -> None:
+    found = [(each.kind, each.lines, each.bytes) for each in _receipt(Batch(OUT, [1, 2], ["a", line])).gaps]
+    assert found == ([gap] if gap else [])
+
+
+def test_reported_drops_are_a_gap_until_the_store_was_read_from_there_on() -> None:
+    tally = _tally()
+    tally.report([NOON_NS, NOON_NS, NOON_NS + 5])
+    assert str(tally.receipt(Cursor())) == "incomplete: 3 lines dropped at 12:01:07; 0 lines delivered"
+    tally.recover(NOON_NS + 1)
+    assert str(tally.receipt(Cursor())) == "incomplete: 2 lines dropped at 12:01:07; 0 lines delivered"
+    tally.recover(NOON_NS)
+    assert (tally.receipt(Cursor()).complete, tally.recovered) == (True, 3)
+
+
+BATCHES = st.lists(
+    st.tuples(st.sampled_from([OUT, ERR, SIDE]), st.lists(st.tuples(st.integers(1, 9), st.text(max_size=5)), min_size=1))
+)
+
+
+@given(BATCHES)
+def test_the_digest_does_not_depend_on_how_the_lines_came(given_batches) -> None:
+    whole = [Batch(key, [ns for ns, _ in lines], [text for _, text in lines]) for key, lines in given_batches]
+    single = [Batch(key, [ns], [line]) for key, stamps, lines in whole for ns, line in zip(stamps, lines, strict=True)]
+    by_stream = sorted(single, key=lambda batch: batch.key)
+    assert _receipt(*whole) == _receipt(*single) == _receipt(*by_stream)
+    assert _receipt(*whole).digest == _receipt(*single).digest
