@@ -316,15 +316,15 @@ class LogStream:
     def _deliver(self, look: Look, batches: Sequence[Batch]) -> None:
         for batch in batches:
             for part in self._parts(batch):
+                if self.ended:
+                    return
                 new = look.new(part)
                 if not new.stamps:
                     continue
                 self.tally.add(new)
                 self.deliver(new)
                 self.last_line = _time()
-                if self.is_full is not None and self.is_full():
-                    self.ended = True
-                    return
+                self.ended = self.is_full is not None and self.is_full()
         self.wake()
 
     def _parts(self, batch: Batch) -> Sequence[Batch]:
