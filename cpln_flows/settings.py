@@ -169,7 +169,7 @@ class CplnSettings(BaseSettings):
         description="Seconds after which a new command shows up in the platform's queries.",
     )
     log_settle_seconds: float = Field(
-        default=2,
+        default=5,
         ge=0,
         validation_alias=_names("LOG_SETTLE"),
         description="Least seconds to wait for late lines of a job none of whose lines was seen before its end.",

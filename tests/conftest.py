@@ -38,7 +38,7 @@ if SHARED not in os.environ:
 _forget_the_user(os.environ[SHARED])
 
 
-settings.register_profile("long", max_examples=30_000, deadline=None)
+settings.register_profile("long", max_examples=55_000, deadline=None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

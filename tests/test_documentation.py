@@ -100,14 +100,24 @@ def test_the_blocks_of_the_readme_are_saved(folder, prefect_api, local) -> None:
     assert job.credentials.config.token.get_secret_value() == "my-service-account-key"
 
 
+def test_the_flow_of_the_readme_goes_on_with_the_very_next_line(prefect_api, local, capsys) -> None:
+    program: dict[str, object] = {}
+    exec(compile(PYTHON[2], "README.md", "exec"), program)
+    run = cpln_flows.CplnJob(v1_job=kubernetes_job("for n in range(4): print('line', n)")).trigger()
+    assert program["watch"](run.infrastructure_pid).lines == 2
+    run.wait_for_completion()
+    assert str(run.receipt) == "complete: 4 lines"
+    assert texts(capsys.readouterr().out.strip()) == [f"line {n}" for n in range(4)]
+
+
 def test_the_maintenance_flows_of_the_readme_show_what_they_would_do(prefect_api, local, capsys) -> None:
-    exec(compile(PYTHON[2], "README.md", "exec"), {})
+    exec(compile(PYTHON[3], "README.md", "exec"), {})
     told = capsys.readouterr().out.splitlines()[-2:]
     assert told == [
         "{'cycles': 1, 'changes': 0, 'actions': 0, 'unread': 0, 'withheld': []}",
         "{'deleted': 0, 'kept': 0, 'failed': 0, 'unread': 0}",
     ]
-    assert len(PYTHON) == 4, "a further program needs a test"
+    assert len(PYTHON) == 5, "a further program needs a test"
 
 
 def test_the_tests_that_the_readme_writes_for_a_users_flow_pass(pytester, prefect_api) -> None:
@@ -117,7 +127,7 @@ def test_the_tests_that_the_readme_writes_for_a_users_flow_pass(pytester, prefec
     pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist").assert_outcomes(passed=1)
 
 
-@pytest.mark.parametrize("name", ["CplnConfig", "CplnCredentials", "CplnJob", "run_namespaced_job", *MAINTENANCE])
+@pytest.mark.parametrize("name", ["CplnConfig", "CplnCredentials", "CplnJob", "run_namespaced_job", "stream_logs", *MAINTENANCE])
 def test_the_example_of_a_public_name_runs(name, folder, prefect_api, local, monkeypatch) -> None:
     monkeypatch.setattr("builtins.print", lambda *_: None)
     public = getattr(cpln_flows, name)

@@ -120,17 +120,21 @@ class LogReading:
 
     async def _follow(self) -> None:
         tail = asyncio.create_task(self.stream.tail())
-        end = asyncio.create_task(self._end())
+        end = asyncio.create_task(self._end_and_settle())
         try:
             await asyncio.wait([tail, end], return_when=asyncio.FIRST_COMPLETED)
-            if not (self.stream.ended or self.stream.refused):
-                await self.stream.settle(anyio.current_time())
         finally:
             tail.cancel()
             end.cancel()
         await asyncio.wait([tail, end])
         if not tail.cancelled() and (error := tail.exception()):
             self.journal.warning(Area.LOGS, f"the live log broke off: {error!r}")
+
+    async def _end_and_settle(self) -> None:
+        await self._end()
+        command = self.job.command
+        ended = (command.last_modified or command.created) if command and command.is_terminal else datetime.now(UTC)
+        await self.stream.settle(anyio.current_time() - max(0.0, (datetime.now(UTC) - ended).total_seconds()))
 
     async def _end(self) -> None:
         """Wait for the job's end, or for the time until which lines are wanted."""

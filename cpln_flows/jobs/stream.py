@@ -36,6 +36,8 @@ _LATEST_NS = 600 * _NS
 """A line that comes later than this is not waited for while the job runs."""
 _MOST_UNSETTLED = 1_000_000
 _LATEST_OF_MANY_NS = 60 * _NS
+_LAG_KEPT = 0.97
+"""Of the longest lag so much is kept with each message: one stall long ago is no reason to wait at the end."""
 _LONGEST_TURN_SECONDS = 0.02
 
 
@@ -55,7 +57,7 @@ class Pace:
         progress: Time until the first word on how far the log is; further ones come ever more seldom.
     """
 
-    settle: float = 2.0
+    settle: float = 5.0
     drain: float = 60.0
     rotate: float = 1500.0
     idle: float = 30.0
@@ -149,7 +151,7 @@ class LogStream:
 
     async def drain(self) -> None:
         """Deliver what the tail has missed: range queries until one brings nothing new. The tail must have ended."""
-        until = _time() + self.pace.drain
+        until, wait = _time() + self.pace.drain, _FIRST_RECONNECT_SECONDS
         while await self._pass(Repeat.ALWAYS):
             if self.ended:
                 return
@@ -157,7 +159,9 @@ class LogStream:
                 self.tally.miss(Gap(GapKind.UNSETTLED))
                 self.journal.warning(Area.LOGS, "the log does not come to rest; later lines are not shown here")
                 return
-            await anyio.sleep(self._settle_seconds())
+            # Late lines had their time before, unless nothing was known of how late they are.
+            await anyio.sleep(self.pace.settle if self._lag_ns is None else wait)
+            wait *= 2
 
     async def read(self) -> None:
         """Deliver what is stored now."""
@@ -312,15 +316,15 @@ class LogStream:
     def _deliver(self, look: Look, batches: Sequence[Batch]) -> None:
         for batch in batches:
             for part in self._parts(batch):
+                if self.ended:
+                    return
                 new = look.new(part)
                 if not new.stamps:
                     continue
                 self.tally.add(new)
                 self.deliver(new)
                 self.last_line = _time()
-                if self.is_full is not None and self.is_full():
-                    self.ended = True
-                    return
+                self.ended = self.is_full is not None and self.is_full()
         self.wake()
 
     def _parts(self, batch: Batch) -> Sequence[Batch]:
@@ -368,7 +372,8 @@ class LogStream:
     def _note_lag(self, newest_ns: int, connected_ns: int) -> None:
         if newest_ns >= connected_ns:  # what is older was not late, we were
             self._newest_lag_ns = max(0, self.now_ns() - newest_ns)
-            self._lag_ns = self._newest_lag_ns if self._lag_ns is None else max(self._lag_ns, self._newest_lag_ns)
+            known = 0 if self._lag_ns is None else int(self._lag_ns * _LAG_KEPT)
+            self._lag_ns = max(known, self._newest_lag_ns)
 
     def _settle_seconds(self) -> float:
         """Return how long after the end late lines may still come, in seconds."""

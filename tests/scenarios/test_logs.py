@@ -12,6 +12,7 @@ from prefect import flow
 from cpln_flows import CplnJob, CplnJobRun, JobFailedError, run_namespaced_job
 from cpln_flows.emulator import Exit, Fault, Line, Script
 from cpln_flows.local import local_platform
+from cpln_flows.settings import CplnSettings
 from tests.manifests import kubernetes_job, texts
 from tests.scenarios import scripted
 from tests.scenarios.scripted import Cell
@@ -112,6 +113,15 @@ def test_a_job_whose_log_may_not_be_read_has_its_right_result(status, caplog) ->
     assert len([line for line in caplog.messages if "bind the permission readLogs" in line]) == 1
     with pytest.raises(JobFailedError):
         _run(Script([Exit(0.1, code=3)]), faults=[Fault(path="/logs/", status=status, times=None)])
+
+
+def test_lines_that_come_seconds_after_the_end_are_waited_for() -> None:
+    script = Script([Line(0, "\n".join(map(str, range(100)))), Exit(0.1)])
+    run, result = _run(
+        script, config={"log_delay_seconds": 2}, settings={"log_settle_seconds": CplnSettings().log_settle_seconds}
+    )
+    assert texts(result) == [str(n) for n in range(100)]
+    assert run.receipt.complete
 
 
 def test_a_slow_reader_loses_nothing() -> None:

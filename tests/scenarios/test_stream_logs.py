@@ -83,6 +83,7 @@ def test_each_reader_goes_on_with_the_very_next_line(local) -> None:
     while lines := (answer := _shown(run.infrastructure_pid, from_cursor=str(cursor), limit=2))[0]:
         found.append(lines)
         cursor = cursor.merge(answer[1].cursor)
+        assert answer[1].lines == len(lines)
     assert found == [["0", "1"], ["2", "3"], ["4", "5"]]
     run.wait_for_completion()
 
