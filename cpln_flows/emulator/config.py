@@ -31,6 +31,7 @@ class PlatformConfig:
         stop_grace_seconds: Between SIGTERM and the kill of the whole tree, where the workload does not say
             (``rolloutOptions.terminationGracePeriodSeconds``; the platform's own default is 90).
         delete_delay_seconds: How long a deleted object stays readable.
+        delete_status: Answer to a DELETE that is accepted.
         delete_again_status: Answer to a second DELETE while the first is under way.
         command_visible_delay_seconds: How long lists and queries do not show a new command; reading it by id works.
         command_retention_seconds: How long a finished command can be read; ``None`` keeps it. Nobody knows the platform's
@@ -43,6 +44,10 @@ class PlatformConfig:
         stop_without_replica: Whether ``stopReplica`` without a replica is refused or stops all of the location's.
         deadline_status: Status of an execution that ran into its deadline.
         env_override: Whether the variables of an override are merged by name or replace the workload's.
+        override_command: Whether an override without ``command`` and ``args`` keeps the workload's, or leaves the container
+            with what its image runs.
+        put_tags: Whether a PUT replaces all tags of an object, or keeps those that it does not name.
+        suspended_ready: Whether the deployments of a suspended workload become ready.
         location_form: Whether ``CPLN_LOCATION`` and ``CPLN_WORKLOAD`` are links or bare names.
         job_suspend: What happens to the undocumented ``job.suspend``; ``defaultOptions.suspend`` is what counts.
         missing_identity: Whether a workload may name an identity that does not exist.
@@ -76,6 +81,7 @@ class PlatformConfig:
     start_delay_seconds: float = 0.0
     stop_grace_seconds: float = 10.0
     delete_delay_seconds: float = 0.1
+    delete_status: Literal[200, 202, 204] = 202
     delete_again_status: Literal[404, 409] = 409
     command_visible_delay_seconds: float = 0.0
     command_retention_seconds: float | None = 600.0
@@ -88,6 +94,9 @@ class PlatformConfig:
     stop_without_replica: Literal["refuse", "all"] = "refuse"
     deadline_status: Literal["failed", "removed"] = "failed"
     env_override: Literal["merge", "replace"] = "merge"
+    override_command: Literal["keep", "drop"] = "keep"
+    put_tags: Literal["replace", "merge"] = "replace"
+    suspended_ready: bool = True
     location_form: Literal["link", "name"] = "link"
     job_suspend: Literal["refuse", "ignore"] = "refuse"
     missing_identity: Literal["refuse", "accept"] = "refuse"

@@ -51,6 +51,8 @@ def merge_override(container: Document, override: Document | None, config: Platf
     """Lay an override over a container; what it does not name stays, and variables are merged by name."""
     if override is None:
         return container
+    if config.override_command == "drop" and not {"command", "args"} & set(override):
+        container = {key: value for key, value in container.items() if key not in ("command", "args")}
     merged = {**container, **{key: value for key, value in override.items() if key != "env"}}
     if "env" in override:
         kept = container.get("env") or () if config.env_override == "merge" else ()

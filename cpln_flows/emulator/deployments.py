@@ -164,7 +164,11 @@ class Deployments:
         return max(done, key=lambda each: each.number, default=None)
 
     def _is_ready(self, workload: Record, deployed: Deployed | None) -> bool:
-        return deployed is not None and self._processed(deployed) is not None and not self._secret_problem(workload)
+        processed = None if deployed is None else self._processed(deployed)
+        return processed is not None and not self._secret_problem(workload) and self._may_be_ready(processed)
+
+    def _may_be_ready(self, version: _Version) -> bool:
+        return self._config.suspended_ready or not is_suspended(version.spec)
 
     def _secret_problem(self, workload: Record) -> str:
         names = secrets_in(workload.document["spec"].get("containers") or ())
@@ -177,7 +181,7 @@ class Deployments:
     def _document(self, workload: Record, deployed: Deployed, location: str, remote: str) -> Document:
         processed = self._processed(deployed)
         problem = self._secret_problem(workload)
-        ready = processed is not None and not problem
+        ready = processed is not None and not problem and self._may_be_ready(processed)
         deploying = processed is None or processed.number < workload.version
         status = {
             "endpoint": "",

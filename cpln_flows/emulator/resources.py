@@ -130,6 +130,8 @@ class Resources:
         self.require(principal, "edit", record)
         _refuse_while_deleted(record)
         content = {**kind.defaults, "description": record.name, "tags": {}, **self._content(kind, gvc, body)}
+        if self._config.put_tags == "merge":
+            content["tags"] = {**record.document["tags"], **content["tags"]}
         document = {**_base(record.document), **content}
         self._change(record, kind, document, dry_run=dry_run)
         return self.render(record) if not dry_run else self._next_version(document), record, False

@@ -1,9 +1,11 @@
 """Every request of the vendor's command line that needs no Docker, one row for each: exit code and effect."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -544,6 +546,15 @@ def test_a_row_of_the_vendors_command_line(cli, tmp_path, *, command, before, co
     row.done = cli.run(*(_filled(word, row.words) for word in shlex.split(command)), text=row.input)
     assert row.done.returncode == code, row.done.stderr + row.done.stdout
     effect(row)
+
+
+def test_the_vendors_command_line_runs_below_the_local_command(cli) -> None:
+    local = str(Path(sys.executable).with_name("cpln-flows"))
+    command = [local, "local", "--", str(cli.program), "gvc", "get", "-o", "names"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CONTRACT_")}
+    environment |= {"CPLN_HOME": str(cli.home), "CPLN_SKIP_UPDATE_CHECK": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, ["quickstart"]), done.stderr
 
 
 def test_the_tail_of_the_vendors_command_line_is_live(cli, platform) -> None:

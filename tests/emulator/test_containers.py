@@ -165,3 +165,23 @@ async def test_a_workload_whose_secret_cannot_be_read_is_not_ready(identity, val
         status = await here.deployment()
         assert status["ready"] is False
         assert says in status["message"]
+
+
+@pytest.mark.parametrize(("position", "command", "args"), [("keep", "true", ("old",)), ("drop", None, ())])
+async def test_an_override_without_a_command_keeps_the_workloads_unless_switched(position, command, args):
+    runs = Runs()
+    async with local(runs, override_command=position) as here:
+        await here.create(with_env(args=["old"]))
+        await here.start(overrides=[{"name": "main", "image": "new"}])
+        assert (runs.main.command, runs.main.args) == (command, args)
+
+
+async def test_only_the_first_container_is_the_main_one():
+    runs = Runs()
+    async with local(runs) as here:
+        await here.create(workload(containers=[{"name": name, "image": "ubuntu"} for name in ("main", "side")]))
+        await here.start()
+        main, side = runs.seen[-1].containers
+        assert main.env["CPLN_MAIN"] == "true"
+        assert "CPLN_MAIN" not in side.env
+        assert set(main.env) - set(side.env) == {"CPLN_MAIN"}

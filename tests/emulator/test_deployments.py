@@ -95,3 +95,14 @@ async def test_only_cron_workloads_show_executions():
         del document["spec"]["job"]
         await here.create(document)
         assert "jobExecutions" not in await here.deployment()
+
+
+@pytest.mark.fact("F155")
+@pytest.mark.parametrize("suspended_ready", [True, False])
+async def test_a_suspended_workload_is_ready_unless_switched(suspended_ready):
+    async with local(suspended_ready=suspended_ready) as here:
+        await here.create()
+        assert (await here.deployment())["ready"] is suspended_ready
+        assert ((await here.get(W1))["health"]["readiness"] == "ready") is suspended_ready
+        await here.client.patch(W1, json={"spec": {"defaultOptions": {"suspend": False}}})
+        assert (await here.deployment())["ready"] is True

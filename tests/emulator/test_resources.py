@@ -235,3 +235,18 @@ async def test_builtin_objects_cannot_be_deleted():
     async with local() as here:
         for link in ("/org/local", "/org/local/group/superusers", "/org/local/location/local-1"):
             assert (await here.client.delete(link)).status_code == 400
+
+
+@pytest.mark.parametrize(("status", "body"), [(200, "Accepted"), (202, "Accepted"), (204, "")])
+async def test_the_status_of_an_accepted_delete_can_be_switched(status, body):
+    async with local(delete_status=status) as here:
+        await here.create()
+        answer = await here.client.delete(W1)
+        assert (answer.status_code, answer.text) == (status, body)
+
+
+@pytest.mark.parametrize(("put_tags", "tags"), [("replace", {"b": 2}), ("merge", {"a": 1, "b": 2})])
+async def test_a_put_keeps_other_tags_when_switched(put_tags, tags):
+    async with local(put_tags=put_tags) as here:
+        await here.create({**workload(), "tags": {"a": 1}})
+        assert (await here.client.put(WORKLOADS, json={**workload(), "tags": {"b": 2}})).json()["tags"] == tags

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cpln_flows.emulator.answers import (
-    ACCEPTED,
     CREATED,
+    NO_CONTENT,
     NOT_FOUND,
     OK,
     Answer,
@@ -88,7 +88,8 @@ class ObjectRoutes:
             return json_answer(self._resources.render(self._resources.patch(principal, record, call.document())))
         if call.method == "DELETE":
             self._resources.delete(principal, self._resources.find(principal, call.path, "delete"))
-            return text_answer("Accepted", ACCEPTED)
+            status = self._config.delete_status
+            return text_answer("" if status == NO_CONTENT else "Accepted", status)
         raise call.not_allowed()
 
     def reveal(self, call: Call, principal: Principal, link: str) -> Answer:
