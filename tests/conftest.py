@@ -33,6 +33,10 @@ def _forget_the_user(shared: str) -> None:
     }
 
 
+# A shell that runs the tests in the background has them ignore Ctrl-C, and with them every program that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 if SHARED not in os.environ:
     os.environ[SHARED] = tempfile.mkdtemp(prefix="cpln-flows-tests-")
 _forget_the_user(os.environ[SHARED])

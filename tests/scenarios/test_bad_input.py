@@ -113,7 +113,7 @@ def test_refused_logs_are_said_once_and_the_job_goes_on(status, caplog) -> None:
     assert outcome.error is None
     assert outcome.result == ""
     assert outcome.workloads == []
-    (said,) = [line for line in caplog.messages if "service account" in line]
+    (said,) = [line for line in caplog.messages if "bind the permission" in line]
     assert "readLogs" in said
 
 
@@ -121,7 +121,7 @@ def test_lines_that_were_read_before_are_kept_when_the_rest_is_refused(caplog) -
     faults = (Fault(method="GET", path="/query_range$", status=403, times=None),)
     outcome = anyio.run(scripted.outcome_of, scripted.Cell(faults=faults))
     assert texts(outcome.result) == scripted.LINES
-    assert len([line for line in caplog.messages if "service account" in line]) == 1
+    assert len([line for line in caplog.messages if "bind the permission" in line]) == 1
 
 
 @pytest.mark.parametrize("field", ["org", "namespace"])
