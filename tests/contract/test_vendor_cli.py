@@ -222,7 +222,7 @@ def the_workload_is_ready_in_the_table(row):
     assert "|true" in line
 
 
-@row("workload get -o json", before=with_workload())
+@row("workload get -o json --max 0", before=with_workload())
 def all_pages_are_listed(row):
     assert row.words["w"] in names(row)
     wanted = httpx.get(f"{row.platform.url}{row.platform.gvc_link}/workload", headers=row.platform.http.headers).json()

@@ -159,7 +159,7 @@ def test_the_job_flow_runs_in_a_container_and_starts_a_job_of_the_same_run(pool,
     (container,) = _jobs(local, run_id)
     assert run.infrastructure_pid.endswith(container["id"])
     programs.until(lambda: not _jobs(local, run_id, "job"), 10)  # gone with its private workload
-    programs.until(lambda: any("Completed, 5 lines of log" in text for text in pools.messages(run_id)))
+    programs.until(lambda: any("Completed; log complete: 5 lines" in text for text in pools.messages(run_id)))
     assert sum("Creating Control Plane job..." in text for text in pools.messages(run_id)) == 2
     with get_client(sync_client=True) as client:
         stored = client.read_deployment(deployment.id).model_dump_json() + run.model_dump_json()
