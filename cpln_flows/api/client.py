@@ -13,7 +13,7 @@ import orjson
 
 from cpln_flows.api import mapping
 from cpln_flows.api.retry import Repeat, retrying
-from cpln_flows.api.transport import Lanes
+from cpln_flows.api.transport import Connections
 from cpln_flows.errors import CplnError, UnexpectedResponseError
 from cpln_flows.settings import DEFAULT_LOGS_ENDPOINT, ApiSettings, uses_proxy
 
@@ -60,8 +60,8 @@ class CplnClient:
     async def __aenter__(self) -> Self:
         verify = self._verify()
         self._http = httpx.AsyncClient(
-            transport=self._transport or (None if uses_proxy() else Lanes(_MOST_CONNECTIONS, verify)),
-            timeout=httpx.Timeout(self.settings.request_timeout_seconds, pool=None),
+            transport=self._transport or (None if uses_proxy() else Connections(_MOST_CONNECTIONS, verify)),
+            timeout=httpx.Timeout(self.settings.request_timeout_seconds),
             limits=httpx.Limits(max_connections=_MOST_CONNECTIONS, max_keepalive_connections=_MOST_CONNECTIONS),
             verify=verify,
             headers={"accept": "application/json"},

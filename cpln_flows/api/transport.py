@@ -4,64 +4,76 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+import anyio
 import httpx
 
-
-@dataclass
-class _Lane:
-    """One connection, opened when it is first needed, and the requests that are under way on it."""
-
-    transport: httpx.AsyncHTTPTransport
-    under_way: int = 0
+_ONE = httpx.Limits(max_connections=1, max_keepalive_connections=1)
 
 
 class _Body(httpx.AsyncByteStream):
-    """The body of an answer, which keeps its lane busy until it is read or given up."""
+    """The body of an answer, which keeps its connection busy until it is read or given up."""
 
-    def __init__(self, stream: httpx.AsyncByteStream, lane: _Lane) -> None:
+    def __init__(self, stream: httpx.AsyncByteStream, pool: Connections, connection: httpx.AsyncHTTPTransport) -> None:
         self._stream = stream
-        self._lane = lane
+        self._pool = pool
+        self._connection = connection
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for chunk in self._stream:
             yield chunk
 
     async def aclose(self) -> None:
-        self._lane.under_way -= 1
-        await self._stream.aclose()
+        try:
+            await self._stream.aclose()
+        except BaseException:
+            await self._pool.discard(self._connection)
+            raise
+        self._pool.release(self._connection)
 
 
-class Lanes(httpx.AsyncBaseTransport):
-    """A pool of connections, of which each request takes the least busy one, and of those the first.
+class Connections(httpx.AsyncBaseTransport):
+    """A pool of connections, of which the last used one is used next.
 
     The pool of httpcore looks for each request at all of its connections, and for each of these at all of them again: with 20 of
-    them that takes more time than everything else that a request needs.
+    them that takes more time than everything else that a request needs. And a task that is cancelled while it closes an answer
+    makes it count that connection as busy for ever; here a connection on which anything went wrong is thrown away.
 
     Args:
-        connections: The most connections.
+        most: The most connections; further requests wait.
         verify: How the server's certificate is verified; false for none.
     """
 
-    def __init__(self, connections: int, verify: ssl.SSLContext | bool) -> None:
-        one = httpx.Limits(max_connections=1, max_keepalive_connections=1)
-        self._lanes = [_Lane(httpx.AsyncHTTPTransport(verify=verify, limits=one)) for _ in range(connections)]
+    def __init__(self, most: int, verify: ssl.SSLContext | bool) -> None:
+        self._verify = verify
+        self._free: list[httpx.AsyncHTTPTransport] = []
+        self._room = anyio.Semaphore(most, fast_acquire=True)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return the answer as soon as it begins."""
-        lane = min(self._lanes, key=lambda one: one.under_way)
-        lane.under_way += 1
+        await self._room.acquire()
+        connection = self._free.pop() if self._free else httpx.AsyncHTTPTransport(verify=self._verify, limits=_ONE)
         try:
-            response = await lane.transport.handle_async_request(request)
+            response = await connection.handle_async_request(request)
         except BaseException:
-            lane.under_way -= 1
+            await self.discard(connection)
             raise
         assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - what an async transport answers with
-        response.stream = _Body(response.stream, lane)
+        response.stream = _Body(response.stream, self, connection)
         return response
+
+    def release(self, connection: httpx.AsyncHTTPTransport) -> None:
+        """Take back a connection that can be used again."""
+        self._free.append(connection)
+        self._room.release()
+
+    async def discard(self, connection: httpx.AsyncHTTPTransport) -> None:
+        """Close a connection of which it is not known whether it can be used again."""
+        self._room.release()
+        with anyio.CancelScope(shield=True):
+            await connection.aclose()
 
     async def __aenter__(self) -> Self:
         """Open no connection yet."""
@@ -78,5 +90,5 @@ class Lanes(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close every connection."""
-        for lane in self._lanes:
-            await lane.transport.aclose()
+        while self._free:
+            await self._free.pop().aclose()

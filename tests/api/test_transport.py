@@ -77,6 +77,26 @@ async def test_an_answer_whose_body_takes_long_holds_up_no_other_request() -> No
     server.close()
 
 
+async def test_a_request_that_is_cancelled_at_any_point_holds_up_no_other_one() -> None:
+    """httpcore counts a connection as busy for ever if a task is cancelled while it closes an answer."""
+    with serve_in_thread(Platform()) as server:
+        async with client(server.url) as api:
+            await api.get("/org/local")
+            done = 0
+            for steps in range(1000):
+                request = asyncio.create_task(api.get("/org/local"))
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                done += request.done()
+                request.cancel()
+                await asyncio.wait([request])
+                with anyio.fail_after(10):
+                    await api.get("/org/local")
+                if done > 5:
+                    return
+    pytest.fail("no request came to its end")
+
+
 class Proxy(http.server.BaseHTTPRequestHandler):
     """Answers every request itself and remembers what it was asked for."""
 
