@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from logging import LoggerAdapter
 from uuid import UUID, uuid4
 
 import anyio
@@ -17,7 +18,7 @@ from prefect.client.schemas.filters import (
     TaskRunFilter,
     TaskRunFilterId,
 )
-from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.client.schemas.sorting import FlowRunSort, LogSort
 from prefect.context import FlowRunContext, TaskRunContext
@@ -151,18 +152,29 @@ async def pid_of(run_id: UUID) -> tuple[bool, str | None]:
 
 async def shown_by_this_run() -> Shown | None:
     """Return which lines earlier executions of the running flow run or task run have put into the flow run's logs."""
-    flow_run, task_run = _running()
+    flow, task = FlowRunContext.get(), TaskRunContext.get()
+    flow_run, task_run = (flow.flow_run if flow else None), (task.task_run if task else None)
     if flow_run is None or not (flow_run.run_count > 1 or (task_run is not None and task_run.run_count > 1)):
         return None
+    return await shown_in(flow_run.id)
+
+
+async def shown_in(flow_run_id: UUID) -> Shown:
+    """Return which lines of jobs stand in a flow run's logs."""
     with anyio.move_on_after(_FLUSH_SECONDS):
         await APILogHandler.aflush()  # an earlier try in this process may not have sent all of its own
     async with get_client() as client:
-        return Shown(await newest_messages(client, flow_run.id, _MOST_MESSAGES))
+        return Shown(await newest_messages(client, flow_run_id, _MOST_MESSAGES))
 
 
-def _running() -> tuple[FlowRun | None, TaskRun | None]:
-    flow, task = FlowRunContext.get(), TaskRunContext.get()
-    return (flow.flow_run if flow else None), (task.task_run if task else None)
+def log_of(logger: object) -> UUID | None:
+    """Return the flow run whose log a run's logger, or a method of one, writes into; nothing for anything else.
+
+    >>> log_of(print)
+    """
+    adapter = getattr(logger, "__self__", logger)
+    found = adapter.extra.get("flow_run_id") if isinstance(adapter, LoggerAdapter) and adapter.extra else None
+    return UUID(str(found)) if found else None
 
 
 def log_budget(settings: CplnSettings) -> Budget:

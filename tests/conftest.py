@@ -19,6 +19,15 @@ pytest_plugins = ["pytester", "tests.facts"]
 
 SHARED = "CPLN_FLOWS_TESTS_SHARED"  # a folder that all processes of this test run know
 
+# With several connections to SQLite, requests that write at the same time get a 503, and Prefect's client then waits for seconds.
+# Prefect's server opens a single one when it finds this word in the address; the file is one like others.
+DATABASE = "prefect:memory:.db"
+# What no test needs only takes time.
+_SERVER = {
+    f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false"
+    for name in ("CLEANUP_RECONCILER", "LATE_RUNS", "PAUSE_EXPIRATIONS", "REPOSSESSOR", "SCHEDULER", "TRIGGERS")
+}
+
 
 def _forget_the_user(shared: str) -> None:
     for name in list(os.environ):
@@ -30,6 +39,8 @@ def _forget_the_user(shared: str) -> None:
         "PREFECT_PROFILES_PATH": f"{shared}/profiles.toml",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
+        "CPLN_LOG_SETTLE": "0.5",  # the local platform's lines come at once
     }
 
 
@@ -56,9 +67,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         return
     shared = Path(os.environ[SHARED])
+    if "prefect" in sys.modules:
+        _drain_prefect()  # at its exit the process would try in vain for more than a minute
     if (pid := shared / "pid").exists():
         _end(int(pid.read_text()))
     subprocess.run(["rm", "-rf", str(shared)], check=False)
+
+
+def _drain_prefect() -> None:
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    APILogWorker.drain_all(timeout=10)
+    EventsWorker.drain_all(timeout=10)
 
 
 def _end(pid: int) -> None:
@@ -92,6 +113,7 @@ def _start_server(shared: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
+        env=os.environ | _SERVER | {"PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{shared / DATABASE}"},
     )
     (shared / "pid").write_text(done.stdout)
     (shared / "url.part").write_text(f"http://127.0.0.1:{port}/api")

@@ -35,6 +35,7 @@ from cpln_flows.jobs.submit import StartedJob, Submitter
 from cpln_flows.jobs.watch import Follower
 from cpln_flows.model import addresses, conversion, links, log_lines
 from cpln_flows.model.ending import Ending
+from cpln_flows.model.forwarding import Shown
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.lifecycle import Stage
 from cpln_flows.model.links import GvcRef
@@ -215,6 +216,7 @@ class CplnJobRun(JobRun[str]):
         self._transcript = Transcript(self._most_characters())
         self._stream: LogStream | None = None
         self._forwarder: Forwarder | None = None
+        self._shown: Shown | None = None
         self._plan: JobPlan | None = None
         self._submitter: Submitter | None = None
         self._job: StartedJob | None = None
@@ -261,6 +263,8 @@ class CplnJobRun(JobRun[str]):
         Args:
             print_func: Gets every line as ``"{timestamp} - {line}"``, the time in UTC. An error in it does not stop the job.
                 Without, lines go into the logs of the flow or task run that waits, as far as the budget for these allows.
+                Of a job that is gone on with after its process died, these logs, and a ``print_func`` that is a method of a
+                run's logger, get what is not there yet; any other function gets all lines, because only it knows.
 
         Raises:
             JobFailedError: The job failed; carries exit code, reason and last lines. A ``RuntimeError`` too.
@@ -268,8 +272,8 @@ class CplnJobRun(JobRun[str]):
             JobTimeoutError: The job took longer than ``timeout_seconds`` and was stopped.
             JobLostError: The platform does not know the job any more.
         """
-        self._started()
         self._print_func = print_func
+        self._shown = await self._shown_before(print_func or self.logger) if self._started().adopted else None
         self._forwarder = self._into_prefect() if print_func is None else None
         try:
             async with session.shared(self._api_settings()) as shared:
@@ -483,6 +487,8 @@ class CplnJobRun(JobRun[str]):
 
     def _print(self, lines: list[str], print_func: PrintFunc) -> None:
         for line in lines:
+            if self._shown is not None and self._shown.take(line):
+                continue
             try:
                 print_func(line)
             except Exception as error:  # noqa: BLE001 - the user's function must not stop the job
@@ -506,7 +512,18 @@ class CplnJobRun(JobRun[str]):
         if FlowRunContext.get() is None and TaskRunContext.get() is None:
             return None
         where = f"stream_logs({self.infrastructure_pid!r}), or {self.console_url}"
-        return Forwarder(self.logger, replace(orchestration.log_budget(self._settings), where=where))
+        return Forwarder(self.logger, replace(orchestration.log_budget(self._settings), where=where), self._shown)
+
+    async def _shown_before(self, logger: object) -> Shown | None:
+        """Return which lines another process has put into the same log of Prefect, if the lines go into one."""
+        run_id = orchestration.log_of(logger)
+        if run_id is None:
+            return None
+        try:
+            return await orchestration.shown_in(run_id)
+        except Exception as error:  # noqa: BLE001 - lines that come twice are no reason to lose the job
+            self._journal().warning(Area.LOGS, f"Lines that are shown already may come again: {error!r}")
+            return None
 
     def _tell_end_of_log(self, end: Ending) -> None:
         if self._forwarder is not None:

@@ -36,7 +36,7 @@ def until(look: Callable[[], Any], seconds: float = 40) -> Any:
     while time.monotonic() < end:
         if found := look():
             return found
-        time.sleep(0.05)
+        time.sleep(0.1)
     raise TimeoutError("it did not happen in time")
 
 

@@ -17,6 +17,8 @@ from tests.manifests import kubernetes_job, texts
 from tests.scenarios import scripted
 from tests.scenarios.scripted import Cell
 
+pytestmark = pytest.mark.xdist_group("logs")
+
 BURST = 150
 LINES = [f"line {n}" if n % 7 else "the same" for n in range(10 * BURST)]
 BURSTS = [LINES[n : n + BURST] for n in range(0, len(LINES), BURST)]
@@ -117,9 +119,8 @@ def test_a_job_whose_log_may_not_be_read_has_its_right_result(status, caplog) ->
 
 def test_lines_that_come_seconds_after_the_end_are_waited_for() -> None:
     script = Script([Line(0, "\n".join(map(str, range(100)))), Exit(0.1)])
-    run, result = _run(
-        script, config={"log_delay_seconds": 2}, settings={"log_settle_seconds": CplnSettings().log_settle_seconds}
-    )
+    usual = CplnSettings.model_fields["log_settle_seconds"].default
+    run, result = _run(script, config={"log_delay_seconds": 2}, settings={"log_settle_seconds": usual})
     assert texts(result) == [str(n) for n in range(100)]
     assert run.receipt.complete
 

@@ -3,17 +3,19 @@
 import os
 import subprocess
 import sys
+from uuid import uuid4
 
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
 from prefect.states import Pending
 
 from cpln_flows import CplnJob, run_namespaced_job
 from cpln_flows.emulator import Fault
 from cpln_flows.errors import SubmissionUnknownError
 from tests.manifests import kubernetes_job, texts
-from tests.scenarios import programs
+from tests.scenarios import pools, programs
 
 pytestmark = [pytest.mark.usefixtures("prefect_api")]
 
@@ -21,12 +23,12 @@ SLOW = "import time\nfor n in range(25):\n    print('line', n, flush=True)\n    
 QUICK = "print('line 0')"
 PARENT = """
 from pathlib import Path
-from prefect import flow
+from prefect import flow, get_run_logger
 from cpln_flows import CplnJob, run_namespaced_job
 
 @flow(name="parent-that-dies")
 def parent():
-    result = run_namespaced_job(CplnJob(v1_job=MANIFEST, delete_after_completion=PRIVATE), print_func=print)
+    result = run_namespaced_job(CplnJob(v1_job=MANIFEST, delete_after_completion=PRIVATE), print_func=PRINT)
     Path(FOLDER, "result").write_text(result)
 """
 
@@ -34,8 +36,9 @@ def parent():
 class Deployed:
     """A deployment of a parent flow whose run is executed again and again, as a worker does that lost its process."""
 
-    def __init__(self, local, url, folder, script, private) -> None:
+    def __init__(self, local, url, folder, script, *, private=True, print_func="print") -> None:
         source = PARENT.replace("MANIFEST", repr(kubernetes_job(script))).replace("PRIVATE", repr(private))
+        source = source.replace("PRINT", print_func)
         source = source.replace("FOLDER", repr(str(folder)))
         (folder / "parent.py").write_text(source)
         self.folder = folder
@@ -43,7 +46,7 @@ class Deployed:
         with get_client(sync_client=True) as client:
             flow_id = client.create_flow_from_name("parent-that-dies")
             deployment_id = client.create_deployment(
-                flow_id, name=folder.name, entrypoint=f"{folder}/parent.py:parent", path=str(folder), pull_steps=[]
+                flow_id, name=uuid4().hex, entrypoint=f"{folder}/parent.py:parent", path=str(folder), pull_steps=[]
             )
             self.run_id = client.create_flow_run_from_deployment(deployment_id).id
 
@@ -56,6 +59,15 @@ class Deployed:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
+
+    def lines(self) -> list[str]:
+        """The job's lines in the logs of the parent and its child."""
+        with get_client(sync_client=True) as client:
+            children = client.read_flow_runs(
+                flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[self.run_id]))
+            )
+        found = [message for run_id in [self.run_id, *(run.id for run in children)] for message in pools.messages(run_id)]
+        return texts("\n".join(sorted(message for message in found if " - line " in message)))
 
     def kill(self, process: subprocess.Popen[str]) -> None:
         process.kill()
@@ -73,24 +85,33 @@ class Deployed:
         return (self.folder / "result").read_text(), output
 
 
-@pytest.mark.parametrize("private", [True, False], ids=["private", "shared"])
-def test_a_killed_process_that_is_executed_again_goes_on_with_its_job(private, local, prefect_api_url, tmp_path) -> None:
-    parent = Deployed(local, prefect_api_url, tmp_path, SLOW, private)
+@pytest.mark.parametrize(
+    ("private", "print_func"),
+    [
+        pytest.param(True, "get_run_logger().info", id="private-into-the-parents-log"),
+        pytest.param(False, "None", id="shared-into-the-childs-log"),
+    ],
+)
+def test_a_killed_process_that_is_executed_again_goes_on_with_its_job(
+    private, print_func, local, prefect_api_url, tmp_path
+) -> None:
+    parent = Deployed(local, prefect_api_url, tmp_path, SLOW, private=private, print_func=print_func)
     process = parent.execute()
     programs.until(lambda: programs.running_command(local))
+    programs.until(lambda: "line 3" in parent.lines())
     parent.kill(process)
     assert len(local.platform.active_jobs) == 1
     result, output = parent.finish()
     assert local.platform.jobs_started == 1, output
     assert "Reattached" in output
-    assert texts(result) == [f"line {n}" for n in range(25)]
+    assert texts(result) == parent.lines() == [f"line {n}" for n in range(25)]
     assert len(local.platform.workloads()) == (0 if private else 1)
 
 
 def test_a_result_that_nobody_took_is_taken_and_the_job_not_run_again(local, prefect_api_url, tmp_path) -> None:
     held = Fault(method="DELETE", path="/workload/", times=1, delay_seconds=600)
     local.platform.faults.add(held)
-    parent = Deployed(local, prefect_api_url, tmp_path, QUICK, True)
+    parent = Deployed(local, prefect_api_url, tmp_path, QUICK)
     process = parent.execute()
     programs.until(lambda: local.platform.faults.as_documents()[0]["fired"])
     parent.kill(process)

@@ -9,6 +9,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterParentFlowRunId
 from prefect.client.schemas.sorting import FlowRunSort
 
+from tests.conftest import DATABASE, SHARED
 from tests.manifests import FAILING, LINES, kubernetes_job
 from tests.scenarios import programs
 
@@ -38,7 +39,8 @@ def parent(script, refused=False):
 
 for script, refused in [({LINES!r}, False), ({FAILING!r}, False), ({LINES!r}, True)]:
     state = parent(script, refused, return_state=True)
-    print("RUN", state.state_details.flow_run_id, state.type)
+    with open("ends", "a") as ends:
+        print(state.state_details.flow_run_id, state.type.value, file=ends)
     try:
         state.result()
     except Exception:
@@ -58,8 +60,8 @@ def test_the_token_is_in_no_log_result_run_or_block(local, prefect_api, tmp_path
     }
     code, output = programs.run(PROGRAM, tmp_path, environment)
     assert code == 0, output
-    ends = [line.split()[1:] for line in output.splitlines() if line.startswith("RUN")]
-    assert [end[1] for end in ends] == ["StateType.COMPLETED", "StateType.FAILED", "StateType.FAILED"], output
+    ends = [line.split() for line in (tmp_path / "ends").read_text().splitlines()]
+    assert [end[1] for end in ends] == ["COMPLETED", "FAILED", "FAILED"], output
     assert "DEBUG:httpcore" in output, "the debug log is on"
     assert CANARY not in output
     kept = [path for path in results.rglob("*") if path.is_file()]
@@ -82,7 +84,7 @@ def test_the_token_is_in_no_log_result_run_or_block(local, prefect_api, tmp_path
 
 def _assert_not_in_database() -> None:
     """Parameters, logs, artifacts, events and results of every run of these tests, and the documents of blocks."""
-    database = Path(os.environ["PREFECT_HOME"]) / "prefect.db"
+    database = Path(os.environ[SHARED]) / DATABASE
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         assert "log" in tables
