@@ -50,8 +50,13 @@ def contents(folder):
     return list(folder.iterdir())
 
 
-def start_emulator(environment):
-    return subprocess.Popen([sys.executable, "-c", SERVING], stdout=subprocess.PIPE, env=environment, text=True)
+@contextlib.contextmanager
+def emulator_with(environment):
+    with subprocess.Popen([sys.executable, "-c", SERVING], stdout=subprocess.PIPE, env=environment, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 class Here:
@@ -322,13 +327,17 @@ with serve_in_thread(Platform()) as running:
 async def test_nothing_survives_the_death_of_the_emulator(tmp_path):
     marker = seconds(6)
     environment = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)}
-    with start_emulator(environment) as emulator:
+    with emulator_with(environment) as emulator:
         url = emulator.stdout.readline().strip()
         async with httpx.AsyncClient(base_url=url, headers={"authorization": "x"}) as client:
             found = Here(None, client)
             await found.start("python", "-c", RUNAWAY + "time.sleep(600)", marker)
             await found.wrote("ready")
-        assert len(sleepers(marker)) == 2
+
+            async def running():
+                return len(sleepers(marker)) == 2
+
+            await until(running)
         assert contents(tmp_path) != []
         emulator.send_signal(signal.SIGKILL)
 
