@@ -30,7 +30,11 @@ Emitted = tuple[tuple[int, int, int], ...]
 
 def marks_of(lines: Iterable[str]) -> array[int]:
     """Return a short stand-in for the text of each line, the same in every process."""
-    return array("I", [crc32(line.encode("utf-8", "surrogatepass")) for line in lines])
+    lines = list(lines)
+    try:
+        return array("I", map(crc32, map(str.encode, lines)))
+    except UnicodeEncodeError:
+        return array("I", [crc32(line.encode("utf-8", "surrogatepass")) for line in lines])
 
 
 @dataclass(frozen=True)

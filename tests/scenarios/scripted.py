@@ -73,15 +73,15 @@ def run_of(
     return CplnJobRun(job, identity or JobIdentity.anonymous(), wanted)
 
 
-async def finish(run: CplnJobRun) -> str:
+async def finish(run: CplnJobRun, longest_seconds: float = _LONGEST_SECONDS) -> str:
     """Start a job and wait for its result."""
-    with anyio.fail_after(_LONGEST_SECONDS):
+    with anyio.fail_after(longest_seconds):
         await run.start()
         await run.wait_for_completion()
         return await run.fetch_result()
 
 
-async def outcome_of(cell: Cell) -> Outcome:
+async def outcome_of(cell: Cell, longest_seconds: float = _LONGEST_SECONDS) -> Outcome:
     """Run the job of one cell."""
     with local_platform(platform(cell.script, **(cell.config or {}))) as local:
         if cell.warm:
@@ -91,7 +91,7 @@ async def outcome_of(cell: Cell) -> Outcome:
             local.platform.faults.add(fault)
         run, result, error = run_of(local, settings=cell.settings, **(cell.fields or {})), None, None
         try:
-            result = await finish(run)
+            result = await finish(run, longest_seconds)
         except Exception as caught:  # noqa: BLE001 - the tests look at it
             error = caught
         fired = tuple(fault["fired"] for fault in local.platform.faults.as_documents())
