@@ -206,6 +206,17 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         finally:
             self._is_prepared(flow_run.id)
 
+    async def _propose_pending_state(self, flow_run: FlowRun) -> bool:
+        """Propose Pending if the run is scheduled still: while it waited here another worker may have run it to its end.
+
+        Prefect's server lets a run that has crashed or failed become Pending, and so run once more.
+        """
+        state = (await self.client.read_flow_run(flow_run.id)).state
+        if state is not None and not state.is_scheduled():
+            self.get_flow_run_logger(flow_run).info("Not submitted: the flow run is %s by now", state.name)
+            return False
+        return await super()._propose_pending_state(flow_run)
+
     def _is_prepared(self, run_id: UUID) -> None:
         with contextlib.suppress(RuntimeError):  # it was said before
             self._preparing.release_on_behalf_of(run_id)

@@ -115,6 +115,16 @@ def messages(run_id: UUID) -> list[str]:
     return [log.message for log in sorted(found, key=lambda log: log.timestamp)]
 
 
+def lines(run_id: UUID, count: int) -> list[str]:
+    """The lines of a job in the flow run's log, once there are so many: Prefect sends them in its own time."""
+
+    def look() -> list[str] | None:
+        found = [text.split(" - ")[1] for text in messages(run_id) if " - line " in text]
+        return found if len(found) >= count else None
+
+    return programs.until(look, 30)
+
+
 def delete(run_ids: Iterable[UUID]) -> None:
     """Delete flow runs, so that the syncs of other tests do not see them."""
     with get_client(sync_client=True) as client:

@@ -340,8 +340,7 @@ def test_a_worker_that_is_killed_before_it_stores_the_pid_leaves_one_job_and_no_
     assert "without starting the flow" in run.state.message
     (job,) = _jobs(local, run_id)
     assert run.infrastructure_pid.endswith(job["id"])
-    texts = [text.split(" - ")[1] for text in pools.messages(run_id) if " - line " in text]
-    assert texts == [f"line {n}" for n in range(5)]
+    assert pools.lines(run_id, 5) == [f"line {n}" for n in range(5)]
 
 
 def test_two_workers_share_a_pool_and_start_each_run_once(local, settings, tmp_path) -> None:

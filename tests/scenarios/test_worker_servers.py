@@ -86,8 +86,7 @@ def test_a_worker_under_postgresql_and_a_run_that_the_server_tears_down(server, 
         worker = pool.worker(log=log, CPLN_CANCEL_GRACE="600")
         try:
             assert "without starting the flow" in pools.final(done).state.message
-            texts = [text.split(" - ")[1] for text in pools.messages(done) if " - line " in text]
-            assert texts == [f"line {n}" for n in range(5)]
+            assert pools.lines(done, 5) == [f"line {n}" for n in range(5)]
             programs.until(lambda: pools.read(hanging).infrastructure_pid)
             pools.set_state(hanging, Running())
             pools.set_state(hanging, Cancelling())

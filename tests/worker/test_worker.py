@@ -8,7 +8,7 @@ import anyio.to_thread
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, temporary_settings
-from prefect.states import Pending, Running
+from prefect.states import Completed, Crashed, Failed, Pending, Running
 from prefect.workers.base import BaseWorker
 
 from cpln_flows import CplnConfig, CplnWorker
@@ -154,6 +154,25 @@ def test_a_pending_run_without_a_job_gets_it_from_the_next_worker(pool) -> None:
     anyio.run(main)
     assert pool.local.platform.jobs_started == 1
     assert pools.final(run_id).infrastructure_pid
+
+
+@pytest.mark.parametrize("ended", [Crashed(), Failed(), Completed()], ids=str)
+def test_a_run_that_another_worker_has_had_to_its_end_is_not_run_again(pool, ended) -> None:
+    """Both workers have read it when it was scheduled; this one had others to prepare first."""
+    run_id = pool.start(pool.deploy(command="true"))
+
+    async def main() -> None:
+        async with pools.in_process(pool) as worker:
+            stale = await worker.client.read_flow_run(run_id)
+            for state in (Pending(), Running(), ended):
+                pools.set_state(run_id, state)
+            worker._submitting_flow_run_ids.add(run_id)
+            await worker._submit_run(stale)
+            assert run_id not in worker._submitting_flow_run_ids
+
+    anyio.run(main)
+    assert pools.read(run_id).state.name == ended.name
+    assert pool.local.platform.jobs_started == 0
 
 
 def test_a_running_run_without_a_job_is_left_to_sync_and_started_by_nobody(pool) -> None:
