@@ -42,10 +42,10 @@ from cpln_flows.reconcile.flow_runs import FlowRuns, PrefectFlowRuns
 from cpln_flows.reconcile.inventory import Storekeeper
 from cpln_flows.reconcile.observe import Observer
 from cpln_flows.reconcile.plan import Limits
-from cpln_flows.reconcile.snapshot import Memory, RunState, Scope
-from cpln_flows.reconcile.together import each
+from cpln_flows.reconcile.snapshot import Memory, RunState, RunView, Scope
+from cpln_flows.reconcile.together import each, gathering
 from cpln_flows.settings import ApiSettings
-from tests.simulation.prefect_side import PrefectSide, Run
+from tests.simulation.prefect_side import PrefectSide
 
 LATENCY_SECONDS = 0.02
 WORKLOADS = 20
@@ -75,15 +75,30 @@ def main(*, with_prefect: bool) -> None:
 # The sync
 
 
+class Running(PrefectSide):
+    """Flow runs that all run. They are kept as plain text: a server's memory is not that of the program which asks it.
+
+    Args:
+        pids: The pid of each run, by its id.
+    """
+
+    def __init__(self, pids: dict[str, str]) -> None:
+        super().__init__(INSTALLATION, lambda: datetime.now(UTC))
+        self._pids = pids
+        self._since = datetime.now(UTC)
+
+    async def under_way(self, work_pool: str | None) -> list[RunView]:  # noqa: ARG002 - the protocol's
+        return [
+            RunView(UUID(run_id), run_id, RunState.RUNNING, "Running", self._since, pid, 1, is_deployed=True)
+            for run_id, pid in self._pids.items()
+        ]
+
+
 async def _sync(runs: int) -> Cost:
     with _platform(idle_hours=0) as url:
         async with CplnClient(ApiSettings(token=SecretStr("s.local"), endpoint=url)) as client:
-            side = PrefectSide(INSTALLATION, lambda: datetime.now(UTC))
             refs = await _containers(client, [uuid4() for _ in range(runs)])
-            for run_id, ref in refs.items():
-                side.add(Run(run_id, pid=ref.pid))
-                side.become(run_id, RunState.PENDING)
-                side.become(run_id, RunState.RUNNING)
+            side = Running({str(run_id): ref.pid for run_id, ref in refs.items()})
             _control("PATCH", url, "config", {"latency_seconds": LATENCY_SECONDS})
             sequential = await _sequential(url, [ref.path for ref in list(refs.values())[:SAMPLE]]) * runs / SAMPLE
             costs = [await _measured(url, lambda: _cycle(client, side, runs)) for _ in range(5)]
@@ -98,7 +113,8 @@ async def _sync(runs: int) -> Cost:
 async def _cycle(client: CplnClient, runs: FlowRuns, expected: int) -> None:
     observer = Observer(client, runs, Scope("local"), Policy())
     snapshot = await observer.snapshot(datetime.now(UTC), Memory())
-    plan = decide.decide(snapshot, observer.scope, observer.policy)
+    with gathering():
+        plan = decide.decide(snapshot, observer.scope, observer.policy)
     assert (plan.judged, plan.actions, plan.unread) == (expected, (), ()), plan
     await Actor(observer, lambda: datetime.now(UTC)).act(plan)
 

@@ -13,13 +13,14 @@ import orjson
 
 from cpln_flows.api import mapping
 from cpln_flows.api.retry import Repeat, retrying
-from cpln_flows.api.transport import Connections
+from cpln_flows.api.transport import Connections, Proxied
 from cpln_flows.errors import CplnError, UnexpectedResponseError
 from cpln_flows.settings import DEFAULT_LOGS_ENDPOINT, ApiSettings, uses_proxy
 
 _MOST_CONNECTIONS = 40
 _MOST_PAGES = 10_000
 _FIRST_ERROR_STATUS = 300
+_HEADERS = {"accept": "application/json", "accept-encoding": "gzip, deflate", "user-agent": "cpln_flows"}
 
 
 class CplnClient:
@@ -51,27 +52,22 @@ class CplnClient:
         self.settings = settings
         self._transport = transport
         self._sleep = sleep
-        self._http: httpx.AsyncClient | None = None
+        self._open: httpx.AsyncBaseTransport | None = None
+        self._extensions = {"timeout": httpx.Timeout(settings.request_timeout_seconds).as_dict()}
         self._logs_endpoint = settings.logs_endpoint
 
     def __repr__(self) -> str:
         return f"CplnClient(endpoint={self.settings.endpoint!r})"
 
     async def __aenter__(self) -> Self:
-        verify = self._verify()
-        self._http = httpx.AsyncClient(
-            transport=self._transport or (None if uses_proxy() else Connections(_MOST_CONNECTIONS, verify)),
-            timeout=httpx.Timeout(self.settings.request_timeout_seconds),
-            limits=httpx.Limits(max_connections=_MOST_CONNECTIONS, max_keepalive_connections=_MOST_CONNECTIONS),
-            verify=verify,
-            headers={"accept": "application/json"},
-        )
+        make = Proxied if uses_proxy() else Connections
+        self._open = self._transport or make(_MOST_CONNECTIONS, self._verify())
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        http, self._http = self._http, None
-        if http is not None:
-            await http.aclose()
+        transport, self._open = self._open, None
+        if transport is not None:
+            await transport.aclose()
 
     async def get(self, path: str, *, params: Mapping[str, str] | None = None, repeat: Repeat = Repeat.ALWAYS) -> Any:
         """Read one object.
@@ -115,9 +111,7 @@ class CplnClient:
         """
         seen = {path}
         for _ in range(_MOST_PAGES):
-            method = "GET" if query is None else "POST"
-            page = await self._send(method, path, body=query, repeat=repeat, read=_json)
-            items, following = _page(page, path)
+            items, following = await self.page(path, query, repeat=repeat)
             yield items
             if following is None:
                 return
@@ -126,6 +120,13 @@ class CplnClient:
             seen.add(following)
             path, query = following, None
         raise UnexpectedResponseError(f"{path}: the list has more than {_MOST_PAGES} pages")
+
+    async def page(
+        self, path: str, query: Mapping[str, Any] | None = None, *, repeat: Repeat = Repeat.ALWAYS
+    ) -> tuple[list[Any], str | None]:
+        """Return the items of one page of a list or a query, and where the next page is if there is one."""
+        method = "GET" if query is None else "POST"
+        return _page(await self._send(method, path, body=query, repeat=repeat, read=_json), path)
 
     async def logs_endpoint(self) -> str:
         """Return the URL of the logs service, with ``http``: the setting's, else what the platform says, else the default."""
@@ -164,10 +165,10 @@ class CplnClient:
         endpoint: str | None = None,
         authorized: bool = True,
     ) -> Any:
-        if self._http is None:
-            raise RuntimeError("the client is not open; use it in `async with`")
         base = endpoint or self.settings.endpoint
-        headers = {"authorization": f"Bearer {self.settings.token.get_secret_value()}"} if authorized else {}
+        headers = dict(_HEADERS)
+        if authorized:
+            headers["authorization"] = f"Bearer {self.settings.token.get_secret_value()}"
         content = None
         if body is not None:
             headers["content-type"] = "application/json"
@@ -177,7 +178,10 @@ class CplnClient:
         async for attempt in attempts:
             with attempt:
                 try:
-                    answer = await self._http.request(method, base + path, content=content, params=params, headers=headers)
+                    request = httpx.Request(
+                        method, base + path, content=content, params=params, headers=headers, extensions=self._extensions
+                    )
+                    answer = await self._exchange(request)
                 except httpx.RequestError as error:
                     failure = mapping.transport_error(error, method=method, path=path, endpoint=base)
                     failure.sent = arrived = failure.sent or arrived
@@ -193,6 +197,19 @@ class CplnClient:
                     )
                 return read(answer)
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _exchange(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and read the answer: what else httpx's own client does takes half of the time of a small request."""
+        if self._open is None:
+            raise RuntimeError("the client is not open; use it in `async with`")
+        answer = await self._open.handle_async_request(request)
+        answer.request = request
+        try:
+            await answer.aread()
+        except BaseException:
+            await answer.aclose()
+            raise
+        return answer
 
 
 def _json(answer: httpx.Response) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -103,10 +104,40 @@ async def stops_since(client: CplnClient, workload: WorkloadRef, created: dateti
 
 async def newest(client: CplnClient, workload: WorkloadRef) -> Command | None:
     """Return the newest job of a workload."""
+    return (await latest(client, workload)).newest
+
+
+async def latest(client: CplnClient, workload: WorkloadRef) -> Latest:
+    """Return the jobs of a workload that fit into one answer, the newest ones."""
     path = f"{workload.path}/-command/-query"
-    async for page in client.pages(path, _body([], order="desc")):
-        return Command.parse(page[0], source=path) if page else None
-    return None
+    items, following = await client.page(path, _body([], order="desc"))
+    return Latest(path, items, is_all=following is None)
+
+
+@dataclass(frozen=True)
+class Latest:
+    """The newest jobs of a workload, read only as far as is asked for.
+
+    Attributes:
+        source: Where they are from.
+        items: As the platform gave them, newest first.
+        is_all: Whether there are no others.
+    """
+
+    source: str
+    items: list[Any]
+    is_all: bool
+
+    @property
+    def newest(self) -> Command | None:
+        """The newest job."""
+        return Command.parse(self.items[0], source=self.source) if self.items else None
+
+    @property
+    def active(self) -> list[Command]:
+        """Those that have not ended."""
+        jobs = (Command.parse(item, source=self.source) for item in self.items)
+        return [job for job in jobs if not job.is_terminal]
 
 
 async def _query(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator
-from types import TracebackType
-from typing import Self
 
 import anyio
 import httpx
@@ -32,6 +30,27 @@ class _Body(httpx.AsyncByteStream):
             await self._pool.discard(self._connection)
             raise
         self._pool.release(self._connection)
+
+
+class Proxied(httpx.AsyncBaseTransport):
+    """The connections that httpx makes by way of the proxies of the environment.
+
+    Args:
+        most: The most connections; further requests wait.
+        verify: How the server's certificate is verified; false for none.
+    """
+
+    def __init__(self, most: int, verify: ssl.SSLContext | bool) -> None:
+        limits = httpx.Limits(max_connections=most, max_keepalive_connections=most)
+        self._client = httpx.AsyncClient(limits=limits, verify=verify)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and return the answer as soon as it begins."""
+        return await self._client.send(request, stream=True)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
 
 
 class Connections(httpx.AsyncBaseTransport):
@@ -74,19 +93,6 @@ class Connections(httpx.AsyncBaseTransport):
         self._room.release()
         with anyio.CancelScope(shield=True):
             await connection.aclose()
-
-    async def __aenter__(self) -> Self:
-        """Open no connection yet."""
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        """Close every connection."""
-        await self.aclose()
 
     async def aclose(self) -> None:
         """Close every connection."""

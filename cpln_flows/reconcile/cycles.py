@@ -23,6 +23,7 @@ from cpln_flows.reconcile.flow_runs import PrefectFlowRuns
 from cpln_flows.reconcile.observe import Observer
 from cpln_flows.reconcile.plan import QUIET, Plan
 from cpln_flows.reconcile.snapshot import Memory, Scope, Snapshot
+from cpln_flows.reconcile.together import gathering
 
 ARTIFACT = "cpln-sync"
 
@@ -104,7 +105,8 @@ class Reconciler:
 
     def decide(self, snapshot: Snapshot) -> Plan:
         """Return what follows from a snapshot."""
-        plan = decide.decide(snapshot, self._observer.scope, self._observer.policy, self._observer.areas)
+        with gathering():
+            plan = decide.decide(snapshot, self._observer.scope, self._observer.policy, self._observer.areas)
         return act.news(plan, self._memory)
 
     async def act(self, snapshot: Snapshot, plan: Plan) -> tuple[Outcome, ...]:

@@ -11,16 +11,17 @@ from typing import Any
 
 from cpln_flows.api import commands, companions, workloads
 from cpln_flows.api.client import CplnClient
+from cpln_flows.api.commands import Latest
 from cpln_flows.errors import CplnError, NotFoundError
 from cpln_flows.jobs.journal import Journal, Logger
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import WorkloadRef
-from cpln_flows.model.resources import Named, Workload, WorkloadDeployment
+from cpln_flows.model.resources import Command, Named, Workload, WorkloadDeployment
 from cpln_flows.reconcile import orphans
 from cpln_flows.reconcile.orphans import Companion, Deletion, Inventory, Look, NotKnown, Sweep, Use, WorkloadView
-from cpln_flows.reconcile.together import both, each
+from cpln_flows.reconcile.together import both, each, gathering
 
-_AT_ONCE = 20
+_AT_ONCE = 40
 _ACTIVE = frozenset({"active", "pending"})
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|PWD|CREDENTIAL|AUTH|PRIVATE|SIGNATURE|COOKIE|DSN|CONN", re.IGNORECASE)
 _WITH_PASSWORD = re.compile(r"://[^/@\s]+@")
@@ -65,7 +66,8 @@ class Storekeeper:
             listed = await workloads.ours(self.client, self.org, self.gvc)
         except CplnError as error:
             return Inventory(now, unread=(f"workloads of {self.org}: {error}",))
-        views = await each(lambda workload: self._with_use(_view(workload), now), listed)
+        with gathering():
+            views = await each(lambda workload: self._with_use(_view(workload), now), listed)
         unread += [f"{view.ref.path}: {view.use.why}" for view in views if isinstance(view.use, NotKnown)]
         try:
             inventory = await self._with_companions(Inventory(now, tuple(views)))
@@ -90,16 +92,20 @@ class Storekeeper:
     async def _use(self, ref: WorkloadRef, now: datetime) -> Use | NotKnown:
         """Look at the jobs of a workload, no further than is needed to see that it is used."""
         try:
-            newest = await commands.newest(self.client, ref)
+            latest = await commands.latest(self.client, ref)
+            newest = latest.newest
             last = (newest.last_modified or newest.created) if newest else None
             if newest is not None and last is not None and (not newest.is_terminal or now - last <= self.idle):
                 return Use(last, None if newest.is_terminal else f"command {newest.id}")
-            active, deployed = await both(commands.active(self.client, ref), workloads.deployments(self.client, ref))
+            active, deployed = await both(self._active(ref, latest), workloads.deployments(self.client, ref))
             return Use(last, f"command {active[0].id}") if active else _use_of(deployed, last)
         except NotFoundError:
             return NotKnown("it is being deleted")
         except CplnError as error:
             return NotKnown(str(error))
+
+    async def _active(self, ref: WorkloadRef, latest: Latest) -> list[Command]:
+        return latest.active if latest.is_all else await commands.active(self.client, ref)
 
     async def _with_companions(self, inventory: Inventory) -> Inventory:
         identities = await companions.identities(self.client, self.org)

@@ -40,7 +40,7 @@ from cpln_flows.reconcile.snapshot import (
     Stop,
     UnknownRun,
 )
-from cpln_flows.reconcile.together import both, each
+from cpln_flows.reconcile.together import both, each, gathering
 
 _CLOCK_SKEW = timedelta(seconds=60)
 _ROLES = {str(role): role for role in Role}
@@ -92,6 +92,10 @@ class Observer:
             now: The time.
             memory: What the cycle before has left.
         """
+        with gathering():
+            return await self._snapshot(now, memory)
+
+    async def _snapshot(self, now: datetime, memory: Memory) -> Snapshot:
         lists, under_way = await both(self._lists(), self.runs.under_way(self.scope.work_pool))
         installation = await self.runs.installation()
         by_run: dict[UUID, list[JobView]] = {}
@@ -145,12 +149,15 @@ class Observer:
         settled: list[RunCase] = []
         open_: list[RunView] = []
         for run in under_way:
+            job = match.newest(by_run.get(run.id, ()), run)
+            if job is not None and job.ref.pid == run.pid and not match.needs_history(run, job):
+                settled.append(RunCase(run, job))  # what the lists hold is in scope
+                continue
             if run.pid is not None and (run.command is None or run.command.org != self.scope.org):
                 settled.append(RunCase(run, NotRead("its infrastructure pid leads nowhere")))
                 continue
             if run.command is not None and not self.scope.holds(run.command.workload_ref):
                 continue
-            job = match.newest(by_run.get(run.id, ()), run)
             if job is None or match.needs_history(run, job):
                 open_.append(run)
             else:
@@ -294,6 +301,8 @@ class Observer:
         stops = {replica: stop for some in found if some is not None for replica, stop in some.items()}
         unread = {workload for workload, some in zip(since, found, strict=True) if some is None}
         told = {case.job.ref for case in doomed}
+        if not doomed:
+            return cases
         return [
             replace(case, run=NotRead("the stops sent before could not be read"))
             if case.job.ref in told and case.job.ref.workload_ref in unread

@@ -1,8 +1,9 @@
 import asyncio
+import gc
 
 import pytest
 
-from cpln_flows.reconcile.together import both, each
+from cpln_flows.reconcile.together import both, each, gathering
 
 
 async def test_results_come_in_the_order_of_the_items_and_few_at_once() -> None:
@@ -50,3 +51,16 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+def test_garbage_is_looked_for_again_once_all_is_gathered_also_after_an_error() -> None:
+    def gather() -> None:
+        with gathering():
+            with gathering():
+                assert not gc.isenabled()
+            assert not gc.isenabled()
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        gather()
+    assert gc.isenabled()
