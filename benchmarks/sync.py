@@ -192,7 +192,7 @@ async def _clean(total: int, orphaned: int, clean_up: Callable[[CplnClient], Awa
                 assert deleted == orphaned, deleted
 
             cost = await _measured(url, act)
-            assert len(await workloads.ours(client, "local")) == total - orphaned
+            assert len([workload async for workload in workloads.ours(client, "local")]) == total - orphaned
     print(f"clean-up of {total} workloads, {clean_up.__name__[1:]}: {cost.seconds:.2f} s, {cost.requests} requests")
     return cost.seconds
 
@@ -204,7 +204,7 @@ async def _ours(client: CplnClient) -> int:
 
 
 async def _bare(client: CplnClient) -> int:
-    refs = [workload.ref for workload in await workloads.ours(client, "local")]
+    refs = [workload.ref async for workload in workloads.ours(client, "local")]
     limit = datetime.now(UTC) - timedelta(hours=24)
     deleted = 0
     async with httpx.AsyncClient(base_url=client.settings.endpoint, headers=HEADERS) as http:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from cpln_flows.api.client import CplnClient
@@ -32,13 +32,15 @@ async def read(client: CplnClient, ref: WorkloadRef) -> Workload:
     return Workload.parse(await client.get(ref.path), source=ref.path)
 
 
-async def ours(client: CplnClient, org: str, gvc: str | None = None) -> list[Workload]:
-    """Return every workload that was made for Prefect, in one GVC or in the whole organization; asked once, never repeated."""
+async def ours(client: CplnClient, org: str, gvc: str | None = None) -> AsyncIterator[Workload]:
+    """Yield every workload that was made for Prefect, in one GVC or in the whole organization; asked once, never repeated."""
     terms: list[dict[str, str]] = [{"op": "=", "tag": CREATED_BY_PREFECT, "value": "true"}]
     terms += [{"op": "=", "rel": "gvc", "value": gvc}] if gvc else []
     path = f"/org/{org}/workload/-query"
     pages = client.pages(path, {"kind": "workload", "spec": {"match": "all", "terms": terms}}, repeat=Repeat.NEVER)
-    return [Workload.parse(item, source=path) async for page in pages for item in page]
+    async for page in pages:
+        for item in page:
+            yield Workload.parse(item, source=path)
 
 
 async def identities_in_use(client: CplnClient, org: str) -> dict[str, set[str]]:

@@ -57,7 +57,7 @@ async def locate_by_id(client: CplnClient, gvc: GvcRef, command_id: str, *, sinc
     labels = await LogSource(client, gvc.org, selector).labels(since_ns, until_ns)
     if labels is not None and (name := labels.get("workload")):
         return await locate(client, gvc.workload(name).command(command_id))
-    for workload in await workloads.ours(client, gvc.org, gvc.gvc):  # it has not printed anything yet
+    async for workload in workloads.ours(client, gvc.org, gvc.gvc):  # it has not printed anything yet
         found = await locate(client, gvc.workload(workload.name).command(command_id))
         if found.command is not None:
             return found

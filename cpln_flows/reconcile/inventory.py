@@ -62,12 +62,12 @@ class Storekeeper:
         """Return everything of ours; what cannot be read is kept, and said."""
         now = self.clock()
         unread: list[str] = []
+        listed = workloads.ours(self.client, self.org, self.gvc)
         try:
-            listed = await workloads.ours(self.client, self.org, self.gvc)
-        except CplnError as error:
+            with gathering():
+                views = await each(lambda workload: self._with_use(_view(workload), now), listed)
+        except CplnError as error:  # what is asked about a single one does not raise
             return Inventory(now, unread=(f"workloads of {self.org}: {error}",))
-        with gathering():
-            views = await each(lambda workload: self._with_use(_view(workload), now), listed)
         unread += [f"{view.ref.path}: {view.use.why}" for view in views if isinstance(view.use, NotKnown)]
         try:
             inventory = await self._with_companions(Inventory(now, tuple(views)))
@@ -108,8 +108,9 @@ class Storekeeper:
         return latest.active if latest.is_all else await commands.active(self.client, ref)
 
     async def _with_companions(self, inventory: Inventory) -> Inventory:
-        identities = await companions.identities(self.client, self.org)
-        policies = await companions.policies(self.client, self.org)
+        identities, policies = await both(
+            companions.identities(self.client, self.org), companions.policies(self.client, self.org)
+        )
         if not identities and not policies:
             return inventory
         users = await workloads.identities_in_use(self.client, self.org)

@@ -123,7 +123,7 @@ class Observer:
 
     async def _lists(self) -> Lists:
         try:
-            refs = tuple(workload.ref for workload in await workloads.ours(self.client, self.scope.org, self.scope.gvc))
+            refs = tuple([workload.ref async for workload in workloads.ours(self.client, self.scope.org, self.scope.gvc)])
         except CplnError as error:
             return Lists(unread={f"workloads of {self.scope.org}": str(error)})
         unread: dict[str, str] = {}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+import itertools
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -29,28 +30,40 @@ def gathering() -> Iterator[None]:
             gc.enable()
 
 
-async def each(function: Callable[[T], Awaitable[R]], items: Iterable[T], *, at_once: int = AT_ONCE) -> list[R]:
+async def each(
+    function: Callable[[T], Awaitable[R]], items: Iterable[T] | AsyncIterable[T], *, at_once: int = AT_ONCE
+) -> list[R]:
     """Call an async function for each item and return the results in the order of the items.
 
-    A fixed number of workers takes the items one after the other, so thousands of items are not thousands of tasks. When one call
-    fails, the others end and its error is raised.
+    A fixed number of workers takes the items one after the other, so thousands of items are not thousands of tasks. Items that
+    arrive one page after the other are taken while the next page is still on its way. When one call fails, the others end and its
+    error is raised.
 
     >>> async def double(n):
     ...     return 2 * n
     >>> asyncio.run(each(double, [1, 2, 3]))
     [2, 4, 6]
     """
-    waiting = list(enumerate(items))
+    waiting: asyncio.Queue[tuple[int, T] | None] = asyncio.Queue()
     results: dict[int, R] = {}
-    waiting.reverse()
+
+    async def fill() -> None:
+        numbers = itertools.count()
+        if isinstance(items, AsyncIterable):
+            async for item in items:
+                waiting.put_nowait((next(numbers), item))
+        else:
+            for item in items:
+                waiting.put_nowait((next(numbers), item))
+        for _ in range(at_once):
+            waiting.put_nowait(None)
 
     async def work() -> None:
-        while waiting:
-            number, item = waiting.pop()
+        while (entry := await waiting.get()) is not None:
+            number, item = entry
             results[number] = await function(item)
 
-    workers = [asyncio.ensure_future(work()) for _ in range(min(at_once, len(waiting)))]
-    await _all(workers)
+    await _all([asyncio.ensure_future(one) for one in (fill(), *(work() for _ in range(at_once)))])
     return [results[number] for number in sorted(results)]
 
 

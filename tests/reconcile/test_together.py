@@ -22,6 +22,21 @@ async def test_results_come_in_the_order_of_the_items_and_few_at_once() -> None:
     assert await each(slow, []) == []
 
 
+async def test_items_are_taken_while_the_next_page_is_on_its_way() -> None:
+    taken = asyncio.Event()
+
+    async def pages():
+        yield 1
+        await asyncio.wait_for(taken.wait(), 10)
+        yield 2
+
+    async def take(number: int) -> int:
+        taken.set()
+        return number
+
+    assert await each(take, pages()) == [1, 2]
+
+
 @pytest.mark.parametrize("ask", [lambda wrong, slow: both(wrong(0), slow(1)), lambda wrong, slow: each(wrong, [0, 1])])
 async def test_the_error_of_one_ends_the_others_and_is_raised_itself(ask) -> None:
     ended = []
