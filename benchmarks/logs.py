@@ -2,11 +2,12 @@
 
 Usage: python benchmarks/logs.py [ROUNDS]
 
-A WebSocket server in a process of its own sends the same frames, 100 lines of 100 bytes each, to a bare loop of `websockets`
-and `json` and to the follower of a job, in turns; printed are the rates of both to `print_func=list.append`, and their ratio.
-Then a million lines come with the result capped, in a fresh process; printed is its peak of memory above the start. Last,
-a job on the local platform, in another process too, prints the time in each of its lines; printed is the time from there to
-`print_func`.
+A WebSocket server in a process of its own sends the same frames, 100 lines of 100 bytes each, uncompressed, to a bare loop of
+`websockets` and `json` and to the follower of a job, in turns; printed are the rates of both to `print_func=list.append`, and
+their ratio. Both hand the very same texts to it, `{time in UTC} - {line}`. A second loop, which does not even read the times,
+shows what is left once nothing is done with a line. Then a million lines come with the result capped, in a fresh process; printed
+is its peak of memory above the start. Last, a job on the local platform, in another process too, prints the time in each of its
+lines; printed is the time from there to `print_func`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -53,12 +55,17 @@ _spawn = multiprocessing.get_context("spawn")
 
 def main(rounds: int) -> None:
     with _process(_serve_frames) as url:
-        bare, ours = [], []
+        bare, least, ours = [], [], []
         for _ in range(rounds):
-            bare.append(LINES / asyncio.run(_bare(url)))
+            bare.append(LINES / asyncio.run(_bare(url, _as_shown)))
+            least.append(LINES / asyncio.run(_bare(url, _as_it_is)))
             ours.append(LINES / asyncio.run(_ours(url, LINES, None, [].append)))
-            print(f"bare loop {bare[-1]:,.0f} lines/s, follower {ours[-1]:,.0f} lines/s, ratio {ours[-1] / bare[-1]:.2f}")
-        print(f"medians: ratio {statistics.median(ours) / statistics.median(bare):.2f}")
+            print(
+                f"bare loop {bare[-1]:,.0f} lines/s, without times {least[-1]:,.0f}, follower {ours[-1]:,.0f}:"
+                f" ratios {ours[-1] / bare[-1]:.2f} and {ours[-1] / least[-1]:.2f}"
+            )
+        middle = statistics.median
+        print(f"medians: ratio {middle(ours) / middle(bare):.2f}, without times {middle(ours) / middle(least):.2f}")
         megabytes = _spawn.Pool(1).apply(_memory, (url,))
         print(f"{MANY_LINES:,} lines with the result capped: {megabytes:.1f} MiB above the start")
     with _process(_serve_platform) as url:
@@ -67,16 +74,25 @@ def main(rounds: int) -> None:
     print(f"line to print_func: median {statistics.median(late):.2f} ms, 99th percentile {slowest:.2f} ms")
 
 
-async def _bare(url: str) -> float:
+async def _bare(url: str, text_of: Callable[[str, str], str]) -> float:
     """What a program needs that does nothing but take the lines out of the frames."""
     lines: list[str] = []
     began = time.perf_counter()
-    async with connect(f"{url}/tail?lines={LINES}", max_size=None) as connection:
+    async with connect(f"{url}/tail?lines={LINES}", max_size=None, compression=None) as connection:
         while len(lines) < LINES:
             for stream in json.loads(await connection.recv())["streams"]:
                 for ns, line in stream["values"]:
-                    lines.append(f"{ns} - {line}")
+                    lines.append(text_of(ns, line))
     return time.perf_counter() - began
+
+
+def _as_shown(ns: str, line: str) -> str:
+    seconds, rest = divmod(int(ns), 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000).isoformat()} - {line}"
+
+
+def _as_it_is(ns: str, line: str) -> str:
+    return f"{ns} - {line}"
 
 
 async def _ours(url: str, count: int, most_characters: int | None, print_func: Callable[[str], Any]) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from cpln_flows.errors import UnexpectedResponseError
@@ -16,7 +15,6 @@ from cpln_flows.model.links import CommandRef, GvcRef
 
 _NS = 1_000_000_000
 _LATEST_NS = 2**63 - 1
-_first, _second = itemgetter(0), itemgetter(1)
 _STAMP = re.compile(r"[0-9]{1,19}")
 
 
@@ -128,8 +126,8 @@ def _batches(streams: Any) -> list[Batch]:
 
 def _batch(labels: Any, values: Any) -> Batch:
     key = StreamKey(*(str(labels.get(name, "")) for name in StreamKey._fields))
-    stamps = list(map(int, map(_first, values)))
-    lines = list(map(_second, values))
+    texts, lines, *_ = map(list, zip(*values, strict=False)) if values else ([], [])
+    stamps = list(map(int, texts))
     if stamps and not (min(stamps) >= 0 and max(stamps) <= _LATEST_NS and set(map(type, lines)) == {str}):
         raise ValueError("a time out of all bounds, or a line that is no text")
     return Batch(key, stamps, lines)
