@@ -6,6 +6,7 @@ import logging
 import os
 import re
 from typing import Any, Self
+from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -40,6 +41,15 @@ def process_environment(*, without: tuple[str, ...] = ()) -> dict[str, str]:
         without: Prefixes of variables that the child shall not see.
     """
     return {name: value for name, value in os.environ.items() if not name.startswith(without)} if without else dict(os.environ)
+
+
+def is_public(endpoint: str) -> bool:
+    """Whether this is the vendor's own platform, also as its workloads reach it: in clear, through their sidecar.
+
+    >>> is_public("http://api.cpln.io/"), is_public("https://api.cpln.io.acme.com")
+    (True, False)
+    """
+    return urlsplit(endpoint).hostname == urlsplit(DEFAULT_ENDPOINT).hostname
 
 
 def uses_proxy() -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,9 +15,10 @@ import orjson
 
 from cpln_flows.api import mapping
 from cpln_flows.api.retry import Repeat, retrying
+from cpln_flows.api.timekeeping import PlatformTime
 from cpln_flows.api.transport import Connections, Proxied
-from cpln_flows.errors import CplnError, UnexpectedResponseError
-from cpln_flows.settings import DEFAULT_LOGS_ENDPOINT, ApiSettings, uses_proxy
+from cpln_flows.errors import CplnError, LogStreamError, NotFoundError, UnexpectedResponseError
+from cpln_flows.settings import DEFAULT_LOGS_ENDPOINT, ApiSettings, is_public, uses_proxy
 
 _MOST_CONNECTIONS = 40
 _MOST_PAGES = 10_000
@@ -55,6 +58,7 @@ class CplnClient:
         self._open: httpx.AsyncBaseTransport | None = None
         self._extensions = {"timeout": httpx.Timeout(settings.request_timeout_seconds).as_dict()}
         self._logs_endpoint = settings.logs_endpoint
+        self._time = PlatformTime()
 
     def __repr__(self) -> str:
         return f"CplnClient(endpoint={self.settings.endpoint!r})"
@@ -68,6 +72,14 @@ class CplnClient:
         transport, self._open = self._open, None
         if transport is not None:
             await transport.aclose()
+
+    def now_ns(self) -> int:
+        """Return the platform's time as far as its answers tell it, in nanoseconds since the epoch."""
+        return time.time_ns() + self._time.offset_ns
+
+    def now(self) -> datetime:
+        """Return the platform's time as far as its answers tell it: what it says of its objects is in that time."""
+        return datetime.now(UTC) + timedelta(microseconds=self._time.offset_ns / 1000)
 
     async def get(self, path: str, *, params: Mapping[str, str] | None = None, repeat: Repeat = Repeat.ALWAYS) -> Any:
         """Read one object.
@@ -129,10 +141,13 @@ class CplnClient:
         return _page(await self._send(method, path, body=query, repeat=repeat, read=_json), path)
 
     async def logs_endpoint(self) -> str:
-        """Return the URL of the logs service, with ``http``: the setting's, else what the platform says, else the default."""
-        if self._logs_endpoint is None:
-            self._logs_endpoint = await self._discover_logs()
-        return self._logs_endpoint.replace("ws://", "http://", 1).replace("wss://", "https://", 1)
+        """Return the URL of the logs service, with ``http``: the setting's, else what the platform says, else the default.
+
+        Raises:
+            LogStreamError: The platform at the endpoint does not say where its logs are.
+        """
+        found = self._logs_endpoint or await self._discover_logs()
+        return found.replace("ws://", "http://", 1).replace("wss://", "https://", 1)
 
     async def get_logs(self, path: str, *, params: Mapping[str, str], repeat: Repeat = Repeat.ALWAYS) -> Any:
         """Read from the logs service."""
@@ -148,10 +163,18 @@ class CplnClient:
     async def _discover_logs(self) -> str:
         try:
             answer = await self._send("GET", "/discovery", repeat=Repeat.ALWAYS, read=_json, authorized=False)
-            return str(answer["endpoints"]["logs"]).rstrip("/")
-        except (CplnError, KeyError, TypeError):
+            self._logs_endpoint = str(answer["endpoints"]["logs"]).rstrip("/")
+        except (CplnError, KeyError, TypeError) as error:
+            if not is_public(self.settings.endpoint):
+                # The token of one installation is nothing for the logs service of another.
+                raise LogStreamError(
+                    f"{self.settings.endpoint}/discovery does not say where the logs are ({error!r}); set CPLN_LOGS_ENDPOINT"
+                ) from error
             # The vendor's documentation gives this host; discovery is a convenience that not every proxy lets through.
+            if not isinstance(error, CplnError) or isinstance(error, NotFoundError):
+                self._logs_endpoint = DEFAULT_LOGS_ENDPOINT
             return DEFAULT_LOGS_ENDPOINT
+        return self._logs_endpoint
 
     async def _send(
         self,
@@ -165,10 +188,10 @@ class CplnClient:
         endpoint: str | None = None,
         authorized: bool = True,
     ) -> Any:
-        base = endpoint or self.settings.endpoint
+        base, token = endpoint or self.settings.endpoint, self.settings.token.get_secret_value()
         headers = dict(_HEADERS)
         if authorized:
-            headers["authorization"] = f"Bearer {self.settings.token.get_secret_value()}"
+            headers["authorization"] = f"Bearer {token}"
         content = None
         if body is not None:
             headers["content-type"] = "application/json"
@@ -194,6 +217,7 @@ class CplnClient:
                         path=path,
                         body=answer.content,
                         headers=answer.headers,
+                        token=token,
                     )
                 return read(answer)
         raise AssertionError("unreachable: the last attempt returns or raises")
@@ -209,6 +233,7 @@ class CplnClient:
         except BaseException:
             await answer.aclose()
             raise
+        self._time.learn(answer.headers.get("date"), time.time_ns())
         return answer
 
 

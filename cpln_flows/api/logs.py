@@ -123,7 +123,12 @@ class LogSource:
         except InvalidStatus as error:
             answer = error.response
             raise mapping.error_of(
-                status=answer.status_code, method="GET", path=path, body=bytes(answer.body or b""), headers=answer.headers
+                status=answer.status_code,
+                method="GET",
+                path=path,
+                body=bytes(answer.body or b""),
+                headers=answer.headers,
+                token=headers["Authorization"],
             ) from None
         except (OSError, WebSocketException) as error:
             raise LogStreamError(f"the live log at {endpoint} cannot be read ({error or type(error).__name__})") from None

@@ -20,6 +20,7 @@ from cpln_flows.errors import (
 )
 
 _LONGEST_MESSAGE = 500
+_HIDDEN = b"(the token)"
 _FIRST_SERVER_ERROR = 500
 _CLASSES: Mapping[int, type[ApiError]] = {
     401: UnauthorizedError,
@@ -37,7 +38,7 @@ _HINTS: Mapping[int, str] = {
 }
 
 
-def error_of(*, status: int, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> ApiError:
+def error_of(*, status: int, method: str, path: str, body: bytes, headers: Mapping[str, str], token: str) -> ApiError:
     """Return the error for an answer with an error status.
 
     Args:
@@ -46,8 +47,9 @@ def error_of(*, status: int, method: str, path: str, body: bytes, headers: Mappi
         path: The request's path, for the text.
         body: The answer's body; the platform sends ``{"status", "message", "code", "details", "id"}``.
         headers: The answer's headers; ``Retry-After`` is read.
+        token: The token that was sent; should the answer repeat it, the error does not.
     """
-    message = _message(body)
+    message = _message(body.replace(token.encode(), _HIDDEN) if token else body)
     kind = _CLASSES.get(status, ServerError if status >= _FIRST_SERVER_ERROR else ApiError)
     if "already exists" in message.lower() and kind is ApiError:
         kind = ConflictError  # the platform says so with a 400 for a second stopReplica

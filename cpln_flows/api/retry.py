@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_random, wait_random_exponential
 
 from cpln_flows.errors import (
     ApiError,
@@ -19,6 +19,7 @@ from cpln_flows.errors import (
 RETRY_AFTER_CAP_SECONDS = 60.0
 _FIRST_WAIT_SECONDS = 0.1
 _LONGEST_WAIT_SECONDS = 8.0
+_JITTER = 0.25
 
 
 class Repeat(Enum):
@@ -55,10 +56,14 @@ def may_repeat(error: BaseException, repeat: Repeat) -> bool:
 
 
 def wait_seconds(state: RetryCallState) -> float:
-    """Return how long to wait: what the platform asks for, at most a minute, else exponentially longer with jitter."""
+    """Return how long to wait: what the platform asks for, at most a minute, else exponentially longer; both with jitter.
+
+    Many jobs are told the same time at once, and shall not all come back at it; and no time at all would be a flood.
+    """
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, ApiError) and error.retry_after is not None:
-        return min(error.retry_after, RETRY_AFTER_CAP_SECONDS)
+        asked = max(error.retry_after, _FIRST_WAIT_SECONDS)
+        return min(asked + wait_random(0, min(1, _JITTER * asked))(state), RETRY_AFTER_CAP_SECONDS)
     backoff = wait_random_exponential(multiplier=_FIRST_WAIT_SECONDS * 2, max=_LONGEST_WAIT_SECONDS)
     return _FIRST_WAIT_SECONDS + backoff(state)
 

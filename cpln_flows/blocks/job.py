@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -22,6 +23,7 @@ from cpln_flows.errors import (
     JobCancelledError,
     JobError,
     JobFailedError,
+    JobLostError,
     NotFoundError,
     SubmissionUnknownError,
 )
@@ -38,7 +40,7 @@ from cpln_flows.model.ending import Ending
 from cpln_flows.model.forwarding import Shown
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.lifecycle import Stage
-from cpln_flows.model.links import GvcRef
+from cpln_flows.model.links import GvcRef, WorkloadRef
 from cpln_flows.model.log_lines import Batch
 from cpln_flows.model.receipt import LogReceipt
 from cpln_flows.model.transcript import Transcript
@@ -189,13 +191,32 @@ class CplnJob(JobBlock[str]):
 
     def plan(self, identity: JobIdentity, location: str) -> JobPlan:
         """Return what will be sent for one job of this block."""
+        manifest = conversion.convert(self.v1_job, gvc=self.namespace)
+        names = [container.name for container in manifest.containers]
+        if unknown := sorted({*(self.log_containers or ())} - {*names}):
+            raise ConfigurationError(
+                f"log_containers: the manifest has no container {', '.join(map(repr, unknown))}; it has {', '.join(names)}"
+            )
         return JobPlan(
             gvc=GvcRef(self.org, self.namespace),
             location=location,
-            manifest=conversion.convert(self.v1_job, gvc=self.namespace),
+            manifest=manifest,
             submission=identity.submission,
             owner=identity.owner,
             private=self.delete_after_completion,
+        )
+
+
+def check_print_func(print_func: object) -> None:
+    """Refuse a print function whose lines would get lost.
+
+    Raises:
+        ConfigurationError: It is asynchronous; nobody would await it.
+    """
+    if inspect.iscoroutinefunction(print_func) or inspect.iscoroutinefunction(getattr(print_func, "__call__", None)):  # noqa: B004
+        raise ConfigurationError(
+            f"print_func: expected a plain function, found the asynchronous {print_func!r}; give one that only takes the line,"
+            " such as put_nowait of a queue"
         )
 
 
@@ -225,6 +246,8 @@ class CplnJobRun(JobRun[str]):
         self._leftover: str | None = None
         self._print_func: PrintFunc | None = None
         self._print_failed = False
+        self._cancelled = False
+        self._abandoned = False
 
     def __repr__(self) -> str:
         return f"CplnJobRun({self.infrastructure_pid or 'not started'})"
@@ -271,7 +294,9 @@ class CplnJobRun(JobRun[str]):
             JobCancelledError: The job was stopped by somebody else.
             JobTimeoutError: The job took longer than ``timeout_seconds`` and was stopped.
             JobLostError: The platform does not know the job any more.
+            ConfigurationError: ``print_func`` is asynchronous.
         """
+        check_print_func(print_func)
         self._print_func = print_func
         self._shown = await self._shown_before(print_func or self.logger) if self._started().adopted else None
         self._forwarder = self._into_prefect() if print_func is None else None
@@ -281,6 +306,8 @@ class CplnJobRun(JobRun[str]):
                 await self._clean(shared)
         except CplnError as error:
             await self._clean_after(error)
+            if self._cancelled and isinstance(error, JobLostError):
+                raise self._cancelled_error() from error
             raise
         except BaseException:
             await self.abandon("the caller was interrupted")
@@ -306,9 +333,11 @@ class CplnJobRun(JobRun[str]):
         Raises:
             JobError: The job could not be seen to have ended.
         """
-        stopped = await self._stop_and_clean("cancel was asked for")
+        self._cancelled = True
+        stopped = await self._stop_and_clean("cancel was asked for", self._settings.stop_grace_seconds)
         if stopped is not None and not stopped.verified:
-            raise SubmissionUnknownError(stopped.evidence, infrastructure_pid=self.infrastructure_pid)
+            pid = self.infrastructure_pid
+            raise JobError(f"job {pid} may still run, it was not seen to end: {stopped.evidence}", infrastructure_pid=pid)
 
     async def start(self) -> None:
         """Start the job, or find the one that an earlier attempt has started; interrupted, leave none behind."""
@@ -342,33 +371,41 @@ class CplnJobRun(JobRun[str]):
             self._journal().warning(Area.JOB, f"The infrastructure pid could not be stored on the flow run: {error!r}")
 
     async def abandon(self, reason: str) -> None:
-        """Stop the job because nobody waits for it any more; shielded from cancellation, bounded in time, never raises."""
-        with anyio.CancelScope(shield=True), anyio.move_on_after(portal.CLEANUP_SECONDS):
+        """Stop the job because nobody waits for it any more; shielded from cancellation, bounded in time, never raises.
+
+        Done once: whoever notices the interruption later finds it done, and does not take the same time again.
+        """
+        if self._abandoned:
+            return
+        self._abandoned = True
+        with anyio.CancelScope(shield=True), anyio.move_on_after(portal.CLEANUP_SECONDS) as scope:
             try:
-                stopped = await self._stop_and_clean(reason)
+                stopped = await self._stop_and_clean(reason, self._settings.stop_grace_seconds)
             except Exception as error:  # noqa: BLE001 - the interruption itself is what the caller must see
                 self._journal().warning(Area.KILL, f"The job could not be stopped: {error}")
                 return
             if stopped is not None and not stopped.verified:
                 self._journal().warning(Area.KILL, f"The job may still run: {stopped.evidence}")
-            return
-        self._journal().warning(Area.KILL, f"The job could not be stopped within {portal.CLEANUP_SECONDS} s, it may still run")
+        if scope.cancelled_caught:
+            self._journal().warning(
+                Area.KILL, f"The job could not be stopped within {portal.CLEANUP_SECONDS} s, it may still run"
+            )
 
-    async def _stop_and_clean(self, reason: str) -> stop.Stopped | None:
-        if self._plan is None or self._cleaned or self._ending is not None:
+    async def _stop_and_clean(self, reason: str, grace_seconds: float) -> stop.Stopped | None:
+        if self._plan is None or self._cleaned:
             return None
-        grace = min(self._settings.stop_grace_seconds, portal.CLEANUP_SECONDS - _CLEANUP_RESERVE_SECONDS)
         async with session.shared(self._api_settings()) as shared:
             stopped = None
             if self._job is None:
                 self._job, stopped = await self._of_lost_start(shared)
-            if self._job is not None:
+            if self._job is not None and self._ending is None:
+                left = anyio.current_effective_deadline() - anyio.current_time() - _CLEANUP_RESERVE_SECONDS
                 stopped = await stop.stop(
                     shared.client,
                     self._job.ref,
                     location=self._job.location,
                     reason=reason,
-                    grace_seconds=grace,
+                    grace_seconds=max(0.0, min(grace_seconds, left)),
                     journal=self._journal(),
                 )
             await self._clean(shared)
@@ -406,23 +443,30 @@ class CplnJobRun(JobRun[str]):
         """Delete the private workload of this job; a failure is said and kept for the job's own error, and never raised."""
         if self._plan is None or not self._has_leftovers():
             return
-        workload = self._job.ref.workload_ref if self._job else self._plan.workload_of(self._plan.submission.attempt)
+        workload = self._workload()
         try:
             await stop.delete_workload(shared.client, workload, journal=self._journal())
             self._cleaned = True
         except CplnError as error:
-            self._leftover = (
-                f"The workload {workload.name} could not be deleted: {error}; the clean-up flow does that after 24 h without use"
-            )
-            self._journal().warning(Area.CLEANUP, self._leftover)
+            self._leave(workload.name, str(error))
+
+    def _workload(self) -> WorkloadRef:
+        assert self._plan is not None, "what is to be deleted was planned"  # noqa: S101 - for the type checker
+        return self._job.ref.workload_ref if self._job else self._plan.workload_of(self._plan.submission.attempt)
+
+    def _leave(self, name: str, why: str) -> None:
+        self._leftover = f"The workload {name} could not be deleted: {why}; the clean-up flow does that after 24 h without use"
+        self._journal().warning(Area.CLEANUP, self._leftover)
 
     async def _clean_after(self, error: CplnError) -> None:
         """Delete the workload after an error; what goes wrong with that becomes a note on the error."""
         if not self._has_leftovers():
             return
-        with anyio.CancelScope(shield=True), anyio.move_on_after(portal.CLEANUP_SECONDS):
+        with anyio.CancelScope(shield=True), anyio.move_on_after(portal.CLEANUP_SECONDS) as scope:
             async with session.shared(self._api_settings()) as shared:
                 await self._clean(shared)
+        if scope.cancelled_caught:
+            self._leave(self._workload().name, f"no answer within {portal.CLEANUP_SECONDS} s")
         self._note_leftover(error)
 
     def _note_leftover(self, error: CplnError) -> None:
@@ -466,6 +510,7 @@ class CplnJobRun(JobRun[str]):
             job=job,
             main=plan.manifest.main.name,
             has_sidecars=len(plan.manifest.containers) > 1,
+            restarts=plan.manifest.restarts,
             deliver=self._deliver,
             journal=self._journal(),
             settings=self._settings,
@@ -546,6 +591,10 @@ class CplnJobRun(JobRun[str]):
             error = JobFailedError(text, infrastructure_pid=pid, exit_code=end.exit_code, reason=end.reason, last_lines=last)
         self._note_leftover(error)
         raise error
+
+    def _cancelled_error(self) -> JobCancelledError:
+        pid = self.infrastructure_pid
+        return JobCancelledError(f"job {pid} was stopped and its workload deleted: cancel was asked for", infrastructure_pid=pid)
 
     def _started(self) -> StartedJob:
         if self._job is None:

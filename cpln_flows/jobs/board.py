@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from cpln_flows.api import commands, workloads
@@ -49,7 +49,7 @@ class StatusBoard:
 
     def watch(self, command_id: str, *, location: str, has_sidecars: bool, wake: Callable[[], None]) -> Watched:
         """Put a job on the board; ``wake`` is called after each look."""
-        entry = Watched(command_id, datetime.now(UTC) - _CLOCK_SKEW, location, has_sidecars, wake)
+        entry = Watched(command_id, self.client.now() - _CLOCK_SKEW, location, has_sidecars, wake)
         self.watched.append(entry)
         return entry
 
@@ -77,7 +77,7 @@ class StatusBoard:
         for entry in asked:
             missing.setdefault(entry.command_id, []).append(entry)
         # The first query shows the young jobs, ended or not; the second the old ones, without all that ended since they began.
-        since = max(datetime.now(UTC) - _YOUNG, min((entry.created for entry in asked), default=datetime.now(UTC)))
+        since = max(self.client.now() - _YOUNG, min((entry.created for entry in asked), default=self.client.now()))
         queries = (
             lambda: commands.since(self.client, self.workload, since),
             lambda: commands.active(self.client, self.workload),

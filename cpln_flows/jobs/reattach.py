@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
+from cpln_flows.model.identifiers import ATTEMPT
 from cpln_flows.model.lifecycle import Stage
 from cpln_flows.model.resources import Command
+
+_CLOCKS_AGREE = timedelta(minutes=1)
+"""An attempt ends in Prefect's time and a job in the platform's; the two are that close to each other."""
 
 
 class Outcome(StrEnum):
@@ -51,7 +55,7 @@ def choose(commands: Sequence[Command], earlier: Sequence[EarlierAttempt]) -> Ad
 
     Args:
         commands: Every known command of the submission.
-        earlier: The earlier attempts that ended, as Prefect tells it.
+        earlier: The earlier attempts that ended, as Prefect tells it, oldest first.
     """
     active = [command for command in commands if not command.is_terminal]
     if active:
@@ -59,13 +63,22 @@ def choose(commands: Sequence[Command], earlier: Sequence[EarlierAttempt]) -> Ad
     if not commands:
         return StartNew("there is no job of this submission")
     newest = max(commands, key=_age)
-    ended = newest.last_modified or newest.created
-    after = [attempt for attempt in earlier if attempt.ended >= ended]
+    after = [attempt for attempt in earlier[_attempt_of(newest) :] if _has_seen_the_end(attempt, newest)]
     if any(attempt.outcome is Outcome.REPORTED for attempt in after):
         return StartNew("the job of an earlier attempt has ended and its result was reported")
     if after and newest.lifecycle_stage != Stage.COMPLETED:
         return StartNew(f"the job of an earlier attempt is {newest.lifecycle_stage}, and that attempt crashed")
     return Adopt(newest, "the job of an earlier attempt has ended and its result was not reported")
+
+
+def _attempt_of(command: Command) -> int:
+    """Return which attempt has started a job: what ended before that one knows nothing of it."""
+    said = command.tags.get(ATTEMPT, "")
+    return int(said) if said.isdecimal() else 0
+
+
+def _has_seen_the_end(attempt: EarlierAttempt, command: Command) -> bool:
+    return attempt.ended >= (command.last_modified or command.created) - _CLOCKS_AGREE
 
 
 def _age(command: Command) -> tuple[datetime, str]:

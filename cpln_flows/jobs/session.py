@@ -40,8 +40,9 @@ async def shared(settings: ApiSettings) -> AsyncIterator[JobSession]:
     sessions = _SESSIONS.setdefault(asyncio.get_running_loop(), {})
     session = sessions.get(settings)
     if session is None:
-        session = sessions[settings] = JobSession(CplnClient(settings))
-        await session.client.__aenter__()
+        session = JobSession(CplnClient(settings))
+        await session.client.__aenter__()  # waits for nothing, so nobody else makes one meanwhile
+        sessions[settings] = session
     session.users += 1
     try:
         yield session

@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import anyio
 
@@ -51,15 +51,16 @@ class StartedJob:
     started: float = field(default_factory=time.monotonic)
 
 
-def adopted(ref: CommandRef, command: Command, location: str) -> StartedJob:
+def adopted(ref: CommandRef, command: Command, location: str, now: datetime) -> StartedJob:
     """Return a job that was found: as old as it is, so that its time does not begin anew.
 
     Args:
         ref: The job.
         command: What the platform says of it.
         location: Where it runs, if its command does not say.
+        now: The platform's time.
     """
-    age = max(timedelta(), datetime.now(UTC) - command.created)
+    age = max(timedelta(), now - command.created)
     since = int(command.created.timestamp()) * 1_000_000_000
     started = time.monotonic() - age.total_seconds()
     return StartedJob(ref, command.spec.location or location, since, adopted=True, started=started)
@@ -98,7 +99,7 @@ class Submitter:
             ApiError, TransportError: There is no job; why is said.
         """
         self.journal.info(Area.JOB, "Creating Control Plane job...")
-        if self.plan.role is Role.JOB and self.plan.submission.attempt and (found := await self._of_last_attempt()):
+        if self.plan.role is Role.JOB and self.plan.private and (found := await self._of_earlier_attempts()):
             return found
         workload, created = await self._workload()
         if not created and (found := await self._existing(workload)):
@@ -115,13 +116,20 @@ class Submitter:
             return None
         return self._adopted(workload, found[0], "found by its tags") if found else None
 
-    async def _of_last_attempt(self) -> StartedJob | None:
-        """Look where the attempt before this one put its job: it may run on although that attempt is over."""
-        workload = self.plan.workload_of(self.plan.submission.attempt - 1)
-        try:
-            return self._chosen(workload, await self._commands(workload))
-        except NotFoundError:
+    async def _of_earlier_attempts(self) -> StartedJob | None:
+        """Look where the attempts before this one put their jobs: one may run on although its attempt is over."""
+        found: list[tuple[Command, WorkloadRef]] = []
+        for attempt in range(self.plan.submission.attempt):
+            workload = self.plan.workload_of(attempt)
+            try:
+                found += [(command, workload) for command in await self._commands(workload)]
+            except NotFoundError:
+                continue
+        choice = reattach.choose([command for command, _ in found], self.earlier)
+        if isinstance(choice, StartNew):
             return None
+        place = next(workload for command, workload in found if command.id == choice.command.id)
+        return self._adopted(place, choice.command, choice.reason)
 
     async def _existing(self, workload: WorkloadRef) -> StartedJob | None:
         found = await self._commands(workload)
@@ -141,7 +149,7 @@ class Submitter:
     def _adopted(self, workload: WorkloadRef, command: Command, reason: str) -> StartedJob:
         ref = workload.command(command.id)
         self.journal.about(workload=workload.name, command_id=command.id).info(Area.JOB, f"Reattached: {reason}")
-        return adopted(ref, command, self.plan.location)
+        return adopted(ref, command, self.plan.location, self.client.now())
 
     async def _commands(self, workload: WorkloadRef) -> list[Command]:
         return await commands.with_tags(self.client, workload, self.plan.search_tags)
@@ -179,7 +187,7 @@ class Submitter:
             return False
         last_use = (newest.last_modified or newest.created) if newest else await self._last_run(workload)
         last_use = last_use or (await workloads.read(self.client, workload)).created
-        return datetime.now(UTC) - last_use > _IDLE_LIMIT
+        return self.client.now() - last_use > _IDLE_LIMIT
 
     async def _last_run(self, workload: WorkloadRef) -> datetime | None:
         """Return when a workload was used last whose commands the platform has forgotten."""
@@ -212,7 +220,7 @@ class Submitter:
 
     async def _start(self, workload: WorkloadRef, *, contested: bool) -> StartedJob:
         journal = self.journal.about(workload=workload.name)
-        begun, since_ns = time.monotonic(), time.time_ns() - _CLOCK_SKEW_NS
+        begun, since_ns = time.monotonic(), self.client.now_ns() - _CLOCK_SKEW_NS
         for starts in itertools.count(1):
             try:
                 ref = await self._start_once(workload)
@@ -226,8 +234,16 @@ class Submitter:
             else:
                 journal.about(command_id=ref.command_id).info(Area.JOB, f"Started at {self.plan.location}")
                 started = StartedJob(ref, self.plan.location, since_ns)
-                return (await self.older_than(started) or started) if contested else started
+                return await self._uncontested(started) if contested else started
         raise AssertionError("unreachable: the loop above has no end")
+
+    async def _uncontested(self, started: StartedJob) -> StartedJob:
+        """Return the job that is kept; while that cannot be told, the one that is surely there: it is looked for again later."""
+        try:
+            return await self.older_than(started) or started
+        except CplnError as error:
+            self.journal.debug(Area.JOB, f"It was not looked for a second job of the same submission: {error}")
+            return started
 
     def _unknown(self, workload: WorkloadRef, starts: int, doubt: CplnError) -> SubmissionUnknownError:
         return SubmissionUnknownError(

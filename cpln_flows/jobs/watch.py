@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import anyio
 
@@ -26,9 +27,12 @@ from cpln_flows.model.log_lines import Batch
 from cpln_flows.model.resources import Command, JobExecution
 from cpln_flows.settings import CplnSettings
 
+T = TypeVar("T")
+
 MISSES = 5
 """So many looks in a row must find nothing before a job counts as lost."""
 
+_NEXT = "the sync flow stops it once it can be stopped"
 _QUIET_SECONDS = 0.1
 _LOOKING_SECONDS = 1.0
 _LEAST_LOOK_SECONDS = 1.0
@@ -55,6 +59,7 @@ class Follower:
         settings: Graces and waits.
         interval_seconds: Longest time between two looks.
         timeout_seconds: How long the job may take from its start; none is for ever.
+        restarts: Whether the platform starts a container again that has failed.
         older: Looks for an older job of the same intent; asked once after a while, and before a job counts as failed.
         observe: Gets the command whenever it was looked at.
     """
@@ -68,6 +73,7 @@ class Follower:
     settings: CplnSettings
     interval_seconds: float
     timeout_seconds: float | None
+    restarts: bool = False
     older: Callable[[StartedJob], Awaitable[StartedJob | None]] | None = None
     observe: Callable[[Command], None] | None = None
     stream: LogStream = field(init=False)
@@ -83,6 +89,7 @@ class Follower:
             since_ns=self.job.since_ns,
             pace=Pace.of(self.settings),
             wake=self.wake,
+            now_ns=self.session.client.now_ns,
         )
 
     def wake(self) -> None:
@@ -145,18 +152,18 @@ class Follower:
             elif board.looking:
                 await self._wait(time.monotonic() + _LOOKING_SECONDS)
             else:
-                await self._look(board)
+                await self._in_time(board.look)
             self._tell(entry)
             if (end := await self._end(entry)) is not None:
                 return end
             if self._is_late():
-                await self._stop_late(entry)
+                return await self._stop_late(entry)
             if time.monotonic() >= next_report:
                 next_report = time.monotonic() + self.settings.waiting_report_seconds
-                await self._report_waiting(entry)
+                await self._in_time(lambda: self._report_waiting(entry))
             if time.monotonic() >= second_look:
                 second_look = math.inf
-                if (superseded := await self._look_for_older()) is not None:
+                if (superseded := await self._in_time(self._look_for_older)) is not None:
                     return superseded
 
     def _tell(self, entry: Watched) -> None:
@@ -178,14 +185,14 @@ class Follower:
             return None
         return Superseded(older) if older else None
 
-    async def _look(self, board: StatusBoard) -> None:
+    async def _in_time(self, ask: Callable[[], Awaitable[T]]) -> T | None:
+        """Ask, but not for long past the deadline: an answer that never comes must not keep the job running past its time."""
         deadline = self._deadline()
         if deadline is None:
-            await board.look()
-            return
-        # An answer that never comes must not keep the job running past its time.
+            return await ask()
         with anyio.move_on_after(max(_LEAST_LOOK_SECONDS, deadline - time.monotonic())):
-            await board.look()
+            return await ask()
+        return None
 
     async def _end(self, entry: Watched) -> Ending | None:
         if entry.command is not None and entry.command.is_terminal:
@@ -193,8 +200,8 @@ class Follower:
         if entry.misses >= MISSES:
             return await self._ending_of_forgotten(entry)
         execution = self._execution(entry)
-        if (main := ending.main_ended(execution, self.main)) is not None:
-            return await self._end_sidecars(ending.main_ending(main))
+        if (main := ending.main_ended(execution, self.main, restarts=self.restarts)) is not None:
+            return await self._end_sidecars(entry, ending.main_ending(main))
         return None
 
     def _execution(self, entry: Watched) -> JobExecution | None:
@@ -226,11 +233,10 @@ class Follower:
                 self.journal.warning(Area.JOB, f"The job's exit code cannot be read: {error}")
         return ending.ending_of(command, execution, self.main)
 
-    async def _end_sidecars(self, end: Ending) -> Ending:
+    async def _end_sidecars(self, entry: Watched, end: Ending) -> Ending:
         grace = self.settings.sidecar_grace_seconds
         self.journal.info(Area.JOB, f"The main container has ended: {end.describe()}; sidecars get {grace:g} s")
-        await anyio.sleep(grace)
-        stopped = await self._stop("sidecars run on after the main container")
+        stopped = await self._stop("sidecars run on after the main container", entry, after_seconds=grace)
         if not stopped.verified:
             self.journal.warning(Area.KILL, f"sidecars: {stopped.evidence}")
         return end
@@ -271,23 +277,27 @@ class Follower:
             return f"what it waits for cannot be read: {error}"
         return ending.waiting_for(entry.command, here.execution_of(self.job.ref.command_id))
 
-    async def _stop_late(self, entry: Watched) -> None:
+    async def _stop_late(self, entry: Watched) -> Ending:
+        stopped = await self._stop(f"timeout_seconds={self.timeout_seconds:g} are over", entry)
+        if stopped.ended_by_itself is not None:  # before anybody could see it; its result is as good as any
+            return await self._ending(stopped.ended_by_itself)
         stage = entry.command.lifecycle_stage if entry.command else "none"
         waiting = await self._waiting_for(entry) if self.stream.last_line is None else ""
-        stopped = await self._stop(f"timeout_seconds={self.timeout_seconds:g} are over")
-        what = "it was stopped" if stopped.verified else "IT MAY STILL RUN"
+        what = "it was stopped" if stopped.verified else f"IT MAY STILL RUN, {_NEXT}"
         raise JobTimeoutError(
             f"job {self.job.ref.pid} took longer than timeout_seconds={self.timeout_seconds:g}; last known stage:"
             f" {stage}{waiting and f' ({waiting})'}; {what}: {stopped.evidence}",
             infrastructure_pid=self.job.ref.pid,
         )
 
-    async def _stop(self, reason: str) -> stop.Stopped:
+    async def _stop(self, reason: str, entry: Watched, after_seconds: float = 0) -> stop.Stopped:
         return await stop.stop(
             self.session.client,
             self.job.ref,
             location=self.job.location,
             reason=reason,
+            after_seconds=after_seconds,
             grace_seconds=self.settings.stop_grace_seconds,
             journal=self.journal,
+            known=entry.command,
         )

@@ -73,10 +73,18 @@ def waiting_for(command: Command | None, execution: JobExecution | None) -> str:
     return "; ".join(dict.fromkeys(filter(None, said)))
 
 
-def main_ended(execution: JobExecution | None, main: str) -> JobContainer | None:
-    """Return the main container if it has ended, whatever the other containers do."""
+def main_ended(execution: JobExecution | None, main: str, *, restarts: bool = False) -> JobContainer | None:
+    """Return the main container if it has ended for good, whatever the other containers do.
+
+    Args:
+        execution: The execution, if it was read.
+        main: Name of the main container.
+        restarts: Whether the platform starts a container again that has failed.
+    """
     container = execution.containers.get(main) if execution else None
-    return container if container is not None and container.has_ended else None
+    if container is None or not container.has_ended:
+        return None
+    return None if restarts and container.restarts.exit_code != 0 else container
 
 
 def main_ending(container: JobContainer) -> Ending:

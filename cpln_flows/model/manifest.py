@@ -115,6 +115,11 @@ class JobManifest:
         return self.containers[0]
 
     @property
+    def restarts(self) -> bool:
+        """Whether the platform starts a container again that has failed."""
+        return self.restart_policy != "Never"
+
+    @property
     def secrets(self) -> frozenset[str]:
         """Names of the platform's secrets that the job uses; its identity needs to reveal them."""
         return frozenset().union(*(container.secrets for container in self.containers))

@@ -134,7 +134,7 @@ class Container:
         """
         command = await self._of_pid(pid)
         if command is not None and self.plan.search_tags.items() <= command[1].tags.items():
-            self._job = submit.adopted(command[0], command[1], self.plan.location)
+            self._job = submit.adopted(command[0], command[1], self.plan.location, self.session.client.now())
         else:
             self._job = await self._submitter().find()
         self._know()
@@ -255,6 +255,7 @@ class Container:
             job=self.job,
             main=self.plan.manifest.main.name,
             has_sidecars=len(self.plan.manifest.containers) > 1,
+            restarts=self.plan.manifest.restarts,
             deliver=self._output.deliver if self.watching.stream_output else None,
             journal=self.journal,
             # One request for each job that prints nothing would grow with the jobs; the commands' own messages tell as much.

@@ -1,4 +1,7 @@
 import logging
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import anyio
 import httpx
@@ -13,6 +16,7 @@ from cpln_flows.errors import (
     ConflictError,
     CplnError,
     ForbiddenError,
+    LogStreamError,
     NotFoundError,
     RateLimitedError,
     ServerError,
@@ -50,7 +54,7 @@ class Server:
         self.waits.append(seconds)
 
     def client(self, **settings) -> CplnClient:
-        api = ApiSettings(token=SecretStr(CANARY), endpoint="https://api.test", **settings)
+        api = ApiSettings(**{"token": SecretStr(CANARY), "endpoint": "https://api.test", **settings})
         return CplnClient(api, transport=httpx.MockTransport(self), sleep=self.sleep)
 
 
@@ -137,7 +141,9 @@ async def test_retry_after_is_honoured_and_capped() -> None:
     server = Server(problem(429, "slow", retry_after="7"), problem(503, retry_after="3600"), OK)
     async with server.client() as client:
         await client.get("/org/acme")
-    assert server.waits == [7.0, 60.0]
+    asked, capped = server.waits
+    assert 7 <= asked <= 8
+    assert capped == 60
 
 
 async def test_repeating_ends_with_the_budget() -> None:
@@ -180,21 +186,40 @@ async def test_pages_that_are_no_list_or_never_end_are_an_error(answers) -> None
             _ = [items async for items in client.pages("/a")]
 
 
+LOGS = httpx.Response(200, json={"endpoints": {"logs": "https://logs.test/"}})
+
+
 @pytest.mark.parametrize(
     ("answer", "endpoint"),
     [
-        (httpx.Response(200, json={"endpoints": {"logs": "https://logs.test/"}}), "https://logs.test"),
+        (LOGS, "https://logs.test"),
         (problem(404), "https://logs.cpln.io"),
         (httpx.Response(200, json={}), "https://logs.cpln.io"),
     ],
 )
 async def test_the_logs_service_is_discovered_without_the_token_or_has_its_default(answer, endpoint) -> None:
     server = Server(answer)
-    async with server.client() as client:
+    async with server.client(endpoint="https://api.cpln.io") as client:
         assert await client.logs_endpoint() == endpoint
         assert await client.logs_endpoint() == endpoint
     assert [request.url.path for request in server.requests] == ["/discovery"]
     assert "authorization" not in server.requests[0].headers
+
+
+async def test_a_discovery_that_failed_for_once_is_made_again() -> None:
+    server = Server(problem(503), LOGS)
+    async with server.client(endpoint="http://api.cpln.io", retry_seconds=0) as client:
+        assert await client.logs_endpoint() == "https://logs.cpln.io"
+        assert await client.logs_endpoint() == "https://logs.test"
+
+
+@pytest.mark.parametrize("answer", [problem(503), problem(404), httpx.Response(200, json={}), httpx.ConnectError("refused")])
+async def test_the_token_of_another_installation_does_not_go_to_the_vendors_logs(answer) -> None:
+    server = Server(answer)
+    async with server.client(retry_seconds=0) as client:
+        with pytest.raises(LogStreamError, match="set CPLN_LOGS_ENDPOINT"):
+            await client.get_logs("/logs/org/acme/loki/api/v1/query_range", params={})
+    assert {request.url.host for request in server.requests} == {"api.test"}
 
 
 async def test_a_set_logs_endpoint_is_not_discovered() -> None:
@@ -210,7 +235,12 @@ def _chain(error: BaseException | None):
         error = error.__cause__ or error.__context__
 
 
-@pytest.mark.parametrize("answer", [problem(401), httpx.ConnectError("refused"), httpx.ReadTimeout("late"), problem(503)])
+ECHOES = [problem(401, f"unknown token Bearer {CANARY}"), httpx.Response(502, text=f"<html>{CANARY}</html>")]
+
+
+@pytest.mark.parametrize(
+    "answer", [problem(401), httpx.ConnectError("refused"), httpx.ReadTimeout("late"), problem(503), *ECHOES]
+)
 async def test_no_error_carries_the_token(answer, caplog) -> None:
     caplog.set_level(logging.DEBUG)
     async with Server(answer).client(retry_seconds=0) as client:
@@ -241,3 +271,27 @@ async def test_two_requests_at_once_share_one_client() -> None:
         tasks.start_soon(client.get, "/a")
         tasks.start_soon(client.get, "/b")
     assert {request.url.path for request in server.requests} == {"/a", "/b"}
+
+
+@pytest.mark.parametrize(
+    ("ahead_seconds", "told"),
+    [(0, 0), (1, 0), (-1, 0), (3600, 3600), (-1200, -1200)],
+    ids=["equal", "within-what-can-be-told", "within-what-can-be-told-behind", "ahead", "behind"],
+)
+async def test_the_time_is_the_platforms(ahead_seconds, told) -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        date = format_datetime(datetime.now(UTC) + timedelta(seconds=ahead_seconds), usegmt=True)
+        return httpx.Response(200, json={}, headers={"date": date})
+
+    async with Server(answer).client() as client:
+        await client.get("/org/acme")
+        offset = (client.now() - datetime.now(UTC)).total_seconds()
+        assert offset == pytest.approx(told, abs=1.5)
+        assert (client.now_ns() - time.time_ns()) / 1e9 == pytest.approx(offset, abs=0.1)
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Sat, 99 Jan 2026 10:00:00 GMT"])
+async def test_a_date_that_is_none_changes_no_time(date) -> None:
+    async with Server(httpx.Response(200, json={}, headers={"date": date})).client() as client:
+        await client.get("/org/acme")
+        assert abs((client.now() - datetime.now(UTC)).total_seconds()) < 1

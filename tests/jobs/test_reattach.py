@@ -3,14 +3,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cpln_flows.jobs.reattach import Adopt, EarlierAttempt, Outcome, StartNew, choose
+from cpln_flows.model.identifiers import ATTEMPT
 from cpln_flows.model.resources import Command
 
 T0 = datetime(2026, 1, 10, 10, tzinfo=UTC)
 
 
-def _command(stage: str, created: int, ended: int | None = None, name: str = "c") -> Command:
+def _command(stage: str, created: int, ended: int | None = None, name: str = "c", attempt: int = 0) -> Command:
     return Command(
         id=name,
+        tags={ATTEMPT: str(attempt)},
         lifecycle_stage=stage,
         created=T0 + timedelta(seconds=created),
         last_modified=T0 + timedelta(seconds=ended if ended is not None else created),
@@ -45,7 +47,34 @@ def _attempt(at: int, outcome: Outcome) -> EarlierAttempt:
             [_command("completed", 1, 5)], [_attempt(6, Outcome.REPORTED)], StartNew, id="a-reported-success-is-run-again"
         ),
         pytest.param(
-            [_command("completed", 5, 9)], [_attempt(4, Outcome.REPORTED)], Adopt, id="reports-before-the-end-do-not-count"
+            [_command("completed", 5, 9, attempt=1)],
+            [_attempt(4, Outcome.REPORTED)],
+            Adopt,
+            id="reports-before-the-end-do-not-count",
+        ),
+        pytest.param(
+            [_command("failed", 6, 10)],
+            [_attempt(5, Outcome.REPORTED)],
+            StartNew,
+            id="a-reported-failure-is-tried-again-although-the-platforms-clock-is-ahead",
+        ),
+        pytest.param(
+            [_command("failed", 6, 10)],
+            [_attempt(5, Outcome.CRASHED)],
+            StartNew,
+            id="a-crash-may-have-stopped-the-job-although-the-platforms-clock-is-ahead",
+        ),
+        pytest.param(
+            [_command("failed", 1, 2, attempt=1)],
+            [_attempt(20, Outcome.REPORTED)],
+            Adopt,
+            id="an-attempt-before-the-jobs-own-has-not-reported-it-although-the-platforms-clock-is-behind",
+        ),
+        pytest.param(
+            [_command("completed", 1, 500)],
+            [_attempt(9, Outcome.REPORTED)],
+            Adopt,
+            id="a-job-that-ended-long-after-the-report-was-not-reported",
         ),
     ],
 )
@@ -60,6 +89,6 @@ def test_the_oldest_of_several_running_jobs_is_followed() -> None:
 
 
 def test_the_newest_of_several_ended_jobs_counts() -> None:
-    found = choose([_command("failed", 1, 2, "first"), _command("completed", 3, 4, "second")], [_attempt(2, Outcome.REPORTED)])
+    found = choose([_command("failed", 1, 2, "first"), _command("completed", 3, 4, "second", attempt=1)], [_attempt(2, Outcome.REPORTED)])
     assert isinstance(found, Adopt)
     assert found.command.id == "second"
