@@ -17,7 +17,7 @@ from cpln_flows.api import mapping
 from cpln_flows.api.retry import Repeat, retrying
 from cpln_flows.api.timekeeping import PlatformTime
 from cpln_flows.api.transport import Connections, Proxied
-from cpln_flows.errors import CplnError, LogStreamError, NotFoundError, UnexpectedResponseError
+from cpln_flows.errors import ConfigurationError, CplnError, LogStreamError, NotFoundError, UnexpectedResponseError
 from cpln_flows.settings import DEFAULT_LOGS_ENDPOINT, ApiSettings, is_public, uses_proxy
 
 _MOST_CONNECTIONS = 40
@@ -65,7 +65,10 @@ class CplnClient:
 
     async def __aenter__(self) -> Self:
         make = Proxied if uses_proxy() else Connections
-        self._open = self._transport or make(_MOST_CONNECTIONS, self._verify())
+        try:
+            self._open = self._transport or make(_MOST_CONNECTIONS, self._verify())
+        except ImportError as error:
+            raise ConfigurationError(f"the proxy that the environment names cannot be used: {error}") from error
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -6,7 +6,17 @@ import yaml
 from prefect.blocks.abstract import JobBlock, JobRun
 from pydantic import ValidationError
 
-from cpln_flows import CplnConfig, CplnCredentials, CplnJob, CplnJobRun, JobCancelledError, JobFailedError, ManifestError
+from cpln_flows import (
+    CplnConfig,
+    CplnCredentials,
+    CplnJob,
+    CplnJobRun,
+    JobCancelledError,
+    JobFailedError,
+    ManifestError,
+    run_namespaced_job,
+)
+from cpln_flows.blocks.job import check_print_func
 from cpln_flows.emulator import Fault, Platform, PlatformConfig
 from cpln_flows.errors import ConfigurationError, JobTimeoutError
 from tests.manifests import FAILING, FOREVER, LINES, kubernetes_job, texts
@@ -175,7 +185,7 @@ def test_what_does_not_exist_is_named_and_nothing_is_left_behind(fields, kind, s
 )
 def test_a_workload_that_does_not_get_ready_is_an_error_that_says_so(local, monkeypatch) -> None:
     monkeypatch.setenv("CPLN_READY_TIMEOUT", "0.3")
-    with pytest.raises(JobTimeoutError, match="did not become ready at local-1"):
+    with pytest.raises(JobTimeoutError, match=r"did not become ready at local-1 within 0.3 s: (?!it reports nothing)[^;]+;"):
         CplnJob(v1_job=kubernetes_job(LINES)).trigger()
     assert local.platform.workloads() == []
 
@@ -190,3 +200,32 @@ def test_a_failing_clean_up_is_a_note_on_the_jobs_own_error_and_not_instead_of_i
     (note,) = caught.value.__notes__
     assert run.infrastructure_pid.split(":")[2] in note
     assert "403" in note
+
+
+class Awaited:
+    async def __call__(self, line: str) -> None: ...
+
+
+async def _awaited(line: str) -> None: ...
+
+
+@pytest.mark.parametrize("print_func", [_awaited, Awaited()], ids=["function", "object"])
+def test_a_print_function_that_would_have_to_be_awaited_is_refused_before_anything_is_started(print_func, local) -> None:
+    with pytest.raises(ConfigurationError, match="print_func: expected a plain function"):
+        run_namespaced_job.fn(CplnJob(v1_job=kubernetes_job(LINES)), print_func).send(None)
+    with pytest.raises(ConfigurationError, match="print_func: expected a plain function"):
+        check_print_func(print_func)
+    assert local.platform.requests == []
+
+
+def test_a_container_whose_log_is_wanted_must_be_there(local) -> None:
+    with pytest.raises(ConfigurationError, match="log_containers: the manifest has no container 'side'; it has main"):
+        CplnJob(v1_job=kubernetes_job(LINES), log_containers=["main", "side"]).trigger()
+    assert local.platform.requests == []
+
+
+def test_a_run_without_connections_leaves_none_half_open(local, monkeypatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="proxy that the environment names cannot be used"):
+            CplnJob(v1_job=kubernetes_job(LINES), location="local-1").trigger()

@@ -89,6 +89,8 @@ def test_the_oldest_of_several_running_jobs_is_followed() -> None:
 
 
 def test_the_newest_of_several_ended_jobs_counts() -> None:
-    found = choose([_command("failed", 1, 2, "first"), _command("completed", 3, 4, "second", attempt=1)], [_attempt(2, Outcome.REPORTED)])
+    found = choose(
+        [_command("failed", 1, 2, "first"), _command("completed", 3, 4, "second", attempt=1)], [_attempt(2, Outcome.REPORTED)]
+    )
     assert isinstance(found, Adopt)
     assert found.command.id == "second"

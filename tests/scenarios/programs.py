@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
+
 
 def start(source: str, folder: Path, environment: dict[str, str], name: str = "program.py") -> subprocess.Popen[str]:
     """Write a program and start it."""
@@ -38,6 +40,13 @@ def until(look: Callable[[], Any], seconds: float = 40) -> Any:
             return found
         time.sleep(0.1)
     raise TimeoutError("it did not happen in time")
+
+
+async def reached(look: Callable[[], Any], seconds: float = 40) -> None:
+    """Wait in async code until something is so."""
+    with anyio.fail_after(seconds):
+        while not look():  # noqa: ASYNC110 - what happens in another thread sets no event here
+            await anyio.sleep(0.02)
 
 
 def running_command(local) -> dict[str, Any] | None:

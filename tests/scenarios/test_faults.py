@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
-from cpln_flows import JobTimeoutError
+from cpln_flows import CplnError, JobFailedError, JobTimeoutError
 from cpln_flows.emulator import Fault
 from cpln_flows.errors import ServerError, SubmissionUnknownError
 from tests.manifests import texts
 from tests.scenarios import scripted
-from tests.scenarios.scripted import ENDLESS, LINES, SUCCESS, Cell, Outcome
+from tests.scenarios.scripted import ENDLESS, FAILURE, LINES, SUCCESS, Cell, Outcome
 
 pytestmark = pytest.mark.xdist_group("faults")
 
@@ -27,6 +27,8 @@ class Request:
     private: bool = True
     stops: bool = False
     """Whether the job has to be stopped, because it takes too long."""
+    fails: bool = False
+    """Whether the job fails: then its exit code is asked for."""
     websocket: bool = False
 
 
@@ -37,6 +39,8 @@ REQUESTS = {
     "readiness": Request("GET", "/deployment$"),
     "start": Request("POST", "/-command$"),
     "status": Request("GET", "/-command/[^/]+$"),
+    "exit-code": Request("GET", "/deployment/[^/]+$", fails=True),
+    "discovery": Request("GET", "/discovery$"),
     "tail": Request("GET", "/tail$", websocket=True),
     "logs": Request("GET", "/query_range$"),
     "stop": Request("POST", "/-command$", skip=1, stops=True),
@@ -69,9 +73,9 @@ def _cell(name: str, fault: str, times: int | None, **settings: Any) -> Cell:
     request = REQUESTS[name]
     return Cell(
         faults=(Fault(method=request.method, path=request.path, skip=request.skip, times=times, **FAULTS[fault]),),
-        script=ENDLESS if request.stops else SUCCESS,
+        script=ENDLESS if request.stops else FAILURE if request.fails else SUCCESS,
         fields={"delete_after_completion": request.private, "timeout_seconds": 1 if request.stops else None},
-        settings=settings,
+        settings=settings | ({"logs_endpoint": None} if name == "discovery" else {}),
         warm=not request.private,
     )
 
@@ -91,6 +95,9 @@ def test_a_fault_changes_nothing_about_the_job(name, fault, times, outcomes) -> 
     if request.stops:
         assert isinstance(outcome.error, JobTimeoutError), outcome.error
         assert "it was stopped" in str(outcome.error)
+    elif request.fails:
+        assert isinstance(outcome.error, JobFailedError), outcome.error
+        assert outcome.error.exit_code == 3
     else:
         assert outcome.error is None
         assert texts(outcome.result or "") == LINES
@@ -114,6 +121,8 @@ LASTING = {
     "readiness": Lasting(ServerError, ("503", "/deployment"), jobs_started=0),
     "start": Lasting(SubmissionUnknownError, ("asked for 3 times", "503", "cpln-flows/submission"), jobs_started=0),
     "status": Lasting(JobTimeoutError, ("last known stage: none", "IT MAY STILL RUN", "503")),
+    "exit-code": Lasting(JobFailedError, ("the platform says failed",)),
+    "discovery": Lasting(None),
     "tail": Lasting(None),
     "logs": Lasting(None),
     "stop": Lasting(JobTimeoutError, ("IT MAY STILL RUN", "503")),
@@ -121,20 +130,27 @@ LASTING = {
 }
 
 
+LASTING_CELLS = [(name, fault) for name, fault, times in CELLS if times == 1]
+PATIENCE = {"retry_seconds": 0.5, "stop_grace_seconds": 1.5}
+
+
+def _lasting(name: str, fault: str) -> Cell:
+    cell = _cell(name, fault, None, **PATIENCE)
+    return replace(cell, fields={**(cell.fields or {}), "timeout_seconds": 1}) if name == "status" else cell
+
+
 @pytest.fixture(scope="module")
-def lasting() -> dict[str, Outcome]:
-    """What became of the jobs one of whose requests never succeeds."""
-    cells = {name: _cell(name, "503-before", None, retry_seconds=1, stop_grace_seconds=1.5) for name in LASTING}
-    cells["status"].fields["timeout_seconds"] = 1  # type: ignore[index]
-    return scripted.outcomes_of(cells)
+def lasting() -> dict[tuple[str, str], Outcome]:
+    """What became of the jobs one of whose requests never succeeds, whatever it meets."""
+    return scripted.outcomes_of({cell: _lasting(*cell) for cell in LASTING_CELLS})
 
 
 @pytest.mark.parametrize("name", LASTING)
 def test_a_fault_that_lasts_is_said_and_leaves_nothing_that_runs(name, lasting) -> None:
-    expected, outcome = LASTING[name], lasting[name]
+    expected, outcome = LASTING[name], lasting[name, "503-before"]
     if expected.error is None:
         assert outcome.error is None
-        assert texts(outcome.result or "") == LINES
+        assert name == "discovery" or texts(outcome.result or "") == LINES
     else:
         assert type(outcome.error) is expected.error, outcome.error
     for text in expected.says:
@@ -142,3 +158,16 @@ def test_a_fault_that_lasts_is_said_and_leaves_nothing_that_runs(name, lasting) 
     assert outcome.jobs_started == expected.jobs_started
     assert outcome.active_jobs == []
     assert len(outcome.workloads) == expected.workloads
+
+
+@pytest.mark.parametrize(("name", "fault"), LASTING_CELLS)
+def test_whatever_lasts_there_is_one_job_at_most_and_the_right_result_or_an_error_of_ours(name, fault, lasting) -> None:
+    outcome = lasting[name, fault]
+    assert outcome.fired[0], "the fault met no request"
+    assert outcome.jobs_started <= 1
+    assert outcome.active_jobs == []
+    assert outcome.error is None or isinstance(outcome.error, CplnError), outcome.error
+    if outcome.error is None and outcome.run.receipt.complete:
+        assert texts(outcome.result or "") == LINES
+    if isinstance(outcome.error, JobTimeoutError):
+        assert "it was stopped" in str(outcome.error) or "IT MAY STILL RUN" in str(outcome.error)

@@ -133,6 +133,7 @@ def test_a_print_function_that_raises_does_not_stop_the_job(local, caplog) -> No
         raise ValueError(line)
 
     assert len(texts(run_namespaced_job(CplnJob(v1_job=kubernetes_job(LINES)), print_func=fail))) == 5
+    assert len([line for line in caplog.messages if "print_func raised ValueError" in line]) == 1
 
 
 def test_jobs_of_one_specification_share_a_workload_that_stays(local) -> None:

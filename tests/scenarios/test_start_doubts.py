@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import anyio
 import pytest
 
 from cpln_flows.emulator import Exit, Fault, Line, Script
-from cpln_flows.errors import JobError, SubmissionUnknownError
+from cpln_flows.errors import JobError, ServerError, SubmissionUnknownError
+from cpln_flows.jobs.reattach import EarlierAttempt, Outcome
 from cpln_flows.local import local_platform
 from cpln_flows.model.identifiers import Owner, Submission
 from cpln_flows.orchestration import JobIdentity
@@ -102,3 +105,37 @@ def test_two_processes_with_one_submission_leave_one_job(private) -> None:
                 command["lifecycleStage"] for command in local.platform.commands() if "containerOverrides" in command["spec"]
             )
             assert stages.count("completed") == 1
+
+
+def test_a_job_that_was_started_is_followed_although_its_doubles_cannot_be_looked_for() -> None:
+    with local_platform(scripted.platform()) as local:
+        local.platform.faults.add(Fault(method="POST", path=START, reset="before"))
+        local.platform.faults.add(Fault(method="POST", path=QUERY, status=503, times=None, skip=1))
+        settings = {"retry_seconds": 0.2, "query_settle_seconds": 0}
+        run = scripted.run_of(local, settings=settings, delete_after_completion=False)
+        assert texts(anyio.run(scripted.finish, run)) == LINES
+        assert local.platform.jobs_started == 1
+
+
+def _attempts(count: int) -> list[JobIdentity]:
+    """The identities of attempts each of which crashed after the one before."""
+    submission, earlier = Submission(), []
+    identities = []
+    for number in range(count):
+        identities.append(JobIdentity(Owner(), Submission(submission.id, number), tuple(earlier)))
+        earlier.append(EarlierAttempt(datetime.now(UTC), Outcome.CRASHED))
+    return identities
+
+
+@pytest.mark.parametrize("private", [True, False], ids=["private", "shared"])
+def test_a_job_of_an_attempt_long_before_is_gone_on_with(private) -> None:
+    first, second, third = _attempts(3)
+    with local_platform(scripted.platform(SLOW)) as local:
+        fields = {"delete_after_completion": private, "settings": {"retry_seconds": 0.1}}
+        anyio.run(scripted.run_of(local, identity=first, **fields).start)
+        local.platform.faults.add(Fault(path="/gvc/quickstart", status=503, times=4))
+        with pytest.raises(ServerError):
+            anyio.run(scripted.run_of(local, identity=second, **fields).start)
+        local.platform.faults.clear()
+        assert texts(anyio.run(scripted.finish, scripted.run_of(local, identity=third, **fields))) == LINES
+        assert local.platform.jobs_started == 1
