@@ -9,6 +9,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterParentFlowRunId
 from prefect.client.schemas.sorting import FlowRunSort
 
+from cpln_flows.emulator import Fault
 from tests.conftest import DATABASE, SHARED
 from tests.manifests import FAILING, LINES, kubernetes_job
 from tests.scenarios import programs
@@ -37,7 +38,7 @@ def parent(script, refused=False):
     print(job, repr(job), job.model_dump(), job.credentials.config)
     run_namespaced_job.with_options(persist_result=True)(job, print_func=print)
 
-for script, refused in [({LINES!r}, False), ({FAILING!r}, False), ({LINES!r}, True)]:
+for script, refused in [({LINES!r}, False), ({FAILING!r}, False), ({LINES!r}, True), ({LINES!r}, False)]:
     state = parent(script, refused, return_state=True)
     with open("ends", "a") as ends:
         print(state.state_details.flow_run_id, state.type.value, file=ends)
@@ -51,6 +52,10 @@ for script, refused in [({LINES!r}, False), ({FAILING!r}, False), ({LINES!r}, Tr
 
 def test_the_token_is_in_no_log_result_run_or_block(local, prefect_api, tmp_path) -> None:
     results = tmp_path / "storage"
+    # The first job's live log is refused; the last job is, with the token in the words of the refusal.
+    echo = f"the token {CANARY} is unknown"
+    local.platform.faults.add(Fault(path="/tail$", status=403, message=echo, times=1))
+    local.platform.faults.add(Fault(method="POST", path="/workload$", status=401, message=echo, times=None, skip=2))
     environment = local.environment | {
         "PREFECT_API_URL": prefect_api,
         "PREFECT_LOCAL_STORAGE_PATH": str(results),
@@ -61,7 +66,8 @@ def test_the_token_is_in_no_log_result_run_or_block(local, prefect_api, tmp_path
     code, output = programs.run(PROGRAM, tmp_path, environment)
     assert code == 0, output
     ends = [line.split() for line in (tmp_path / "ends").read_text().splitlines()]
-    assert [end[1] for end in ends] == ["COMPLETED", "FAILED", "FAILED"], output
+    assert [end[1] for end in ends] == ["COMPLETED", "FAILED", "FAILED", "FAILED"], output
+    assert "the token (the token) is unknown" in output
     assert "DEBUG:httpcore" in output, "the debug log is on"
     assert CANARY not in output
     kept = [path for path in results.rglob("*") if path.is_file()]
@@ -75,7 +81,7 @@ def test_the_token_is_in_no_log_result_run_or_block(local, prefect_api, tmp_path
             FlowRunFilter(id=FlowRunFilterId(any_=parents)),
         ]
         children, runs = [client.read_flow_runs(flow_run_filter=each, sort=FlowRunSort.ID_DESC, limit=9) for each in wanted]
-        assert len(children) == len(runs) == 3
+        assert len(children) == len(runs) == 4
         block = client.request("GET", "/block_types/slug/cpln-job/block_documents/name/canary").text
         assert CANARY not in "".join(run.model_dump_json() for run in [*children, *runs]) + block
 

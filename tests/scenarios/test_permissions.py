@@ -1,0 +1,89 @@
+"""A token that lacks one permission: the error names it, and what could be done without it was done."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import anyio
+import httpx
+import pytest
+
+from cpln_flows import JobTimeoutError
+from cpln_flows.emulator import Platform, PlatformConfig, Script, ScriptedExecutor
+from cpln_flows.errors import ForbiddenError
+from cpln_flows.local import LOCAL_TOKEN, LocalPlatform, local_platform
+from tests.manifests import texts
+from tests.scenarios import programs, scripted
+from tests.scenarios.scripted import ENDLESS, LINES, SUCCESS
+
+WORKER = "/org/local/serviceaccount/worker"
+DOCUMENTED = {
+    "gvc": ["view"],
+    "org": ["readLogs"],
+    "workload": ["create", "view", "delete", "exec.runCronWorkload", "exec.stopReplica"],
+}
+
+
+@contextmanager
+def _granted(grants: dict[str, list[str]], script: Script = SUCCESS) -> Iterator[LocalPlatform]:
+    """A platform on which the token of the local platform may do this and nothing else."""
+    tokens = {"s.root": "/org/local/group/superusers", LOCAL_TOKEN: WORKER}
+    config = PlatformConfig(delete_delay_seconds=0, tokens=tokens)
+    with local_platform(Platform(config, executor=ScriptedExecutor(script))) as local:
+        with httpx.Client(base_url=local.url, headers={"authorization": "s.root"}) as root:
+            root.post("/org/local/serviceaccount", json={"name": "worker"}).raise_for_status()
+            for kind, permissions in grants.items():
+                bindings = [{"permissions": permissions, "principalLinks": [WORKER]}]
+                policy = {"name": f"p-{kind}", "targetKind": kind, "target": "all", "bindings": bindings}
+                root.put("/org/local/policy", json=policy).raise_for_status()
+        yield local
+
+
+def _without(permission: str) -> dict[str, list[str]]:
+    return {kind: [one for one in permissions if one != permission] or ["view"] for kind, permissions in DOCUMENTED.items()}
+
+
+def test_what_the_readme_names_is_enough_for_a_job() -> None:
+    with _granted(DOCUMENTED) as local:
+        assert texts(anyio.run(scripted.finish, scripted.run_of(local, location="local-1"))) == LINES
+        assert local.platform.workloads() == []
+
+
+@pytest.mark.parametrize("permission", ["create", "exec.runCronWorkload"])
+def test_a_job_that_may_not_be_started_says_which_permission_is_missing(permission) -> None:
+    with _granted(_without(permission)) as local:
+        with pytest.raises(ForbiddenError) as caught:
+            anyio.run(scripted.finish, scripted.run_of(local, location="local-1"))
+        assert f'requires permission "{permission}"' in str(caught.value)
+        assert "grant the permission" in str(caught.value)
+        assert local.platform.workloads() == []
+        assert local.platform.jobs_started == 0
+
+
+def test_a_job_that_may_not_be_stopped_goes_with_its_workload_and_that_is_said() -> None:
+    with _granted(_without("exec.stopReplica"), ENDLESS) as local:
+        run = scripted.run_of(local, location="local-1", timeout_seconds=0.3, settings={"stop_grace_seconds": 0.5})
+        with pytest.raises(JobTimeoutError, match=r'MAY STILL RUN.* requires permission "exec.stopReplica"'):
+            anyio.run(scripted.finish, run)
+        programs.until(lambda: not local.platform.active_jobs)
+        assert local.platform.workloads() == []
+
+
+def test_a_workload_that_may_not_be_deleted_is_left_and_that_is_said(caplog) -> None:
+    with _granted(_without("delete")) as local:
+        assert texts(anyio.run(scripted.finish, scripted.run_of(local, location="local-1"))) == LINES
+        assert len(local.platform.workloads()) == 1
+    (said,) = [line for line in caplog.messages if "could not be deleted" in line]
+    assert 'requires permission "delete"' in said
+
+
+def test_logs_that_may_not_be_read_cost_a_job_nothing_but_its_log(caplog) -> None:
+    caplog.set_level(logging.WARNING)
+    with _granted(_without("readLogs")) as local:
+        run = scripted.run_of(local, location="local-1")
+        assert anyio.run(scripted.finish, run) == ""
+        assert "the logs may not be read" in str(run.receipt)
+    (said,) = [line for line in caplog.messages if "bind the permission" in line]
+    assert "readLogs" in said
