@@ -22,13 +22,18 @@ pytestmark = [pytest.mark.usefixtures("prefect_api")]
 SLOW = "import time\nfor n in range(25):\n    print('line', n, flush=True)\n    time.sleep(0.2)"
 QUICK = "print('line 0')"
 PARENT = """
+import time
 from pathlib import Path
 from prefect import flow, get_run_logger
 from cpln_flows import CplnJob, run_namespaced_job
 
 @flow(name="parent-that-dies")
 def parent():
-    result = run_namespaced_job(CplnJob(v1_job=MANIFEST, delete_after_completion=PRIVATE), print_func=PRINT)
+    job = CplnJob(v1_job=MANIFEST, delete_after_completion=PRIVATE)
+    result = run_namespaced_job.with_options(persist_result=PERSIST)(job, print_func=PRINT)
+    while Path(FOLDER, "hold").exists():
+        Path(FOLDER, "held").touch()
+        time.sleep(0.1)
     Path(FOLDER, "result").write_text(result)
 """
 
@@ -36,9 +41,9 @@ def parent():
 class Deployed:
     """A deployment of a parent flow whose run is executed again and again, as a worker does that lost its process."""
 
-    def __init__(self, local, url, folder, script, *, private=True, print_func="print") -> None:
+    def __init__(self, local, url, folder, script, *, private=True, print_func="print", persist=False) -> None:
         source = PARENT.replace("MANIFEST", repr(kubernetes_job(script))).replace("PRIVATE", repr(private))
-        source = source.replace("PRINT", print_func)
+        source = source.replace("PRINT", print_func).replace("PERSIST", repr(persist))
         source = source.replace("FOLDER", repr(str(folder)))
         (folder / "parent.py").write_text(source)
         self.folder = folder
@@ -119,6 +124,20 @@ def test_a_result_that_nobody_took_is_taken_and_the_job_not_run_again(local, pre
     assert local.platform.jobs_started == 1, output
     assert texts(result) == ["line 0"]
     assert local.platform.workloads() == []
+
+
+def test_a_result_that_was_reported_is_kept_for_a_parent_that_is_executed_again_if_it_is_persisted(
+    local, prefect_api_url, tmp_path
+) -> None:
+    (tmp_path / "hold").touch()
+    parent = Deployed(local, prefect_api_url, tmp_path, QUICK, persist=True)
+    process = parent.execute()
+    programs.until((tmp_path / "held").exists)
+    parent.kill(process)
+    (tmp_path / "hold").unlink()
+    result, output = parent.finish()
+    assert local.platform.jobs_started == 1, output
+    assert texts(result) == ["line 0"]
 
 
 def test_a_parent_that_is_retried_in_its_process_goes_on_with_its_job(local, monkeypatch) -> None:
