@@ -105,7 +105,7 @@ class Commands:
     def _check_conflict(self, scope: str, body: Document) -> None:
         if not body.get("conflictQuery"):
             return
-        query = parse_query("command", body["conflictQuery"])
+        query = parse_query("command", body["conflictQuery"], "conflictQuery")
         found = self._store.find(
             scope,
             query.keys(),

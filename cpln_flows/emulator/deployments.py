@@ -118,13 +118,19 @@ class Deployments:
             if not run.is_over
         ]
 
-    def documents(self, workload: Record, remote: str) -> list[Document]:
-        """Write a workload's deployments; none for a moment after its creation."""
+    def documents(self, workload: Record, base_url: str) -> list[Document]:
+        """Write a workload's deployments; none for a moment after its creation.
+
+        Each location has a replica service of its own, at an address below ``base_url``.
+        """
         deployed = self._deployed[workload.sequence]
         delay_ns = to_ns(self._config.deployment_list_delay_seconds)
         if self._clock.time_ns() < deployed.created_ns + delay_ns:
             return []
-        return [self._document(workload, deployed, location, remote) for location in self.locations(workload)]
+        return [
+            self._document(workload, deployed, location, f"{base_url}/location/{location}")
+            for location in self.locations(workload)
+        ]
 
     def status(self, workload: Record) -> tuple[Document, Document]:
         """Write ``status`` and ``health`` of a workload."""

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from cpln_flows.emulator.answers import Document
+from cpln_flows.emulator.answers import Document, RefusedError
 from cpln_flows.emulator.checks import Problems, check_base, check_choice, check_name, mapping, sequence
 from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.links import collection_link, last_segment
 from cpln_flows.emulator.permissions import kind_of_principal, permissions_of
+from cpln_flows.emulator.query import parse_query
+from cpln_flows.emulator.shapes import TEXT, check_shape, shape_of
 from cpln_flows.emulator.store import Store
 from cpln_flows.emulator.workload_rules import check_env, check_workload, normalise_spec, with_defaults
 
@@ -35,6 +37,7 @@ _SECRET_TYPES: dict[str, tuple[str, ...] | None] = {
     "nats-account": ("accountId", "privateKey"),
 }
 _DICTIONARY_KEY = re.compile(r"[-._a-zA-Z0-9]+")
+_LIST_DATA = ("repos",)
 _TEXT_SECRETS = ("gcp", "docker", "azure-sdk")
 _BASE_FIELDS = frozenset({"name", "description", "tags"})
 _READ_ONLY_FIELDS = frozenset({
@@ -77,6 +80,9 @@ class Kind:
     def check_document(self, document: Document, context: Context) -> Problems:
         """Check a whole object as it would be stored."""
         problems = Problems()
+        check_shape(problems, document, shape_of(self.name))
+        if problems.messages:
+            return problems
         if self.name != "workload":
             check_name(problems, document.get("name"), self.name_limit)
         check_base(problems, document)
@@ -111,7 +117,7 @@ def _check_workload(problems: Problems, document: Document, context: Context) ->
     identity = (document.get("spec") or {}).get("identityLink")
     if identity is None:
         return
-    if not isinstance(identity, str) or kind_of_principal(identity) != "identity":
+    if kind_of_principal(identity) != "identity":
         problems.add("spec.identityLink", "must be the link of an identity")
     elif context.config.missing_identity == "refuse" and context.store.get(identity) is None:
         problems.add("spec.identityLink", f"identity {identity} does not exist")
@@ -125,12 +131,11 @@ def _check_mounts(problems: Problems, document: Document, context: Context) -> N
     if spec.get("type") in _WITH_DISKS:
         return
     volumesets = collection_link(context.config.org, "volumeset", context.gvc)
-    for container in sequence(Problems(), spec.get("containers"), "spec.containers"):
-        volumes = container.get("volumes") if isinstance(container, dict) else None
-        for volume in sequence(Problems(), volumes, "volumes"):
-            uri = volume.get("uri") if isinstance(volume, dict) else None
-            found = context.store.get(f"{volumesets}/{last_segment(str(uri))}")
-            if str(uri).startswith("cpln://volumeset/") and found and _file_system(found.document) != "shared":
+    for container in spec.get("containers") or ():
+        for volume in container.get("volumes") or ():
+            uri = volume.get("uri") or ""
+            found = context.store.get(f"{volumesets}/{last_segment(uri)}")
+            if uri.startswith("cpln://volumeset/") and found and _file_system(found.document) != "shared":
                 problems.say(f"{uri} can be mounted by workloads of type {' and '.join(_WITH_DISKS)} only: it is not shared")
 
 
@@ -144,23 +149,32 @@ def _check_gvc(problems: Problems, document: Document, context: Context) -> None
     placement = mapping(problems, spec.get("staticPlacement"), "spec.staticPlacement")
     links = sequence(problems, placement.get("locationLinks"), "spec.staticPlacement.locationLinks")
     for index, link in enumerate(links):
-        if not isinstance(link, str) or context.store.get(link) is None:
+        if context.store.get(str(link)) is None:
             problems.add(f"spec.staticPlacement.locationLinks[{index}]", f"location {link!r} does not exist")
 
 
 def _check_policy(problems: Problems, document: Document, _context: Context) -> None:
     target_kind = document.get("targetKind")
-    if not isinstance(target_kind, str) or (target_kind not in KINDS and target_kind != "org"):
+    if target_kind is None or (target_kind not in KINDS and target_kind != "org"):
         problems.add("targetKind", "is required" if target_kind is None else f"{target_kind!r} is not a kind")
         return
     targets = [name for name in ("target", "targetLinks", "targetQuery") if document.get(name) is not None]
     if len(targets) > 1:
         problems.say(f"a policy must contain exactly one of [target, targetLinks, targetQuery], not {targets}")
     check_choice(problems, document.get("target"), "target", ("all",))
+    _check_target_query(problems, document.get("targetQuery"), target_kind)
     sequence(problems, document.get("targetLinks"), "targetLinks", TARGET_LIMIT)
     bindings = sequence(problems, document.get("bindings"), "bindings", BINDING_LIMIT)
     for index, binding in enumerate(bindings):
         _check_binding(problems, mapping(problems, binding, f"bindings[{index}]"), f"bindings[{index}]", target_kind)
+
+
+def _check_target_query(problems: Problems, query: object, target_kind: str) -> None:
+    """A stored query that cannot be read would fail every later question who may do something."""
+    try:
+        parse_query(target_kind, query, "targetQuery")
+    except RefusedError as refusal:
+        problems.say(refusal.message)
 
 
 def _check_binding(problems: Problems, binding: Document, path: str, target_kind: str) -> None:
@@ -181,14 +195,16 @@ def _check_secret(problems: Problems, document: Document, _context: Context) -> 
     if kind in _TEXT_SECRETS:
         _check_json_text(problems, data)
         return
-    if kind not in _SECRET_TYPES:
+    if kind is None or kind not in _SECRET_TYPES:
         problems.add("type", f"must be one of [{', '.join((*_SECRET_TYPES, *_TEXT_SECRETS))}]")
         return
     allowed = _SECRET_TYPES[str(kind)]
     for name, value in mapping(problems, data, "data").items():
         if allowed is not None and name not in allowed:
             problems.add(f"data.{name}", "is not allowed")
-        elif kind == "dictionary" and not isinstance(value, str):
+        elif name in _LIST_DATA:
+            check_shape(problems, value, [TEXT], f"data.{name}")
+        elif not isinstance(value, str):
             problems.add(f"data.{name}", "must be a string")
         elif kind == "dictionary" and not _DICTIONARY_KEY.fullmatch(name):
             problems.add(f"data.{name}", "is not a valid key")
@@ -222,7 +238,17 @@ def _check_volumeset(problems: Problems, document: Document, _context: Context) 
         problems.add("spec.initialCapacity", "must be less than or equal to 65536")
 
 
+def _check_org(problems: Problems, document: Document, _context: Context) -> None:
+    observability = mapping(problems, mapping(problems, document.get("spec"), "spec").get("observability"), "spec.observability")
+    days = observability.get("logsRetentionDays")
+    if days is not None and days < 0:
+        problems.add("spec.observability.logsRetentionDays", "must be greater than or equal to 0")
+
+
 _SPEC = frozenset({"spec"})
+
+# The organisation is not among the kinds that can be created.
+ORG = Kind("org", _SPEC, check=_check_org)
 
 KINDS: dict[str, Kind] = {
     kind.name: kind

@@ -26,6 +26,7 @@ from cpln_flows.emulator.executors.base import Executor, Handle
 from cpln_flows.emulator.logs import Logs
 from cpln_flows.emulator.runs import ContainerState, Run
 from cpln_flows.emulator.schedules import Schedules
+from cpln_flows.emulator.shapes import COMMAND, check_shape
 from cpln_flows.emulator.store import Record
 from cpln_flows.emulator.workload_rules import check_run, check_stop
 
@@ -87,6 +88,9 @@ class Lifecycle:
     def command(self, workload: Record, body: Document, endpoint: str) -> Record:
         """Carry out a command of a workload."""
         problems = Problems()
+        check_shape(problems, body, COMMAND)
+        if refusal := problems.refusal():
+            raise refusal
         locations = self._deployments.locations(workload)
         kind = body.get("type")
         if kind == RUN:
@@ -100,8 +104,8 @@ class Lifecycle:
             raise refusal
         return self._run_command(workload, body, endpoint) if kind == RUN else self._stop_command(workload, body)
 
-    def replicas(self, workload: Record, location: str | None = None) -> list[str]:
-        """The names of the replicas that exist."""
+    def replicas(self, workload: Record, location: str) -> list[str]:
+        """The names of the replicas that exist in a location."""
         runs = self._deployments.runs(workload, location)
         return [run.replica for run in runs if run.placed and not run.is_over]
 

@@ -67,9 +67,10 @@ def _drop(current: object, unwanted: list[object]) -> object:
 
 def _merge_by_name(current: list[object], changes: list[object]) -> list[object]:
     merged = list(current)
-    places = {_name(item): index for index, item in enumerate(current)}
+    places = {name: index for index, item in enumerate(current) if isinstance(name := _name(item), str)}
     for change in changes:
-        index = places.get(_name(change))
+        name = _name(change)
+        index = places.get(name) if isinstance(name, str) else None
         if index is None:
             merged.append(change)
             continue

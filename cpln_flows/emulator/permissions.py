@@ -164,7 +164,7 @@ def _binds(policy: Document, principals: set[str], wanted: set[str]) -> bool:
 def _covers(policy: Document, target: Record) -> bool:
     if policy.get("target") == "all":
         return True
-    if "targetQuery" in policy:
+    if policy.get("targetQuery") is not None:
         return parse_query(target.kind, policy["targetQuery"]).matches(target)
     return target.link in (policy.get("targetLinks") or ())
 

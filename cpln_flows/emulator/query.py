@@ -148,23 +148,24 @@ class Query:
         return {"kind": self.kind, "fetch": self.fetch, "spec": spec}
 
 
-def parse_query(kind: str, body: object) -> Query:
-    """Read the body of a ``-query`` request, or the ``targetQuery`` of a policy."""
-    content = _mapping(body, "query")
-    spec = _mapping(content.get("spec"), "spec")
+def parse_query(kind: str, body: object, path: str = "") -> Query:
+    """Read the body of a ``-query`` request, or a query within a document, whose field ``path`` names."""
+    at = f"{path}." if path else ""
+    content = _mapping(body, path or "query")
+    spec = _mapping(content.get("spec"), f"{at}spec")
     if content.get("kind", kind) != kind:
-        raise refuse(BAD_REQUEST, f'"kind" must be [{kind}]')
-    match = _choice(spec.get("match", "all"), "spec.match", ("all", "any", "none"))
-    fetch = _choice(content.get("fetch", "items"), "fetch", ("items", "links"))
-    terms = spec.get("terms") or []
-    if not isinstance(terms, list):
-        raise refuse(BAD_REQUEST, '"spec.terms" must be an array')
-    parsed = tuple(_parse_term(term, f"spec.terms[{index}]") for index, term in enumerate(terms))
+        raise refuse(BAD_REQUEST, f'"{at}kind" must be [{kind}]')
+    match = _choice(spec.get("match", "all"), f"{at}spec.match", ("all", "any", "none"))
+    fetch = _choice(content.get("fetch", "items"), f"{at}fetch", ("items", "links"))
+    terms = spec.get("terms")
+    if terms is not None and not isinstance(terms, list):
+        raise refuse(BAD_REQUEST, f'"{at}spec.terms" must be an array')
+    parsed = tuple(_parse_term(term, f"{at}spec.terms[{index}]") for index, term in enumerate(terms or ()))
     if spec.get("sort") is None:
         return Query(kind, parsed, match, fetch)
-    sort = _mapping(spec["sort"], "spec.sort")
-    by = _choice(sort.get("by"), "spec.sort.by", SORTABLE)
-    order = _choice(sort.get("order", "asc"), "spec.sort.order", ("asc", "desc"))
+    sort = _mapping(spec["sort"], f"{at}spec.sort")
+    by = _choice(sort.get("by"), f"{at}spec.sort.by", SORTABLE)
+    order = _choice(sort.get("order", "asc"), f"{at}spec.sort.order", ("asc", "desc"))
     return Query(kind, parsed, match, fetch, by, order == "desc")
 
 
@@ -188,17 +189,22 @@ def _parse_term(content: object, path: str) -> Term:
     subjects = [subject for subject in _SUBJECTS if subject in term]
     if len(subjects) != 1:
         raise refuse(BAD_REQUEST, f'"{path}" must contain exactly one of [property, rel, tag]')
-    if op not in _VALUELESS and "value" not in term:
+    (subject,) = subjects
+    if not isinstance(term[subject], str):
+        raise refuse(BAD_REQUEST, f'"{path}.{subject}" must be a string')
+    if op not in _VALUELESS and term.get("value") is None:
         raise refuse(BAD_REQUEST, f'"{path}.value" is required')
+    if isinstance(term.get("value"), dict | list):
+        raise refuse(BAD_REQUEST, f'"{path}.value" must be one of [string, number, boolean]')
     if op == "=~":
         _check_pattern(scalar_text(term["value"]), path)
-    return Term(op, subjects[0], str(term[subjects[0]]), term.get("value"))
+    return Term(op, subject, term[subject], term.get("value"))
 
 
 def _check_pattern(pattern: str, path: str) -> None:
     try:
         re.compile(pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise refuse(BAD_REQUEST, f'"{path}.value" is not a regular expression: {error}') from error
 
 
@@ -253,6 +259,8 @@ class Pages:
             after = None if cursor is None else cursor.sequence
             return self._store.walk(scope, query.keys(), after=after, newest_first=query.descending)
         places = self._places(scope, query)
+        if cursor is not None and not isinstance(cursor.key, int if query.sort_by == "version" else str):
+            raise refuse(BAD_REQUEST, '"next" is not a cursor of this query')
         low, high = 0, len(places)
         if cursor is not None and query.descending:
             high = bisect.bisect_left(places, (cursor.key, cursor.sequence), key=_order)

@@ -21,7 +21,7 @@ from cpln_flows.emulator.authentication import Authentication
 from cpln_flows.emulator.clock import Clock, iso
 from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.deployments import Deployments
-from cpln_flows.emulator.kinds import KINDS, Context, Kind, new_alias
+from cpln_flows.emulator.kinds import KINDS, ORG, Context, Kind, new_alias
 from cpln_flows.emulator.lifecycle import Lifecycle
 from cpln_flows.emulator.links import collection_link, link_list, org_link, qualify_all
 from cpln_flows.emulator.patch import apply_patch
@@ -124,7 +124,7 @@ class Resources:
         record = self._store.get(f"{scope}/{body.get('name')}")
         if record is None:
             if dry_run:
-                return self._new_document(kind, gvc, body, scope), None, True
+                return self._draft(principal, kind, gvc, body).document, None, True
             created = self._create(principal, kind, gvc, body)
             return self.render(created), created, True
         self.require(principal, "edit", record)
@@ -141,7 +141,7 @@ class Resources:
         self.require(principal, "edit", record)
         _refuse_while_deleted(record)
         self._check_lock(record, body)
-        kind = KINDS.get(record.kind, Kind("org", frozenset({"spec"})))
+        kind = KINDS.get(record.kind, ORG)
         if kind.is_fixed:
             raise refuse(METHOD_NOT_ALLOWED, f"a {kind.name} cannot be changed")
         changes = {key: value for key, value in body.items() if key not in ("id", "version")}
@@ -184,7 +184,8 @@ class Resources:
 
     def _keys_left(self, account: Record, patched: Document) -> list[Document]:
         """The keys of a service account without those that a patch drops, which are good for nothing from now on."""
-        left = [key["name"] for key in patched.get("keys") or ()]
+        given = patched.get("keys")
+        left = [key.get("name") for key in given if isinstance(key, dict)] if isinstance(given, list) else []
         keys = account.document.get("keys") or ()
         for key in keys:
             if key["name"] not in left:
@@ -201,17 +202,27 @@ class Resources:
         return collection_link(self._config.org, kind.name, gvc)
 
     def _create(self, principal: Principal, kind: Kind, gvc: str | None, body: Document) -> Record:
+        draft = self._draft(principal, kind, gvc, body)
+        record = self._store.add(
+            kind=kind.name,
+            scope=draft.scope,
+            name=draft.name,
+            document=draft.document,
+            gvc=gvc,
+            wide_scope=draft.wide_scope,
+        )
+        if kind.name == "workload":
+            self._lifecycle.workload_changed(record)
+        return record
+
+    def _draft(self, principal: Principal, kind: Kind, gvc: str | None, body: Document) -> Record:
+        """A new object as it would be stored, for somebody who may create it."""
         scope = collection_link(self._config.org, kind.name, gvc)
         document = self._new_document(kind, gvc, body, scope)
         wide_scope = collection_link(self._config.org, kind.name) if kind.is_scoped else None
         draft = Record(0, kind.name, f"{scope}/{document['name']}", document["name"], scope, wide_scope, gvc, document)
         self.require(principal, "create", draft)
-        record = self._store.add(
-            kind=kind.name, scope=scope, name=document["name"], document=document, gvc=gvc, wide_scope=wide_scope
-        )
-        if kind.name == "workload":
-            self._lifecycle.workload_changed(record)
-        return record
+        return draft
 
     def _new_document(self, kind: Kind, gvc: str | None, body: Document, scope: str) -> Document:
         content = self._content(kind, gvc, body)

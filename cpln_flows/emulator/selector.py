@@ -17,6 +17,7 @@ _FILTER = re.compile(r"\s*(\|=|\|~|!=|!~)\s*")
 _SPACE = re.compile(r"\s*")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{3}|.)")
+_LAST_CHARACTER, _LAST_BYTE, _SURROGATES = 0x10FFFF, 0xFF, range(0xD800, 0xE000)
 _SPECIAL = frozenset(r"\.+*?()|[]{}^$")
 _NOTHING_NEEDED = "queries require at least one regexp or equality matcher that does not have an empty-compatible value"
 
@@ -144,16 +145,22 @@ def _string(text: str, place: int) -> tuple[str, int]:
 def _unescape(found: re.Match[str]) -> str:
     escape = found.group(1)
     if escape[0] in "xuU" and len(escape) > 1:
-        return chr(int(escape[1:], 16))
+        return _character(int(escape[1:], 16), _LAST_CHARACTER)
     if escape.isdigit():
-        return chr(int(escape, 8))
+        return _character(int(escape, 8), _LAST_BYTE)
     return _ESCAPES.get(escape, escape)
+
+
+def _character(number: int, last: int) -> str:
+    if number > last or number in _SURROGATES:
+        raise SelectorError("parse error: invalid char escape")
+    return chr(number)
 
 
 def _compile(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern, re.DOTALL)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise SelectorError(f"error parsing regexp: {error}: `{pattern}`") from error
 
 

@@ -69,6 +69,7 @@ _CONTAINER_DEFAULTS = {"cpu": "50m", "memory": "128Mi", "inheritEnv": False}
 _JOB_DEFAULTS = {"concurrencyPolicy": "Forbid", "restartPolicy": "Never"}
 _OPTION_DEFAULTS = {"timeoutSeconds": 5, "capacityAI": True, "debug": False, "suspend": False}
 _BOOLEANS = ("suspend", "capacityAI", "debug", "spot", "inheritEnv", "supportDynamicTags")
+_DIGITS = re.compile(r"[0-9]{1,9}")
 _NUMBERS = ("historyLimit", "activeDeadlineSeconds", "timeoutSeconds", "terminationGracePeriodSeconds", "runAsUser")
 
 
@@ -116,7 +117,7 @@ def _coerce_value(key: str, value: object) -> object:
         return [_coerce(item) if isinstance(item, dict) else item for item in value]
     if key in _BOOLEANS and value in ("true", "false"):
         return value == "true"
-    if key in _NUMBERS and isinstance(value, str) and value.isdigit():
+    if key in _NUMBERS and isinstance(value, str) and _DIGITS.fullmatch(value):
         return int(value)
     return value
 

@@ -15,7 +15,7 @@ async def test_one_deployment_for_each_location_of_the_gvc():
         assert (body["kind"], body["itemKind"]) == ("list", "deployment")
         assert [item["name"] for item in body["items"]] == ["local-1", "local-2"]
         assert all(item["status"]["internal"] == {} for item in body["items"])
-        assert body["items"][0]["status"]["remote"] == "http://local"
+        assert body["items"][0]["status"]["remote"] == "http://local/location/local-1"
         assert (await here.client.get(f"{W1}/deployment/mars-1")).status_code == 404
 
 

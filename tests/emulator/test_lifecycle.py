@@ -16,6 +16,11 @@ async def execution(here, link=W1):
     return (await here.deployment(link))["jobExecutions"][0]
 
 
+async def replicas(here, location="local-1"):
+    remote = (await here.deployment(location=location))["remote"]
+    return (await here.get(f"{remote}/replicas{W1}"))["items"]
+
+
 async def test_a_command_goes_from_pending_to_running_to_completed():
     async with local(Script((Exit(10),)), start_delay_seconds=5) as here:
         await here.create()
@@ -28,15 +33,25 @@ async def test_a_command_goes_from_pending_to_running_to_completed():
         assert command["lifecycleStage"] == "running"
         assert command["status"]["replica"].startswith(f"command-{command['id']}-")
         assert (await execution(here))["status"] == "active"
-        replicas = (await here.get(f"/replicas{W1}"))["items"]
-        assert replicas == [command["status"]["replica"]]
+        assert await replicas(here) == [command["status"]["replica"]]
         await here.advance(10)
         assert await here.stage(link) == "completed"
         ended = await execution(here)
         assert (ended["status"], ended["name"]) == ("successful", f"command-{command['id']}")
         assert ended["startTime"] < ended["completionTime"]
         assert ended["containers"]["main"]["restarts"] == {"exitCode": 0, "reason": "Completed", "count": 0}
-        assert (await here.get(f"/replicas{W1}"))["items"] == []
+        assert await replicas(here) == []
+
+
+@pytest.mark.fact("F157")
+async def test_a_location_lists_its_own_replicas_only():
+    async with local(Script((Exit(10),)), locations=("local-1", "local-2")) as here:
+        await here.create()
+        started = {place: await here.start(location=place) for place in ("local-1", "local-2")}
+        for place, link in started.items():
+            assert await replicas(here, place) == [(await here.get(link))["status"]["replica"]]
+        assert (await here.client.get(f"/location/mars-1/replicas{W1}")).status_code == 404
+        assert (await here.client.get("/location/local-1/replicas/org/local")).status_code == 404
 
 
 async def test_versions_count_up_with_each_stage():
@@ -104,7 +119,7 @@ async def test_a_run_without_capacity_never_gets_a_replica():
         command = await here.get(link)
         assert (command["lifecycleStage"], command["status"]["messages"]) == ("pending", ["no nodes"])
         assert "replica" not in command["status"]
-        assert (await here.get(f"/replicas{W1}"))["items"] == []
+        assert await replicas(here) == []
 
 
 @pytest.mark.fact("F130", "F140", "F141")

@@ -107,6 +107,33 @@ async def test_creating_needs_create_and_the_gvc_to_be_seen(guarded):
     assert await ask(guarded, "POST", WORKLOADS, workload("w-2")) == 201
 
 
+async def test_a_dry_run_of_a_creation_needs_the_permission_to_create(guarded):
+    await allow(guarded, "view", kind="gvc")
+    assert await ask(guarded, "PUT", f"{WORKLOADS}?dryRun=true", workload("w-2")) == 403
+    await allow(guarded, "create", "view", kind="gvc")
+    assert await ask(guarded, "PUT", f"{GVC}?dryRun=true", {"spec": {}}) == 403
+    assert await ask(guarded, "PUT", "/org/local/gvc?dryRun=true", {"name": "another"}) == 200
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"spec": {"terms": "x"}},
+        {"kind": "secret"},
+        {"spec": {"match": "some"}},
+        {"spec": {"terms": [{"op": "=~", "tag": "a", "value": "("}]}},
+    ],
+    ids=["terms", "kind", "match", "pattern"],
+)
+async def test_a_policy_with_a_query_that_cannot_be_read_is_refused_and_breaks_no_other(guarded, query):
+    bindings = [{"permissions": ["view"], "principalLinks": ["//serviceaccount/sa-1"]}]
+    policy = {"name": "p-2", "targetKind": "workload", "targetQuery": query, "bindings": bindings}
+    refused = await guarded.client.post("/org/local/policy", json=policy)
+    assert (refused.status_code, "targetQuery." in refused.json()["message"]) == (400, True)
+    await allow(guarded, "view")
+    assert await ask(guarded, "GET", W1) == 200
+
+
 @pytest.mark.parametrize(
     ("target", "status"),
     [
@@ -119,6 +146,7 @@ async def test_creating_needs_create_and_the_gvc_to_be_seen(guarded):
             {"targetQuery": {"spec": {"terms": [{"tag": "cpln/createdByPrefect", "value": True}]}}}, 200, id="fitting-query"
         ),
         pytest.param({"targetQuery": {"spec": {"terms": [{"tag": "none", "value": 1}]}}}, 403, id="other-query"),
+        pytest.param({"targetQuery": None, "targetLinks": []}, 403, id="no-query"),
     ],
 )
 async def test_a_policy_covers_its_target_only(guarded, target, status):

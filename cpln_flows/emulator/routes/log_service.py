@@ -22,7 +22,9 @@ _HOUR_NS = 3600 * NANOSECONDS
 _DAY_NS = 24 * _HOUR_NS
 _SECONDS_DIGITS = 10
 _DELAY_MAX = 5
-_DURATION = re.compile(r"([0-9.]+)(ns|us|µs|ms|s|m|h|d|w)")
+_DIGITS = re.compile(r"[0-9]{1,19}")
+_DECIMAL = re.compile(r"[0-9]{1,10}\.[0-9]{0,9}")
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ns|us|µs|ms|s|m|h|d|w)")
 _UNITS = {
     "ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": NANOSECONDS, "m": 60 * NANOSECONDS, "h": _HOUR_NS,
     "d": _DAY_NS, "w": 7 * _DAY_NS,
@@ -109,7 +111,7 @@ class LogService:
     def _limit(self, text: str | None) -> int:
         if not text:
             return self._config.range_limit_default
-        if not text.isdigit() or int(text) == 0:
+        if not _DIGITS.fullmatch(text) or int(text) == 0:
             raise BadLogRequestError("limit must be a positive value")
         most = self._config.range_limit_max
         if int(text) > most:
@@ -138,12 +140,12 @@ def _moment(text: str | None, name: str, default: int) -> int:
     if not text:
         return default
     try:
-        if text.isdigit():
+        if _DIGITS.fullmatch(text):
             return int(text) if len(text) > _SECONDS_DIGITS else int(text) * NANOSECONDS
-        if text.replace(".", "", 1).isdigit():
+        if _DECIMAL.fullmatch(text):
             return to_ns(float(text))
         return datetime_to_ns(datetime.fromisoformat(text))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise BadLogRequestError(f"could not parse {name!r}: {text!r} is no timestamp") from error
 
 
@@ -155,7 +157,7 @@ def _duration(text: str) -> int:
 
 
 def _delay(text: str) -> int:
-    if not text.isdigit():
+    if not _DIGITS.fullmatch(text):
         raise BadLogRequestError(f"delay_for: {text!r} is no number")
     if int(text) > _DELAY_MAX:
         raise BadLogRequestError(f"delay_for can't be greater than {_DELAY_MAX}")

@@ -103,7 +103,10 @@ class ObjectRoutes:
         if call.method != "POST":
             raise call.not_allowed()
         account = self._resources.find(principal, link, "addKey")
-        return json_answer(self._resources.add_key(principal, account, str(call.document().get("description", ""))))
+        description = call.document().get("description") or ""
+        if not isinstance(description, str):
+            raise refuse(400, '"description" must be a string')
+        return json_answer(self._resources.add_key(principal, account, description))
 
     def _put(self, call: Call, principal: Principal, kind: Kind, gvc: str | None, body: Document) -> Answer:
         dry_run = call.params.get("dryRun", "").lower() == "true"

@@ -51,9 +51,9 @@ class Paths:
             case ["org", *rest]:
                 principal = self._authentication.principal(call.authorization)
                 return self._org(call, principal, rest)
-            case ["replicas", *rest]:
+            case ["location", location, "replicas", *rest]:
                 principal = self._authentication.principal(call.authorization)
-                return self._workloads.replicas(call, principal, "/" + "/".join(rest))
+                return self._workloads.replicas(call, principal, location, "/" + "/".join(rest))
         self._authentication.principal(call.authorization)
         raise not_found(call.path)
 

@@ -55,12 +55,12 @@ class WorkloadRoutes:
                 return self._deployment(call, principal, link, location)
         raise not_found(call.path)
 
-    def replicas(self, call: Call, principal: Principal, link: str) -> Answer:
+    def replicas(self, call: Call, principal: Principal, location: str, link: str) -> Answer:
         """Answer for the replica service of a location."""
-        if call.method != "GET":
-            raise call.not_allowed()
-        workload = self._resources.find(principal, link)
-        return json_answer({"kind": "list", "items": self._lifecycle.replicas(workload), "links": []})
+        workload = self._read(call, principal, link)
+        if workload.kind != "workload" or location not in self._deployments.locations(workload):
+            raise not_found(call.path)
+        return json_answer({"kind": "list", "items": self._lifecycle.replicas(workload, location), "links": []})
 
     def _commands(self, call: Call, principal: Principal, link: str) -> Answer:
         if call.method == "GET":
