@@ -6,9 +6,15 @@ answers and the default is the one that is harder on a client.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+_AT_LEAST_ONE = (
+    "history_limit", "page_size", "query_span_days", "range_limit_default", "range_limit_max", "tail_frame_entries",
+    "workload_name_limit",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +120,14 @@ class PlatformConfig:
     tail_session_seconds: float = 1800.0
     tail_frame_entries: int = 100
     tail_buffer_entries: int = 10_000
+
+    def __post_init__(self) -> None:
+        """Refuse numbers with which nothing works."""
+        for each in dataclasses.fields(self):
+            value = getattr(self, each.name)
+            least = 1 if each.name in _AT_LEAST_ONE else 0
+            if each.name != "seed" and isinstance(value, int | float) and not value >= least:
+                raise ValueError(f"{each.name} must be at least {least}, not {value}")
 
     def provider_of(self, location: str) -> str:
         """Name the provider of a location."""

@@ -6,10 +6,9 @@ They do what the attributes of ``Platform`` do in process: faults, clock, record
 from __future__ import annotations
 
 import dataclasses
-import types
+import re
 import typing
 from collections.abc import Callable
-from typing import Literal, Union, get_args, get_origin
 
 from cpln_flows.emulator.answers import (
     BAD_REQUEST,
@@ -25,11 +24,14 @@ from cpln_flows.emulator.answers import (
 from cpln_flows.emulator.clock import Clock, ManualClock, iso
 from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.faults import Fault, Faults
-from cpln_flows.emulator.logs import Logs
+from cpln_flows.emulator.logs import Entry, Logs
 from cpln_flows.emulator.recorder import Recorder
 from cpln_flows.emulator.routes.call import Call
+from cpln_flows.emulator.typed import fits
 
 PREFIX = "/_control/"
+_ADVANCE_MAX = 1e9
+_STAMP = re.compile(r"[0-9]{1,19}")
 
 
 class Control:
@@ -73,8 +75,8 @@ class Control:
             seconds = call.document().get("advance_seconds")
             if not isinstance(self._clock, ManualClock):
                 raise refuse(BAD_REQUEST, "the platform runs on real time, which cannot be moved")
-            if not isinstance(seconds, int | float) or seconds < 0:
-                raise refuse(BAD_REQUEST, '"advance_seconds" must be a number, not below 0')
+            if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= _ADVANCE_MAX:
+                raise refuse(BAD_REQUEST, f'"advance_seconds" must be a number from 0 to {_ADVANCE_MAX:.0f}')
             self._clock.advance(seconds)
         elif call.method != "GET":
             raise call.not_allowed()
@@ -102,9 +104,9 @@ class Control:
         if call.method != "POST":
             raise call.not_allowed()
         content = call.document()
-        entries = [(int(stamp), str(line)) for stamp, line in content.get("entries") or ()]
+        labels, entries = _read_labels(content.get("labels")), _read_entries(content.get("entries"))
         if entries:
-            self._logs.append(self._logs.stream(content.get("labels") or {}), entries)
+            self._logs.append(self._logs.stream(labels), entries)
         return json_answer({"lines": len(entries)}, CREATED)
 
 
@@ -119,19 +121,34 @@ def switch(config: PlatformConfig, changes: Document) -> None:
     for name, value in changes.items():
         if name not in hints or name in fixed:
             raise refuse(BAD_REQUEST, f"{name!r} cannot be switched")
-        if not _fits(value, hints[name]):
+        if not fits(value, hints[name]):
             raise refuse(BAD_REQUEST, f"{value!r} is no value of {name!r}")
+    try:
+        dataclasses.replace(config, **changes)
+    except ValueError as error:
+        raise refuse(BAD_REQUEST, str(error)) from error
     for name, value in changes.items():
         object.__setattr__(config, name, value)
 
 
-def _fits(value: object, hint: object) -> bool:
-    if get_origin(hint) is Literal:
-        return value in get_args(hint)
-    if get_origin(hint) in (Union, types.UnionType):
-        return any(_fits(value, each) for each in get_args(hint))
-    if isinstance(value, bool):
-        return hint is bool
-    if hint is float:
-        return isinstance(value, int | float)
-    return isinstance(hint, type) and isinstance(value, hint)
+def _read_labels(labels: object) -> dict[str, str]:
+    if labels is None:
+        return {}
+    if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
+        raise refuse(BAD_REQUEST, '"labels" must be an object of strings')
+    return labels
+
+
+def _read_entries(entries: object) -> list[Entry]:
+    if entries is None:
+        return []
+    if not isinstance(entries, list):
+        raise refuse(BAD_REQUEST, '"entries" must be an array')
+    return [_read_entry(entry, f"entries[{index}]") for index, entry in enumerate(entries)]
+
+
+def _read_entry(entry: object, path: str) -> Entry:
+    match entry:
+        case [str() | int() as stamp, str() as line] if not isinstance(stamp, bool) and _STAMP.fullmatch(str(stamp)):
+            return int(stamp), line
+    raise refuse(BAD_REQUEST, f'"{path}" must be a time in nanoseconds and a line')

@@ -6,13 +6,27 @@ import dataclasses
 import random
 import re
 import threading
+import typing
 import uuid
 from dataclasses import dataclass, field
 from typing import Literal
 
 from cpln_flows.emulator.answers import BAD_REQUEST, Document, refuse
+from cpln_flows.emulator.typed import fits
 
 When = Literal["before", "after"]
+
+_COUNT_MAX = 10**9
+_BOUNDS = (
+    ("times", 0, _COUNT_MAX),
+    ("skip", 0, _COUNT_MAX),
+    ("probability", 0, 1),
+    ("status", 200, 599),
+    ("delay_seconds", 0, _COUNT_MAX),
+    ("cut_after_frames", 0, _COUNT_MAX),
+    ("cut_after_lines", 0, _COUNT_MAX),
+    ("drop_lines", 0, _COUNT_MAX),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +81,17 @@ class Fault:
     drop_lines: int = 0
     drop_silently: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse numbers that nothing can be done with."""
+        for name, low, high in _BOUNDS:
+            value = getattr(self, name)
+            if isinstance(value, int | float) and not low <= value <= high:
+                raise ValueError(f"{name!r} must be from {low} to {high}, not {value}")
+        for name in ("content_type", "retry_after"):
+            text = str(getattr(self, name))
+            if not (text.isascii() and text.isprintable()):
+                raise ValueError(f"{name!r} is no text of a header")
+
     @property
     def reset_when(self) -> When | None:
         """When the connection is aborted, if it is."""
@@ -81,7 +106,14 @@ class Fault:
             raise refuse(BAD_REQUEST, f"a fault has no field {', '.join(unknown)}; known are {', '.join(sorted(known))}")
         if content.get("truncate") is True:
             content = {**content, "truncate": "length"}
-        return cls(**content)
+        hints = typing.get_type_hints(cls)
+        for name, value in content.items():
+            if not fits(value, hints[name]):
+                raise refuse(BAD_REQUEST, f"{value!r} is no value of {name!r}")
+        try:
+            return cls(**content)
+        except ValueError as error:
+            raise refuse(BAD_REQUEST, str(error)) from error
 
 
 @dataclass(slots=True)

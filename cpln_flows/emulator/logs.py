@@ -23,6 +23,7 @@ Labels = Mapping[str, str]
 Listener = Callable[["Stream", list[Entry]], None]
 
 _DAY_NS = 86_400 * NANOSECONDS
+_SWEEP_NS = 3_600 * NANOSECONDS
 _stamp: Callable[[Entry], int] = itemgetter(0)
 
 
@@ -43,6 +44,10 @@ class Stream:
             return
         for entry in new:
             bisect.insort_right(entries, entry, key=_stamp)
+
+    def forget_before(self, oldest_ns: int) -> None:
+        """Drop the lines that are older than a moment."""
+        del self.entries[: bisect.bisect_left(self.entries, oldest_ns, key=_stamp)]
 
     def between(self, start_ns: int, end_ns: int) -> tuple[int, int]:
         """The places of the lines from one moment up to, and without, another."""
@@ -95,6 +100,7 @@ class Logs:
         self._by_workload: dict[str, list[Stream]] = {}
         self._subscriptions: list[Subscription] = []
         self._rates: dict[tuple[str, str], _Rate] = {}
+        self._swept_ns = clock.time_ns()
 
     def stream(self, labels: Labels) -> Stream:
         """Find or begin the stream of a set of labels."""
@@ -102,7 +108,8 @@ class Logs:
         found = self._streams.get(key)
         if found is None:
             found = self._streams[key] = Stream(dict(labels))
-            self._enter(found)
+            found.listeners += [each for each in self._subscriptions if each.selector.matches(found.labels)]
+            self._index(found)
         return found
 
     def write(self, stream: Stream, lines: Iterable[str]) -> None:
@@ -111,7 +118,7 @@ class Logs:
         if not entries:
             return
         if self._config.log_delay_seconds:
-            self._clock.call_later(self._config.log_delay_seconds, lambda: self.append(stream, entries))
+            self._clock.call_later(self._config.log_delay_seconds, lambda: self.append(self.stream(stream.labels), entries))
         else:
             self.append(stream, entries)
 
@@ -135,6 +142,8 @@ class Logs:
             passed = entries if predicate is None else [entry for entry in entries if predicate(entry[1])]
             if passed:
                 subscription.listener(stream, passed)
+        if self._clock.time_ns() - self._swept_ns > _SWEEP_NS:
+            self._sweep()
 
     def subscribe(self, selector: Selector, listener: Listener) -> Subscription:
         """Have a function called with every new line that fits."""
@@ -158,7 +167,7 @@ class Logs:
         self, selector: Selector, start_ns: int, end_ns: int, limit: int, *, forward: bool
     ) -> list[tuple[Stream, list[Entry]]]:
         """Find lines from ``start_ns`` up to and without ``end_ns``: the first ``limit`` of all streams, or the last."""
-        start_ns = max(start_ns, self._clock.time_ns() - round(self._retention_days() * _DAY_NS))
+        start_ns = max(start_ns, self._oldest_ns())
         predicate = line_predicate(selector)
         streams = self.select(selector)
         walks = [_walk(stream, start_ns, end_ns, predicate, forward=forward) for stream in streams]
@@ -190,13 +199,30 @@ class Logs:
             found += self._by_replica[name]
         return found
 
-    def _enter(self, stream: Stream) -> None:
+    def _oldest_ns(self) -> int:
+        """The moment before which lines are gone."""
+        return self._clock.time_ns() - round(self._retention_days() * _DAY_NS)
+
+    def _sweep(self) -> None:
+        """Forget what is past the retention: queries do not find it any more, and it would fill the memory for ever."""
+        self._swept_ns = self._clock.time_ns()
+        oldest_ns = self._oldest_ns()
+        for stream in self._streams.values():
+            stream.forget_before(oldest_ns)
+        self._streams = {key: stream for key, stream in self._streams.items() if stream.entries}
+        self._rates = {key: rate for key, rate in self._rates.items() if rate.second >= self._swept_ns // NANOSECONDS}
+        self._by_replica.clear()
+        self._by_workload.clear()
+        self._replicas.clear()
+        for stream in self._streams.values():
+            self._index(stream)
+
+    def _index(self, stream: Stream) -> None:
         replica = stream.labels.get("replica", "")
         if replica not in self._by_replica:
             bisect.insort(self._replicas, replica)
         self._by_replica.setdefault(replica, []).append(stream)
         self._by_workload.setdefault(stream.labels.get("workload", ""), []).append(stream)
-        stream.listeners += [each for each in self._subscriptions if each.selector.matches(stream.labels)]
 
     def _rate(self, stream: Stream) -> _Rate | None:
         limit = self._config.log_rate_limit

@@ -1,8 +1,13 @@
+import asyncio
+import dataclasses
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from cpln_flows.emulator import Exit, RealClock, Script
+from cpln_flows.emulator import Exit, Fault, PlatformConfig, RealClock, Script
 
-from .support import RANGE, W1, local
+from .support import RANGE, W1, WORKLOADS, local
 
 pytestmark = pytest.mark.anyio
 
@@ -56,13 +61,78 @@ async def test_switches_are_changed_for_this_platform_only():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"none": 1}, {"org": "x"}, {"final_stage_after_stop": "gone"}, {"page_size": "3"}, {"page_size": True}, {"tokens": {}}],
+    [
+        {"page_size": 0},
+        {"tail_frame_entries": 0},
+        {"latency_seconds": -1},
+        {"none": 1},
+        {"org": "x"},
+        {"final_stage_after_stop": "gone"},
+        {"page_size": "3"},
+        {"page_size": True},
+        {"tokens": {}},
+    ],
 )
 async def test_a_wrong_switch_changes_nothing(changes):
     async with local() as here:
         response = await here.client.patch("/_control/config", json={"history_limit": 1, **changes})
         assert response.status_code == 400
         assert here.platform.config.history_limit == 5
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=4,
+)
+FIELDS = {
+    "faults": [each.name for each in dataclasses.fields(Fault)],
+    "config": [each.name for each in dataclasses.fields(PlatformConfig) if each.name not in ("delay_seconds", "latency_seconds")],
+    "clock": ["advance_seconds"],
+    "lines": ["labels", "entries"],
+}
+
+
+@settings(deadline=None)
+@given(st.sampled_from(list(FIELDS)).flatmap(lambda name: st.tuples(st.just(name), st.sampled_from(FIELDS[name]), JSON)))
+def test_no_value_of_a_control_route_breaks_the_platform(asked):
+    name, field, value = asked
+
+    async def scenario():
+        async with local() as here:
+            method = "PATCH" if name == "config" else "POST"
+            answer = await here.client.request(method, f"/_control/{name}", json={field: value})
+            assert answer.status_code in (200, 201, 400)
+            if name == "faults" and answer.status_code == 201:
+                await here.client.get("/_control/faults")
+                return
+            assert (await here.client.get(WORKLOADS)).status_code == 200
+            assert (await here.client.get(RANGE, params={"query": '{gvc="g"}'})).status_code == 200
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        pytest.param("faults", {"times": "x"}, id="times"),
+        pytest.param("faults", {"probability": "y"}, id="probability"),
+        pytest.param("faults", {"probability": 2}, id="no-probability"),
+        pytest.param("faults", {"status": 99}, id="no-status"),
+        pytest.param("faults", {"truncate": "all"}, id="truncate"),
+        pytest.param("faults", {"path": "("}, id="path"),
+        pytest.param("faults", {"content_type": "a\nb"}, id="header"),
+        pytest.param("lines", {"entries": [["x", "y"]]}, id="stamp"),
+        pytest.param("lines", {"entries": [1]}, id="entry"),
+        pytest.param("lines", {"labels": {"a": 1}, "entries": [[1, "y"]]}, id="label"),
+        pytest.param("clock", {"advance_seconds": True}, id="no-seconds"),
+        pytest.param("clock", {"advance_seconds": 1e300}, id="too-many-seconds"),
+    ],
+)
+async def test_a_wrong_request_to_a_control_route_is_refused_and_forgotten(route, body):
+    async with local() as here:
+        assert (await here.client.post(f"/_control/{route}", json=body)).status_code == 400
+        assert (await here.client.get(WORKLOADS)).status_code == 200
 
 
 async def test_tokens_are_not_shown():

@@ -177,6 +177,22 @@ async def test_lines_older_than_the_retention_are_gone():
         assert await lines(here, start=str(now - 3 * 86_400 * SECOND), end=str(now + 1)) == ["new"]
 
 
+def test_what_is_past_the_retention_takes_no_memory():
+    clock = ManualClock()
+    kept = Logs(PlatformConfig(log_retention_days=1), clock)
+    everything, heard = parse_selector('{gvc="quickstart"}'), []
+    for number in range(200):
+        kept.write(kept.stream({**LABELS, "replica": f"r-{number}"}), ["said"])
+    clock.advance(3 * 86_400)
+    kept.subscribe(everything, lambda stream, entries: heard.extend(line for _, line in entries))
+    kept.write(kept.stream({**LABELS, "replica": "new"}), ["now"])
+    assert [stream.labels["replica"] for stream in kept.select(everything)] == ["new"]
+    kept.write(kept.stream({**LABELS, "replica": "r-7"}), ["again"])
+    found = kept.query(parse_selector('{replica="r-7"}'), 0, 1 << 62, 10, forward=True)
+    assert [line for _, entries in found for _, line in entries] == ["again"]
+    assert heard == ["now", "again"]
+
+
 @pytest.mark.fact("F172")
 def test_too_many_lines_in_a_second_end_in_a_marker():
     kept = logs(log_rate_limit=3)
