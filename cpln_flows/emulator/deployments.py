@@ -195,6 +195,7 @@ class Deployments:
             "ready": ready,
             "deploying": deploying,
             "message": problem or ("the workload is being deployed" if deploying else ""),
+            "desiredScale": len([run for run in deployed.runs.get(location, ()) if run.placed and not run.is_over]),
             "lastProcessedVersion": processed.number if processed else 0,
             "expectedDeploymentVersion": workload.version,
             "internal": {},

@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from cpln_flows.emulator.answers import BAD_REQUEST, Answer, Document, RefusedError, error_answer, text_answer
-from cpln_flows.emulator.clock import Clock
+from cpln_flows.emulator.clock import Clock, Timer
 from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.connection import Connection
 from cpln_flows.emulator.faults import Fault
@@ -56,7 +56,7 @@ class Tails:
     async def serve(self, websocket: WebSocket, request: LogRequest, connection: Connection | None, fault: Fault | None) -> None:
         """Push lines until the client goes, the session is over or a fault cuts it."""
         await websocket.accept()
-        pusher = _Pusher(self._config, fault or _NO_FAULT)
+        pusher = _Pusher(self._config, self._clock, fault or _NO_FAULT)
         subscription = self._logs.subscribe(request.selector, pusher.take)
         cap = self._clock.call_later(self._config.tail_session_seconds, pusher.expire)
         reader = asyncio.create_task(_read_until_gone(websocket, pusher))
@@ -78,7 +78,10 @@ class Tails:
 class _Pusher:
     """The lines that wait for one client, and their way into frames."""
 
-    def __init__(self, config: PlatformConfig, fault: Fault) -> None:
+    def __init__(self, config: PlatformConfig, clock: Clock, fault: Fault) -> None:
+        self._clock = clock
+        self._timer: Timer | None = None
+        self._is_due = False
         self._frame_entries = config.tail_frame_entries
         self._room = config.tail_buffer_entries
         self._fault = fault
@@ -117,15 +120,32 @@ class _Pusher:
     async def push(self, websocket: WebSocket, delay_seconds: int) -> None:
         """Send frames until there is a reason to end."""
         try:
-            while not (self.gone or self.expired or self.cut):
+            while not self._is_over:
                 await self._awake.wait()
                 self._awake.clear()
-                if delay_seconds:
-                    await asyncio.sleep(delay_seconds)
-                while (self._waiting or self._dropped) and not (self.gone or self.expired or self.cut):
+                if self._lingers(delay_seconds):
+                    continue
+                while (self._waiting or self._dropped) and not self._is_over:
                     await websocket.send_text(self._next_frame())
         except WebSocketDisconnect:
             self.gone = True
+
+    @property
+    def _is_over(self) -> bool:
+        return self.gone or self.expired or self.cut
+
+    def _lingers(self, delay_seconds: int) -> bool:
+        """Whether lines wait on: a delayed tail sends what has come in the time since the first of them."""
+        if self._is_due or not delay_seconds:
+            self._is_due = False
+            return False
+        if self._waiting and self._timer is None:
+            self._timer = self._clock.call_later(delay_seconds, self._fall_due)
+        return True
+
+    def _fall_due(self) -> None:
+        self._is_due, self._timer = True, None
+        self._awake.set()
 
     def _next_frame(self) -> str:
         by_stream: dict[Stream, list[Entry]] = {}

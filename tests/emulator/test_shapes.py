@@ -4,6 +4,7 @@ import asyncio
 import copy
 import dataclasses
 import itertools
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -310,5 +311,16 @@ def test_a_cursor_of_another_order_is_refused() -> None:
             wrong = dataclasses.replace(cursor, key="text").encode()
             assert (await here.client.get(f"{ORG}/secret?next={token}")).status_code == 200
             assert (await here.client.get(f"{ORG}/secret?next={wrong}")).status_code == 400
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("depth", "status"), [(80, 201), (300, 400), (900, 400)])
+def test_what_is_nested_too_deeply_is_refused(depth, status) -> None:
+    async def scenario():
+        body = json.dumps(workload()).replace('"job"', '"sidecar": ' + '{"a": ' * depth + "1" + "}" * depth + ', "job"')
+        async with local() as here:
+            assert (await here.client.post(WORKLOADS, content=body)).status_code == status
+            await here.get(WORKLOADS)
 
     asyncio.run(scenario())

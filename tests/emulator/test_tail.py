@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import json
+import socket
 
 import httpx
 import pytest
@@ -26,10 +27,12 @@ async def served(script=None, **config):
     await platform.aclose()
 
 
-def tail(server, token=TOKEN, **params):
+def tail(server, token=TOKEN, sock=None, max_queue=16, **params):
     query = httpx.QueryParams({"query": SELECTOR, **params})
     url = server.url.replace("http", "ws", 1) + f"{TAIL}?{query}"
-    return connect(url, additional_headers={"authorization": token} if token else {}, open_timeout=5)
+    header = {"authorization": token} if token else {}
+    more = {} if sock is None else {"sock": sock, "compression": None}
+    return connect(url, additional_headers=header, open_timeout=5, max_queue=max_queue, **more)
 
 
 async def frame(socket):
@@ -109,6 +112,51 @@ async def test_what_a_slow_reader_has_no_room_for_is_dropped_and_announced():
         found = await frame(socket)
         assert len(lines(found)) == 10
         assert found["dropped_entries"] == [{"labels": LABELS, "timestamp": str(stamp)} for stamp in (10, 11)]
+
+
+async def read_stamps(client, found, dropped):
+    each = await frame(client)
+    found += [int(stamp) for stream in each["streams"] for stamp, _ in stream["values"]]
+    dropped += [int(entry["timestamp"]) for entry in each["dropped_entries"] or ()]
+
+
+async def test_a_reader_that_stalls_loses_lines_in_the_middle_and_is_told_so():
+    text, count = "x" * 1000, 40_000
+    async with served(tail_buffer_entries=1000) as (platform, server):
+        # The connection can hold much less than what is written while nobody reads.
+        with socket.socket() as small:
+            small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            small.connect(("127.0.0.1", int(server.url.rsplit(":", 1)[1])))
+            small.setblocking(False)
+            async with tail(server, sock=small, max_queue=1) as client:
+                await connected(platform)
+                for begin in range(0, count, 500):
+                    platform.append_lines(LABELS, [(stamp, text) for stamp in range(begin, begin + 500)])
+                    await asyncio.sleep(0)
+                found, dropped = [], []
+                while not dropped:
+                    await read_stamps(client, found, dropped)
+                platform.append_lines(LABELS, [(count, "there is room again")])
+                while found[-1] != count:
+                    await read_stamps(client, found, dropped)
+        assert found == sorted(set(found))
+        assert not set(found) & set(dropped)
+        assert found[: dropped[0]] == list(range(dropped[0]))
+
+
+@pytest.mark.fact("F167")
+async def test_a_delayed_tail_sends_its_lines_by_the_platforms_clock():
+    async with served() as (platform, server), tail(server, delay_for="5") as late, tail(server) as prompt:
+        await connected(platform, 2)
+        platform.append_lines(LABELS, [(1, "first")])
+        assert await read(prompt, 1) == ["first"]
+        platform.clock.advance(4)
+        platform.append_lines(LABELS, [(2, "second")])
+        assert await read(prompt, 1) == ["second"]
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(late.recv(), 0)
+        platform.clock.advance(1)
+        assert lines(await frame(late)) == ["first", "second"]
 
 
 async def test_the_session_ends_after_its_time():

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 import orjson
 
 from cpln_flows.emulator.answers import BAD_REQUEST, METHOD_NOT_ALLOWED, Document, RefusedError, refuse
+
+# What is nested deeper could be stored, but not be written as an answer.
+_DEPTH_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +38,24 @@ class Call:
             raise refuse(BAD_REQUEST, f"the body is not JSON: {error}") from error
         if not isinstance(content, dict):
             raise refuse(BAD_REQUEST, "the body must be a JSON object")
+        if self.body.count(b"{") + self.body.count(b"[") > _DEPTH_MAX and _depth(content) > _DEPTH_MAX:
+            raise refuse(BAD_REQUEST, f"the body is nested deeper than {_DEPTH_MAX} levels")
         return content
 
     def not_allowed(self) -> RefusedError:
         """The refusal of a method that the path does not have."""
         return refuse(METHOD_NOT_ALLOWED, f"{self.method} is not allowed on {self.path}")
+
+
+def _depth(content: object) -> int:
+    level, depth = [content], 0
+    while level:
+        depth += 1
+        level = [item for each in level for item in _items(each)]
+    return depth
+
+
+def _items(content: object) -> Iterable[object]:
+    if isinstance(content, dict):
+        return content.values()
+    return content if isinstance(content, list) else ()
