@@ -2,7 +2,8 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +16,7 @@ _PROPERTY = "fact"
 
 @cache
 def known() -> dict[str, dict[str, str]]:
-    """The facts, those out of scope, and those that are modelled in part."""
+    """The facts, those out of scope, those that are modelled in part, and those shown on the local platform alone."""
     found: dict[str, dict[str, str]] = yaml.safe_load((TESTS / "contract" / "facts.yaml").read_text())
     return found
 
@@ -24,15 +25,20 @@ def in_scope() -> set[str]:
     return set(known()["facts"]) - set(known()["out_of_scope"])
 
 
-def summary(shown: set[str]) -> str:
+def matched(shown: AbstractSet[str]) -> set[str]:
+    """Those of the facts shown that count: in scope, and modelled as a whole."""
+    return (shown & in_scope()) - set(known()["partly"])
+
+
+def summary(shown: AbstractSet[str]) -> str:
     """The line that says how many of the facts have been shown."""
-    matched = (shown & in_scope()) - set(known()["partly"])
-    return f"facts: {len(matched)} matched / {len(in_scope())} in scope / {len(known()['out_of_scope'])} out of scope"
+    return f"facts: {len(matched(shown))} matched / {len(in_scope())} in scope / {len(known()['out_of_scope'])} out of scope"
 
 
-def named_by_tests() -> set[str]:
+@cache
+def named_by_tests(folder: Path = TESTS) -> frozenset[str]:
     """Every fact that some test names, read from the tests' text."""
-    return {number for path in TESTS.rglob("*.py") for number in _named(ast.parse(path.read_text()))}
+    return frozenset(number for path in folder.rglob("*.py") for number in _named(ast.parse(path.read_text())))
 
 
 def _named(tree: ast.AST) -> Iterator[str]:
@@ -41,23 +47,62 @@ def _named(tree: ast.AST) -> Iterator[str]:
             yield node.value
 
 
+def claimed() -> int:
+    """The number of matched facts that the README gives."""
+    found = re.search(r"(\d+) of \d+ facts in scope", (TESTS.parent / "README.md").read_text())
+    assert found is not None, "README.md does not say how many facts are matched"
+    return int(found.group(1))
+
+
 class Coverage:
     """What the tests of this run have shown; reports come from the other processes of the run too."""
 
     def __init__(self) -> None:
         self.passed: set[str] = set()
         self.failed: set[str] = set()
+        self.skipped: dict[str, str] = {}
+
+    @property
+    def shown(self) -> set[str]:
+        return self.passed - self.failed
+
+    @property
+    def untried(self) -> dict[str, str]:
+        """The facts whose tests could all not run here, each with the reason."""
+        tried = self.passed | self.failed
+        return {number: reason for number, reason in self.skipped.items() if number not in tried}
+
+    def complaint(self, named: AbstractSet[str], claim: int) -> str | None:
+        """What is wrong with the README's number, if every test that names a fact was collected in this run."""
+        if not named <= self.passed | self.failed | set(self.skipped):
+            return None
+        found = len(matched(self.shown | set(self.untried)))
+        return None if found == claim else f"README.md says that {claim} facts are matched; in this run it was {found}"
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         numbers = {str(value) for name, value in report.user_properties if name == _PROPERTY}
         if report.failed:
             self.failed |= numbers
-        elif report.when == "call" and report.passed:
+        elif report.skipped:
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            self.skipped |= dict.fromkeys(numbers, reason.removeprefix("Skipped: "))
+        elif report.when == "call":
             self.passed |= numbers
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.complaint(named_by_tests(), claimed()) is not None and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self.passed or self.failed:
-            terminalreporter.write_line(summary(self.passed - self.failed))
+            terminalreporter.write_line(summary(self.shown))
+        by_reason: Mapping[str, list[str]] = {reason: [] for reason in self.untried.values()}
+        for number, reason in sorted(self.untried.items()):
+            by_reason[reason].append(number)
+        for reason, numbers in by_reason.items():
+            terminalreporter.write_line(f"facts not tried here: {' '.join(numbers)}: {reason}")
+        if complaint := self.complaint(named_by_tests(), claimed()):
+            terminalreporter.write_line(complaint, red=True)
 
 
 def pytest_configure(config: pytest.Config) -> None:

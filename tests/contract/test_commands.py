@@ -45,7 +45,7 @@ def endless(platform) -> str:
 @pytest.mark.fact("F126", "F127", "F135")
 def test_a_start_answers_201_with_location_and_date(platform, workload) -> None:
     answer = platform.http.post(f"{workload}/-command", json=run_body(platform))
-    assert answer.status_code == 201
+    assert (answer.status_code, answer.text) == (201, "Created")
     assert parsedate_to_datetime(answer.headers["date"])
     parent, _, command_id = answer.headers["location"].rpartition("/")
     assert parent == f"{workload}/-command"
@@ -99,7 +99,7 @@ def test_a_completed_run_is_shown_in_the_status_of_the_deployment(platform, work
     assert {"replicas", "replicasReady"} <= set(container["resources"])
 
 
-@pytest.mark.fact("F130", "F151", "F157", "F146", "F147", "F148")
+@pytest.mark.fact("F130", "F151", "F157", "F078", "F079")
 def test_a_running_command_is_active_and_its_replica_is_listed(platform, endless) -> None:
     command = platform.start(endless)
     running = platform.running(command)
@@ -107,14 +107,54 @@ def test_a_running_command_is_active_and_its_replica_is_listed(platform, endless
     replica = running["status"]["replica"]
     shown = platform.until(lambda: (found := execution(platform, endless, command)) and found["status"] == "active" and found)
     assert not shown.get("completionTime")
-    status = platform.deployment(endless)
-    assert (status["ready"], status["deploying"]) == (True, False)
-    assert isinstance(status["internal"], dict)
-    assert {"message", "endpoint", "remote", "lastProcessedVersion", "expectedDeploymentVersion"} <= set(status)
-    assert {"name", "created", "workload", "gvc", "containers", "ready", "message", "zone"} <= set(status["versions"][0])
-    listed = platform.http.get(f"{status['remote']}/replicas{endless}").json()
-    assert (listed["kind"], replica in listed["items"]) == ("list", True)
+    stored = platform.get(endless)
+    assert (stored["status"]["currentReplicaCount"], stored["health"]["totalReplicas"]) == (1, 1)
+    listed = platform.http.get(f"{platform.deployment(endless)['remote']}/replicas{endless}").json()
+    assert (listed["kind"], listed["items"]) == ("list", [replica])
     stop(platform, endless, command)
+
+
+@pytest.mark.fact("F157")
+def test_each_location_lists_its_own_replicas(platform, endless) -> None:
+    remotes = {item["name"]: item["status"]["remote"] for item in platform.get(f"{endless}/deployment")["items"]}
+    started = {place: platform.start(endless, location=place) for place in remotes}
+    replicas = {place: [platform.running(command)["status"]["replica"]] for place, command in started.items()}
+
+    def listed():
+        return {place: platform.get(f"{remote}/replicas{endless}")["items"] for place, remote in remotes.items()}
+
+    # What another test has stopped may be on its way out.
+    assert platform.until(lambda: (found := listed()) == replicas and found) == replicas
+    for place, (replica,) in replicas.items():
+        body = {"type": "stopReplica", "spec": {"location": place, "replica": replica}}
+        platform.http.post(f"{endless}/-command", json=body).raise_for_status()
+        platform.ended(started[place])
+
+
+@pytest.mark.fact("F146", "F147", "F148", "F156")
+def test_a_deployment_shows_the_version_that_it_has_processed(platform) -> None:
+    workload = platform.workload("print('old')")
+    container = {"name": "main", "args": ["-c", "print('new')"]}
+    platform.http.patch(workload, json={"spec": {"$patch/containers": [container]}}).raise_for_status()
+    status = platform.until(lambda: (it := platform.deployment(workload)).get("lastProcessedVersion") == 2 and it)
+    assert (status["ready"], status["deploying"], status["internal"], status["message"]) == (True, False, {}, "")
+    assert (status["expectedDeploymentVersion"], status["desiredScale"], status["endpoint"]) == (2, 0, "")
+    version = status["versions"][0]
+    assert (version["workload"], version["gvc"], version["ready"], version["message"]) == (2, platform.gvc, True, "")
+    assert re.fullmatch(MOMENT, version["created"])
+    assert {"name", "zone"} <= set(version)
+    assert (version["containers"]["main"]["name"], version["containers"]["main"]["image"]) == ("main", "python:3.12-slim")
+    replica = platform.ended(platform.start(workload))["status"]["replica"]
+    assert platform.until(lambda: platform.lines(f'{{gvc="{platform.gvc}", replica="{replica}"}}')) == ["new"]
+
+
+@pytest.mark.fact("F105", "F099")
+def test_a_run_beyond_its_deadline_fails_and_says_so(platform, endless) -> None:
+    command = platform.start(endless, activeDeadlineSeconds=1)
+    assert platform.ended(command)["lifecycleStage"] == "failed"
+    shown = platform.until(lambda: (found := execution(platform, endless, command)) and found["status"] == "failed" and found)
+    condition = next(each for each in shown["conditions"] if each["type"] == "FailureTarget")
+    assert (condition["status"], condition["reason"]) == ("True", "DeadlineExceeded")
 
 
 def stop(platform, workload, command):

@@ -1,11 +1,13 @@
 """What a container is told about where it runs, and what its own token is good for."""
 
+import base64
 import json
+from typing import Any
 
 import pytest
 
 from cpln_flows.settings import CplnSettings
-from tests.contract.target import Target
+from tests.contract.target import IMAGE, Target
 
 pytestmark = pytest.mark.xdist_group("contract")
 
@@ -22,13 +24,16 @@ print(json.dumps(env))
 
 
 @pytest.fixture(scope="module")
-def told(platform: Target) -> dict[str, str]:
-    workload = platform.workload(TELL)
+def told(platform: Target) -> dict[str, Any]:
+    names = ("main", "side")
+    containers = [{"name": name, "image": IMAGE, "command": "python", "args": ["-c", TELL]} for name in names]
+    workload = platform.workload(containers=containers)
     command = platform.ended(platform.start(workload))
     assert command["lifecycleStage"] == "completed", command["status"]
-    query = f'{{gvc="{platform.gvc}", replica="{command["status"]["replica"]}"}}'
-    (line,) = platform.until(lambda: platform.lines(query))
-    return {"workload": workload, "replica": command["status"]["replica"], **json.loads(line)}
+    replica = command["status"]["replica"]
+    queries = [f'{{gvc="{platform.gvc}", replica="{replica}", container="{name}"}}' for name in names]
+    main, side = [json.loads(platform.until(lambda query=query: platform.lines(query))[0]) for query in queries]
+    return {"workload": workload, "replica": replica, "side": side, **main}
 
 
 @pytest.mark.fact("F011", "F012")
@@ -54,7 +59,9 @@ def test_alias_and_provider_are_those_of_gvc_and_location(platform, told) -> Non
 def test_the_container_is_told_about_itself(told) -> None:
     assert told["CPLN_IMAGE"] == "python:3.12-slim"
     assert told["CPLN_WORKLOAD_VERSION"] == "1"
-    assert {"CPLN_NAME", "CPLN_NAMESPACE", "CPLN_MAIN", "PORT"} <= set(told)
+    assert all(told[name] for name in ("CPLN_NAME", "CPLN_NAMESPACE", "CPLN_MAIN"))
+    assert told["PORT"].isdigit()
+    assert "CPLN_MAIN" not in told["side"]
 
 
 @pytest.mark.fact("F010")
@@ -70,7 +77,58 @@ def test_its_own_token_reads_the_organisation_over_plain_http_without_an_identit
     assert told["answer"] == platform.org
 
 
-@pytest.mark.fact("F001", "F004")
+ASK = """
+import os, urllib.error, urllib.request
+for name in ("CPLN_TOKEN", "KEY"):
+    request = urllib.request.Request(os.environ["LOGS"], headers={"authorization": os.environ[name]})
+    try:
+        print(urllib.request.urlopen(request).status, flush=True)
+    except urllib.error.HTTPError as error:
+        print(error.code, flush=True)
+"""
+
+
+def bound(platform: Target, kind: str, permission: str) -> str:
+    """A new identity that may do something with every object of a kind."""
+    identity = platform.create(f"{platform.gvc_link}/identity", {"name": platform.name("identity")})
+    bindings = [{"permissions": [permission], "principalLinks": [identity]}]
+    policy = {"name": platform.name("policy"), "targetKind": kind, "target": "all", "bindings": bindings}
+    platform.create(f"{platform.org_link}/policy", policy)
+    return identity
+
+
+def said(platform: Target, script: str, values: dict[str, str], identity: str, count: int = 1) -> list[str]:
+    """The lines of a run of a script with an identity and variables of its own."""
+    env = [{"name": name, "value": value} for name, value in values.items()]
+    container = {"name": "main", "image": IMAGE, "command": "python", "args": ["-c", script], "env": env}
+    outside = {"external": {"outboundAllowCIDR": ["0.0.0.0/0"]}}
+    workload = platform.workload(containers=[container], identityLink=identity, firewallConfig=outside)
+    command = platform.ended(platform.start(workload))
+    assert command["lifecycleStage"] == "completed", command["status"]
+    query = f'{{gvc="{platform.gvc}", replica="{command["status"]["replica"]}"}}'
+    return platform.until(lambda: len(lines := platform.lines(query)) >= count and lines)
+
+
+@pytest.mark.fact("F027")
+def test_logs_are_read_with_a_key_and_not_with_the_containers_own_token(platform) -> None:
+    key = platform.key({"targetKind": "org", "target": "all", "permissions": ["readLogs"]})
+    url = f"{platform.logs_url}/logs/org/{platform.org}/loki/api/v1/query_range?query=%7Bgvc%3D%22none%22%7D"
+    own, with_key = said(platform, ASK, {"LOGS": url, "KEY": key}, bound(platform, "org", "readLogs"), count=2)
+    assert (own in ("401", "403"), with_key) == (True, "200")
+
+
+@pytest.mark.fact("F086", "F123")
+def test_a_base64_payload_is_decoded_for_the_container_and_a_plain_one_is_not(platform) -> None:
+    values = {}
+    for encoding in ("base64", "plain"):
+        data = {"payload": base64.b64encode(b"hush").decode(), "encoding": encoding}
+        name = platform.name("secret")
+        platform.create(f"{platform.org_link}/secret", {"name": name, "type": "opaque", "data": data})
+        values[encoding.upper()] = f"cpln://secret/{name}.payload"
+    script = "import os; print(os.environ['BASE64'], os.environ['PLAIN'])"
+    assert said(platform, script, values, bound(platform, "secret", "reveal")) == ["hush aHVzaA=="]
+
+
 def test_without_settings_the_library_speaks_to_the_real_platform(monkeypatch) -> None:
     monkeypatch.setenv("CPLN_TOKEN", "s.any")
     settings = CplnSettings.load()

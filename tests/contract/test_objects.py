@@ -221,6 +221,13 @@ def test_a_delete_is_accepted_and_takes_effect_in_time(platform, secrets) -> Non
     assert (gone["status"], set(gone) >= {"message", "code", "id"}) == (404, True)
 
 
+@pytest.mark.fact("F049")
+def test_a_workload_keeps_its_name(platform, workloads) -> None:
+    link = platform.create(workloads, platform.workload_document())
+    assert platform.http.patch(link, json={"name": platform.name("other")}).status_code in (400, 405)
+    assert platform.get(link)["name"] == link.rsplit("/", 1)[1]
+
+
 @pytest.mark.fact("F049", "F054")
 def test_a_workload_keeps_its_type(platform, workloads) -> None:
     link = platform.create(workloads, platform.workload_document())

@@ -211,20 +211,36 @@ def test_what_a_workload_does_not_say_is_filled_in(platform) -> None:
 @fact("F100")
 def test_suspension_is_a_default_option(platform) -> None:
     link = platform.create(f"{platform.gvc_link}/workload", platform.workload_document())
+    assert platform.get(link)["status"]["suspendedStatus"] == "suspended"
     live = platform.http.patch(link, json={"spec": {"defaultOptions": {"suspend": False}}})
     assert live.json()["spec"]["defaultOptions"]["suspend"] is False
+    assert platform.get(link)["status"]["suspendedStatus"] == "notSuspended"
+    job = changed(platform.workload_document(), "job.suspend", True)
+    del job["spec"]["defaultOptions"]
+    answer = platform.http.post(f"{platform.gvc_link}/workload", json=job)
+    stored = {} if answer.status_code == 400 else platform.get(platform.remember(answer.headers["location"]))["spec"]
+    assert not stored.get("defaultOptions", {}).get("suspend")
 
 
 @fact("F078", "F079")
 def test_status_and_health_are_shown_and_not_taken(platform) -> None:
     document = {**platform.workload_document(), "status": {"endpoint": "mine"}, "health": {"readiness": "mine"}}
     link = platform.create(f"{platform.gvc_link}/workload", document)
-    stored = platform.until(lambda: (it := platform.get(link))["health"]["readyLocations"] and it)
+    locations = len(platform.get(platform.gvc_link)["spec"]["staticPlacement"]["locationLinks"])
+    stored = platform.until(lambda: (it := platform.get(link))["health"]["readyLocations"] == locations and it)
     status, health = stored["status"], stored["health"]
-    assert {"parentId", "canonicalEndpoint", "endpoint", "internalName", "replicaInternalNames", "healthCheck"} <= set(status)
-    assert {"currentReplicaCount", "resolvedImages", "loadBalancer"} <= set(status)
-    assert (status["suspendedStatus"], status["endpoint"]) == ("suspended", "")
-    assert {"readiness", "syncFailed", "readyLocations", "totalLocations", "readyReplicas", "totalReplicas"} <= set(health)
+    types = {
+        "parentId": str, "canonicalEndpoint": str, "endpoint": str, "replicaInternalNames": list, "healthCheck": dict,
+        "resolvedImages": dict, "loadBalancer": list,
+    }  # fmt: skip
+    assert {name: type(status[name]) for name in types} == types
+    assert status["endpoint"] != "mine"
+    assert status["internalName"] == f"{stored['name']}.{platform.gvc}.cpln.local"
+    assert (status["suspendedStatus"], status["currentReplicaCount"]) == ("suspended", 0)
+    assert health == {
+        "readiness": "ready", "syncFailed": False, "readyLocations": locations, "totalLocations": locations,
+        "readyReplicas": 0, "totalReplicas": 0,
+    }  # fmt: skip
 
 
 @fact("F094")

@@ -285,7 +285,7 @@ async def test_a_command_can_only_be_read(method):
         assert (await here.client.request(method, await here.start(), json={})).status_code == 405
 
 
-@pytest.mark.fact("F095", "F150")
+@pytest.mark.fact("F095", "F100", "F150")
 async def test_a_live_schedule_runs_on_the_clock_until_it_is_suspended():
     async with local(Script((Line(0, "tick"), Exit(1)))) as here:
         await here.create(workload(defaultOptions={"suspend": False}))

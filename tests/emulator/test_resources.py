@@ -126,7 +126,7 @@ async def test_some_fields_cannot_change(path, body, patch):
         assert "may not be changed" in response.json()["message"]
 
 
-@pytest.mark.fact("F047", "F048")
+@pytest.mark.fact("F047", "F048", "F055")
 async def test_a_deleted_object_stays_readable_for_a_moment_and_then_is_gone():
     async with local() as here:
         await here.create()
@@ -245,6 +245,7 @@ async def test_the_status_of_an_accepted_delete_can_be_switched(status, body):
         assert (answer.status_code, answer.text) == (status, body)
 
 
+@pytest.mark.fact("F043")
 @pytest.mark.parametrize(("put_tags", "tags"), [("replace", {"b": 2}), ("merge", {"a": 1, "b": 2})])
 async def test_a_put_keeps_other_tags_when_switched(put_tags, tags):
     async with local(put_tags=put_tags) as here:
