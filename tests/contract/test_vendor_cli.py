@@ -469,9 +469,14 @@ def documents_that_exist(row: Row) -> None:
     row.file("again", yaml.safe_dump({"kind": "workload", "gvc": row.platform.gvc, **document}))
 
 
-@row("apply -f {again} --ready", before=documents_that_exist, facts=("F155", "F179", "F181"))
+@row("apply -f {again} --ready --debug", before=documents_that_exist, facts=("F155", "F179", "F181"))
 def an_update_is_awaited_until_ready(row):
     assert f"Updated workload '{row.words['w']}'" in row.out
+    asked = re.findall(r"^> GET (\S+)$", row.done.stdout + row.done.stderr, re.MULTILINE)
+    looks = [path for path in asked if path.startswith(row.link)]
+    # Three good looks in a row; before them may be others.
+    assert len(looks) >= 6
+    assert looks[-6:] == [row.link, f"{row.link}/deployment"] * 3
 
 
 def two_secrets(row: Row) -> list[dict]:

@@ -1,12 +1,15 @@
+import dataclasses
 import logging
 import socket
 import threading
 import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 import httpx
 import pytest
 
-from cpln_flows.emulator import Platform, PlatformConfig, Server, serve_in_thread
+from cpln_flows.emulator import Fault, ManualClock, Platform, PlatformConfig, Server, serve_in_thread
 
 from .support import AUTH, COMMANDS, W1, WORKLOADS, run_body, workload
 
@@ -104,3 +107,18 @@ def test_nothing_is_printed_and_nothing_logged_by_uvicorn(capfd, caplog):
     out, err = capfd.readouterr()
     assert (out, err) == ("", "")
     assert [record.name for record in caplog.records if record.name.startswith(("uvicorn", "cpln_flows"))] == []
+
+
+@pytest.mark.parametrize("fault", [None, Fault(status=503), Fault(body="no"), Fault(truncate="body"), Fault(stale=True)])
+def test_every_answer_has_one_date_and_it_is_that_of_the_platforms_clock(fault):
+    clock = ManualClock(datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC))
+    with serve_in_thread(Platform(clock=clock)) as running, httpx.Client(base_url=running.url, headers=AUTH) as client:
+        client.post(WORKLOADS, json=workload())
+        if fault is not None:
+            running.platform.faults.add(dataclasses.replace(fault, times=None))
+        asks = [("GET", W1), ("POST", COMMANDS), ("GET", f"{WORKLOADS}/none"), ("GET", "/discovery"), ("GET", "/_control/clock")]
+        for method, path in asks:
+            clock.advance(86_400)
+            answer = client.request(method, path, json=run_body() if method == "POST" else None)
+            (date,) = answer.headers.get_list("date")
+            assert parsedate_to_datetime(date) == clock.now().replace(microsecond=0), (method, path)
