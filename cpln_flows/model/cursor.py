@@ -12,7 +12,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Self
@@ -22,7 +22,12 @@ from cpln_flows.errors import ConfigurationError
 from cpln_flows.model.log_lines import Batch, StreamKey
 
 _KEPT_LINES = 200
+_MOST_KEPT_LINES = 10_000
+_MOST_PARSED_LINES = 1_000_000
+_END_NS = 2**63 - 1
+_END_MARK = 2**32 - 1
 _REMEMBERED_FRAMES = 64
+_FEW = 4
 
 Emitted = tuple[tuple[int, int, int], ...]
 """Time, mark and number of lines, in the order of time."""
@@ -56,7 +61,8 @@ class Place:
 class Cursor:
     """A place in the log of one job from which anybody can go on with the very next line.
 
-    ``from_ns`` is where to begin to read: everything older was delivered, of every stream.
+    ``from_ns`` is where to begin to read: everything older was delivered, of every stream; but what is older than ``since_ns``
+    was not wanted.
 
     >>> cursor = Cursor(5, {StreamKey("r", "main", "stdout"): Place(5, ((5, 12, 1),))})
     >>> Cursor.parse(str(cursor)) == cursor == cursor.merge(Cursor())
@@ -65,6 +71,7 @@ class Cursor:
 
     from_ns: int = 0
     places: Mapping[StreamKey, Place] = field(default_factory=dict)
+    since_ns: int = 0
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -76,23 +83,55 @@ class Cursor:
         try:
             content = json.loads(text)
             places = {
-                StreamKey(*map(str, key)): Place(int(from_ns), tuple((int(n), int(m), int(c)) for n, m, c in emitted))
+                StreamKey(*map(str, key)): Place(_within(from_ns, _END_NS), _emitted(emitted))
                 for key, from_ns, emitted in content["places"]
             }
-            return cls(int(content["from_ns"]), places)
-        except (ValueError, TypeError, KeyError) as error:
+            return cls(_within(content["from_ns"], _END_NS), places, _within(content.get("since_ns", 0), _END_NS))
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise ConfigurationError(f"from_cursor: not a cursor of a log ({error}); give the one that a receipt has") from None
 
     def __str__(self) -> str:
         places = [(key, place.from_ns, place.emitted) for key, place in sorted(self.places.items())]
-        return json.dumps({"from_ns": self.from_ns, "places": places}, separators=(",", ":"))
+        content = {"from_ns": self.from_ns, "since_ns": self.since_ns, "places": places}
+        return json.dumps(content, separators=(",", ":"))
 
     def merge(self, other: Cursor) -> Cursor:
-        """Return the cursor of a reader who has got both."""
-        nowhere = Place(0)
-        keys = {*self.places, *other.places}
-        places = {key: self.places.get(key, nowhere).merge(other.places.get(key, nowhere)) for key in keys}
-        return Cursor(max(self.from_ns, other.from_ns), places)
+        """Return the cursor of a reader who has got both.
+
+        Where one begins later than the other has come, the lines between them were delivered by none: the place of the earlier
+        one is kept there, so that the next reader may get lines again, and misses none.
+        """
+        if Cursor() in (self, other):
+            return other if self == Cursor() else self
+        first, second = sorted((self, other), key=lambda cursor: cursor.since_ns)
+        keys = {*first.places, *second.places}
+        places = {key: _merged(first.place(key), second.place(key), first.since_ns, second.since_ns) for key in keys}
+        from_ns = _merged(Place(first.from_ns), Place(second.from_ns), first.since_ns, second.since_ns).from_ns
+        return Cursor(from_ns, places, first.since_ns)
+
+    def place(self, key: StreamKey) -> Place:
+        """Return how far one stream was delivered."""
+        return self.places.get(key, Place(self.from_ns))
+
+
+def _merged(place: Place, later: Place, since_ns: int, later_since_ns: int) -> Place:
+    """Put two places together, of which the later one says nothing about what is older than its own begin."""
+    joins_up = later_since_ns <= max(place.from_ns, since_ns)
+    return place.merge(later if joins_up else replace(later, from_ns=place.from_ns))
+
+
+def _within(value: Any, most: int) -> int:
+    number = int(value)
+    if not 0 <= number <= most:
+        raise ValueError(f"{number} is out of bounds")
+    return number
+
+
+def _emitted(content: Any) -> Emitted:
+    emitted = tuple((_within(n, _END_NS), _within(m, _END_MARK), _within(c, _MOST_PARSED_LINES)) for n, m, c in content)
+    if sum(count for _, _, count in emitted) > _MOST_PARSED_LINES:
+        raise ValueError("more lines than a cursor can hold")
+    return tuple(sorted(emitted))
 
 
 def _counts(place: Place) -> Counter[tuple[int, int]]:
@@ -130,12 +169,31 @@ class _Stream:
         self.stamps.insert(place, ns)
         self.marks.insert(place, mark)
 
+    def add_all(self, entries: list[tuple[int, int]]) -> None:
+        """Note lines of any times: each taken alone would move all that are newer."""
+        if len(entries) < _FEW or min(entries)[0] >= self.newest_ns:
+            for ns, mark in entries:
+                self.add(ns, mark)
+            return
+        entries = sorted(entries, key=itemgetter(0))
+        start = low = bisect_right(self.stamps, entries[0][0])
+        stamps, marks = array("q"), array("I")
+        for ns, mark in entries:
+            place = bisect_right(self.stamps, ns, low)
+            stamps.extend(self.stamps[low:place])
+            marks.extend(self.marks[low:place])
+            stamps.append(ns)
+            marks.append(mark)
+            low = place
+        self.stamps[start:low], self.marks[start:low] = stamps, marks
+        self.newest_ns = max(self.newest_ns, self.stamps[-1])
+
     def has(self, ns: int, mark: int, times: int) -> bool:
         """Whether a line was delivered so many times."""
+        if times <= 0 or ns < self.from_ns:
+            return True
         if ns > self.newest_ns:
             return False
-        if ns < self.from_ns:
-            return True
         low = bisect_left(self.stamps, ns)
         return self.marks[low : bisect_right(self.stamps, ns, low)].count(mark) >= times
 
@@ -152,8 +210,13 @@ class _Stream:
             self.from_ns = before_ns
             self.newest_ns = max(self.newest_ns, before_ns - 1)
 
-    def place(self, most: int) -> Place:
-        from_ns = self.stamps[-most] if len(self.stamps) > most else self.from_ns
+    def place(self, since_ns: int, *, is_sure: bool) -> Place:
+        """Return the place with what was delivered since then, and at least the last few lines."""
+        from_ns = self.from_ns
+        if len(self.stamps) > _KEPT_LINES:
+            from_ns = max(from_ns, min(since_ns, self.stamps[-_KEPT_LINES]))
+        if is_sure and len(self.stamps) > _MOST_KEPT_LINES:
+            from_ns = max(from_ns, self.stamps[-_MOST_KEPT_LINES])
         low = bisect_left(self.stamps, from_ns)
         counts = Counter(zip(self.stamps[low:], self.marks[low:], strict=True))
         return Place(from_ns, tuple(sorted((ns, mark, count) for (ns, mark), count in counts.items())))
@@ -169,6 +232,7 @@ class Ledger:
     def __init__(self, cursor: Cursor | None = None) -> None:
         start = cursor or Cursor()
         self.from_ns = start.from_ns
+        self.since_ns = start.since_ns
         self.total = 0
         self._streams = {key: _Stream(place) for key, place in start.places.items()}
 
@@ -192,9 +256,19 @@ class Ledger:
         for stream in self._streams.values():
             stream.settle(before_ns)
 
-    def cursor(self) -> Cursor:
-        """Return where the next reader goes on; it holds few lines, and knows a late line only among those."""
-        return Cursor(self.from_ns, {key: stream.place(_KEPT_LINES) for key, stream in self._streams.items()})
+    def is_long(self) -> bool:
+        """Whether there are more lines than a cursor holds in any case."""
+        return any(len(stream.stamps) > _KEPT_LINES for stream in self._streams.values())
+
+    def cursor(self, since_ns: int = 0, *, is_sure: bool = True) -> Cursor:
+        """Return where the next reader goes on.
+
+        Args:
+            since_ns: Of what is older, the store holds nothing that was not delivered, and nothing will come.
+            is_sure: Whether nothing newer is known to be missing either; then it holds so many lines at most that it stays small.
+        """
+        places = {key: stream.place(since_ns, is_sure=is_sure) for key, stream in self._streams.items()}
+        return Cursor(self.from_ns, places, self.since_ns)
 
     def stream(self, key: StreamKey) -> _Stream:
         """Return what was delivered of one stream."""
@@ -269,14 +343,29 @@ class Look:
 
     def _one_by_one(self, stream: _Stream, batch: Batch, marks: Iterable[int]) -> Batch:
         position = self._positions.setdefault(batch.key, _Position(-1, Counter()))
-        new = Batch(batch.key, [], [])
+        new, entries = Batch(batch.key, [], []), []
+        added: Counter[tuple[int, int]] = Counter()
         for ns, line, mark in zip(batch.stamps, batch.lines, marks, strict=True):
-            if not stream.has(ns, mark, position.show(ns, mark)):
-                stream.add(ns, mark)
+            if not stream.has(ns, mark, position.show(ns, mark) - added[ns, mark]):
+                added[ns, mark] += 1
+                entries.append((ns, mark))
                 new.stamps.append(ns)
                 new.lines.append(line)
+        stream.add_all(entries)
         self._ledger.total += len(new.stamps)
         return new
+
+    def lacks(self, batch: Batch) -> int | None:
+        """Return the time of the first line that was not delivered, if there is one; none counts as delivered by that."""
+        if not batch.stamps:
+            return None
+        stream, marks = self._ledger.stream(batch.key), marks_of(batch.lines)
+        if self._is_fresh(batch) and stream.equals(batch.stamps, marks):
+            self._stand(batch, marks)
+            return None
+        position = self._positions.setdefault(batch.key, _Position(-1, Counter()))
+        shown = zip(batch.stamps, marks, strict=True)
+        return next((ns for ns, mark in shown if not stream.has(ns, mark, position.show(ns, mark))), None)
 
 
 def in_order(batches: list[Batch]) -> list[Batch]:
