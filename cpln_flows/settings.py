@@ -182,7 +182,11 @@ class CplnSettings(BaseSettings):
         default=5,
         ge=0,
         validation_alias=_names("LOG_SETTLE"),
-        description="Least seconds to wait for late lines of a job none of whose lines was seen before its end.",
+        description=(
+            "Seconds to wait for late lines of a job that has ended. A moment of quiet is enough once a line from the last 0.3 s"
+            " before its end was seen; a job that falls silent before it ends waits the whole time, because nothing tells its"
+            " silence from lines that are on their way. Less makes such jobs end sooner, and may lose lines that come later."
+        ),
     )
     log_drain_seconds: float = Field(
         default=60,

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["pytester", "tests.facts"]
+pytest_plugins = ["pytester", "tests.facts", "tests.proof"]
 
 SHARED = "CPLN_FLOWS_TESTS_SHARED"  # a folder that all processes of this test run know
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
+import anyio
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from cpln_flows.api import mapping
 from cpln_flows.api.client import CplnClient
-from cpln_flows.api.retry import Repeat
+from cpln_flows.api.retry import Repeat, retrying
 from cpln_flows.errors import LogStreamError, UnexpectedResponseError
 from cpln_flows.model import cursor, log_lines
 from cpln_flows.model.log_lines import Batch, Frame
@@ -27,6 +28,7 @@ _PING_SECONDS = 20
 _EDGE = 512  # the labels, and the times and texts of some lines
 _DAY_NS = 86_400 * 1_000_000_000
 _SPAN_NS = 30 * _DAY_NS  # the service answers for at most 31 days
+_Answer = TypeVar("_Answer")
 
 # The library's debug log prints the headers of the handshake, and with them the token.
 _quiet = logging.getLogger("cpln_flows.websocket")
@@ -151,7 +153,7 @@ class LogSource:
     async def labels(self, start_ns: int, end_ns: int) -> dict[str, str] | None:
         """Return the labels of the stream of the first line in a span of time, if there is a line."""
         for start, end in _windows(start_ns, end_ns):
-            found = log_lines.parse_labels(await self._ask(start, end, 1, Repeat.ALWAYS))
+            found = await self._ask(start, end, 1, Repeat.ALWAYS, log_lines.parse_labels)
             if found is not None:
                 return found
         return None
@@ -169,18 +171,28 @@ class LogSource:
             elif limit < _WIDE_LIMIT:
                 limit = _WIDE_LIMIT  # a whole page at one nanosecond
             else:
-                yield Page(await self._read(last_ns, last_ns + 1, limit, repeat, backward=True), last_ns)
+                last = await self._read(last_ns, last_ns + 1, limit, repeat, backward=True)
+                yield Page(last, None if join_up(batches, last) else last_ns)
                 start_ns, limit = last_ns + 1, PAGE_LIMIT
 
     async def _read(self, start_ns: int, end_ns: int, limit: int, repeat: Repeat, *, backward: bool = False) -> list[Batch]:
         """Return the first lines of a span of time, or the last ones, in the order of time."""
-        answer = await self._ask(start_ns, end_ns, limit, repeat, backward=backward)
-        batches = log_lines.parse_range(answer)
+        batches = await self._ask(start_ns, end_ns, limit, repeat, log_lines.parse_range, backward=backward)
         if backward:
             batches = [Batch(batch.key, batch.stamps[::-1], batch.lines[::-1]) for batch in batches]
         return cursor.in_order(batches)
 
-    async def _ask(self, start_ns: int, end_ns: int, limit: int, repeat: Repeat, *, backward: bool = False) -> Any:
+    async def _ask(
+        self,
+        start_ns: int,
+        end_ns: int,
+        limit: int,
+        repeat: Repeat,
+        read: Callable[[Any], _Answer],
+        *,
+        backward: bool = False,
+    ) -> _Answer:
+        """Ask until there is an answer that can be read: one of another form is repeated as one that never came."""
         params = {
             "query": self.selector,
             "start": str(start_ns),
@@ -189,11 +201,26 @@ class LogSource:
             "direction": "backward" if backward else "forward",
             "delay_for": "0",
         }
-        return await self.client.get_logs(f"{self._path}/query_range", params=params, repeat=repeat)
+        async for attempt in retrying(repeat, budget_seconds=self.client.settings.retry_seconds, sleep=anyio.sleep):
+            with attempt:
+                return read(await self.client.get_logs(f"{self._path}/query_range", params=params, repeat=Repeat.NEVER))
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
     @property
     def _path(self) -> str:
         return f"/logs/org/{self.org}/loki/api/v1"
+
+
+def join_up(first: list[Batch], last: list[Batch]) -> bool:
+    """Whether the first lines of one time and its last ones are surely all of them.
+
+    They are if, of each stream, one line is among both. That can be told where no text repeats itself; a repeated one may be any
+    of its like, and there may be more of them between.
+    """
+    of_first, of_last = ([(batch.key, line) for batch in part for line in batch.lines] for part in (first, last))
+    common = set(of_first) & set(of_last)
+    repeats = len(set(of_first)) < len(of_first) or len(set(of_last)) < len(of_last)
+    return not repeats and {key for key, _ in common} == {key for key, _ in (*of_first, *of_last)}
 
 
 def _windows(start_ns: int, end_ns: int) -> Iterator[tuple[int, int]]:

@@ -15,19 +15,20 @@ from cpln_flows.api.logs import Arrival, LogSource, Tail
 from cpln_flows.api.retry import Repeat
 from cpln_flows.errors import ApiError, CplnError, ForbiddenError, UnauthorizedError
 from cpln_flows.jobs.journal import Journal
+from cpln_flows.model import lateness
 from cpln_flows.model.cursor import Cursor, Ledger, Look, in_order
 from cpln_flows.model.identifiers import Area
+from cpln_flows.model.lateness import NS as _NS
+from cpln_flows.model.lateness import End, Lag
 from cpln_flows.model.log_lines import Batch, Frame
 from cpln_flows.model.receipt import Gap, GapKind, LogReceipt, Tally
 from cpln_flows.settings import CplnSettings
 
-_NS = 1_000_000_000
 _OVERLAP_NS = 2 * _NS
 _CLOCK_SKEW_NS = 600 * _NS
 _FIRST_RECONNECT_SECONDS = 0.1
 _LONGEST_RECONNECT_SECONDS = 10.0
-_LEAST_SETTLE_SECONDS = 0.05
-_LONGEST_SETTLE_SECONDS = 15.0
+_HISTORY_SECONDS = 2.0
 _LONGEST_IDLE_SECONDS = 300.0
 _TEND_SECONDS = 5.0
 _VERIFY_SECONDS = 300.0
@@ -36,8 +37,6 @@ _LATEST_NS = 600 * _NS
 """A line that comes later than this is not waited for while the job runs."""
 _MOST_UNSETTLED = 1_000_000
 _LATEST_OF_MANY_NS = 60 * _NS
-_LAG_KEPT = 0.97
-"""Of the longest lag so much is kept with each message: one stall long ago is no reason to wait at the end."""
 _LONGEST_TURN_SECONDS = 0.02
 
 
@@ -50,7 +49,7 @@ class Pace:
     """How long things take that have to do with the log, in seconds.
 
     Attributes:
-        settle: Least time to wait for late lines of a job that has ended, when none was seen before.
+        settle: How long late lines of a job that has ended are waited for, unless one from its last moment was seen.
         drain: How long the end of the log is read again at most.
         rotate: Age at which a connection is replaced; the platform cuts it after 30 minutes.
         idle: Silence after which it is asked whether the connection still tells everything.
@@ -81,6 +80,7 @@ class _Session:
 
     tail: Tail
     look: Look
+    connected: float
     connected_ns: int
     rotate_at: float
     has_shown: bool = False
@@ -94,13 +94,13 @@ class LogStream:
         source: The log.
         deliver: Gets each line once, in the order of its stream; what comes late comes when it comes.
         journal: What to tell the user.
-        since_ns: No line that is wanted is older than this.
+        since_ns: The log is read from this time on.
         pace: How long things take.
         wake: Called after lines were delivered.
-        cursor: Where an earlier reader has stopped.
+        cursor: Where an earlier reader has stopped; no line that is older than its ``since_ns`` is delivered.
         until_ns: No line that is wanted is as new as this.
         is_full: Says after each line whether it was the last one that is wanted.
-        now_ns: Tells the time, in nanoseconds since the epoch.
+        now_ns: Tells the time, in nanoseconds since the epoch; it may differ from the platform's.
     """
 
     source: LogSource
@@ -119,17 +119,27 @@ class LogStream:
     ended: bool = False
     ledger: Ledger = field(init=False)
     tally: Tally = field(default_factory=Tally)
-    _lag_ns: int | None = None
-    _newest_lag_ns: int = 0
+    _lag: Lag = field(default_factory=Lag)
+    _arrived: anyio.Event | None = None
+    _has_settled: bool = False
+    _read_ns: int = 0
+    _hole_ns: int | None = None
+    _crowded: set[int] = field(default_factory=set)
     _said_refusal: bool = False
+    _said_failure: bool = False
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.cursor)
+        self.since_ns = max(self.since_ns, self.ledger.since_ns)
 
     @property
     def receipt(self) -> LogReceipt:
         """What was delivered so far, and what is known to be missing."""
-        return self.tally.receipt(self.ledger.cursor())
+        known = self._read_ns if self._hole_ns is None else min(self._read_ns, self._hole_ns)
+        cursor = self.ledger.cursor(
+            known - (_LATEST_OF_MANY_NS if self._has_settled else _LATEST_NS), is_sure=self._hole_ns is None
+        )
+        return self.tally.receipt(cursor)
 
     async def tail(self) -> None:
         """Follow the live log until cancelled; a lost connection is made again from where it broke."""
@@ -139,33 +149,62 @@ class LogStream:
         finally:
             tender.cancel()
 
-    async def settle(self, ended: float) -> None:
-        """Give late lines their time after the job's end: twice the lag seen on this job's lines.
-
-        The service gives no sign that it has everything. Run this while the tail still listens.
+    async def settle(self, ended: float, ended_ns: int | None = None) -> None:
+        """Give late lines their time after the job's end (model.lateness). Run this while the tail still listens.
 
         Args:
             ended: Monotonic time at which the job was seen to have ended.
+            ended_ns: When it ended, in the platform's time, if that is known: without, nothing shows that the log has ended too.
         """
-        await anyio.sleep(self._settle_seconds() - (_time() - ended))
+        end = End(ended, ended_ns)
+        last = ended + max(self.pace.settle, self.pace.drain)
+        while not (self.ended or self.refused) and (left := min(self._rests_at(end), last) - _time()) > 0:
+            self._arrived = anyio.Event()
+            with anyio.move_on_after(left):
+                await self._arrived.wait()
+        self._has_settled = True
 
     async def drain(self) -> None:
-        """Deliver what the tail has missed: range queries until one brings nothing new. The tail must have ended."""
+        """Deliver what the tail has missed: read the store until it brings nothing new. The tail must have ended.
+
+        What it brings may have come late, so there may be more of it to come: then it is read once more after the time that late
+        lines are given, and so it is if they were not given that time before.
+        """
         until, wait = _time() + self.pace.drain, _FIRST_RECONNECT_SECONDS
-        while await self._pass(Repeat.ALWAYS):
-            if self.ended:
+        while True:
+            found = await self._pass(Repeat.ALWAYS)
+            if self.ended or self.refused or self.unread or (self._has_settled and not found):
                 return
-            if _time() >= until:
+            if found and _time() >= until:
                 self.tally.miss(Gap(GapKind.UNSETTLED))
                 self.journal.warning(Area.LOGS, "the log does not come to rest; later lines are not shown here")
                 return
-            # Late lines had their time before, unless nothing was known of how late they are.
-            await anyio.sleep(self.pace.settle if self._lag_ns is None else wait)
+            await anyio.sleep(max(self.pace.settle, wait))
+            self._has_settled = True
             wait *= 2
 
     async def read(self) -> None:
         """Deliver what is stored now."""
         await self._pass(Repeat.ALWAYS)
+
+    async def confirm(self) -> None:
+        """Look in the store for older lines that were not delivered: the next reader is to get them. Do this before it begins.
+
+        Few lines are all in the cursor, and it is seen from them which are missing.
+        """
+        if not self.ledger.is_long():
+            return
+        look, newest_ns = self.ledger.look(), self.ledger.newest_ns
+        try:
+            async for page in self.source.query_range(self._floor_ns(), newest_ns + 1):
+                lacking = [ns for batch in page.batches if (ns := look.lacks(batch)) is not None]
+                if lacking:
+                    self._hole_ns = min(lacking)
+                    break
+        except CplnError as error:
+            self.journal.debug(Area.LOGS, f"the stored log cannot be read now: {error}")
+            self._hole_ns = self._floor_ns()
+        self._read_ns = newest_ns
 
     # The live log
 
@@ -204,7 +243,7 @@ class LogStream:
 
     async def _connect(self, stack: AsyncExitStack) -> _Session:
         tail = await stack.enter_async_context(self.source.open_tail(self._resume_ns()))
-        return _Session(tail, self.ledger.look(), self.now_ns(), _time() + self.pace.rotate)
+        return _Session(tail, self.ledger.look(), _time(), self.now_ns(), _time() + self.pace.rotate)
 
     async def _is_old_after_reading(self, session: _Session) -> bool:
         """Read a connection; return whether it is to be replaced, or is broken."""
@@ -242,19 +281,31 @@ class LogStream:
         batches = in_order(frame.batches)
         if frame.dropped:
             await self._fetch_dropped(frame)
-        elif batches and not session.has_shown and batches[0].stamps[0] <= session.connected_ns:
+        elif batches and not session.has_shown and self._may_be_history(session, batches[0].stamps[0]):
             await self._catch_up(self._resume_ns())  # of what was stored before, a connection shows the newest lines alone
         session.has_shown = session.has_shown or bool(batches)
-        if batches:
-            self._note_lag(batches[-1].stamps[-1], session.connected_ns)
+        if batches and (newest_ns := batches[-1].stamps[-1]) >= session.connected_ns:
+            self._lag.note(self.now_ns() - newest_ns)  # what is older was not late, we were
+        self._note_late(batches)
         self._deliver(session.look, batches)
+
+    def _may_be_history(self, session: _Session, oldest_ns: int) -> bool:
+        """Whether a line may be from before the connection; by the clock of this machine alone that could not be told."""
+        return oldest_ns <= session.connected_ns or _time() - session.connected < _HISTORY_SECONDS
+
+    def _note_late(self, batches: Sequence[Batch]) -> None:
+        """Declare lines that come after what was delivered of their time was forgotten: it is not known whether they are new."""
+        settled_ns = self.ledger.from_ns
+        for _, stamps, _ in batches if settled_ns > self.since_ns else ():
+            if min(stamps) < settled_ns and (late := [ns for ns in stamps if self.since_ns <= ns < settled_ns]):
+                self.tally.miss(Gap(GapKind.LATE, lines=len(late), first_ns=min(late)))
 
     async def _fetch_dropped(self, frame: Frame) -> None:
         """Read what the service has left out before anything newer is delivered."""
         oldest_ns = max(self.since_ns, min(frame.dropped))
         self.tally.report(max(self.since_ns, ns) for ns in frame.dropped)
         self.journal.debug(Area.LOGS, f"the live log left out {len(frame.dropped)} lines, they are read from the store")
-        await self._catch_up(min(oldest_ns, self._resume_ns()))
+        await self._catch_up(max(self._floor_ns(), min(oldest_ns, self._resume_ns())))
 
     async def _is_deaf(self) -> bool:
         """Ask the store whether the live log has kept something back; a line that is on its way is no proof of that."""
@@ -293,6 +344,8 @@ class LogStream:
             return 0
         self.refused = self.unread = False
         self.tally.recover(start_ns)
+        if not self.ended:
+            self._read_ns = self.ledger.newest_ns
         for kind in (GapKind.REFUSED, GapKind.UNREAD, GapKind.UNREADABLE):
             self.tally.found(kind)
         return found
@@ -301,11 +354,9 @@ class LogStream:
         before = self.ledger.total
         end_ns = min(end_ns, self.until_ns or end_ns)
         async for page in self.source.query_range(start_ns, end_ns, repeat):
-            shown = self.ledger.total
             self._deliver(self.ledger.look(), page.batches)
-            lines = sum(len(batch.stamps) for batch in page.batches)
-            # The page holds the last lines of that time; only if it joins up with the first ones, it holds all the rest.
-            if page.crowded_ns is not None and self.ledger.total - shown == lines:
+            if page.crowded_ns is not None and page.crowded_ns not in self._crowded:
+                self._crowded.add(page.crowded_ns)
                 self.tally.miss(Gap(GapKind.CROWDED, first_ns=page.crowded_ns))
             if self.ended:
                 break
@@ -322,20 +373,29 @@ class LogStream:
                 if not new.stamps:
                     continue
                 self.tally.add(new)
-                self.deliver(new)
+                self._hand_over(new)
                 self.last_line = _time()
                 self.ended = self.is_full is not None and self.is_full()
+        if self._arrived is not None:
+            self._arrived.set()
         self.wake()
+
+    def _hand_over(self, batch: Batch) -> None:
+        """Give lines away; whoever cannot take some of them gets the others all the same."""
+        try:
+            self.deliver(batch)
+        except Exception as error:  # noqa: BLE001 - the tail would end with it, or the job's result be lost
+            self.tally.miss(Gap(GapKind.UNSHOWN, lines=len(batch.stamps), first_ns=batch.stamps[0], reason=repr(error)))
+            if not self._said_failure:
+                self._said_failure = True
+                self.journal.warning(Area.LOGS, f"lines could not be shown, which is not said again: {error!r}")
 
     def _parts(self, batch: Batch) -> Sequence[Batch]:
         """Return the lines that are wanted: at once, or one by one if any of them may be the last."""
-        key, stamps, lines = batch
-        if self.until_ns is not None and max(stamps) >= self.until_ns:
-            kept = [(ns, line) for ns, line in zip(stamps, lines, strict=True) if ns < self.until_ns]
-            stamps, lines = [ns for ns, _ in kept], [line for _, line in kept]
+        batch = batch.within(self.ledger.since_ns, self.until_ns)
         if self.is_full is None:
-            return [Batch(key, stamps, lines)]
-        return [Batch(key, [ns], [line]) for ns, line in zip(stamps, lines, strict=True)]
+            return [batch]
+        return [Batch(batch.key, [ns], [line]) for ns, line in zip(batch.stamps, batch.lines, strict=True)]
 
     def _floor_ns(self) -> int:
         return max(self.since_ns, self.ledger.from_ns)
@@ -360,26 +420,19 @@ class LogStream:
     async def _verify(self) -> None:
         many = self.ledger.unsettled > _MOST_UNSETTLED
         newest_ns = min(self.ledger.newest_ns, self.now_ns())
-        if await self._catch_up(self._floor_ns()) is not None:
+        if await self._catch_up(self._floor_ns()) is not None and not self.ended:
+            self._read_ns = newest_ns
             self.ledger.settle(newest_ns - (_LATEST_OF_MANY_NS if many else _LATEST_NS))
 
     def _say_progress(self, lines: int, rate: float) -> None:
-        lag = self._newest_lag_ns / _NS
+        lag = self._lag.newest_ns / _NS
         self.journal.info(
             Area.LOGS, f"{lines:,} lines so far, {rate:,.1f} lines/s, the newest came {lag:.1f} s after it was printed"
         )
 
-    def _note_lag(self, newest_ns: int, connected_ns: int) -> None:
-        if newest_ns >= connected_ns:  # what is older was not late, we were
-            self._newest_lag_ns = max(0, self.now_ns() - newest_ns)
-            known = 0 if self._lag_ns is None else int(self._lag_ns * _LAG_KEPT)
-            self._lag_ns = max(known, self._newest_lag_ns)
-
-    def _settle_seconds(self) -> float:
-        """Return how long after the end late lines may still come, in seconds."""
-        if self._lag_ns is None:
-            return self.pace.settle
-        return min(_LONGEST_SETTLE_SECONDS, max(_LEAST_SETTLE_SECONDS, 2 * self._lag_ns / _NS))
+    def _rests_at(self, end: End) -> float:
+        newest_ns = self.ledger.newest_ns
+        return lateness.rests_at(end, newest_ns=newest_ns, last_arrival=self.last_line, lag=self._lag, settle=self.pace.settle)
 
     def _refuse(self, error: ApiError) -> None:
         self.refused = True

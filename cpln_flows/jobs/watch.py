@@ -79,6 +79,7 @@ class Follower:
     stream: LogStream = field(init=False)
     _stage: str | None = None
     _trouble: str | None = None
+    _ended_ns: int | None = None
     _woken: anyio.Event = field(default_factory=anyio.Event)
 
     def __post_init__(self) -> None:
@@ -112,7 +113,7 @@ class Follower:
         try:
             outcome = await self._outcome()
             if not isinstance(outcome, Superseded):
-                await self.stream.settle(time.monotonic())
+                await self.stream.settle(time.monotonic(), self._ended_ns)
         finally:
             # A task of its own instead of a task group, which would wrap what interrupts the caller.
             tail.cancel()
@@ -196,6 +197,7 @@ class Follower:
 
     async def _end(self, entry: Watched) -> Ending | None:
         if entry.command is not None and entry.command.is_terminal:
+            self._ended_ns = entry.command.ended_ns
             return await self._ending(entry.command)
         if entry.misses >= MISSES:
             return await self._ending_of_forgotten(entry)

@@ -33,6 +33,14 @@ class Batch(NamedTuple):
     stamps: list[int]
     lines: list[str]
 
+    def within(self, since_ns: int, until_ns: int | None) -> Batch:
+        """Return the lines from one time on and before another; ``None`` has no end."""
+        if not self.stamps or (min(self.stamps) >= since_ns and (until_ns is None or max(self.stamps) < until_ns)):
+            return self
+        end_ns = _LATEST_NS + 1 if until_ns is None else until_ns
+        kept = [(ns, line) for ns, line in zip(self.stamps, self.lines, strict=True) if since_ns <= ns < end_ns]
+        return Batch(self.key, [ns for ns, _ in kept], [line for _, line in kept])
+
 
 class Frame(NamedTuple):
     """What one message of the live log holds; ``dropped`` are the times of lines that the service says it left out."""

@@ -39,6 +39,12 @@ class GapKind(StrEnum):
     """The service did not answer when the log was read again after the job's end."""
     UNSETTLED = "unsettled"
     """Lines were still arriving when the wait for late ones was over."""
+    LATE = "late"
+    """Lines came so late that it was no longer known whether they had been delivered before, so they were not."""
+    UNSHOWN = "unshown"
+    """What was to show the lines raised an error."""
+    STATE_UNREAD = "state-unread"
+    """It could not be read whether the job has ended, and its log was quiet."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +54,11 @@ class Gap:
     Attributes:
         kind: Why.
         times: How often that was met.
-        lines: How many lines are missing or cut; ``None`` if that cannot be told.
+        lines: How many lines are missing or cut, as far as that is known; ``None`` if it is not at all.
         bytes: How many bytes were cut off.
         first_ns: When, for the first time; ``None`` if that is not known.
         reason: What the service said.
+        uncounted: How many times it was not told how many lines.
     """
 
     kind: GapKind
@@ -60,10 +67,11 @@ class Gap:
     bytes: int = 0
     first_ns: int | None = None
     reason: str = ""
+    uncounted: int = 0
 
     def __str__(self) -> str:
         at = f" at {_clock(self.first_ns)}" if self.first_ns is not None else ""
-        lines = "lines" if self.lines is None else _lines(self.lines)
+        lines = "lines" if self.lines is None else f"{'at least ' if self.uncounted else ''}{_lines(self.lines)}"
         often = f" {self.times} times, first" if self.times > 1 else ""
         texts = {
             GapKind.RATE_LIMITED: f"{lines} rate-limited{often}{at}",
@@ -74,6 +82,9 @@ class Gap:
             GapKind.REFUSED: f"the logs may not be read ({self.reason})",
             GapKind.UNREAD: f"the end of the log could not be read ({self.reason})",
             GapKind.UNSETTLED: "the log had not come to rest",
+            GapKind.LATE: f"{lines} too late to be told from those delivered before{often}{at}",
+            GapKind.UNSHOWN: f"{lines} could not be shown ({self.reason})",
+            GapKind.STATE_UNREAD: f"it is not known whether the job has ended ({self.reason})",
         }
         return texts[self.kind]
 
@@ -199,8 +210,14 @@ class Tally:
         """Note what is missing; what is of one kind is put together."""
         known = self._gaps.get(gap.kind)
         if known is not None:
-            lines = None if known.lines is None or gap.lines is None else known.lines + gap.lines
-            gap = replace(known, times=known.times + gap.times, lines=lines, bytes=known.bytes + gap.bytes)
+            counted = [each.lines for each in (known, gap) if each.lines is not None]
+            gap = replace(
+                known,
+                times=known.times + gap.times,
+                lines=sum(counted) if counted else None,
+                uncounted=known.uncounted + gap.uncounted,
+                bytes=known.bytes + gap.bytes,
+            )
         self._gaps[gap.kind] = gap
 
     def found(self, kind: GapKind) -> None:
@@ -233,7 +250,8 @@ def _declared(batch: Batch) -> Iterator[Gap]:
     for ns, line in zip(batch.stamps, batch.lines, strict=True):
         if line.startswith(_RATE_LIMITED):
             found = _COUNT.search(line)
-            yield Gap(GapKind.RATE_LIMITED, lines=int(found[1].replace(",", "")) if found else None, first_ns=ns)
+            lines = int(found[1].replace(",", "")) if found else None
+            yield Gap(GapKind.RATE_LIMITED, lines=lines, uncounted=int(lines is None), first_ns=ns)
         elif len(line) >= _LEAST_TRUNCATED and (found := _TRUNCATED.search(line)):
             yield Gap(GapKind.TRUNCATED, lines=1, bytes=int(found[1]), first_ns=ns)
 

@@ -149,6 +149,13 @@ class Command(Resource):
         """Whether the job is over."""
         return is_terminal(self.lifecycle_stage)
 
+    @property
+    def ended_ns(self) -> int | None:
+        """When the platform noted its end, in nanoseconds since the epoch; ``None`` if it has not, or does not say."""
+        if not self.is_terminal or self.last_modified is None:
+            return None
+        return int(self.last_modified.timestamp() * 1_000_000) * 1000
+
 
 class Restarts(Resource):
     """How a container ended the last time."""

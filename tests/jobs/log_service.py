@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import groupby
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import anyio
 
-from cpln_flows.api.logs import Arrival, Page
+from cpln_flows.api.logs import Arrival, LogSource, Page
 from cpln_flows.api.retry import Repeat
 from cpln_flows.errors import LogStreamError, TransportError
-from cpln_flows.model.cursor import in_order
 from cpln_flows.model.log_lines import Batch, Frame, StreamKey
 
 EPOCH_NS = 1_768_039_212_000_000_000
@@ -47,15 +47,23 @@ class Fate(StrEnum):
     SILENT = "silent"
 
 
+class Answer(StrEnum):
+    """What a range query gets."""
+
+    RIGHT = "right"
+    NONE = "none"
+    OF_ANOTHER_FORM = "of-another-form"
+
+
 @dataclass
 class Service:
-    """Holds the lines; is a source of them as the real one is.
+    """Holds the lines; is a source of them as the real one is, whose pages it asks for as that one does.
 
     Args:
         lines: What is printed.
         fates: What befalls the messages, one after another; later ones pass.
-        failing: Which of the first range queries fail; one that is repeated succeeds.
-        limit: Lines of a range query, and of the past that a tail shows.
+        answers: What the first requests of range queries get; later ones are answered right.
+        limit: Lines of the past that a tail shows.
         frame_lines: Lines of a message.
 
     The pages of one range query show one moment. On the platform a line can come in while they are read, and then be behind
@@ -64,12 +72,14 @@ class Service:
 
     lines: Sequence[Printed]
     fates: list[Fate] = field(default_factory=list)
-    failing: list[bool] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
     limit: int = 3
     frame_lines: int = 2
 
     def __post_init__(self) -> None:
         self._by_arrival = sorted(self.lines, key=lambda line: line.arrives)
+        client: Any = SimpleNamespace(settings=SimpleNamespace(retry_seconds=60), get_logs=self._get_logs)
+        self._source = LogSource(client, "org", "{}")
 
     def now_ns(self) -> int:
         return EPOCH_NS + int(anyio.current_time() * 1e9)
@@ -87,16 +97,19 @@ class Service:
 
     async def query_range(self, start_ns: int, end_ns: int, repeat: Repeat = Repeat.ALWAYS) -> AsyncIterator[Page]:
         await anyio.sleep(0.01)
-        while True:
-            if self.failing and self.failing.pop(0) and repeat is Repeat.NEVER:
-                raise TransportError("no answer")
-            found = [line for line in self.stored() if start_ns <= line.ns < end_ns]
-            of_one_time = [line for line in found if line.ns == start_ns]
-            page = found[: max(self.limit, len(of_one_time) + 1 if len(of_one_time) >= self.limit else 0)]
-            yield Page(in_order(batches(page)))
-            if len(page) == len(found):
-                return
-            start_ns = page[-1].ns
+        async for page in self._source.query_range(start_ns, end_ns, repeat):
+            yield page
+
+    async def _get_logs(self, _path: str, *, params: dict[str, str], repeat: Repeat) -> Any:
+        answer = self.answers.pop(0) if self.answers else Answer.RIGHT
+        if answer is Answer.NONE:
+            raise TransportError("no answer")
+        if answer is Answer.OF_ANOTHER_FORM:
+            return {}
+        start_ns, end_ns, limit = (int(params[name]) for name in ("start", "end", "limit"))
+        found = [line for line in self.stored() if start_ns <= line.ns < end_ns]
+        page = found[:limit] if params["direction"] == "forward" else found[-limit:][::-1]
+        return {"data": {"result": [_as_answered(batch) for batch in batches(page)]}}
 
     def stored(self) -> list[Printed]:
         now, found = anyio.current_time(), []
@@ -161,6 +174,11 @@ class _Tail:
         if fate is Fate.REPEAT:
             self._again = arrival
         return arrival
+
+
+def _as_answered(batch: Batch) -> dict[str, Any]:
+    values = [[str(ns), line] for ns, line in zip(batch.stamps, batch.lines, strict=True)]
+    return {"stream": batch.key._asdict(), "values": values}
 
 
 def batches(lines: Sequence[Printed]) -> list[Batch]:

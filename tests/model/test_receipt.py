@@ -57,6 +57,21 @@ def test_a_receipt_of_nothing() -> None:
         pytest.param([Gap(GapKind.REFUSED, reason="403")], "may not be read (403)", id="refused"),
         pytest.param([Gap(GapKind.UNREAD, reason="503")], "could not be read (503)", id="unread"),
         pytest.param([Gap(GapKind.UNSETTLED)], "not come to rest", id="unsettled"),
+        pytest.param(
+            [
+                Gap(GapKind.RATE_LIMITED, uncounted=1, first_ns=NOON_NS),
+                Gap(GapKind.RATE_LIMITED, lines=2, first_ns=NOON_NS + 10**9),
+            ],
+            "at least 2 lines rate-limited 2 times, first at 12:01:07",
+            id="of-some-marks-the-number-is-not-known",
+        ),
+        pytest.param(
+            [Gap(GapKind.LATE, lines=1, first_ns=NOON_NS), Gap(GapKind.LATE, lines=2, first_ns=NOON_NS + 1)],
+            "3 lines too late to be told from those delivered before 2 times, first at 12:01:07",
+            id="late",
+        ),
+        pytest.param([Gap(GapKind.UNSHOWN, lines=2, reason="ValueError()")], "2 lines could not be shown (Value", id="unshown"),
+        pytest.param([Gap(GapKind.STATE_UNREAD, reason="403")], "not known whether the job has ended (403)", id="state"),
     ],
 )
 def test_what_is_missing_is_said(gaps, says) -> None:

@@ -1,0 +1,48 @@
+"""What a long run of the worlds was: its seed, with which it can be run again, and how much of it there was."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+
+import pytest
+
+LONG = "long"
+
+
+def _is_long(config: pytest.Config) -> bool:
+    return config.getoption("hypothesis_profile", None) == LONG
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Give a long run a seed that is known, unless it has one."""
+    config.stash[COUNTED] = Counter()
+    if _is_long(config) and config.getoption("hypothesis_seed", None) is None:
+        config.option.hypothesis_seed = str(random.SystemRandom().randrange(2**32))
+
+
+COUNTED = pytest.StashKey[Counter[str]]()
+
+
+@pytest.fixture
+def count_example(request: pytest.FixtureRequest):
+    """Return what is to be called with each example of a test."""
+    counted = request.config.stash[COUNTED]
+    name = request.node.name
+
+    def count() -> None:
+        counted[name] += 1
+
+    return count
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what a long run was; run it with ``-n 0``, or others have counted."""
+    counted = config.stash[COUNTED]
+    if not _is_long(config) or not counted:
+        return
+    examples = ", ".join(f"{count:,} of {name}" for name, count in counted.items())
+    seed = config.getoption("hypothesis_seed")
+    terminalreporter.write_line(f"worlds: {examples}; {time.process_time():.0f} CPU seconds; again: --hypothesis-seed={seed}")
