@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import anyio
@@ -14,7 +14,7 @@ import anyio
 from cpln_flows.api import commands
 from cpln_flows.api.client import CplnClient
 from cpln_flows.api.logs import LogSource
-from cpln_flows.errors import CplnError, LogStreamError, NotFoundError
+from cpln_flows.errors import ApiError, CplnError, ForbiddenError, LogStreamError, NotFoundError, UnauthorizedError
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.locate import Located
 from cpln_flows.jobs.stream import LogStream, Pace
@@ -22,12 +22,12 @@ from cpln_flows.model import lifecycle, log_lines
 from cpln_flows.model.cursor import Cursor
 from cpln_flows.model.identifiers import Area
 from cpln_flows.model.log_lines import Batch
-from cpln_flows.model.receipt import LogReceipt
+from cpln_flows.model.receipt import Gap, GapKind, LogReceipt
 
 _NS = 1_000_000_000
 _INTERVAL_SECONDS = 5.0
 _CLOCK_SKEW_NS = 600 * _NS
-_AT_REST_SECONDS = 600.0
+_AT_REST_NS = 600 * _NS
 OLDEST_NS = 31 * 86_400 * _NS
 """The platform keeps logs for 30 days, unless the organization says otherwise."""
 
@@ -75,6 +75,9 @@ class LogReading:
         show: Gets the lines as text.
         journal: What to tell the user.
         pace: How long things take.
+        look_again: Looks once more what is known of a job that nobody has known so far.
+        unknown_seconds: How long a job that nobody knows may take to print its first line.
+        now_ns: Tells the time, in nanoseconds since the epoch.
     """
 
     client: CplnClient
@@ -84,21 +87,29 @@ class LogReading:
     show: Callable[[list[str]], None]
     journal: Journal
     pace: Pace
+    look_again: Callable[[], Awaitable[Located]] | None = None
+    unknown_seconds: float = 60.0
+    now_ns: Callable[[], int] = time.time_ns
     stream: LogStream = field(init=False)
     _shown: int = 0
+    _refusal: ApiError | None = None
 
     def __post_init__(self) -> None:
-        until = self.wanted.until
-        now_ns = time.time_ns()
+        until, since = self.wanted.until, self.wanted.since
+        now_ns = self.now_ns()
+        cursor = self.wanted.cursor or Cursor()
+        if since is not None:
+            cursor = replace(cursor, since_ns=max(cursor.since_ns, to_ns(since)))
         self.stream = LogStream(
             source=LogSource(self.client, self.org, self.job.selector),
             deliver=self._deliver,
             journal=self.journal,
             since_ns=self._since_ns(now_ns),
             pace=self.pace,
-            cursor=self.wanted.cursor,
+            cursor=cursor,
             until_ns=to_ns(until) if until else None if self.wanted.follow else now_ns,
             is_full=None if self.wanted.limit is None else self._is_full,
+            now_ns=self.now_ns,
         )
 
     async def read(self) -> LogReceipt:
@@ -109,67 +120,114 @@ class LogReading:
         """
         if self.wanted.limit == 0:
             return self.stream.receipt
-        if self.wanted.follow and not self._is_at_rest():
-            await self._follow()
-        if not self.stream.ended:
-            await (self.stream.drain() if self.wanted.follow and not self._is_at_rest() else self.stream.read())
+        await self._read()
+        await self.stream.confirm()
         receipt = self.stream.receipt
         if self.stream.refused or self.stream.unread:
             raise LogStreamError(f"the log of {self._name()} could not be read: {receipt}")
+        if self.job.ref is None and not receipt.lines:
+            raise LogStreamError(
+                f"no job is known that {self._name()} selects: no line of it is in the log, and no workload has such a command;"
+                " check the id, org and namespace"
+            )
         return receipt
+
+    async def _read(self) -> None:
+        if not self.wanted.follow or self._is_at_rest():
+            await self.stream.read()
+            return
+        if self._is_forgotten():
+            await self.stream.read()  # nobody knows when it ended but, as a rule, its log
+            if self.stream.ended or 0 < self.stream.ledger.newest_ns < self.now_ns() - _AT_REST_NS:
+                return
+        else:
+            await self._follow()
+        if not self.stream.ended:
+            await self.stream.drain()
 
     async def _follow(self) -> None:
         tail = asyncio.create_task(self.stream.tail())
         end = asyncio.create_task(self._end_and_settle())
         try:
             await asyncio.wait([tail, end], return_when=asyncio.FIRST_COMPLETED)
+            if tail.done() and not tail.cancelled() and (error := tail.exception()):
+                self.journal.warning(Area.LOGS, f"the live log broke off, the rest is read at the job's end: {error!r}")
+                await asyncio.wait([end])
         finally:
             tail.cancel()
             end.cancel()
         await asyncio.wait([tail, end])
-        if not tail.cancelled() and (error := tail.exception()):
-            self.journal.warning(Area.LOGS, f"the live log broke off: {error!r}")
+        if not end.cancelled():
+            end.result()
 
     async def _end_and_settle(self) -> None:
         await self._end()
         command = self.job.command
-        ended = (command.last_modified or command.created) if command and command.is_terminal else datetime.now(UTC)
-        await self.stream.settle(anyio.current_time() - max(0.0, (datetime.now(UTC) - ended).total_seconds()))
+        ended_ns = command.ended_ns if command else None
+        ago = max(0.0, (self.now_ns() - ended_ns) / _NS) if ended_ns else 0.0
+        await self.stream.settle(anyio.current_time() - ago, ended_ns)
 
     async def _end(self) -> None:
         """Wait for the job's end, or for the time until which lines are wanted."""
-        until = self.wanted.until
-        seconds = None if until is None else max(0.0, (until - datetime.now(UTC)).total_seconds())
+        until, began = self.wanted.until, anyio.current_time()
+        seconds = None if until is None else max(0.0, (to_ns(until) - self.now_ns()) / _NS)
         with anyio.move_on_after(seconds):
-            while not await self._has_ended():
+            while not await self._has_ended(began):
                 command = self.job.command
-                age = (datetime.now(UTC) - command.created).total_seconds() if command else 0.0
+                age = (self.now_ns() - to_ns(command.created)) / _NS if command else 0.0
                 await anyio.sleep(lifecycle.poll_delay(age, _INTERVAL_SECONDS))
 
-    async def _has_ended(self) -> bool:
-        if self.job.ref is None:
-            return False  # nobody knows its workload: it may still come to print something
+    async def _has_ended(self, began: float) -> bool:
         try:
-            return (await commands.read(self.client, self.job.ref)).is_terminal
+            if self.job.ref is None:
+                return await self._stays_unknown(began)
+            command = await commands.read(self.client, self.job.ref)
         except NotFoundError:
             return True
+        except (UnauthorizedError, ForbiddenError) as error:
+            return self._ends_without_state(error, began)
         except CplnError as error:
             self.journal.debug(Area.LOGS, f"The job's state cannot be read, looking again: {error}")
             return False
+        self.job = replace(self.job, command=command)
+        return command.is_terminal
+
+    async def _stays_unknown(self, began: float) -> bool:
+        """Whether a job whose workload nobody knows is not waited for any longer: it may still come to print something."""
+        if self.look_again is not None:
+            self.job = await self.look_again()
+        return self.job.ref is None and anyio.current_time() - (self.stream.last_line or began) >= self.unknown_seconds
+
+    def _ends_without_state(self, error: ApiError, began: float) -> bool:
+        """Whether the log is taken to have ended because it is quiet: the token may not read whether the job has."""
+        if self._refusal is None:
+            self._refusal = error
+            self.journal.warning(
+                Area.LOGS,
+                f"it may not be read whether the job has ended ({error}); give the service account the permission view on its"
+                f" workload. The log is followed until it is quiet for {self.pace.drain:g} s",
+            )
+        if anyio.current_time() - (self.stream.last_line or began) < self.pace.drain:
+            return False
+        self.stream.tally.miss(Gap(GapKind.STATE_UNREAD, reason=str(error)))
+        return True
 
     def _is_at_rest(self) -> bool:
         """Whether no late line can come any more."""
         command = self.job.command
-        if command is None:
-            return self.job.ref is not None
-        changed = command.last_modified or command.created
-        return command.is_terminal and (datetime.now(UTC) - changed).total_seconds() > _AT_REST_SECONDS
+        if command is None or not command.is_terminal:
+            return False
+        return self.now_ns() - (command.ended_ns or to_ns(command.created)) > _AT_REST_NS
+
+    def _is_forgotten(self) -> bool:
+        """Whether the platform does not know the job any more, whose workload is known: it has ended, nobody knows when."""
+        return self.job.command is None and self.job.ref is not None
 
     def _since_ns(self, now_ns: int) -> int:
         if self.wanted.since is not None:
             return to_ns(self.wanted.since)
         if self.job.command is not None:
-            return int(self.job.command.created.timestamp()) * _NS
+            return to_ns(self.job.command.created) - _CLOCK_SKEW_NS  # the container's clock need not be the API's
         return now_ns - OLDEST_NS
 
     def _deliver(self, batch: Batch) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 from prefect import get_run_logger
@@ -21,6 +20,7 @@ from cpln_flows.jobs import locate, reading, session
 from cpln_flows.jobs.forward import Forwarder
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.locate import Located
+from cpln_flows.jobs.printing import Printer
 from cpln_flows.jobs.reading import LogReading, Wanted
 from cpln_flows.jobs.session import JobSession
 from cpln_flows.jobs.stream import Pace
@@ -55,8 +55,9 @@ async def _stream_logs(
 
     Args:
         job: Infrastructure pid, id of a flow run that has or is a job, or id of a command.
-        print_func: Gets every line as ``"{timestamp} - {line}"``. Without, lines go into the run's own logs, as far as the
-            budget for these allows; a run that is executed again goes on after the last line that is there.
+        print_func: Gets every line, also after it raised an error, as ``"{timestamp} - {line}"``. Without, lines go into the
+            run's own logs, as far as the budget for these allows; a run that is executed again goes on after the last line that
+            is there.
         from_cursor: Go on where another reader has stopped: ``receipt.cursor``, or its text.
         since: Show no line that is older. Default: the job's start.
         until: Show lines before this time alone. Default: to the job's end.
@@ -74,7 +75,7 @@ async def _stream_logs(
 
     Raises:
         ConfigurationError: An argument is wrong, or the flow run has no job.
-        LogStreamError: The log may not be read, or could not be.
+        LogStreamError: The log may not be read, could not be, or is that of a job that nobody knows.
 
     Example:
         Show the first line of a job, and then the rest:
@@ -104,13 +105,14 @@ async def _stream_logs(
     async with session.shared(api) as shared:
         target = await _Target.of(job, settings)
         found = await target.locate(shared, wanted)
-        show, finish = await _sink(print_func, settings, f"stream_logs({str(job)!r}, print)")
         journal = Journal(get_run_logger(), LogContext(gvc=target.gvc.gvc, command_id=target.command_id))
-        log = LogReading(shared.client, target.gvc.org, found, wanted, show, journal, Pace.of(settings))
+        sink = await _sink(print_func, settings, f"stream_logs({str(job)!r}, print)", journal)
+        look_again = partial(target.locate, shared, wanted)
+        log = LogReading(shared.client, target.gvc.org, found, wanted, sink.send, journal, Pace.of(settings), look_again)
         try:
             return await log.read()
         finally:
-            finish()
+            sink.finish()
 
 
 # Never cached and never persisted: lines that were shown once are not shown by a cached receipt.
@@ -157,20 +159,12 @@ async def _job_of(run_id: UUID) -> CommandRef | None:
     return ref
 
 
-async def _sink(
-    print_func: PrintFunc | None, settings: CplnSettings, where: str
-) -> tuple[Callable[[list[str]], None], Callable[[], None]]:
-    """Return what gets the lines, and what is to be called after the last one."""
+async def _sink(print_func: PrintFunc | None, settings: CplnSettings, where: str, journal: Journal) -> Printer | Forwarder:
+    """Return what gets the lines."""
     if print_func is not None:
-        return partial(_print, print_func), lambda: None
+        return Printer(print_func, journal)
     budget = replace(orchestration.log_budget(settings), where=where)
-    forwarder = Forwarder(get_run_logger(), budget, await orchestration.shown_by_this_run())
-    return forwarder.send, forwarder.finish
-
-
-def _print(print_func: Callable[[str], Any], lines: list[str]) -> None:
-    for line in lines:
-        print_func(line)
+    return Forwarder(get_run_logger(), budget, await orchestration.shown_by_this_run())
 
 
 def _pattern(name: str, text: str | None) -> re.Pattern[str] | None:

@@ -1,0 +1,46 @@
+"""Lines of a job on their way into a function of the user's, which must neither stop the job nor cost it a line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cpln_flows.jobs.journal import Journal
+from cpln_flows.model.forwarding import Shown
+from cpln_flows.model.identifiers import Area
+
+
+class Printer:
+    """Calls a function with each line.
+
+    Args:
+        print_func: The function; what it raises is said once, and it gets the next line all the same.
+        journal: What to tell the user.
+        shown: What an earlier process has shown already.
+    """
+
+    def __init__(self, print_func: Callable[[str], Any], journal: Journal, shown: Shown | None = None) -> None:
+        self._print_func = print_func
+        self._journal = journal
+        self._shown = shown
+        self._failed = False
+
+    def send(self, lines: Sequence[str]) -> None:
+        """Print lines."""
+        for line in lines:
+            if self._shown is not None and self._shown.take(line):
+                continue
+            try:
+                self._print_func(line)
+            except Exception as error:  # noqa: BLE001 - the user's function must not stop the job
+                self._say(error)
+
+    def finish(self) -> None:
+        """Nothing is left to be said when the log has ended."""
+
+    def _say(self, error: Exception) -> None:
+        if not self._failed:
+            self._failed = True
+            self._journal.warning(
+                Area.LOGS, f"print_func raised {error!r}, which is not said again; it gets the lines after this one too"
+            )
