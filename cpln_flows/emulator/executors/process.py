@@ -103,6 +103,7 @@ class _Process:
         self._events = events
         self._argv = argv
         self._end: tuple[int, str, str] | None = None
+        self._started = False
         self._over = False
         self._open: set[int] = set()
         self._home = Path(tempfile.gettempdir()) / f"cpln-{run.replica}-{container.name}-{run.attempt}"
@@ -164,6 +165,8 @@ class _Process:
         def take(data: bytes) -> None:
             lines = splitter.feed(data) if data else splitter.finish()
             if lines:
+                # Its first words may be here before the report that it runs.
+                self._tell_started()
                 self._events.wrote(name, lines)
 
         self._watch(descriptor, take)
@@ -206,10 +209,15 @@ class _Process:
             self._loop.remove_reader(descriptor)
         os.close(descriptor)
 
+    def _tell_started(self) -> None:
+        if not self._started:
+            self._started = True
+            self._events.started()
+
     def _reported(self, line: str) -> None:
         word, _, value = line.partition(" ")
         if word == "started":
-            self._events.started()
+            self._tell_started()
         elif word == "failed":
             self._end = (START_ERROR, "StartError", _start_message(self._argv[0], int(value)))
         elif word == "exited":

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from cpln_flows.emulator import Platform, PlatformConfig, ProcessExecutor
+from cpln_flows.emulator.executors.process import _Process
 from tests.emulator.support import COMMANDS, W1, WORKLOADS, run_body, stop_body, until, workload
 
 pytestmark = [
@@ -116,6 +117,14 @@ async def here(anyio_backend, tmp_path, monkeypatch, request):
         yield Here(platform, client)
     await platform.aclose()
     assert contents(tmp_path) == []
+
+
+async def test_what_has_written_a_line_runs_although_its_start_was_not_reported_yet(here, monkeypatch):
+    reported = _Process._reported
+    monkeypatch.setattr(_Process, "_reported", lambda self, line: None if line == "started" else reported(self, line))
+    link = await here.start("sh", "-c", "echo said; exec sleep 600")
+    await here.wrote("said")
+    assert await here.stage(link) == "running"
 
 
 async def test_the_output_becomes_lines_of_both_streams(here):
