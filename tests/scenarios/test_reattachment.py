@@ -1,21 +1,14 @@
 """A job survives its caller: whoever runs the same flow run again goes on with it, or takes its result."""
 
-import os
-import subprocess
-import sys
-from uuid import uuid4
-
 import pytest
 from prefect import flow
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
-from prefect.states import Pending
 
 from cpln_flows import CplnJob, run_namespaced_job
 from cpln_flows.emulator import Fault
 from cpln_flows.errors import SubmissionUnknownError
 from tests.manifests import kubernetes_job, texts
-from tests.scenarios import pools, programs
+from tests.scenarios import programs
+from tests.scenarios.deployed import Deployed
 
 pytestmark = [pytest.mark.usefixtures("prefect_api")]
 
@@ -38,47 +31,14 @@ def parent():
 """
 
 
-class Deployed:
-    """A deployment of a parent flow whose run is executed again and again, as a worker does that lost its process."""
+class Parent(Deployed):
+    """A parent flow that runs a job, and leaves its result in a file."""
 
     def __init__(self, local, url, folder, script, *, private=True, print_func="print", persist=False) -> None:
         source = PARENT.replace("MANIFEST", repr(kubernetes_job(script))).replace("PRIVATE", repr(private))
         source = source.replace("PRINT", print_func).replace("PERSIST", repr(persist))
         source = source.replace("FOLDER", repr(str(folder)))
-        (folder / "parent.py").write_text(source)
-        self.folder = folder
-        self.environment = os.environ | local.environment | {"PREFECT_API_URL": url, "PYTHONUNBUFFERED": "1"}
-        with get_client(sync_client=True) as client:
-            flow_id = client.create_flow_from_name("parent-that-dies")
-            deployment_id = client.create_deployment(
-                flow_id, name=uuid4().hex, entrypoint=f"{folder}/parent.py:parent", path=str(folder), pull_steps=[]
-            )
-            self.run_id = client.create_flow_run_from_deployment(deployment_id).id
-
-    def execute(self) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "prefect.engine", str(self.run_id)],
-            env=self.environment | {"PREFECT__FLOW_RUN_ID": str(self.run_id)},
-            cwd=self.folder,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-
-    def lines(self) -> list[str]:
-        """The job's lines in the logs of the parent and its child."""
-        with get_client(sync_client=True) as client:
-            children = client.read_flow_runs(
-                flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[self.run_id]))
-            )
-        found = [message for run_id in [self.run_id, *(run.id for run in children)] for message in pools.messages(run_id)]
-        return texts("\n".join(sorted(message for message in found if " - line " in message)))
-
-    def kill(self, process: subprocess.Popen[str]) -> None:
-        process.kill()
-        process.communicate()
-        with get_client(sync_client=True) as client:
-            client.set_flow_run_state(self.run_id, Pending(message="the process is gone"), force=True)
+        super().__init__(url, folder, source, "parent-that-dies", environment=local.environment)
 
     def finish(self) -> tuple[str, str]:
         process = self.execute()
@@ -100,7 +60,7 @@ class Deployed:
 def test_a_killed_process_that_is_executed_again_goes_on_with_its_job(
     private, print_func, local, prefect_api_url, tmp_path
 ) -> None:
-    parent = Deployed(local, prefect_api_url, tmp_path, SLOW, private=private, print_func=print_func)
+    parent = Parent(local, prefect_api_url, tmp_path, SLOW, private=private, print_func=print_func)
     process = parent.execute()
     programs.until(lambda: programs.running_command(local))
     programs.until(lambda: "line 3" in parent.lines())
@@ -116,7 +76,7 @@ def test_a_killed_process_that_is_executed_again_goes_on_with_its_job(
 def test_a_result_that_nobody_took_is_taken_and_the_job_not_run_again(local, prefect_api_url, tmp_path) -> None:
     held = Fault(method="DELETE", path="/workload/", times=1, delay_seconds=600)
     local.platform.faults.add(held)
-    parent = Deployed(local, prefect_api_url, tmp_path, QUICK)
+    parent = Parent(local, prefect_api_url, tmp_path, QUICK)
     process = parent.execute()
     programs.until(lambda: local.platform.faults.as_documents()[0]["fired"])
     parent.kill(process)

@@ -18,6 +18,7 @@ from cpln_flows.model.links import CommandRef, GvcRef
 from tests.emulator.support import WORKLOAD
 from tests.manifests import kubernetes_job, texts
 from tests.scenarios import programs, scripted
+from tests.scenarios.deployed import Deployed
 
 pytestmark = [pytest.mark.usefixtures("prefect_api")]
 
@@ -105,6 +106,22 @@ def test_each_reader_goes_on_with_the_very_next_line(local) -> None:
 )
 def test_what_is_asked_for_is_shown(options, expected, local) -> None:
     assert _shown(_ended().infrastructure_pid, **options)[0] == expected
+
+
+@_platform(SLOW)
+def test_a_print_function_that_raises_costs_no_line_and_ends_nothing(local, caplog) -> None:
+    run, seen = _started(), []
+
+    def print_func(line: str) -> None:
+        seen.append(line)
+        if len(seen) == 2:
+            raise ValueError("once")
+
+    receipt = stream_logs(run.infrastructure_pid, print_func)
+    assert texts("\n".join(seen)) == NUMBERS
+    assert str(receipt) == f"complete: {COUNT} lines"
+    assert "print_func raised ValueError('once')" in caplog.text
+    run.wait_for_completion()
 
 
 @_platform(ENDED)
@@ -218,3 +235,37 @@ def test_a_parent_that_is_run_again_shows_neither_gap_nor_repeat(local) -> None:
 
 def _shown_in(run_id) -> list[str]:
     return [match[1] for text in _messages(run_id) if (match := re.fullmatch(r"\S+\+00:00 - (\d)", text))]
+
+
+READER = """
+from prefect import flow
+from cpln_flows import stream_logs
+
+@flow(name="reader-that-dies")
+def parent(job: str):
+    stream_logs(job)
+"""
+LONG = Script([*(Line(0.15 * n, f"line {n}") for n in range(30)), Exit(5)])
+
+
+@_platform(LONG)
+def test_a_parent_that_is_killed_and_executed_again_shows_neither_gap_nor_repeat(local, prefect_api_url, tmp_path) -> None:
+    job = _started()
+    parent = Deployed(
+        prefect_api_url,
+        tmp_path,
+        READER,
+        "reader-that-dies",
+        environment=local.environment,
+        parameters={"job": job.infrastructure_pid},
+    )
+    process = parent.execute()
+    try:
+        programs.until(lambda: "line 3" in parent.lines())
+    finally:
+        parent.kill(process)
+    second = parent.execute()
+    output, _ = second.communicate(timeout=60)
+    shown = programs.until(lambda: (found := parent.lines())[29:] and found)
+    assert shown == [f"line {n}" for n in range(30)], output
+    job.wait_for_completion()
