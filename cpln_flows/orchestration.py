@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import anyio
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.actions import VariableCreate
+from prefect.client.schemas.actions import StateCreate, VariableCreate
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterParentTaskRunId,
@@ -35,6 +35,7 @@ INSTALLATION_VARIABLE = "cpln_installation"
 _RETRYING = "AwaitingRetry"
 _DEEPEST = 50
 _FLUSH_SECONDS = 10
+_PROPOSAL_SECONDS = 60
 _MOST_MESSAGES = 20_000
 _BYTES_OF_A_CHARACTER = 6  # at most, in the JSON that is sent
 PAGE = 200
@@ -108,12 +109,18 @@ def has_begun(states: Sequence[State]) -> bool:
     return StateType.RUNNING in types[newest:]
 
 
+@dataclass(frozen=True)
+class Proposed:
+    """What came of a proposed state: whether the flow run has it, and if not, why."""
+
+    accepted: bool
+    said: str = ""
+
+
 async def propose(
     client: PrefectClient, run_id: UUID, state: State, *, only_from: Collection[StateType], unless: str | None = None
 ) -> bool:
-    """Propose a state after a look at the present one, and never by force; return whether the server took it.
-
-    Prefect's server itself lets COMPLETED replace CRASHED and CANCELLED replace COMPLETED, so it is looked right before.
+    """Propose a state after a look at the present one, and never by force; return whether the flow run has it.
 
     Args:
         client: A client of Prefect's API.
@@ -125,8 +132,76 @@ async def propose(
     present = (await client.read_flow_run(run_id)).state
     if present is None or present.type not in only_from or present.name == unless:
         return False
-    answer = await client.set_flow_run_state(run_id, state)
-    return answer.status is SetStateStatus.ACCEPT
+    return (await propose_giving_way(client, run_id, state)).accepted
+
+
+async def propose_giving_way(client: PrefectClient, run_id: UUID, state: State) -> Proposed:
+    """Propose a state without force, and give back a final state that came at the same moment and was replaced.
+
+    Prefect's server lets most states replace a final one, PENDING too, and knows no condition that could travel with a proposal.
+    So it is looked at what a state has replaced; a cancelled caller does not keep that from being done, nor does a lost answer.
+
+    Args:
+        client: A client of Prefect's API.
+        run_id: The flow run.
+        state: What to propose.
+
+    Raises:
+        TimeoutError: Prefect did not answer.
+    """
+    with anyio.fail_after(_PROPOSAL_SECONDS, shield=True):
+        try:
+            answer = await client.set_flow_run_state(run_id, state)
+        except ObjectNotFound:
+            return Proposed(accepted=False, said="Prefect does not know the flow run any more")
+        except Exception:
+            await _give_back(client, run_id, state)
+            raise
+        if answer.status is not SetStateStatus.ACCEPT:
+            said = getattr(answer.details, "reason", None) or f"Prefect says {answer.status.value.lower()}"
+            return Proposed(accepted=False, said=f"Prefect refused: {said}")
+        stays = await _give_back(client, run_id, state)
+    if stays is not None:
+        return Proposed(accepted=False, said=f"the flow run became {stays.name} at the same moment, which stays")
+    return Proposed(accepted=True)
+
+
+async def _give_back(client: PrefectClient, run_id: UUID, ours: State) -> State | None:
+    """Put back the final state that a state of ours has replaced, with its result; return it, if there was one."""
+    final = replaced(await client.read_flow_run_states(run_id), ours)
+    if final is not None:
+        message = f"{final.message or final.name} (given back: another state was proposed at the same moment)"
+        again = StateCreate(type=final.type, name=final.name, message=message, data=final.data, state_details=final.state_details)
+        again.state_details.transition_id = uuid4()
+        # Prefect's client would leave the result out. The server lets no CRASHED replace a final state; forced, it undoes a
+        # change of ours and makes none.
+        body = {
+            "state": again.model_dump(mode="json", serialize_as_any=True),
+            "force": final.type is StateType.CRASHED,
+        }
+        await client.request("POST", "/flow_runs/{id}/set_state", path_params={"id": run_id}, json=body)
+    return final
+
+
+def replaced(states: Sequence[State], ours: State) -> State | None:
+    """Return the final state that a state of ours has replaced, as long as ours is the present one.
+
+    One that is equal to ours and has no result is no loss; it may be that of another process which saw the same.
+
+    Args:
+        states: Every state that the flow run has had.
+        ours: The state that was proposed.
+    """
+    before = _ordered(states)
+    if not before or not _is_equal(before[-1], ours):
+        return None
+    while before and _is_equal(before[-1], ours) and before[-1].data is None:
+        before.pop()
+    return before[-1] if before and before[-1].is_final() else None
+
+
+def _is_equal(state: State, ours: State) -> bool:
+    return (state.type, state.name) == (ours.type, ours.name)
 
 
 async def newest_messages(client: PrefectClient, run_id: UUID, most: int) -> list[str]:

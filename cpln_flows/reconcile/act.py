@@ -15,7 +15,6 @@ from cpln_flows.reconcile import decide
 from cpln_flows.reconcile.observe import Observer
 from cpln_flows.reconcile.plan import PROPOSALS, Action, Kind, Plan
 from cpln_flows.reconcile.snapshot import (
-    FINAL,
     ChildCase,
     JobView,
     Lookup,
@@ -23,7 +22,6 @@ from cpln_flows.reconcile.snapshot import (
     NoJob,
     NotFound,
     RunCase,
-    RunState,
     RunView,
     Snapshot,
     Stop,
@@ -108,13 +106,8 @@ class Actor:
             return Outcome(action, done=False, said=changed or "there is no flow run")
         state = PROPOSALS[action.kind]
         name = decide.INFRASTRUCTURE_PENDING if action.kind is Kind.PEND else None
-        answer = await self.observer.runs.propose(action.run.id, state, name, action.reason)
-        if not answer.accepted:
-            return Outcome(action, done=False, said=f"Prefect refused: {answer.said}")
-        overwritten = await self._overwritten(action.run, state)
-        if overwritten:
-            return Outcome(action, done=False, said=overwritten)
-        return Outcome(action, done=True)
+        proposed = await self.observer.runs.propose(action.run.id, state, name, action.reason)
+        return Outcome(action, done=proposed.accepted, said=proposed.said)
 
     async def _changed(self, action: Action) -> str | None:
         """Look again at what an action is about; say what is different now, if it is not right any more."""
@@ -128,22 +121,6 @@ class Actor:
             return "Prefect does not know one of the flow runs any more"
         now = decide.of_child(fresh, self.observer.policy, self.clock())
         return None if now.kind is action.kind else f"changed meanwhile: {now.reason}"
-
-    async def _overwritten(self, run: RunView, state: RunState) -> str | None:
-        """Look once more after a proposal, and give back a final state that came between the look and the proposal.
-
-        Prefect's server keeps a final state from CRASHED, yet it lets COMPLETED, FAILED and CANCELLED replace one another, and
-        it knows no condition that could travel with a proposal.
-        """
-        if state not in FINAL or state is RunState.CRASHED:
-            return None
-        states = await self.observer.runs.states(run.id)
-        ours = next((number for number in reversed(range(len(states))) if states[number].type is state), 0)
-        before = states[ours - 1] if ours else None
-        if before is None or before.type not in FINAL:
-            return None
-        await self.observer.runs.restore(run.id, before)
-        return f"the flow run became {before.name} at the same moment, which stays"
 
     async def _changed_run(self, action: Action) -> str | None:
         """Look at both sides again; say what is different now, if the action is not right any more."""

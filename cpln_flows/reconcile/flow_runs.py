@@ -24,13 +24,12 @@ from prefect.client.schemas.filters import (
     WorkPoolFilterType,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.client.schemas.responses import SetStateStatus
 from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
-from prefect.exceptions import ObjectNotFound
 
 from cpln_flows import orchestration
 from cpln_flows.model.identifiers import JOB_FLOW
-from cpln_flows.reconcile.snapshot import UNDER_WAY, Answer, Misses, RunState, RunView, StateView
+from cpln_flows.orchestration import Proposed
+from cpln_flows.reconcile.snapshot import UNDER_WAY, Misses, RunState, RunView, StateView
 
 WORKER_TYPE = "cpln"
 NOT_FOUND_LABEL = "cpln-flows/not-found"
@@ -62,11 +61,8 @@ class FlowRuns(Protocol):
     async def states(self, run_id: UUID) -> Sequence[StateView]:
         """Return every state that a run has had, oldest first."""
 
-    async def propose(self, run_id: UUID, state: RunState, name: str | None, message: str) -> Answer:
-        """Propose a state, never by force."""
-
-    async def restore(self, run_id: UUID, state: StateView) -> Answer:
-        """Give back a final state that a proposal of ours has replaced."""
+    async def propose(self, run_id: UUID, state: RunState, name: str | None, message: str) -> Proposed:
+        """Propose a state, never by force, and never for good over a final one."""
 
     async def count_misses(self, run_id: UUID, misses: Misses) -> None:
         """Keep the count of 404s with the run."""
@@ -138,26 +134,10 @@ class PrefectFlowRuns:
             for state in sorted(states, key=lambda state: state.timestamp)
         ]
 
-    async def propose(self, run_id: UUID, state: RunState, name: str | None, message: str) -> Answer:
-        """Propose a state, never by force."""
-        return await self._set(run_id, State(type=StateType(state.value), name=name, message=message))
-
-    async def restore(self, run_id: UUID, state: StateView) -> Answer:
-        """Give back a final state that a proposal of ours has replaced.
-
-        The server lets no CRASHED replace a final state, so this one is forced: it undoes a change of ours and makes none.
-        """
-        message = f"{state.message or state.name} (given back: another state was proposed at the same moment)"
-        given_back: State[None] = State(type=StateType(state.type.value), name=state.name, message=message)
-        return await self._set(run_id, given_back, force=state.type is RunState.CRASHED)
-
-    async def _set(self, run_id: UUID, state: State[None], *, force: bool = False) -> Answer:
-        try:
-            result = await self._client.set_flow_run_state(run_id, state, force=force)
-        except ObjectNotFound:
-            return Answer(accepted=False, said="Prefect does not know the flow run any more")
-        said = getattr(result.details, "reason", None) or f"Prefect says {result.status.value.lower()}"
-        return Answer(accepted=result.status is SetStateStatus.ACCEPT, said=str(said))
+    async def propose(self, run_id: UUID, state: RunState, name: str | None, message: str) -> Proposed:
+        """Propose a state, never by force, and never for good over a final one."""
+        proposed: State[None] = State(type=StateType(state.value), name=name, message=message)
+        return await orchestration.propose_giving_way(self._client, run_id, proposed)
 
     async def count_misses(self, run_id: UUID, misses: Misses) -> None:
         """Keep the count of 404s with the run."""

@@ -65,14 +65,6 @@ class StateView:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What Prefect said to a proposed state."""
-
-    accepted: bool
-    said: str
-
-
-@dataclass(frozen=True)
 class Attempt:
     """Which container of a flow run is the present one: the run became PENDING so many times before, the last time then."""
 

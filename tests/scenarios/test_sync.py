@@ -270,6 +270,26 @@ async def test_a_final_state_that_comes_between_look_and_act_stays(hands, late, 
     assert (await hands.state(run)).type == late().type
 
 
+@pytest.mark.parametrize(
+    "local",
+    [lambda: Platform(PlatformConfig(delete_delay_seconds=0, start_delay_seconds=60))],
+    indirect=True,
+    ids=["slow"],
+)
+@pytest.mark.parametrize("late", [Cancelled, Failed, Crashed, Completed])
+async def test_a_final_state_that_comes_while_a_run_is_said_to_wait_stays(hands, late) -> None:
+    class Late(PrefectFlowRuns):
+        async def propose(self, run_id, *args):
+            await hands.become(run, late(), force=True)
+            return await super().propose(run_id, *args)
+
+    run = await hands.run(Pending())
+    await hands.container(run, await hands.workload("pass"))
+    policy = replace(AT_ONCE, submission_limit=timedelta(minutes=15))
+    assert await Cycles(hands, policy, runs=Late(hands.prefect))() == [(Kind.PEND, False)]
+    assert (await hands.state(run)).type == late().type
+
+
 # Prefect is right
 
 

@@ -5,12 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any, cast
 from uuid import UUID
 
-from cpln_flows.reconcile.snapshot import FINAL, UNDER_WAY, Answer, Misses, RunState, RunView, StateView
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.responses import OrchestrationResult, SetStateStatus, StateAcceptDetails
+from prefect.exceptions import ObjectNotFound
 
-# As seen on 3.8.8: a state over another final one is taken, but for CRASHED and what does not end the run.
-_KEPT_FROM = frozenset({RunState.CRASHED, RunState.PENDING, RunState.RUNNING, RunState.CANCELLING})
+from cpln_flows import orchestration
+from cpln_flows.orchestration import Proposed
+from cpln_flows.reconcile.snapshot import FINAL, UNDER_WAY, Misses, RunState, RunView, StateView
+
+# As seen on 3.8.8 and 3.9.1: what a final state is kept from. Any other state replaces it, PENDING and RUNNING too.
+_KEPT_FROM = frozenset({RunState.CRASHED, RunState.CANCELLING, RunState.PAUSED})
+
+
+def is_kept(before: RunState, proposed: RunState) -> bool:
+    """Whether the server keeps a run's state from one that is proposed without force."""
+    if before is RunState.CANCELLED and proposed is RunState.PENDING:
+        return True
+    return before in FINAL and proposed in _KEPT_FROM
 
 
 @dataclass
@@ -59,7 +74,7 @@ class PrefectSide:
         self.proposals: list[Proposal] = []
         self.meanwhile: Callable[[UUID], None] = lambda _: None
         self._installation = installation
-        self._clock = clock
+        self.clock = clock
 
     # What the world does
 
@@ -70,7 +85,7 @@ class PrefectSide:
     def become(self, run_id: UUID, state: RunState, name: str | None = None) -> None:
         """Change a state as an engine or a user does, by the world's own will; of a run that was deleted, nothing."""
         if run_id in self.runs:
-            self.runs[run_id].states.append(StateView(state, name or state.title(), self._clock()))
+            self.runs[run_id].states.append(StateView(state, name or state.title(), self.clock()))
 
     # What the flows under test ask
 
@@ -99,21 +114,9 @@ class PrefectSide:
     async def states(self, run_id: UUID) -> Sequence[StateView]:
         return list(self.runs[run_id].states) if run_id in self.runs else []
 
-    async def propose(self, run_id: UUID, state: RunState, name: str | None, message: str) -> Answer:
-        self.meanwhile(run_id)
-        run = self.runs.get(run_id)
-        if run is None:
-            return Answer(accepted=False, said="Prefect does not know the flow run any more")
-        before = run.state
-        accepted = not (before.type in FINAL and state in _KEPT_FROM)
-        self.proposals.append(Proposal(self._clock(), run_id, before.type, state, accepted, before.at, message))
-        if accepted:
-            run.states.append(StateView(state, name or state.title(), self._clock(), message))
-        return Answer(accepted, "the run is over")
-
-    async def restore(self, run_id: UUID, state: StateView) -> Answer:
-        self.runs[run_id].states.append(StateView(state.type, state.name, self._clock(), state.message))
-        return Answer(accepted=True, said="")
+    async def propose(self, run_id: UUID, state: RunState, name: str | None, message: str) -> Proposed:
+        proposed: State = State(type=StateType(state.value), name=name, message=message)
+        return await orchestration.propose_giving_way(cast("PrefectClient", _Server(self)), run_id, proposed)
 
     async def count_misses(self, run_id: UUID, misses: Misses) -> None:
         if run_id in self.runs:
@@ -122,3 +125,37 @@ class PrefectSide:
     async def record_pid(self, run_id: UUID, pid: str) -> None:
         if run_id in self.runs:
             self.runs[run_id].pid = pid
+
+
+@dataclass
+class _Server:
+    """What a proposal asks of Prefect's client."""
+
+    side: PrefectSide
+
+    async def set_flow_run_state(self, run_id: UUID, state: State) -> OrchestrationResult:
+        self.side.meanwhile(run_id)
+        run = self.side.runs.get(run_id)
+        if run is None:
+            raise ObjectNotFound(http_exc=ValueError(run_id))
+        after, before = RunState(state.type.value), run.state
+        accepted = not is_kept(before.type, after)
+        proposal = Proposal(self.side.clock(), run_id, before.type, after, accepted, before.at, state.message or "")
+        self.side.proposals.append(proposal)
+        if accepted:
+            run.states.append(StateView(after, state.name or "", proposal.at, state.message))
+        status = SetStateStatus.ACCEPT if accepted else SetStateStatus.ABORT
+        return OrchestrationResult(state=None, status=status, details=StateAcceptDetails())
+
+    async def request(self, _method: str, _path: str, *, path_params: dict[str, Any], json: dict[str, Any]) -> None:
+        """Give a final state back."""
+        run, state = self.side.runs[path_params["id"]], json["state"]
+        after = RunState(state["type"])
+        if json["force"] or not is_kept(run.state.type, after):
+            run.states.append(StateView(after, state["name"], self.side.clock(), state["message"]))
+
+    async def read_flow_run_states(self, run_id: UUID) -> list[State]:
+        return [
+            State(type=StateType(view.type.value), name=view.name, message=view.message, timestamp=view.at)
+            for view in self.side.runs[run_id].states
+        ]
