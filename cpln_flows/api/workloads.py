@@ -27,9 +27,9 @@ async def create(client: CplnClient, gvc: GvcRef, body: Mapping[str, Any]) -> bo
     return True
 
 
-async def read(client: CplnClient, ref: WorkloadRef) -> Workload:
+async def read(client: CplnClient, ref: WorkloadRef, *, repeat: Repeat = Repeat.ALWAYS) -> Workload:
     """Read one workload."""
-    return Workload.parse(await client.get(ref.path), source=ref.path)
+    return Workload.parse(await client.get(ref.path, repeat=repeat), source=ref.path)
 
 
 async def ours(client: CplnClient, org: str, gvc: str | None = None) -> AsyncIterator[Workload]:

@@ -130,7 +130,11 @@ class Actor:
         if fresh is None:
             return "Prefect does not know the flow run any more"
         case = await self._again(replace(fresh, attempt=action.run.attempt), action)
-        now = decide.of_run(case.run, case.job, self.observer.scope, self.observer.policy, self.clock())
+        scope, policy = self.observer.scope, self.observer.policy
+        if action.caller:
+            now = decide.of_caller(case, scope, policy, self.clock())
+        else:
+            now = decide.of_run(case.run, case.job, scope, policy, self.clock())
         return None if now.kind is action.kind else f"changed meanwhile: {now.reason}"
 
     async def _again(self, run: RunView, action: Action) -> RunCase:
@@ -208,14 +212,22 @@ def news(plan: Plan, memory: Memory) -> Plan:
 
 
 def remember(snapshot: Snapshot, outcomes: Sequence[Outcome], before: Memory) -> Memory:
-    """Return what the next cycle shall know."""
+    """Return what the next cycle shall know; of a cycle that saw nothing, what that one knew."""
+    if snapshot.is_blind:
+        return before
     stopping = {case.job.ref: case.stop for case in snapshot.jobs if case.stop is not None}
     for outcome in outcomes:
         action = outcome.action
         if action.kind is Kind.STOP and outcome.done and action.job is not None:
             stopping[action.job.ref] = Stop(snapshot.now, snapshot.now)
     reported = {key(outcome.action) for outcome in outcomes if outcome.action.kind is Kind.REPORT}
-    return Memory(stopping, before.reported | reported, first_cycle=False)
+    attempts = {case.run.id: (case.run.since, case.run.attempt) for case in snapshot.runs if case.run.attempt}
+    escalations = before.escalations | {case.job.ref: case.escalations for case in snapshot.jobs if case.escalations}
+    for outcome in outcomes:
+        action = outcome.action
+        if action.kind is Kind.ESCALATE and outcome.done and action.job is not None:
+            escalations[action.job.ref] = action.times
+    return Memory(stopping, escalations, attempts, before.reported | reported, first_cycle=False)
 
 
 def key(action: Action) -> str:

@@ -101,7 +101,7 @@ class Reconciler:
             return await self._observer.snapshot(now, self._memory)
         except Exception as error:  # noqa: BLE001 - a cycle that sees nothing changes nothing; the next comes in a minute
             self._say(f"this cycle could not look: {error}", warn=True)
-            return Snapshot(now, unread=(f"Prefect: {error}",))
+            return Snapshot(now, unread=(f"Prefect: {error}",), is_blind=True)
 
     def decide(self, snapshot: Snapshot) -> Plan:
         """Return what follows from a snapshot."""

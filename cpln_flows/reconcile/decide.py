@@ -21,6 +21,7 @@ from cpln_flows.reconcile.snapshot import (
     NoJob,
     NotFound,
     NotRead,
+    RunCase,
     RunState,
     RunView,
     Scope,
@@ -74,12 +75,13 @@ def decide(snapshot: Snapshot, scope: Scope, policy: Policy, areas: Iterable[Are
     actions: list[Action] = []
     if TO_PREFECT in wanted:
         actions += [of_run(case.run, case.job, scope, policy, snapshot.now) for case in snapshot.runs]
+        actions += [of_caller(case, scope, policy, snapshot.now) for case in snapshot.callers]
     if TO_CPLN in wanted:
         for job in snapshot.jobs:
             actions += of_job(job, snapshot.installation, scope, policy, snapshot.now)
         actions += [of_child(child, policy, snapshot.now) for child in snapshot.children]
         actions += [_of_ended(ended) for ended in snapshot.ended]
-    runs = {case.run.id for case in snapshot.runs} | {case.run.id for case in snapshot.children}
+    runs = {case.run.id for case in (*snapshot.runs, *snapshot.callers)} | {case.run.id for case in snapshot.children}
     judged = len(runs | {case.job.run_id for case in snapshot.jobs})
     return plan_of(actions, now=snapshot.now, judged=judged, limits=policy.limits, unread=snapshot.unread)
 
@@ -105,13 +107,54 @@ def of_run(run: RunView, job: Lookup, scope: Scope, policy: Policy, now: datetim
         case NotRead(why):
             return act(Kind.KEEP, f"unknown is not gone: {why}")
         case NotFound():
-            return act(*_of_missing(run, job, policy, now))
+            return act(*_of_missing(run, job, scope, policy, now))
         case NoJob():
             return act(*_of_none(run, job, policy, now))
         case JobView() if job.is_active:
             return act(*_of_active(run, job, policy, now))
         case JobView():
             return act(*_of_ended_job(run, job, policy, now))
+
+
+def of_caller(case: RunCase, scope: Scope, policy: Policy, now: datetime) -> Action:
+    """Say what a run of ``run_namespaced_job`` needs that no container stands for, now that the job which it follows was read.
+
+    Its process reports by itself as long as it lives, and reads the log to its end before.
+    """
+    run, job = case.run, case.job
+    kind, reason, times = _of_caller(run, job, scope, policy, now)
+    known = job if isinstance(job, JobView) else None
+    ref = job.ref if isinstance(job, JobView | NotFound) else None
+    return Action(kind, reason, TO_PREFECT, run=run, job=known, ref=ref, times=times, caller=case)
+
+
+def _of_caller(  # noqa: PLR0911 - a row each
+    run: RunView, job: Lookup, scope: Scope, policy: Policy, now: datetime
+) -> tuple[Kind, str, int]:
+    match job:
+        case _ if run.state not in {RunState.RUNNING, RunState.CANCELLING}:
+            return Kind.KEEP, f"the flow run is {run.state_name}", 0
+        case NotRead() | NoJob():
+            return Kind.KEEP, "unknown is not gone: its job was not read", 0
+        case NotFound() if run.run_count > 1:
+            return Kind.KEEP, f"unknown is not gone: command {job.ref.command_id} may not be its present one", 0
+        case NotFound():
+            return _of_missing(run, job, scope, policy, now)
+        case JobView() if job.role is not Role.JOB or not scope.is_of_agent(job):
+            return Kind.KEEP, f"command {job.ref.command_id} is not its job", 0
+        case JobView() if job.is_active:
+            return _read(run), f"command {job.ref.command_id} is {job.stage}", 0
+        case JobView() if run.state is RunState.RUNNING and job.created < run.since:
+            return Kind.KEEP, f"command {job.ref.command_id} is of an attempt before", 0
+        case JobView() if now - job.changed <= policy.stop_grace:
+            return _read(run), f"command {job.ref.command_id} is {job.stage}; the process that follows it reports first", 0
+        case JobView():
+            return *_of_ended_job(run, job, policy, now), 0
+
+
+def _read(run: RunView) -> Kind:
+    """Return what follows when a job was read, and nothing else is to be done."""
+    return Kind.RESET if run.misses and run.misses.count else Kind.KEEP
 
 
 def _foreign_pid(run: RunView, scope: Scope) -> str | None:
@@ -124,7 +167,9 @@ def _foreign_pid(run: RunView, scope: Scope) -> str | None:
     return None
 
 
-def _of_missing(run: RunView, job: NotFound, policy: Policy, now: datetime) -> tuple[Kind, str, int]:
+def _of_missing(run: RunView, job: NotFound, scope: Scope, policy: Policy, now: datetime) -> tuple[Kind, str, int]:
+    if scope.agent is not None:
+        return Kind.KEEP, f"unknown is not gone: command {job.ref.command_id} may be another agent's", 0
     seen = f"Got 404 for command {job.ref.command_id} of workload {job.ref.workload}"
     return _counted(run, job.ref.command_id, seen, policy, now)
 
@@ -192,7 +237,7 @@ def _of_ended_job(run: RunView, job: JobView, policy: Policy, now: datetime) -> 
     if job.stage == Stage.FAILED:
         return (Kind.FAIL if policy.failed_as == "FAILED" else Kind.CRASH), seen
     if now - job.changed <= policy.completed_grace:
-        return Kind.KEEP, f"{seen}; the engine reports first"
+        return _read(run), f"{seen}; the engine reports first"
     if run.state is RunState.PENDING:
         return Kind.CRASH, f"the container ended without starting the flow: {seen}"
     return Kind.COMPLETE, seen
@@ -208,8 +253,8 @@ def of_job(case: JobCase, installation: UUID | None, scope: Scope, policy: Polic
     why = _must_end(case, installation, scope, policy, now)
     if isinstance(why, Leave):
         return (Action(Kind.REPORT if why.report else Kind.KEEP, why.reason, TO_CPLN, known, job, case=case),)
-    kind, reason = _stop(job, case.stop, why, policy, now)
-    stop = Action(kind, reason, TO_CPLN, known, job, case=case)
+    kind, reason, times = _stop(case, why, policy, now)
+    stop = Action(kind, reason, TO_CPLN, known, job, times=times, case=case)
     if known is None or known.is_final or case.ancestor is None:
         return (stop,)
     # The run is ended first: should this cycle break off in between, the next one finds a job whose own run is over.
@@ -295,15 +340,31 @@ def _of_dead_ancestor(ancestor: RunView, *, ended: bool, policy: Policy, now: da
     return said
 
 
-def _stop(job: JobView, stop: Stop | None, why: str, policy: Policy, now: datetime) -> tuple[Kind, str]:
+def _stop(case: JobCase, why: str, policy: Policy, now: datetime) -> tuple[Kind, str, int]:
+    job, stop = case.job, case.stop
     if job.replica is None:
-        return Kind.KEEP, f"{why}; it has no container yet that could be stopped"
+        return Kind.KEEP, f"{why}; it has no container yet that could be stopped", 0
     if stop is None:
-        return Kind.STOP, why
-    if now - stop.last < policy.escalate_after:
-        return Kind.KEEP, f"{why}; told to stop {_words(now - stop.first)} ago"
+        return Kind.STOP, why, 0
+    due = escalations(stop, policy, now)
+    if due <= case.escalations:
+        return Kind.KEEP, f"{why}; told to stop {_words(now - stop.first)} ago", 0
     times = f"{stop.times} time{'s' if stop.times > 1 else ''}"
-    return Kind.ESCALATE, f"{why}; told to stop {times}, first {_words(now - stop.first)} ago, and still {job.stage}"
+    ref = job.ref
+    said = f"{why}; told to stop {times}, first {_words(now - stop.first)} ago, and still {job.stage}"
+    delete = f"cpln workload delete {ref.workload} --gvc {ref.gvc} --org {ref.org}"
+    return Kind.ESCALATE, f"{said}; if nothing else helps, delete its workload: {delete}", due
+
+
+def escalations(stop: Stop, policy: Policy, now: datetime) -> int:
+    """Return how often it should have been said by now that a stopped job does not end: each time after four times as long."""
+    age, due, number = now - stop.last, policy.escalate_after, 0
+    while age >= due and number < _MOST_ESCALATIONS:
+        due, number = 4 * due, number + 1
+    return number
+
+
+_MOST_ESCALATIONS = 10
 
 
 def _of_ended(ended: Ended) -> Action:

@@ -50,19 +50,36 @@ class Family:
             for case in cases
         ]
 
-    async def of_job_flows(self, *, but: Collection[UUID | None]) -> list[ChildCase]:
-        """Return the runs of ``run_namespaced_job`` that are under way below a run that is over.
+    async def of_job_flows(self, under_way: Collection[RunView]) -> list[ChildCase]:
+        """Return the runs that are below a run that is over.
 
         Their process has ended with their parent's, so nobody else will ever end them.
 
         Args:
-            but: Runs whose jobs are active: they are looked at with their jobs.
+            under_way: Runs of ``run_namespaced_job`` without an active job.
         """
-        if not self.scope.is_whole or self.scope.work_pool:
-            return []  # such a run is in no GVC and no work pool
-        under_way = [run for run in await self.runs.job_flows() if run.id not in but]
+        if not self.scope.is_whole:
+            return []  # such a run is in no GVC
         dead, over = await self._dead(under_way)
         return [ChildCase(run, dead[run.id], dead[run.id].id in over) for run in under_way if run.id in dead]
+
+    async def in_pool(self, cases: list[JobCase]) -> list[JobCase]:
+        """Return the jobs of runs of the work pool that is looked at.
+
+        A run that was called by another is in no pool: it counts to that of the nearest run above it that is in one.
+        """
+        if self.scope.work_pool is None:
+            return cases
+        owners = {case.job.ref: case.run for case in cases if isinstance(case.run, RunView)}
+        for _ in range(_DEEPEST):
+            climbing = {ref: run for ref, run in owners.items() if run.work_pool is None and run.parent_task_run_id}
+            if not climbing:
+                break
+            above = await self.runs.parents(list({run.id: run for run in climbing.values()}.values()))
+            if not above:
+                break
+            owners |= {ref: above[run.id] for ref, run in climbing.items() if run.id in above}
+        return [case for case in cases if (owner := owners.get(case.job.ref)) is not None and self.scope.is_of_pool(owner)]
 
     async def again(self, case: ChildCase) -> ChildCase | None:
         """Look at a run and the one above it once more; none when one of them is not known any more."""

@@ -47,7 +47,7 @@ class FlowRuns(Protocol):
         """Return every run that is pending, running or cancelling, of one work pool or of all pools of type ``cpln``."""
 
     async def job_flows(self) -> list[RunView]:
-        """Return every run of ``run_namespaced_job`` that is under way and was called by another flow."""
+        """Return every run of ``run_namespaced_job`` that is under way."""
 
     async def by_ids(self, ids: Collection[UUID]) -> dict[UUID, RunView]:
         """Return the runs with these ids; one that is missing does not exist."""
@@ -95,10 +95,8 @@ class PrefectFlowRuns:
         return await self._read(FlowRunFilter(state=_UNDER_WAY), pool)
 
     async def job_flows(self) -> list[RunView]:
-        """Return every run of ``run_namespaced_job`` that is under way and was called by another flow."""
-        called = FlowRunFilterParentTaskRunId(is_null_=False)  # of a run in a process of its own, family looks no further
-        flow = FlowFilter(name=FlowFilterName(any_=[JOB_FLOW]))
-        return await self._read(FlowRunFilter(state=_UNDER_WAY, parent_task_run_id=called), flow=flow)
+        """Return every run of ``run_namespaced_job`` that is under way."""
+        return await self._read(FlowRunFilter(state=_UNDER_WAY), flow=FlowFilter(name=FlowFilterName(any_=[JOB_FLOW])))
 
     async def by_ids(self, ids: Collection[UUID]) -> dict[UUID, RunView]:
         """Return the runs with these ids; one that is missing does not exist."""
@@ -194,6 +192,7 @@ def _view(run: FlowRun) -> RunView | None:
         parent_task_run_id=run.parent_task_run_id,
         is_deployed=run.deployment_id is not None,
         misses=Misses.parse(run.labels.get(NOT_FOUND_LABEL)),
+        work_pool=run.work_pool_name,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -107,16 +107,28 @@ class Observer:
         job_cases: list[JobCase] = []
         ended: tuple[Ended, ...] = ()
         if decide.TO_PREFECT in self.areas:
-            run_cases = await self._run_cases(under_way, by_run, lists, now)
+            run_cases = await self._run_cases(under_way, by_run, lists, now, memory)
             known |= {case.run.id: case.run for case in run_cases}
+        # A run of the job flow is in no work pool; one that is was seen with the others.
+        flows = [] if self.scope.work_pool else await self.runs.job_flows()
+        flows = [run for run in flows if run.id not in known and run.id not in by_run]
         children: list[ChildCase] = []
         if decide.TO_CPLN in self.areas:
-            job_cases = await self._job_cases(lists.jobs, known, installation, now)
-            children = await self.family.of_job_flows(but={case.job.run_id for case in job_cases})
+            job_cases = await self._job_cases(lists.jobs, known, installation, now, memory)
+            children = await self.family.of_job_flows(flows)
             ended = await self._ended(lists, memory, now)
         unread = tuple(f"{what}: {why}" for what, why in lists.unread.items())
+        callers = await self._callers(flows, {child.run.id for child in children}, lists)
         return Snapshot(
-            now, installation, tuple(run_cases), tuple(job_cases), tuple(children), ended, unread, len(lists.workloads)
+            now,
+            installation,
+            tuple(run_cases),
+            tuple(job_cases),
+            tuple(children),
+            ended,
+            unread,
+            len(lists.workloads),
+            callers,
         )
 
     # The platform's lists
@@ -130,7 +142,7 @@ class Observer:
 
         async def jobs(workload: WorkloadRef) -> list[JobView]:
             try:
-                found = await commands.active(self.client, workload, agent=self.scope.agent)
+                found = await commands.active(self.client, workload)
             except NotFoundError:
                 return []  # deleted a moment ago, and its commands with it
             except CplnError as error:
@@ -144,12 +156,19 @@ class Observer:
     # What flow runs need
 
     async def _run_cases(
-        self, under_way: Collection[RunView], by_run: Mapping[UUID, list[JobView]], lists: Lists, now: datetime
+        self,
+        under_way: Collection[RunView],
+        by_run: Mapping[UUID, list[JobView]],
+        lists: Lists,
+        now: datetime,
+        memory: Memory,
     ) -> list[RunCase]:
         settled: list[RunCase] = []
         open_: list[RunView] = []
         for run in under_way:
             job = match.newest(by_run.get(run.id, ()), run)
+            if job is not None and not self.scope.is_of_agent(job):
+                continue
             if job is not None and job.ref.pid == run.pid and not match.needs_history(run, job):
                 settled.append(RunCase(run, job))  # what the lists hold is in scope
                 continue
@@ -158,31 +177,38 @@ class Observer:
                 continue
             if run.command is not None and not self.scope.holds(run.command.workload_ref):
                 continue
-            if job is None or match.needs_history(run, job):
+            if job is None and run.pid is None and not match.needs_search(run, now, self.policy.record_after):
+                settled.append(RunCase(run, NoJob(complete=False)))
+            elif job is None or match.needs_history(run, job):
                 open_.append(run)
             else:
                 settled.append(RunCase(run, job))
-        opened = await each(self._with_attempt, open_)
+        opened = await each(lambda run: self._with_attempt(run, memory), open_)
         return settled + await self._look_up(opened, by_run, lists, now)
 
-    async def _with_attempt(self, run: RunView) -> RunView:
-        return replace(run, attempt=match.attempt_of(await self.runs.states(run.id)))
+    async def _with_attempt(self, run: RunView, memory: Memory) -> RunView:
+        """Return a run with its attempt, which is the same as long as its state is."""
+        since, attempt = memory.attempts.get(run.id, (None, None))
+        if since != run.since:
+            attempt = match.attempt_of(await self.runs.states(run.id))
+        return replace(run, attempt=attempt)
 
     async def _look_up(
         self, opened: Collection[RunView], by_run: Mapping[UUID, list[JobView]], lists: Lists, now: datetime
     ) -> list[RunCase]:
-        async def by_pid(run: RunView) -> Lookup:
-            found = match.newest(by_run.get(run.id, ()), run)
-            if found is not None:
-                return found
-            return await self.read(run.command) if run.command else NoJob(complete=False)
+        listed = {run.id: match.newest(by_run.get(run.id, ()), run) for run in opened}
+        read = await self._read_all((run.command for run in opened if run.command and listed[run.id] is None), lists)
 
-        looked_up = await each(by_pid, opened)
+        def of(run: RunView) -> Lookup:
+            by_pid = read.get(run.command) if run.command else None
+            return listed[run.id] or by_pid or NoJob(complete=False)
+
+        looked_up = [of(run) for run in opened]
         cases: list[RunCase] = []
         searched: list[RunView] = []
         for run, job in zip(opened, looked_up, strict=True):
             match job:
-                case JobView() if self.scope.agent not in (None, job.agent):
+                case JobView() if not self.scope.is_of_agent(job):
                     continue
                 case JobView() if match.is_of_attempt(job, run):
                     cases.append(RunCase(run, job))
@@ -241,6 +267,33 @@ class Observer:
         # Only while a run is pending can the pid be that of an attempt before: nobody has named the new job yet.
         return run.state is RunState.PENDING
 
+    async def _callers(self, flows: Collection[RunView], but: Collection[UUID], lists: Lists) -> tuple[RunCase, ...]:
+        """Return the runs of ``run_namespaced_job`` whose job has ended, with that job: their process should have reported."""
+        if decide.TO_PREFECT not in self.areas:
+            return ()
+        found = {run: run.command for run in flows if run.id not in but and not run.is_final}
+        wanted = {run: ref for run, ref in found.items() if ref is not None and self.scope.holds(ref.workload_ref)}
+        read = await self._read_all(wanted.values(), lists)
+        return tuple(RunCase(run, read[ref]) for run, ref in wanted.items())
+
+    async def _read_all(self, refs: Iterable[CommandRef], lists: Lists) -> dict[CommandRef, Lookup]:
+        """Read commands; those of a workload that is gone by one look at the workload."""
+        wanted = list(dict.fromkeys(refs))
+        missing = list({ref.workload_ref for ref in wanted} - set(lists.workloads)) if lists.is_read else []
+        gone = {workload for workload, is_gone in zip(missing, await each(self._is_gone, missing), strict=True) if is_gone}
+        there = [ref for ref in wanted if ref.workload_ref not in gone]
+        read = dict(zip(there, await each(self.read, there), strict=True))
+        return {ref: read.get(ref) or NotFound(ref) for ref in wanted}
+
+    async def _is_gone(self, workload: WorkloadRef) -> bool:
+        try:
+            await workloads.read(self.client, workload, repeat=Repeat.NEVER)
+        except NotFoundError:
+            return True
+        except CplnError:
+            return False  # what is said of its commands tells
+        return False
+
     async def read(self, ref: CommandRef) -> Lookup:
         """Read one command; of one that has failed, also how."""
         try:
@@ -281,14 +334,25 @@ class Observer:
     # What jobs need
 
     async def _job_cases(
-        self, jobs: Collection[JobView], known: Mapping[UUID, RunView], installation: UUID, now: datetime
+        self, jobs: Collection[JobView], known: Mapping[UUID, RunView], installation: UUID, now: datetime, memory: Memory
     ) -> list[JobCase]:
-        of_runs = [job for job in jobs if job.run_id is not None]
+        of_runs = [job for job in jobs if job.run_id is not None and self.scope.is_of_agent(job)]
         wanted = {job.run_id for job in of_runs if job.run_id is not None} - known.keys()
         runs = {**known, **await self.runs.by_ids(wanted)}
         cases = [JobCase(job, runs.get(job.run_id) or UnknownRun()) for job in of_runs if job.run_id is not None]
-        cases = await self.family.of_jobs(cases)
-        return await self._with_stops(cases, installation, now)
+        cases = await self.family.of_jobs(await self.family.in_pool(cases))
+        return self._with_escalations(await self._with_stops(cases, installation, now), memory, now)
+
+    def _with_escalations(self, cases: list[JobCase], memory: Memory, now: datetime) -> list[JobCase]:
+        """Add how often it was said before that a job does not end; what was due two intervals ago, another process has said."""
+        before = now - 2 * self.policy.interval
+
+        def said(case: JobCase) -> int:
+            if memory.first_cycle and case.stop is not None:
+                return decide.escalations(case.stop, self.policy, before)
+            return memory.escalations.get(case.job.ref, 0)
+
+        return [replace(case, escalations=said(case)) if case.stop else case for case in cases]
 
     async def _with_stops(self, cases: list[JobCase], installation: UUID, now: datetime) -> list[JobCase]:
         """Add the stops that were sent before, for the jobs that would be stopped: the platform keeps them as commands."""

@@ -10,7 +10,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import CommandRef
-from cpln_flows.reconcile.snapshot import ChildCase, JobCase, JobView, RunState, RunView, Stop
+from cpln_flows.reconcile.snapshot import ChildCase, JobCase, JobView, RunCase, RunState, RunView
 
 
 class Kind(StrEnum):
@@ -67,9 +67,10 @@ class Action:
         run: The flow run that it concerns.
         job: The job that it concerns.
         ref: The command that it concerns; also known when the job could not be read.
-        times: Of a 404, which in the row it is.
+        times: Of a 404, which in the row it is; of an escalation, which of its kind.
         case: All that was seen of the job, when the action is about a job that must end.
         child: All that was seen of a run that was called by another, when the action is about such a run.
+        caller: All that was seen of a run of ``run_namespaced_job`` in no container, when the action is about such a run.
     """
 
     kind: Kind
@@ -81,11 +82,7 @@ class Action:
     times: int = 0
     case: JobCase | None = None
     child: ChildCase | None = None
-
-    @property
-    def stop(self) -> Stop | None:
-        """The stops that were sent before."""
-        return self.case.stop if self.case else None
+    caller: RunCase | None = None
 
     @property
     def command(self) -> CommandRef | None:
@@ -106,8 +103,7 @@ class Action:
     def event_id(self) -> UUID:
         """The same for the same action on the same state of things, so that a repeat is not a second event."""
         since = self.run.since.isoformat() if self.run else ""
-        again = self.stop.times if self.stop and self.kind is Kind.ESCALATE else self.times
-        return uuid5(NAMESPACE_URL, f"cpln-flows:{self.kind}:{self.run_id}:{since}:{self.command}:{again}")
+        return uuid5(NAMESPACE_URL, f"cpln-flows:{self.kind}:{self.run_id}:{since}:{self.command}:{self.times}")
 
     def context(self, flow_name: str | None = None) -> LogContext:
         """Return what log lines about it begin with."""
@@ -148,7 +144,8 @@ class Plan:
 def plan_of(actions: Iterable[Action], *, now: datetime, judged: int, limits: Limits, unread: tuple[str, ...] = ()) -> Plan:
     """Put a plan together; one that would change too much is withheld."""
     kept = tuple(action for action in actions if action.kind is not Kind.KEEP)
-    changes = sum(action.is_change for action in kept)
+    # A run that is ended together with its job is one of those that were looked at, and is changed once.
+    changes = len({action.run_id for action in kept if action.is_change})
     return Plan(now, kept, judged, limits.exceeded_by(changes, judged), unread)
 
 

@@ -77,7 +77,7 @@ class RunView:
     """A flow run as Prefect tells it.
 
     ``attempt`` is known only where it was looked up. ``is_deployed`` says that it runs in a process of its own, whatever has
-    called it.
+    called it. ``work_pool`` names the pool whose worker has started that process.
     """
 
     id: UUID
@@ -91,6 +91,7 @@ class RunView:
     is_deployed: bool = False
     misses: Misses | None = None
     attempt: Attempt | None = None
+    work_pool: str | None = None
 
     @property
     def is_final(self) -> bool:
@@ -190,6 +191,7 @@ class JobCase:
         ancestor_ended: Whether the container of that ancestor was seen to be over, so that nothing of it runs any more.
         successor: Whether another flow run of the same submission is not over, which goes on with this job.
         stop: The stops sent so far.
+        escalations: How often it was said before that the job does not end.
     """
 
     job: JobView
@@ -198,6 +200,7 @@ class JobCase:
     ancestor_ended: bool = False
     successor: bool = False
     stop: Stop | None = None
+    escalations: int = 0
 
 
 @dataclass(frozen=True)
@@ -219,7 +222,11 @@ class Ended:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Both sides at one moment."""
+    """Both sides at one moment.
+
+    ``runs`` are in containers; ``callers`` are runs of ``run_namespaced_job`` in whatever process, with the job that they follow.
+    ``is_blind`` says that nothing could be looked at.
+    """
 
     now: datetime
     installation: UUID | None = None
@@ -229,6 +236,8 @@ class Snapshot:
     ended: tuple[Ended, ...] = ()
     unread: tuple[str, ...] = ()
     workloads: int = 0
+    callers: tuple[RunCase, ...] = ()
+    is_blind: bool = False
 
 
 @dataclass(frozen=True)
@@ -236,10 +245,19 @@ class Memory:
     """What one cycle hands to the next.
 
     Nothing in it is needed for a right decision: the counts of 404s are kept on the flow runs' labels, and the stops are
-    commands of the platform. It spares repeated messages, and names the jobs whose end is awaited.
+    commands of the platform. It spares repeated messages and requests, and names the jobs whose end is awaited.
+
+    Attributes:
+        stopping: Jobs that were told to stop, and when.
+        escalations: How often it was said of a job that it does not end.
+        attempts: Which attempt a run was in, and since when it was in the state that it had then.
+        reported: What was said once.
+        first_cycle: Whether there was no cycle before in this process.
     """
 
     stopping: dict[CommandRef, Stop] = field(default_factory=dict)
+    escalations: dict[CommandRef, int] = field(default_factory=dict)
+    attempts: dict[UUID, tuple[datetime, Attempt]] = field(default_factory=dict)
     reported: frozenset[str] = frozenset()
     first_cycle: bool = True
 
@@ -266,6 +284,14 @@ class Scope:
     def is_whole(self) -> bool:
         """Whether every job of the organization is seen, so that what is not seen does not exist."""
         return self.gvc is None and self.agent is None
+
+    def is_of_agent(self, job: JobView) -> bool:
+        """Whether a job was started by a submitter that is looked at."""
+        return self.agent in (None, job.agent)
+
+    def is_of_pool(self, run: RunView) -> bool:
+        """Whether a run is of a work pool that is looked at."""
+        return self.work_pool in (None, run.work_pool)
 
     def holds(self, workload: WorkloadRef) -> bool:
         """Whether jobs of this workload are looked at."""

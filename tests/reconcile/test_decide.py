@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -93,6 +94,9 @@ def of_job(given, policy=POLICY, scope=SCOPE):
         pytest.param(run(misses=missed(4, since=5)), GONE, Kind.KEEP, "already counted", id="two-flows-count-one-404-once"),
         pytest.param(run(misses=missed(4, command_id="old")), GONE, Kind.COUNT, "1 of 5", id="another-command-counts-anew"),
         pytest.param(run(misses=missed(4)), job(), Kind.RESET, "again", id="a-successful-read-resets-the-count"),
+        pytest.param(
+            run(misses=missed(4)), job("completed", changed=10), Kind.RESET, "first", id="a-completed-job-in-grace-resets-it-too"
+        ),
         pytest.param(run(misses=missed(4)), UNREAD, Kind.KEEP, "unknown", id="an-unread-cycle-neither-counts-nor-resets"),
         pytest.param(run(misses=missed(0)), job(), Kind.KEEP, "both", id="a-count-of-nothing-is-not-reset"),
         pytest.param(run("PENDING", pid=None, age=901), NONE, Kind.CRASH, "worker died", id="pending-without-command"),
@@ -131,6 +135,55 @@ def test_the_platform_is_right(seen, lookup, kind, says) -> None:
     assert says in action.reason
 
 
+def test_what_is_missing_may_be_another_agents() -> None:
+    assert of_run(run(misses=missed(4)), GONE, scope=Scope("acme", agent="x")).kind is Kind.KEEP
+
+
+CALLER = run("RUNNING", age=700)
+FOLLOWED = job("completed", changed=121, role=Role.JOB)
+
+
+@pytest.mark.parametrize(
+    ("seen", "lookup", "kind", "says"),
+    [
+        pytest.param(CALLER, FOLLOWED, Kind.COMPLETE, "completed", id="its-job-has-completed"),
+        pytest.param(CALLER, replace(FOLLOWED, stage="failed", ending="code 3"), Kind.CRASH, "code 3", id="its-job-has-failed"),
+        pytest.param(CALLER, replace(FOLLOWED, stage="cancelled"), Kind.CANCEL, "cancelled", id="its-job-was-cancelled"),
+        pytest.param(CALLER, replace(FOLLOWED, changed=ago(120)), Kind.KEEP, "reports first", id="its-process-may-read-the-log"),
+        pytest.param(replace(CALLER, state=RunState.CANCELLING), FOLLOWED, Kind.CANCEL, "asked", id="it-was-cancelled"),
+        pytest.param(CALLER, job("running", role=Role.JOB), Kind.KEEP, "running", id="its-job-runs"),
+        pytest.param(
+            replace(CALLER, misses=missed(4)), job("running", role=Role.JOB), Kind.RESET, "running", id="its-job-is-read-again"
+        ),
+        pytest.param(CALLER, replace(FOLLOWED, created=ago(701)), Kind.KEEP, "before", id="its-job-is-of-an-attempt-before"),
+        pytest.param(CALLER, job("completed", changed=121), Kind.KEEP, "not its job", id="its-pid-is-a-containers"),
+        pytest.param(CALLER, GONE, Kind.COUNT, "1 of 5", id="its-job-is-gone"),
+        pytest.param(replace(CALLER, misses=missed(4)), GONE, Kind.CRASH, "no longer", id="its-job-is-gone-five-times"),
+        pytest.param(replace(CALLER, misses=missed(4), run_count=2), GONE, Kind.KEEP, "unknown", id="a-job-before-is-gone"),
+        pytest.param(CALLER, UNREAD, Kind.KEEP, "unknown", id="its-job-is-not-read"),
+        pytest.param(CALLER, PARTIAL, Kind.KEEP, "unknown", id="its-job-is-not-known"),
+        pytest.param(replace(CALLER, state=RunState.PENDING), FOLLOWED, Kind.KEEP, "is", id="it-has-not-begun"),
+        pytest.param(replace(CALLER, state=RunState.CRASHED), FOLLOWED, Kind.KEEP, "is", id="it-is-over"),
+    ],
+)
+def test_a_run_in_no_container_is_judged_by_the_job_that_it_follows(seen, lookup, kind, says) -> None:
+    (action,) = decide.decide(Snapshot(NOW, INSTALLATION, callers=(RunCase(seen, lookup),)), SCOPE, POLICY).actions or [
+        decide.of_caller(RunCase(seen, lookup), SCOPE, POLICY, NOW)
+    ]
+    assert (action.kind, action.area) == (kind, TO_PREFECT)
+    assert says in action.reason
+
+
+def test_the_guard_counts_a_run_that_ends_with_its_job_once() -> None:
+    cases = tuple(
+        case(job(role=Role.JOB, run_id=UUID(int=n)), replace(CHILD, id=UUID(int=n)), ancestor=ROOT) for n in range(10, 16)
+    )
+    others = tuple(RunCase(replace(run(), id=UUID(int=n)), job()) for n in range(20, 40))
+    plan = decide.decide(Snapshot(NOW, INSTALLATION, others, cases), SCOPE, POLICY)
+    assert (len(plan.changes), plan.judged, plan.withheld) == (12, 26, None)
+    assert decide.decide(Snapshot(NOW, INSTALLATION, jobs=cases), SCOPE, POLICY).withheld is None
+
+
 def test_a_failed_job_may_be_a_failed_run() -> None:
     assert of_run(run(), job("failed"), AS_FAILED).kind is Kind.FAIL
     assert of_run(run("CANCELLING"), job("failed"), AS_FAILED).kind is Kind.CANCEL
@@ -155,7 +208,19 @@ def test_a_failed_job_may_be_a_failed_run() -> None:
             id="not-dead-after-the-threshold",
         ),
         pytest.param(
-            case(job(), run("COMPLETED", age=900), stop=Stop(ago(700), ago(10), 2)), [Kind.KEEP], "told", id="escalated-once"
+            case(job(), run("COMPLETED", age=900), stop=Stop(ago(700), ago(10), 2)), [Kind.KEEP], "told", id="stopped-again"
+        ),
+        pytest.param(
+            case(job(), run("COMPLETED", age=1400), stop=Stop(ago(1199), ago(1199)), escalations=1),
+            [Kind.KEEP],
+            "told",
+            id="escalated-once",
+        ),
+        pytest.param(
+            case(job(), run("COMPLETED", age=1400), stop=Stop(ago(1200), ago(1200)), escalations=1),
+            [Kind.ESCALATE],
+            "cpln workload delete etl --gvc dev --org acme",
+            id="escalated-again-after-four-times-as-long",
         ),
         pytest.param(case(job(), run("CANCELLING", age=121)), [Kind.STOP], "cancelling", id="cancelling-active-past-grace"),
         pytest.param(case(job(), run("CANCELLING", age=119)), [Kind.KEEP], "Cancelling", id="cancelling-active-in-grace"),
@@ -322,7 +387,7 @@ def test_a_sequence_of_cycles_crashes_only_after_five_404s_in_a_row_that_no_read
 
 @given(st.lists(st.tuples(states, lookups), min_size=1, max_size=40), st.integers(0, 20))
 def test_a_plan_that_would_change_too_much_is_withheld(pairs, most) -> None:
-    cases = tuple(RunCase(run(state), lookup) for state, lookup in pairs)
+    cases = tuple(RunCase(replace(run(state), id=UUID(int=n)), lookup) for n, (state, lookup) in enumerate(pairs))
     plan = decide.decide(Snapshot(NOW, INSTALLATION, cases), SCOPE, Policy(limits=Limits(most, 1)))
     assert (plan.withheld is not None) == (len(plan.changes) > most)
     assert all(action.kind is not Kind.KEEP for action in plan.actions)

@@ -56,13 +56,14 @@ class Cycles:
         scope = Scope("local", **{"work_pool": hands.pool, **scope})
         self.observer = Observer(hands.client, runs or PrefectFlowRuns(hands.prefect), scope, policy)
         self.memory = Memory()
+        self.clock = now
 
     async def plan(self):
-        self.snapshot = await self.observer.snapshot(now(), self.memory)
+        self.snapshot = await self.observer.snapshot(self.clock(), self.memory)
         return decide.decide(self.snapshot, self.observer.scope, self.observer.policy)
 
     async def act(self, plan):
-        outcomes = await Actor(self.observer, now).act(plan)
+        outcomes = await Actor(self.observer, self.clock).act(plan)
         self.memory = remember(self.snapshot, outcomes, self.memory)
         return outcomes
 
@@ -331,7 +332,7 @@ async def test_a_job_that_does_not_end_is_told_to_stop_once_and_then_escalated(h
     assert await cycles() == [(Kind.STOP, True)]
     assert await cycles() == []
     assert await Cycles(hands)() == [], "another process knows of the stop too"
-    impatient = Cycles(hands, replace(AT_ONCE, escalate_after=NOTHING))
+    impatient = Cycles(hands, replace(AT_ONCE, escalate_after=NOTHING, interval=timedelta(seconds=60)))
     assert await impatient() == [(Kind.ESCALATE, True)]
     stops = [command for command in hands.local.platform.commands() if command["type"] == "stopReplica"]
     assert len(stops) == 1, "the platform refuses a second stop, which is a success"
@@ -359,10 +360,14 @@ async def test_a_deleted_run_has_its_job_stopped_and_another_servers_job_is_left
     for each in (ref, theirs, forks):
         await reaches(hands, each, "running")
     await hands.prefect.delete_flow_run(run.id)
-    assert sorted(await Cycles(hands)()) == [(Kind.REPORT, True), (Kind.REPORT, True), (Kind.STOP, True)]
+    assert sorted(await Cycles(hands, runs=OfOne(hands), work_pool=None)()) == [
+        (Kind.REPORT, True),
+        (Kind.REPORT, True),
+        (Kind.STOP, True),
+    ]
     await reaches(hands, ref, *ENDED)
     assert await hands.stage(theirs) == await hands.stage(forks) == "running"
-    assert (Kind.STOP, True) in await Cycles(hands, adopt=True)()
+    assert (Kind.STOP, True) in await Cycles(hands, runs=OfOne(hands), work_pool=None, adopt=True)()
     await reaches(hands, forks, *ENDED)
     assert await hands.stage(theirs) == "running"
 
@@ -454,7 +459,134 @@ async def _started_by(hands: Hands, parent, script: str = FOREVER):
     return child, ref
 
 
+async def test_a_job_that_does_not_end_is_escalated_rarely(hands) -> None:
+    run = await hands.run(Pending(), Running())
+    ref = await hands.container(run, await hands.workload(STUBBORN))
+    await reaches(hands, ref, "running")
+    await hands.become(run, Completed())
+    cycles = Cycles(hands)
+    assert await cycles() == [(Kind.STOP, True)]
+
+    async def after(seconds: float, cycles: Cycles) -> list[tuple[Kind, bool]]:
+        moment = now() + timedelta(seconds=seconds)
+        cycles.clock = lambda: moment
+        return await cycles()
+
+    assert await after(301, cycles) == [(Kind.ESCALATE, True)]
+    assert await after(361, cycles) == await after(1100, cycles) == []
+    another = Cycles(hands, replace(AT_ONCE, interval=timedelta(seconds=60)))
+    assert await after(700, another) == [], "another process has said it"
+    assert await after(1201, cycles) == [(Kind.ESCALATE, True)]
+
+
+# What is not looked at
+
+
+async def test_another_work_pools_jobs_are_left(hands, local) -> None:
+    async with Hands(local) as other:
+        run = await other.run(Pending(), Running())
+        ref = await other.container(run, await other.workload(FOREVER))
+        child, of_child = await _started_by(other, run)
+        deleted = await other.run(Pending(), Running())
+        of_deleted = await other.container(deleted, await other.workload(FOREVER))
+        for each in (ref, of_child, of_deleted):
+            await reaches(other, each, "running")
+        await other.become(run, Completed())
+        await other.prefect.delete_flow_run(deleted.id)
+        assert await Cycles(hands)() == []
+        assert sorted(await Cycles(other)()) == [(Kind.CRASH, True), (Kind.STOP, True), (Kind.STOP, True)]
+        assert (await other.state(child)).type == "CRASHED"
+
+
+class Counting(PrefectFlowRuns):
+    """Counts the requests that concern a single run."""
+
+    def __init__(self, prefect) -> None:
+        super().__init__(prefect)
+        self.single = 0
+
+    async def states(self, run_id):
+        self.single += 1
+        return await super().states(run_id)
+
+
+class Cost:
+    """The requests of one cycle: to the platform, and to Prefect about single runs."""
+
+    def __init__(self, hands: Hands, policy: Policy = AT_ONCE, **scope) -> None:
+        self.runs = Counting(hands.prefect)
+        self.requests = hands.local.platform.requests
+        self.cycles = Cycles(hands, policy, self.runs, **scope)
+
+    async def __call__(self) -> tuple[int, int]:
+        seen, self.runs.single = len(self.requests), 0
+        await self.cycles.plan()
+        self.cycles.memory = remember(self.cycles.snapshot, (), self.cycles.memory)
+        return len(self.requests) - seen, self.runs.single
+
+
+async def test_what_another_agents_jobs_cost_does_not_grow_with_them(hands) -> None:
+    workload = await hands.workload(FOREVER)
+    costs = []
+    for _ in range(2):
+        for _ in range(4):
+            await hands.container(await hands.run(Pending(), Running()), workload)
+        costs.append(await Cost(hands, agent="somebody else")())
+    assert costs[0] == costs[1]
+    assert costs[0][1] == 0
+    assert (await Cost(hands, agent="hands")())[1] == 0
+
+
+async def test_another_agents_run_does_not_crash_when_its_workload_is_gone(hands) -> None:
+    workload = await hands.workload(FOREVER)
+    run = await hands.run(Pending(), Running())
+    await hands.container(run, workload)
+    await workloads.delete(hands.client, workload)
+    for _ in range(6):
+        assert await Cycles(hands, agent="somebody else")() == []
+    assert (await hands.state(run)).type == "RUNNING"
+
+
+async def test_what_a_cycle_costs_does_not_grow_with_the_runs(hands) -> None:
+    workload, gone = await hands.workload(FOREVER), await hands.workload(FOREVER)
+    patient = replace(AT_ONCE, submission_limit=timedelta(minutes=15))
+    costs = []
+    for _ in range(2):
+        for _ in range(4):
+            await hands.container(await hands.run(Pending(), Running()), workload)
+            await hands.container(await hands.run(Pending(), Running()), gone)
+            await hands.run(Pending())
+        await workloads.delete(hands.client, gone)
+        cost = Cost(hands, patient)
+        await cost()  # it looks up once which attempt a run is in
+        costs.append(await cost())
+        gone = await hands.workload(FOREVER, name=gone.name)
+    assert costs[0] == costs[1]
+    assert costs[0][1] == 0
+
+
+async def test_a_run_that_waits_for_its_worker_costs_nothing_at_first(hands) -> None:
+    await hands.workload(FOREVER)
+    for _ in range(4):
+        await hands.run(Pending())
+    assert (await Cost(hands, replace(AT_ONCE, record_after=timedelta(seconds=60)))())[1] == 0
+
+
 # Both
+
+
+@pytest.mark.parametrize(("script", "ends"), [("pass", "COMPLETED"), (FAILING, "CRASHED")])
+async def test_a_job_flow_whose_process_has_died_ends_as_its_job_does(hands, script, ends) -> None:
+    run = await hands.prefect.create_flow_run(_child, state=Running())
+    hands.made.append(run.id)
+    owner = Owner(run.id, "child", installation=await orchestration.installation(hands.prefect))
+    ref = await hands.start(await hands.workload(script), owner.tags(Role.JOB) | Submission(run.id).tags)
+    await hands.prefect.update_flow_run(run.id, infrastructure_pid=ref.pid)
+    await reaches(hands, ref, *ENDED)
+    patient = replace(AT_ONCE, stop_grace=timedelta(seconds=120))
+    assert await Cycles(hands, patient, runs=OfOne(hands), work_pool=None)() == []
+    assert [done for _, done in await Cycles(hands, runs=OfOne(hands), work_pool=None)()] == [True]
+    assert (await hands.state(run)).type == ends
 
 
 async def test_two_flows_at_once_end_in_the_right_state_and_send_one_stop(hands) -> None:
