@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from cpln_flows.api.client import CplnClient
+from cpln_flows.model.identifiers import CREATED_BY_PREFECT
 from cpln_flows.model.links import GvcRef
+
+_USED = "cpln-flows/put"
 
 
 async def put_dictionary(client: CplnClient, org: str, name: str, data: Mapping[str, str], *, description: str) -> None:
     """Create or replace a secret of names and values."""
-    body = {"kind": "secret", "name": name, "description": description, "type": "dictionary", "data": dict(data), "tags": {}}
+    body = {"kind": "secret", "name": name, "description": description, "type": "dictionary", "data": dict(data), "tags": _tags()}
     await client.put(f"/org/{org}/secret", body)
 
 
 async def put_identity(client: CplnClient, gvc: GvcRef, name: str, *, description: str) -> str:
-    """Create an identity, or leave it as it is; return its link."""
-    await client.put(f"{gvc.path}/identity", {"kind": "identity", "name": name, "description": description, "tags": {}})
+    """Create an identity, or say that it is used once more; return its link."""
+    await client.put(f"{gvc.path}/identity", {"kind": "identity", "name": name, "description": description, "tags": _tags()})
     return f"{gvc.path}/identity/{name}"
 
 
@@ -35,9 +39,14 @@ async def put_reveal_policy(client: CplnClient, org: str, name: str, *, secret: 
         "kind": "policy",
         "name": name,
         "description": description,
-        "tags": {},
+        "tags": _tags(),
         "targetKind": "secret",
         "targetLinks": [f"/org/{org}/secret/{secret}"],
         "bindings": [{"permissions": ["reveal"], "principalLinks": [principal]}],
     }
     await client.put(f"/org/{org}/policy", body)
+
+
+def _tags() -> dict[str, str]:
+    """Return tags by which the clean-up finds an object, and which change with every use: it spares what was changed lately."""
+    return {CREATED_BY_PREFECT: "true", _USED: datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")}

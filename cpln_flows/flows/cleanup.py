@@ -62,6 +62,7 @@ async def _cleanup_orphaned_workloads(
         await validate(client, keeper.org, gvc, logger)
         inventory = await keeper.inventory()
         sweep = orphans.sweep(inventory, Limits(max_deletions, max_share), keeper.idle)
+        await evidence.manifests(sweep, dry_run=dry_run)
         deleted = () if dry_run else await steps.delete(keeper, sweep)
     await evidence.of_sweep(sweep, deleted, logger, dry_run=dry_run)
     if sweep.withheld:

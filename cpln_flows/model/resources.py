@@ -69,6 +69,7 @@ class Named(Resource):
     name: str
     version: int = 0
     created: datetime = datetime.min.replace(tzinfo=UTC)
+    last_modified: datetime | None = None
     description: str | None = None
     tags: Tags = Field(default_factory=dict)
     links: Annotated[list[Link], BeforeValidator(_none_as_no_items)] = Field(default_factory=list)

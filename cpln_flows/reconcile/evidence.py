@@ -60,8 +60,21 @@ def events(outcomes: Sequence[Outcome]) -> None:
         )
 
 
+async def manifests(sweep: Sweep, *, dry_run: bool) -> None:
+    """Write what makes everything again that a clean-up deletes, before it does: afterwards nobody could read it any more."""
+    if not sweep.deletions or (sweep.withheld and not dry_run):
+        return
+    text = yaml.dump_all([dict(one.manifest) for one in sweep.deletions], Dumper=_Readable, sort_keys=False)
+    description = (
+        f"{len(sweep.deletions)} to be deleted, {sweep.now.isoformat(timespec='seconds')}; {CLEANUP} shows what came of it"
+    )
+    await acreate_markdown_artifact(
+        f"`cpln apply --file` makes these again:\n\n```yaml\n{text}```\n", key=MANIFESTS, description=description
+    )
+
+
 async def of_sweep(sweep: Sweep, deleted: Sequence[Deleted], logger: Logger, *, dry_run: bool) -> None:
-    """Write what a clean-up has deleted, or would have: a table, and the manifests that make it again."""
+    """Write what a clean-up has deleted, or would have, as a table."""
     journal = Journal(logger)
     for what in sweep.unread:
         journal.warning(Area.CLEANUP, f"not read, so it stays: {what}")
@@ -79,17 +92,6 @@ async def of_sweep(sweep: Sweep, deleted: Sequence[Deleted], logger: Logger, *, 
     ]
     description = f"{done} of {len(rows)} deleted, {sweep.kept} workloads kept, {sweep.now.isoformat(timespec='seconds')}"
     await acreate_table_artifact(rows[:_MOST_ROWS], key=CLEANUP, description=description)
-    manifests = [
-        dict(manifest)
-        for one in sweep.deletions
-        if dry_run or said.get(one.link) == "done"
-        for manifest in (one.manifest, *(companion.manifest for companion in one.with_it))
-    ]
-    if manifests:
-        text = yaml.dump_all(manifests, Dumper=_Readable, sort_keys=False)
-        await acreate_markdown_artifact(
-            f"`cpln apply --file` makes these again:\n\n```yaml\n{text}```\n", key=MANIFESTS, description=description
-        )
 
 
 class _Readable(yaml.SafeDumper):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from logging import getLogger
@@ -16,17 +16,15 @@ from cpln_flows.errors import CplnError, NotFoundError
 from cpln_flows.jobs.journal import Journal, Logger
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import WorkloadRef
-from cpln_flows.model.resources import Command, Named, Workload, WorkloadDeployment
+from cpln_flows.model.resources import Command, Identity, Named, PlatformPolicy, Workload, WorkloadDeployment
 from cpln_flows.reconcile import orphans
+from cpln_flows.reconcile.masking import without_secrets
 from cpln_flows.reconcile.orphans import Companion, Deletion, Inventory, Look, NotKnown, Sweep, Use, WorkloadView
 from cpln_flows.reconcile.together import both, each, gathering
 
 _AT_ONCE = 40
 _ACTIVE = frozenset({"active", "pending"})
-_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|PWD|CREDENTIAL|AUTH|PRIVATE|SIGNATURE|COOKIE|DSN|CONN", re.IGNORECASE)
-_WITH_PASSWORD = re.compile(r"://[^/@\s]+@")
-_REFERENCE = "cpln://"
-_HIDDEN = "(not shown: it may be a secret)"
+_GVC = re.compile(r"/gvc/([^/]+)/")
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,10 @@ class Storekeeper:
         """Delete what a sweep says and return what came of it; one that is withheld is not touched."""
         if sweep.withheld:
             return ()
-        return tuple(await each(self._attempt, sweep.deletions, at_once=_AT_ONCE))
+        workloads = [deletion for deletion in sweep.deletions if deletion.workload]
+        deleted = await each(self._attempt, workloads, at_once=_AT_ONCE)
+        gone = frozenset(one.deletion.link for one in deleted if one.done)
+        return (*deleted, *(await self._delete_companions(sweep, gone)))
 
     # Looking
 
@@ -108,53 +109,69 @@ class Storekeeper:
         return latest.active if latest.is_all else await commands.active(self.client, ref)
 
     async def _with_companions(self, inventory: Inventory) -> Inventory:
-        identities, policies = await both(
-            companions.identities(self.client, self.org), companions.policies(self.client, self.org)
-        )
+        identities, policies = await self._companions()
         if not identities and not policies:
             return inventory
         users = await workloads.identities_in_use(self.client, self.org)
         return replace(
             inventory,
             identities=tuple(
-                Companion(one.link, one.created, frozenset(users.get(one.link, ())), _manifest(one)) for one in identities
+                Companion(one.link, _changed(one), frozenset(users.get(one.link, ())), _manifest(one)) for one in identities
             ),
-            policies=tuple(Companion(one.link, one.created, one.principals, _manifest(one)) for one in policies),
+            policies=tuple(Companion(one.link, _changed(one), one.principals, _manifest(one)) for one in policies),
             used=frozenset(users),
         )
+
+    async def _companions(self) -> tuple[list[Identity], list[PlatformPolicy]]:
+        return await both(companions.identities(self.client, self.org), companions.policies(self.client, self.org))
 
     # Deleting
 
     async def _attempt(self, deletion: Deletion) -> Deleted:
-        journal = Journal(self.logger, _context(deletion))
+        return await self._delete(deletion, await self._changed(deletion.workload) if deletion.workload else None)
+
+    async def _delete_companions(self, sweep: Sweep, gone: Collection[str]) -> list[Deleted]:
+        """Delete policies, then identities, after one more look at who uses them, one for all."""
+        intended = [(deletion, deletion.companion) for deletion in sweep.deletions if deletion.companion]
+        if not intended:
+            return []
         try:
-            changed = await self._changed(deletion)
-            if changed:
-                journal.info(Area.CLEANUP, f"Kept {deletion.link}: changed meanwhile, {changed}")
-                return Deleted(deletion, done=False, said=f"changed meanwhile: {changed}")
-            for link in (deletion.link, *(companion.link for companion in deletion.with_it)):
-                await companions.delete(self.client, link)
-                journal.info(Area.CLEANUP, f"Deleted {link}: {deletion.reason}")
+            users, there = await both(workloads.identities_in_use(self.client, self.org), self._companions())
+        except CplnError as error:
+            return [Deleted(deletion, done=False, said=f"unknown is not unused: {error}") for deletion, _ in intended]
+
+        changed = {one.link: _changed(one) for some in there for one in some}
+
+        async def attempt(one: tuple[Deletion, Companion]) -> Deleted:
+            return await self._delete(one[0], orphans.of_companion(one[1], changed.get(one[1].link), users, gone))
+
+        policies = await each(attempt, [one for one in intended if one[1].is_policy], at_once=_AT_ONCE)
+        return policies + await each(attempt, [one for one in intended if not one[1].is_policy], at_once=_AT_ONCE)
+
+    async def _delete(self, deletion: Deletion, changed: str | None) -> Deleted:
+        journal = Journal(self.logger, _context(deletion))
+        if changed:
+            journal.info(Area.CLEANUP, f"Kept {deletion.link}: changed meanwhile, {changed}")
+            return Deleted(deletion, done=False, said=f"changed meanwhile: {changed}")
+        try:
+            await companions.delete(self.client, deletion.link)
         except Exception as error:  # noqa: BLE001 - one deletion that fails must not keep the others from being done
             journal.warning(Area.CLEANUP, f"{deletion.link} could not be deleted: {error}")
             return Deleted(deletion, done=False, said=f"it failed: {error}")
+        journal.info(Area.CLEANUP, f"Deleted {deletion.link}: {deletion.reason}")
         return Deleted(deletion, done=True)
 
-    async def _changed(self, deletion: Deletion) -> str | None:
+    async def _changed(self, workload: WorkloadView) -> str | None:
         """Look once more right before a deletion; say why it is not right any more, if so."""
-        if deletion.workload is None:
-            return await self._in_use_again(deletion)
         now = self.clock()
         try:
-            fresh, use = await both(workloads.read(self.client, deletion.workload.ref), self._use(deletion.workload.ref, now))
+            fresh, use = await both(workloads.read(self.client, workload.ref), self._use(workload.ref, now))
         except NotFoundError:
-            return None  # gone already; what belongs to it may not be
+            return None  # gone already
+        except CplnError as error:
+            return f"unknown is not unused: {error}"
         verdict = orphans.of_workload(replace(_view(fresh), use=use), now, self.idle)
         return None if isinstance(verdict, orphans.Delete) else verdict.reason
-
-    async def _in_use_again(self, deletion: Deletion) -> str | None:
-        users = await workloads.identities_in_use(self.client, self.org)
-        return f"{len(users[deletion.link])} workloads use it" if users.get(deletion.link) else None
 
 
 def _view(workload: Workload) -> WorkloadView:
@@ -165,7 +182,7 @@ def _view(workload: Workload) -> WorkloadView:
         created=workload.created,
         scheduled=spec.get("type") != "cron" or str(suspended).lower() != "true",
         identity=spec.get("identityLink"),
-        manifest={**_manifest(workload), "gvc": workload.ref.gvc, "spec": _without_secrets(spec)},
+        manifest={**_manifest(workload), "spec": without_secrets(spec)},
     )
 
 
@@ -180,23 +197,15 @@ def _use_of(deployed: Sequence[WorkloadDeployment], last: datetime | None) -> Us
 def _manifest(one: Named) -> dict[str, Any]:
     """Return what ``cpln apply`` takes to make the object again."""
     kind = one.link.rsplit("/", 2)[-2] if one.link else ""
-    shown = one.model_dump(mode="json", by_alias=True, exclude={"version", "created", "links"}, exclude_none=True)
-    return {"kind": kind, **shown}
+    shown = one.model_dump(
+        mode="json", by_alias=True, exclude={"version", "created", "last_modified", "links"}, exclude_none=True
+    )
+    gvc = _GVC.search(one.link)
+    return {"kind": kind, **({"gvc": gvc[1]} if gvc else {}), **shown}
 
 
-def _without_secrets(spec: Mapping[str, Any]) -> dict[str, Any]:
-    containers = [
-        {**container, "env": [_shown(variable) for variable in container["env"]]} if container.get("env") else container
-        for container in spec.get("containers") or ()
-    ]
-    return {**spec, "containers": containers}
-
-
-def _shown(variable: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a variable as an artifact may show it; what its name or its value gives away as a secret is not shown."""
-    value = str(variable.get("value", ""))
-    secret = _SECRET.search(str(variable.get("name"))) or _WITH_PASSWORD.search(value)
-    return {**variable, "value": _HIDDEN} if secret and value and not value.startswith(_REFERENCE) else dict(variable)
+def _changed(one: Named) -> datetime:
+    return one.last_modified or one.created
 
 
 def _context(deletion: Deletion) -> LogContext:

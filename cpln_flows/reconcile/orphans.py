@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -106,26 +106,31 @@ class Companion:
 
     Attributes:
         link: Which.
-        created: When it was made.
+        changed: When it was made, or put once more: who is about to use it does that.
         serves: Links of what it is for: the workloads of an identity, the identities of a policy.
         manifest: What makes it again.
     """
 
     link: str
-    created: datetime
+    changed: datetime
     serves: frozenset[str] = frozenset()
     manifest: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_policy(self) -> bool:
+        """Whether it is a policy."""
+        return "/policy/" in self.link
 
 
 @dataclass(frozen=True)
 class Deletion:
-    """One thing to delete, and why."""
+    """One thing to delete, and why: a workload, or an identity or policy."""
 
     link: str
     reason: str
     manifest: Mapping[str, Any]
     workload: WorkloadView | None = None
-    with_it: tuple[Companion, ...] = ()
+    companion: Companion | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ class Sweep:
 
     Attributes:
         now: When it was decided.
-        deletions: What to delete, in order.
+        deletions: What to delete: workloads first, then policies, then identities.
         kept: How many workloads stay.
         withheld: Why nothing of it may be done, if the guard says so.
         unread: What could not be read.
@@ -168,36 +173,65 @@ def sweep(inventory: Inventory, limits: Limits, idle: timedelta = IDLE) -> Sweep
         idle: How long nothing may have run on a workload.
     """
     doomed: list[Deletion] = []
+    with_it: dict[str, Deletion] = {}
     for view in inventory.workloads:
         verdict = of_workload(view, inventory.now, idle)
         if isinstance(verdict, Delete):
-            with_it = tuple(_companions(view, inventory))
-            doomed.append(Deletion(view.ref.path, verdict.reason, view.manifest, view, with_it))
-    taken = {companion.link for deletion in doomed for companion in deletion.with_it}
-    leftovers = [deletion for deletion in _leftovers(inventory, idle) if deletion.link not in taken]
+            doomed.append(Deletion(view.ref.path, verdict.reason, view.manifest, view))
+            with_it |= {one.link: _of(one, f"it belongs to {view.ref.path}") for one in _companions(view, inventory, idle)}
+    leftovers = [_of(one, reason) for one, reason in _leftovers(inventory, idle) if one.link not in with_it]
     judged = len(inventory.workloads) + len(inventory.identities) + len(inventory.policies)
     withheld = limits.exceeded_by(len(doomed) + len(leftovers), judged)
     kept = len(inventory.workloads) - len(doomed)
-    return Sweep(inventory.now, (*doomed, *leftovers), kept, withheld, inventory.unread)
+    others = sorted((*with_it.values(), *leftovers), key=lambda one: not (one.companion and one.companion.is_policy))
+    return Sweep(inventory.now, (*doomed, *others), kept, withheld, inventory.unread)
 
 
-def _companions(view: WorkloadView, inventory: Inventory) -> Iterable[Companion]:
-    """Yield the identity that serves this workload and no other, after the policies that serve no other identity."""
+def of_companion(
+    companion: Companion, changed: datetime | None, users: Mapping[str, Collection[str]], gone: Collection[str]
+) -> str | None:
+    """Say right before the deletion of an identity or a policy why it must stay, if it must.
+
+    Args:
+        companion: Which.
+        changed: When it was put the last time, if it is still there.
+        users: The workloads of the organization that use an identity, by its link.
+        gone: Links of workloads that were deleted a moment ago, and may still be listed.
+    """
+    if changed not in (None, companion.changed):
+        return "it was put once more"
+    for identity in sorted(companion.serves) if companion.is_policy else [companion.link]:
+        using = sorted(set(users.get(identity, ())) - set(gone))
+        if using:
+            return f"{using[0]} uses {'its identity' if companion.is_policy else 'it'}"
+    return None
+
+
+def _of(companion: Companion, reason: str) -> Deletion:
+    return Deletion(companion.link, reason, companion.manifest, companion=companion)
+
+
+def _companions(view: WorkloadView, inventory: Inventory, idle: timedelta) -> Iterable[Companion]:
+    """Yield the identity that serves this workload and no other, and the policies that serve no other identity."""
     for identity in inventory.identities:
-        if identity.link == view.identity and identity.serves == {view.ref.path}:
+        if identity.link == view.identity and identity.serves == {view.ref.path} and _is_old(identity, inventory, idle):
             yield from (policy for policy in inventory.policies if policy.serves == {identity.link})
             yield identity
 
 
-def _leftovers(inventory: Inventory, idle: timedelta) -> Iterable[Deletion]:
-    # One that is young may belong to a workload that is about to be made.
+def _leftovers(inventory: Inventory, idle: timedelta) -> Iterable[tuple[Companion, str]]:
     for policy in inventory.policies:
-        is_old = inventory.now - policy.created > idle
-        if is_old and not policy.serves & inventory.used and all("/identity/" in link for link in policy.serves):
-            yield Deletion(policy.link, "it serves no identity of a workload", policy.manifest)
+        serves_nobody = not policy.serves & inventory.used and all("/identity/" in link for link in policy.serves)
+        if serves_nobody and _is_old(policy, inventory, idle):
+            yield policy, "it serves no identity of a workload"
     for one in inventory.identities:
-        if not one.serves and inventory.now - one.created > idle:
-            yield Deletion(one.link, "no workload uses it", one.manifest)
+        if not one.serves and _is_old(one, inventory, idle):
+            yield one, "no workload uses it"
+
+
+def _is_old(companion: Companion, inventory: Inventory, idle: timedelta) -> bool:
+    # One that is young may belong to a workload that is about to be made.
+    return inventory.now - companion.changed > idle
 
 
 def _at(moment: datetime) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -38,6 +39,7 @@ from cpln_flows.worker.flow_runs import FlowRunBoard
 from cpln_flows.worker.hidden import HiddenVariables, hide, with_identity
 
 _AT_ONCE = 10
+_HIDDEN_SECONDS = 3600
 
 
 class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, CplnWorkerResult]):
@@ -74,7 +76,7 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         self._preparing = anyio.CapacityLimiter(_AT_ONCE)
         self._followed: set[UUID] = set()
         self._done: set[UUID] = set()
-        self._hidden: set[tuple[GvcRef, str | None, str]] = set()
+        self._hidden: dict[tuple[GvcRef, str | None, str], float] = {}
         self._validated = False
         # A worker that only submits one flow from somebody's program must not begin to follow the runs of others.
         self._serves = False
@@ -291,10 +293,12 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
 
     async def _hide(self, shared: JobSession, plan: JobPlan, hidden: HiddenVariables) -> JobPlan:
         key = (plan.gvc, plan.manifest.identity, hidden.digest)
-        if key in self._hidden:
+        put = self._hidden.get(key)
+        # The clean-up deletes an identity that nobody has used or put for a day.
+        if put is not None and time.monotonic() - put < _HIDDEN_SECONDS:
             return with_identity(plan, hidden)
         made = await hide(shared.client, plan, hidden)
-        self._hidden.add(key)
+        self._hidden[key] = time.monotonic()
         return made
 
     async def _follow(self, container: Container) -> CplnWorkerResult:

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from cpln_flows import LimitExceededError, cleanup_orphaned_workloads
+from cpln_flows.api import secrets
 from cpln_flows.emulator import Exit, Fault, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor
 from cpln_flows.reconcile import orphans
 from cpln_flows.reconcile.inventory import Storekeeper
@@ -164,6 +165,98 @@ async def test_identity_and_policy_go_with_their_workload_and_leftovers_go_too(h
     assert sorted(left) == ["shared", "users", "young"]
     policies = [one["name"] for one in hands.local.platform.objects("policy") if one["name"].startswith("p-")]
     assert sorted(policies) == ["p-shared", "p-users"]
+
+
+async def made_by_us(hands: Hands, name: str) -> str:
+    """What a job needs to read a secret, as the library makes it."""
+    link = await secrets.put_identity(hands.client, GVC, name, description="for a job")
+    await secrets.put_reveal_policy(hands.client, "local", f"p-{name}", secret="s", principal=link, description="for a job")
+    return link
+
+
+async def used_by(hands: Hands, workload: str, identity: str) -> None:
+    await hands.workload(name=workload)
+    await hands.client.patch(GVC.workload(workload).path, {"spec": {"identityLink": identity}})
+
+
+def left(hands: Hands) -> list[str]:
+    ours = [*hands.local.platform.objects("identity"), *hands.local.platform.objects("policy")]
+    return sorted(one["name"] for one in ours if one["name"].endswith(("-ours", "-used")))
+
+
+def storekeeper(hands: Hands) -> Storekeeper:
+    return Storekeeper(hands.client, "local", None, orphans.IDLE, lambda: datetime.now(UTC))
+
+
+async def test_what_the_library_makes_for_a_secret_is_found_unless_it_was_put_lately(hands) -> None:
+    for name in ("of-ours", "left-ours", "lately-used"):
+        link = await made_by_us(hands, name)
+        if name == "of-ours":
+            await used_by(hands, "orphan", link)
+    hands.local.platform.clock.advance(90 * HOUR)
+    await made_by_us(hands, "lately-used")
+    hands.local.platform.clock.advance(10 * HOUR)
+    assert (await cleanup_orphaned_workloads())["deleted"] == 5
+    assert left(hands) == ["lately-used", "p-lately-used"]
+
+
+async def test_an_identity_that_another_workload_takes_meanwhile_stays_with_its_policy(hands) -> None:
+    await used_by(hands, "old", await made_by_us(hands, "of-used"))
+    await made_by_us(hands, "left-used")
+    await made_by_us(hands, "gone-ours")
+    hands.local.platform.clock.advance(100 * HOUR)
+    keeper = storekeeper(hands)
+    sweep = orphans.sweep(await keeper.inventory(), Limits())
+    for number, name in enumerate(("of-used", "left-used")):
+        await used_by(hands, f"young-{number}", f"{GVC.path}/identity/{name}")
+    seen = len(hands.local.platform.requests)
+    deleted = await keeper.delete(sweep)
+    assert left(hands) == ["left-used", "of-used", "p-left-used", "p-of-used"]
+    assert {one.said for one in deleted if not one.done} == {
+        f"changed meanwhile: {GVC.path}/workload/young-{number} uses {what}"
+        for number in range(2)
+        for what in ("it", "its identity")
+    }
+    lists = [one for one in hands.local.platform.requests[seen:] if one.path.startswith("/org/local/workload")]
+    assert len(lists) == 1, "one look for all"
+
+
+async def test_companions_stay_when_their_users_cannot_be_read(hands, monkeypatch) -> None:
+    monkeypatch.setenv("CPLN_RETRY_SECONDS", "0.1")
+    await made_by_us(hands, "left-ours")
+    hands.local.platform.clock.advance(100 * HOUR)
+    keeper = storekeeper(hands)
+    sweep = orphans.sweep(await keeper.inventory(), Limits())
+    hands.local.platform.faults.add(Fault(method="GET", path="/org/local/workload", status=503, times=None))
+    assert [one.done for one in await keeper.delete(sweep)] == [False, False]
+
+
+async def test_the_manifest_of_a_deleted_workload_is_kept_when_its_policy_cannot_be_deleted(hands) -> None:
+    await used_by(hands, "orphan", await made_by_us(hands, "of-ours"))
+    hands.local.platform.clock.advance(100 * HOUR)
+    hands.local.platform.faults.add(Fault(method="DELETE", path=".*/policy/p-of-ours", status=403, times=None))
+    result = await cleanup_orphaned_workloads()
+    assert (result["deleted"], result["failed"]) == (2, 1)
+    text = (await hands.artifact("cpln-cleanup-manifests"))["data"]
+    manifests = list(yaml.safe_load_all(text.split("```yaml\n")[1].split("```")[0]))
+    assert [(one["kind"], one["name"], one.get("gvc")) for one in manifests] == [
+        ("workload", "orphan", "quickstart"),
+        ("policy", "p-of-ours", None),
+        ("identity", "of-ours", "quickstart"),
+    ]
+
+
+async def test_nothing_is_deleted_whose_manifest_cannot_be_kept(hands, monkeypatch) -> None:
+    await hands.workload(name="orphan")
+    hands.local.platform.clock.advance(100 * HOUR)
+
+    async def fails(*_, **__) -> None:
+        raise OSError("Prefect restarts")
+
+    monkeypatch.setattr("cpln_flows.reconcile.evidence.acreate_markdown_artifact", fails)
+    with pytest.raises(OSError, match="restarts"):
+        await cleanup_orphaned_workloads()
+    assert names(hands) == ["orphan"]
 
 
 @pytest.mark.parametrize(

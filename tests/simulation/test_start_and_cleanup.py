@@ -14,16 +14,18 @@ import pytest
 from pydantic import SecretStr
 
 from cpln_flows import CplnJob
+from cpln_flows.api import secrets
 from cpln_flows.api.client import CplnClient
 from cpln_flows.emulator import Exit, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor
 from cpln_flows.jobs.journal import Journal
-from cpln_flows.jobs.submit import Submitter
+from cpln_flows.jobs.submit import StartedJob, Submitter
 from cpln_flows.orchestration import JobIdentity
 from cpln_flows.reconcile import orphans
 from cpln_flows.reconcile.inventory import Storekeeper
 from cpln_flows.reconcile.plan import Limits
 from cpln_flows.settings import ApiSettings
 from tests.manifests import kubernetes_job
+from tests.simulation.world import GVC
 
 RACES = 20
 HOUR = 3600.0
@@ -42,10 +44,18 @@ class Uneven(httpx.ASGITransport):
         return await super().handle_async_request(request)
 
 
-def submitter(client: CplnClient, number: int) -> Submitter:
+async def submitter(client: CplnClient, number: int) -> Submitter:
+    """Who submits a job; every other one has an identity that the library makes."""
     job = CplnJob(org="local", namespace="quickstart", v1_job=kubernetes_job("pass"))
     plan = replace(job.plan(JobIdentity.anonymous("race"), "local-1"), private=False, shared_name=f"w-{number}")
+    if number % 2:
+        identity = await secrets.put_identity(client, GVC, f"i-{number}", description="for a race")
+        plan = replace(plan, manifest=replace(plan.manifest, identity=identity))
     return Submitter(client, plan, (), Journal(getLogger("simulation")), ready_timeout_seconds=10, settle_seconds=0)
+
+
+async def start(client: CplnClient, number: int) -> StartedJob:
+    return await (await submitter(client, number)).submit()
 
 
 async def races(seed: int) -> tuple[int, int]:
@@ -59,7 +69,7 @@ async def races(seed: int) -> tuple[int, int]:
         ages = sorted((chance.choice([20, 24, 24, 22]) + chance.uniform(-0.01, 0.01) for _ in range(RACES)), reverse=True)
         for number, age in enumerate(ages):
             clock.advance((now - timedelta(hours=age) - clock.now()).total_seconds())
-            await submitter(client, number).submit()
+            await start(client, number)
         clock.advance((now - clock.now()).total_seconds())
         skew = timedelta(hours=chance.uniform(-1, 1))
         keeper = Storekeeper(client, "local", None, orphans.IDLE, lambda: datetime.now(UTC) + skew)
@@ -68,15 +78,21 @@ async def races(seed: int) -> tuple[int, int]:
             sweep = orphans.sweep(await keeper.inventory(), Limits(share=1))
             return sum(one.done for one in await keeper.delete(sweep))
 
-        deleted, *started = await asyncio.gather(clean(), *(submitter(client, number).submit() for number in range(RACES)))
+        deleted, *started = await asyncio.gather(clean(), *(start(client, number) for number in range(RACES)))
         clock.advance(10)
         there = {command["id"] for command in platform.commands()}
+        identities = {f"{GVC.path}/identity/{one['name']}" for one in platform.objects("identity")}
+        used = {one["spec"]["identityLink"] for one in platform.workloads() if "identityLink" in one["spec"]}
         await platform.aclose()
+    assert used <= identities, f"{used - identities} are gone"
     return deleted, sum(job.ref.command_id not in there for job in started)
 
 
 @pytest.mark.timeout(0)  # as long as the option --worlds says
 def test_no_job_is_lost_when_start_and_cleanup_race(race_worlds) -> None:
-    results = [asyncio.run(races(seed)) for seed in race_worlds]
-    assert [lost for _, lost in results] == [0] * len(results)
-    assert sum(deleted for deleted, _ in results) > 0
+    deleted = 0
+    for seed in race_worlds:
+        gone, lost = asyncio.run(races(seed))
+        assert lost == 0, f"pytest tests/simulation -n 0 -k start_and_cleanup --world {seed}: {lost} jobs are lost"
+        deleted += gone
+    assert deleted > 0
