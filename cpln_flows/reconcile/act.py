@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -231,5 +232,10 @@ def remember(snapshot: Snapshot, outcomes: Sequence[Outcome], before: Memory) ->
 
 
 def key(action: Action) -> str:
-    """Name a report, so that it is made once."""
-    return f"{action.run_id} {action.command}"
+    """Name a report in few characters, so that it is made once."""
+    return hashlib.sha256(f"{action.run_id} {action.command}".encode()).hexdigest()[:12]
+
+
+def standing(plan: Plan) -> frozenset[str]:
+    """Return the reports of a plan, those that were made before too."""
+    return frozenset(key(action) for action in plan.actions if action.kind is Kind.REPORT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import anyio
@@ -20,6 +20,7 @@ from cpln_flows.reconcile.act import Actor, Outcome
 from cpln_flows.reconcile.cadence import Cadence
 from cpln_flows.reconcile.decide import Policy
 from cpln_flows.reconcile.flow_runs import PrefectFlowRuns
+from cpln_flows.reconcile.notes import Notes
 from cpln_flows.reconcile.observe import Observer
 from cpln_flows.reconcile.plan import QUIET, Plan
 from cpln_flows.reconcile.snapshot import Memory, Scope, Snapshot
@@ -48,6 +49,7 @@ class Reconciler:
         successor: Tells when the next run of the same deployment is to start.
         logger: Where the log lines go.
         dry_run: Whether plans are shown and not carried out.
+        notes: Where it is kept what was said once; default: nowhere beyond this run.
         sleep: How to wait.
     """
 
@@ -59,6 +61,7 @@ class Reconciler:
         logger: Logger,
         *,
         dry_run: bool = False,
+        notes: Notes | None = None,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self.summary = Summary()
@@ -70,6 +73,10 @@ class Reconciler:
         self._dry_run = dry_run
         self._sleep = sleep
         self._memory = Memory()
+        self._successor_at: datetime | None = None
+        self._notes = notes
+        self._noted: frozenset[str] = frozenset()
+        self._standing: frozenset[str] = frozenset()
 
     async def cycles(self) -> AsyncIterator[int]:
         """Yield the number of each cycle when it is time for it.
@@ -83,7 +90,7 @@ class Reconciler:
             self.summary.cycles += 1
             if late := self._cadence.overrun(began, clock()):
                 self._say(f"the cycle took {late.total_seconds():.1f} s longer than the interval between two cycles", warn=True)
-            due = self._cadence.next_cycle(began, self.summary.cycles, clock(), await self._successor())
+            due = self._cadence.next_cycle(began, self.summary.cycles, clock(), await self._next_start())
             if due is None:
                 break
             await self._sleep(max(0.0, (due - clock()).total_seconds()))
@@ -98,6 +105,9 @@ class Reconciler:
         """Read both sides; what cannot be read is in the snapshot as unread, and never as gone."""
         now = clock()
         try:
+            if self._memory.first_cycle and self._notes:
+                self._noted = await self._notes.read()
+                self._memory = replace(self._memory, reported=self._noted)
             return await self._observer.snapshot(now, self._memory)
         except Exception as error:  # noqa: BLE001 - a cycle that sees nothing changes nothing; the next comes in a minute
             self._say(f"this cycle could not look: {error}", warn=True)
@@ -107,6 +117,7 @@ class Reconciler:
         """Return what follows from a snapshot."""
         with gathering():
             plan = decide.decide(snapshot, self._observer.scope, self._observer.policy, self._observer.areas)
+        self._standing = act.standing(plan)
         return act.news(plan, self._memory)
 
     async def act(self, snapshot: Snapshot, plan: Plan) -> tuple[Outcome, ...]:
@@ -117,16 +128,42 @@ class Reconciler:
             self.summary.withheld.append(plan.withheld)
             self._say(f"nothing is changed: {plan.withheld}", warn=True)
         outcomes = () if self._dry_run else await self._actor.act(plan)
-        evidence.events(outcomes)
-        await evidence.table(ARTIFACT, plan, outcomes, dry_run=self._dry_run)
+        await self._leave_evidence(plan, outcomes)
         done = [outcome.action for outcome in outcomes if outcome.done and outcome.action.kind not in QUIET]
         self.summary.actions += len(done)
         self.summary.changes += sum(action.is_change for action in done)
         self.summary.unread += len(plan.unread)
         self._memory = act.remember(snapshot, outcomes, self._memory)
+        await self._note(plan)
         took = (clock() - snapshot.now).total_seconds()
         self._say(f"{len(done)} actions; {plan.judged} runs and jobs on {snapshot.workloads} workloads looked at in {took:.1f} s")
         return outcomes
+
+    async def _next_start(self) -> datetime | None:
+        """Return when the successor is to start, as it was known last: an error of Prefect shall not end the run."""
+        try:
+            self._successor_at = await self._successor()
+        except Exception as error:  # noqa: BLE001 - asked again after the next cycle
+            self._say(f"when the next run is to start could not be read: {error}", warn=True)
+        return self._successor_at
+
+    async def _note(self, plan: Plan) -> None:
+        """Keep what was said, for the next process; what is not so any more may be said again when it comes back."""
+        said = self._memory.reported if plan.unread else self._memory.reported & self._standing
+        if self._notes is None or self._dry_run or said == self._noted:
+            return
+        try:
+            await self._notes.keep(said)
+            self._noted = said
+        except Exception as error:  # noqa: BLE001 - it is said again then
+            self._say(f"what was said could not be kept: {error}", warn=True)
+
+    async def _leave_evidence(self, plan: Plan, outcomes: tuple[Outcome, ...]) -> None:
+        try:
+            evidence.events(outcomes)
+            await evidence.table(ARTIFACT, plan, outcomes, dry_run=self._dry_run)
+        except Exception as error:  # noqa: BLE001 - what was done is in the log; the next cycle shall come
+            self._say(f"the artifact {ARTIFACT} could not be written: {error}", warn=True)
 
     def _say(self, message: str, *, warn: bool = False) -> None:
         for area in sorted(self._observer.areas):
@@ -163,7 +200,8 @@ async def reconciler(
             return await runs.next_start(run.deployment_id, but=run.id) if run and run.deployment_id else None
 
         observer = Observer(client, runs, scope, policy, areas)
-        yield Reconciler(observer, Cadence(clock(), policy.interval, cycles), successor, logger, dry_run=dry_run)
+        cadence = Cadence(clock(), policy.interval, cycles)
+        yield Reconciler(observer, cadence, successor, logger, dry_run=dry_run, notes=Notes.of(prefect, scope, areas))
 
 
 async def validate(client: CplnClient, org: str, gvc: str | None, logger: Logger) -> None:

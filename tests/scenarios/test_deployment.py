@@ -1,13 +1,21 @@
-"""`run_namespaced_job` as the entrypoint of a deployment, in a process of its own."""
+"""What is deployed: `run_namespaced_job` in a process of its own, and the maintenance flows with the rights that they get."""
 
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import pytest
 from prefect.client.orchestration import get_client
+from prefect.states import Completed, Pending, Running
 
-from cpln_flows import CplnConfig, CplnCredentials, CplnJob, run_namespaced_job
+from cpln_flows import CplnConfig, CplnCredentials, CplnJob, cleanup_orphaned_workloads, run_namespaced_job, sync
+from cpln_flows.api import secrets
+from cpln_flows.emulator import Exit, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor
 from tests.manifests import LINES, kubernetes_job
+from tests.scenarios.hands import GVC, Hands
+from tests.scenarios.test_sync import options, reaches
 
 CANARY = "s.canary-deployment-0123456789"
 
@@ -40,3 +48,87 @@ def test_a_deployment_runs_the_job_of_a_saved_block_and_shows_no_token(local, pr
     assert local.platform.jobs_started == 1
     assert local.platform.workloads() == []
     assert CANARY not in stored + done.stdout + done.stderr
+
+
+MAINTAINER = "/org/local/gvc/quickstart/identity/maintainer"
+TOKENS = {"s.local-platform": "/org/local/group/superusers", "s.maintainer": MAINTAINER}
+RIGHTS = {
+    "sync": {"org": ["view"], "workload": ["view", "exec.stopReplica"]},
+    "cleanup": {"org": ["view"]} | {kind: ["view", "delete"] for kind in ("workload", "identity", "policy")},
+}
+DOCUMENTED = {
+    "sync": "org `view`, workload `view` and `exec.stopReplica`",
+    "cleanup": "org `view`, and `view` and `delete` on workload, identity and policy",
+}
+
+
+def enforcing() -> Platform:
+    """A platform that looks at tokens and is 100 hours behind; jobs never end."""
+    clock = ManualClock(datetime.now(UTC) - timedelta(hours=100))
+
+    def script(run):
+        return Script(()) if "prefect.io/flow-run-id" in run.tags else Script((Exit(1),))
+
+    return Platform(PlatformConfig(delete_delay_seconds=0, tokens=TOKENS), clock=clock, executor=ScriptedExecutor(script))
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def hands(local, prefect_api):
+    async with Hands(local) as opened:
+        yield opened
+
+
+async def as_maintainer(hands: Hands, flow: str, gvc: str | None) -> CplnCredentials:
+    """Who has the rights of a flow's identity, exactly those that are documented."""
+    await hands.client.put(f"{GVC.path}/identity", {"kind": "identity", "name": "maintainer"})
+    for kind, permissions in (RIGHTS[flow] | ({"gvc": ["view"]} if gvc else {})).items():
+        binding = {"permissions": permissions, "principalLinks": [MAINTAINER]}
+        policy = {"kind": "policy", "name": f"maintainer-{kind}", "targetKind": kind, "target": "all", "bindings": [binding]}
+        await hands.client.put("/org/local/policy", policy)
+    return CplnCredentials(config=CplnConfig(token="s.maintainer"))
+
+
+enforced = pytest.mark.parametrize("local", [enforcing], indirect=True, ids=["enforced"])
+
+
+@pytest.mark.anyio
+@enforced
+@pytest.mark.parametrize("gvc", [None, "quickstart"])
+async def test_sync_needs_no_more_than_the_rights_that_are_documented(hands, gvc) -> None:
+    credentials = await as_maintainer(hands, "sync", gvc)
+    finished = await hands.run(Pending(), Running())
+    ref = await hands.container(finished, await hands.workload())
+    hands.local.platform.clock.advance(100 * 3600)
+    await reaches(hands, ref, "running")
+    await hands.become(finished, Completed())
+    gone = await hands.run(Pending(), Running())
+    await hands.prefect.update_flow_run(gone.id, infrastructure_pid=GVC.workload("gone").command("x").pid)
+    result = await sync(credentials=credentials, gvc=gvc, options=options(hands, misses=1))
+    assert (result["changes"], result["unread"]) == (2, 0)
+    assert (await hands.state(gone)).type == "CRASHED"
+    await reaches(hands, ref, "failed", "cancelled", "completed")
+
+
+@pytest.mark.anyio
+@enforced
+@pytest.mark.parametrize("gvc", [None, "quickstart"])
+async def test_the_cleanup_needs_no_more_than_the_rights_that_are_documented(hands, gvc) -> None:
+    credentials = await as_maintainer(hands, "cleanup", gvc)
+    link = await secrets.put_identity(hands.client, GVC, "of-orphan", description="x")
+    await secrets.put_reveal_policy(hands.client, "local", "p-of-orphan", secret="s", principal=link, description="x")
+    await hands.start(await hands.workload(name="orphan"), {})
+    await hands.client.patch(GVC.workload("orphan").path, {"spec": {"identityLink": link}})
+    hands.local.platform.clock.advance(100 * 3600)
+    result = await cleanup_orphaned_workloads(credentials=credentials, gvc=gvc)
+    assert result == {"deleted": 3, "kept": 0, "failed": 0, "unread": 0}
+
+
+@pytest.mark.parametrize("flow", list(DOCUMENTED))
+def test_the_rights_of_the_maintenance_flows_are_documented(flow) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert f"`cpln-flows-{flow}`: {DOCUMENTED[flow]} |" in readme

@@ -17,6 +17,8 @@ from cpln_flows.errors import NotFoundError, UnauthorizedError
 from cpln_flows.model.identifiers import Owner, Role, Submission
 from cpln_flows.reconcile import decide, evidence
 from cpln_flows.reconcile.act import Actor, Outcome, remember
+from cpln_flows.reconcile.cadence import Cadence
+from cpln_flows.reconcile.cycles import Reconciler
 from cpln_flows.reconcile.decide import Policy
 from cpln_flows.reconcile.flow_runs import PrefectFlowRuns
 from cpln_flows.reconcile.observe import Observer
@@ -671,6 +673,78 @@ async def _events(hands: Hands, action):
     body = {"filter": {"event": {"name": ["prefect.cpln.sync.crash"]}, "id": {"id": [str(action.event_id)]}}}
     answer = await hands.prefect.request("POST", "/events/filter", json=body)
     return answer.json()["events"]
+
+
+async def test_what_somebody_should_look_at_is_said_once_by_all_runs(hands, caplog) -> None:
+    run = await hands.run(Pending(), Running())
+    await hands.prefect.update_flow_run(run.id, infrastructure_pid="nonsense")
+
+    def said() -> int:
+        return sum("malformed" in line for line in caplog.messages)
+
+    for _ in range(2):
+        await sync(options=options(hands))
+        assert said() == 1
+    await hands.become(run, Completed())
+    await sync(options=options(hands))
+    await hands.become(run, Running(), force=True)
+    await sync(options=options(hands))
+    assert said() == 2
+
+
+class Between:
+    """Counts the cycles of a run between which Prefect fails; the time between them passes at once."""
+
+    def __init__(self, hands: Hands, monkeypatch, successor, cycles: int) -> None:
+        self.slept: list[float] = []
+        began = now()
+        monkeypatch.setattr("cpln_flows.reconcile.cycles.clock", lambda: began + timedelta(seconds=sum(self.slept)))
+        cadence = Cadence(began, timedelta(seconds=60), cycles)
+        observer = Cycles(hands).observer
+        self.reconciler = Reconciler(observer, cadence, successor, logging.getLogger("x"), sleep=self._sleep)
+
+    async def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+    async def __call__(self) -> int:
+        async for _ in self.reconciler.cycles():
+            snapshot = await self.reconciler.observe()
+            await self.reconciler.act(snapshot, self.reconciler.decide(snapshot))
+        return self.reconciler.summary.cycles
+
+
+async def test_an_error_of_prefect_between_two_cycles_ends_no_run(hands, monkeypatch) -> None:
+    async def fails() -> datetime | None:
+        raise OSError("Prefect restarts")
+
+    assert await Between(hands, monkeypatch, fails, 3)() == 3
+
+
+async def test_the_successor_that_was_known_before_an_error_counts(hands, monkeypatch) -> None:
+    known = [now() + timedelta(seconds=90)]
+
+    async def successor() -> datetime | None:
+        if not known:
+            raise OSError("Prefect restarts")
+        return known.pop()
+
+    between = Between(hands, monkeypatch, successor, 10)
+    assert await between() == 2
+    assert sum(between.slept) == pytest.approx(30, abs=0.1), "it makes room for its successor"
+
+
+async def test_a_run_goes_on_when_its_artifact_cannot_be_written(hands, monkeypatch) -> None:
+    async def none() -> datetime | None:
+        return None
+
+    async def fails(*_, **__) -> None:
+        raise OSError("Prefect restarts")
+
+    monkeypatch.setattr(evidence, "acreate_table_artifact", fails)
+    run = await hands.run(Pending(), Running())
+    await reaches(hands, await hands.container(run, await hands.workload(FAILING)), "failed")
+    assert await Between(hands, monkeypatch, none, 2)() == 2
+    assert (await hands.state(run)).type == "CRASHED"
 
 
 def test_sync_code_calls_it_plainly(local) -> None:

@@ -105,8 +105,14 @@ def deployed(pool, worker, tmp_path_factory):
 
 
 def test_maintenance_is_deployed_once_at_a_time_with_an_identity_and_no_key(deployed) -> None:
+    (often,), (hourly,) = deployed["sync"].schedules, deployed["cleanup"].schedules
+    assert often.schedule.interval.total_seconds() == 600
+    assert (hourly.schedule.cron, hourly.schedule.timezone) == ("23 * * * *", "UTC")
+    assert deployed["sync"].parameters == {"cycles": 10}
+    assert deployed["cleanup"].parameters == {"idle_hours": 24}
     for name, slug in (("sync", "every-ten-minutes"), ("cleanup", "hourly")):
         deployment = deployed[name]
+        interval = {"env": {"PREFECT_AGENT_CPLN_MONITOR_INTERVAL": "60"}} if name == "sync" else {}
         assert [schedule.slug for schedule in deployment.schedules] == [slug]
         assert deployment.global_concurrency_limit.limit == 1
         assert deployment.concurrency_options.collision_strategy.value == "ENQUEUE"
@@ -115,6 +121,7 @@ def test_maintenance_is_deployed_once_at_a_time_with_an_identity_and_no_key(depl
             "image": "//image/flows:1.0",
             "name": f"cpln-flows-{name}",
             "service_account_name": f"cpln-flows-{name}",
+            **interval,
         }
     for deployment in deployed.values():
         assert deployment.pull_steps == []
