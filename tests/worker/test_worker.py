@@ -1,6 +1,7 @@
 """The worker around its flow runs: what it says at its start, what it takes up, and the errors its users meet."""
 
 import logging
+from types import SimpleNamespace
 from uuid import uuid4
 
 import anyio
@@ -14,6 +15,7 @@ from prefect.workers.base import BaseWorker
 from cpln_flows import CplnConfig, CplnWorker
 from cpln_flows.emulator import Fault, Platform, PlatformConfig
 from cpln_flows.errors import ConfigurationError, CplnError, ForbiddenError
+from cpln_flows.worker.hidden import HiddenVariables
 from tests.manifests import FOREVER, LINES
 from tests.scenarios import pools, programs
 from tests.scenarios.pools import Pool, Started
@@ -222,6 +224,24 @@ def test_prefects_key_reaches_the_job_through_a_secret_and_stands_nowhere_in_cle
     (workload,) = platform.workloads()
     assert "/identity/prefect-api-" in workload["spec"]["identityLink"]
     assert CANARY not in " ".join(pools.messages(run_id))
+
+
+def test_what_hides_a_key_is_put_again_after_an_hour_lest_the_clean_up_takes_it(monkeypatch) -> None:
+    made: list[str] = []
+
+    async def hide(_client, plan, _hidden):
+        made.append("put")
+        return plan
+
+    monkeypatch.setattr("cpln_flows.worker.worker.hide", hide)
+    monkeypatch.setattr("cpln_flows.worker.worker.with_identity", lambda plan, _: plan)
+    plan = SimpleNamespace(gvc=None, manifest=SimpleNamespace(identity=None))
+    worker, shared = SimpleNamespace(_hidden={}), SimpleNamespace(client=None)
+    hidden = HiddenVariables("s", {"PREFECT_API_KEY": "k"})
+    for seconds, puts in ((3600, 1), (3600, 1), (0, 2)):
+        monkeypatch.setattr("cpln_flows.worker.worker._HIDDEN_SECONDS", seconds)
+        anyio.run(CplnWorker._hide, worker, shared, plan, hidden)
+        assert len(made) == puts
 
 
 def test_no_token_stands_in_a_flow_run_a_deployment_or_a_command(pool) -> None:
