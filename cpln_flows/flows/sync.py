@@ -29,7 +29,7 @@ class SyncOptions(BaseModel):
 
     Attributes:
         agent: Only jobs of one submitter, as the tag ``cpln/prefectAgent`` names it. Default: all.
-        work_pool: Only flow runs of one work pool. Default: all pools of type ``cpln``.
+        work_pool: Only flow runs of one work pool, and their jobs. Default: all pools of type ``cpln``.
         adopt: Whether active jobs without an installation tag, such as the fork's, count as ours.
         failed_as: What a failed job makes of its flow run.
         completed_grace_seconds: How long a job must have been over before it speaks for its run; the engine reports first.

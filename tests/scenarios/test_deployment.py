@@ -13,6 +13,8 @@ from prefect.states import Completed, Pending, Running
 from cpln_flows import CplnConfig, CplnCredentials, CplnJob, cleanup_orphaned_workloads, run_namespaced_job, sync
 from cpln_flows.api import secrets
 from cpln_flows.emulator import Exit, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor
+from cpln_flows.examples.fan_out import fan_out
+from cpln_flows.examples.retrying import retrying
 from tests.manifests import LINES, kubernetes_job
 from tests.scenarios.hands import GVC, Hands
 from tests.scenarios.test_sync import options, reaches
@@ -132,3 +134,20 @@ async def test_the_cleanup_needs_no_more_than_the_rights_that_are_documented(han
 def test_the_rights_of_the_maintenance_flows_are_documented(flow) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     assert f"`cpln-flows-{flow}`: {DOCUMENTED[flow]} |" in readme
+
+
+def test_the_example_that_fans_out_runs_a_job_for_each_part(local, prefect_api) -> None:
+    script = "import os, time\nprint('part', os.environ['PART'], flush=True)\ntime.sleep(0.3)"
+    logs = fan_out(CplnJob(v1_job=kubernetes_job(script)), parts=3)
+    assert [log.strip()[-1] for log in logs] == ["0", "1", "2"]
+    assert local.platform.jobs_started == 3
+
+
+def test_the_example_that_retries_runs_its_job_again(local, prefect_api, tmp_path) -> None:
+    mark = tmp_path / "mark"
+    script = (
+        f"import pathlib, sys\nmark = pathlib.Path({str(mark)!r})\nif not mark.exists():\n    mark.touch()\n    sys.exit(3)\n"
+        "print('done')"
+    )
+    assert "done" in retrying.with_options(retry_delay_seconds=0)(CplnJob(v1_job=kubernetes_job(script)))
+    assert local.platform.jobs_started == 2
