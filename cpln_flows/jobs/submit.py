@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -79,6 +79,7 @@ class Submitter:
         settle_seconds: How long a command may take to show up in queries after it was accepted.
         workload_made: Whether there may be a workload of this plan by now.
         asked: Whether a start was sent.
+        before_start: Called right before a start is sent; what it raises ends the submission.
     """
 
     client: CplnClient
@@ -89,6 +90,7 @@ class Submitter:
     settle_seconds: float
     workload_made: bool = False
     asked: bool = False
+    before_start: Callable[[], Awaitable[None]] | None = None
 
     async def submit(self) -> StartedJob:
         """Return the one job of this plan: an earlier attempt's, or one that is started now.
@@ -253,6 +255,8 @@ class Submitter:
         )
 
     async def _start_once(self, workload: WorkloadRef) -> CommandRef:
+        if self.before_start is not None:
+            await self.before_start()
         self.asked = True
         return await commands.start(
             self.client,

@@ -6,6 +6,7 @@ import asyncio
 import math
 import re
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -13,6 +14,7 @@ from uuid import UUID
 import anyio
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import State, StateType
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed, InfrastructurePending
 
 from cpln_flows import orchestration
@@ -46,7 +48,12 @@ _LOOK_SECONDS = 2.0
 _AGAIN_SECONDS = 10.0
 _KNOWN_LINES = 1000
 _PENDING_NAME = "InfrastructurePending"
+_UNDER_WAY = frozenset({StateType.CANCELLING, StateType.PENDING, StateType.RUNNING})
 _NO_IMAGE = re.compile(r"ErrImage|ImagePull|InvalidImageName|manifest unknown", re.IGNORECASE)
+
+
+class _NotWantedError(Exception):
+    """The flow run needs no job any more."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,7 @@ class Container:
     _command: Command | None = None
     _no_start: str | None = None
     _ending: Ending | None = None
+    _ended: float = 0.0
     _output: Output = field(init=False)
 
     def __post_init__(self) -> None:
@@ -111,18 +119,25 @@ class Container:
             raise ValueError("the job was not started")
         return self._job
 
-    async def start(self, earlier_pid: str | None) -> StartedJob:
+    async def start(self, earlier_pid: str | None) -> StartedJob | None:
         """Start the job, or find the one that another process has started for the same attempt.
 
         Args:
             earlier_pid: The pid that the flow run has from an attempt before this one.
+
+        Returns:
+            The job; nothing if the flow run needs none any more, which is then said in its log.
 
         Raises:
             ApiError, TransportError, JobTimeoutError, SubmissionUnknownError: There is no job, or that cannot be told.
         """
         if self.plan.submission.attempt:
             await self._end_earlier(earlier_pid)
-        self._job = await self._submitter().submit()
+        try:
+            self._job = await self._submitter().submit()
+        except _NotWantedError as error:
+            await self._do_without(str(error))
+            return None
         self._know()
         return self._job
 
@@ -152,7 +167,7 @@ class Container:
                 for helper in helpers:
                     helper.cancel()
         await asyncio.gather(*helpers, return_exceptions=True)
-        self._ending = end
+        self._ending, self._ended = end, time.monotonic()
         self._output.finish()
         self.journal.info(Area.JOB, f"Ended: {end.stopped_by_us or end.describe()}")
         if end.exit_code is not None:
@@ -181,8 +196,26 @@ class Container:
 
     def _submitter(self) -> Submitter:
         return Submitter(
-            self.session.client, self.plan, (), self.journal, self.watching.start_seconds, self.settings.query_settle_seconds
+            self.session.client,
+            self.plan,
+            (),
+            self.journal,
+            self.watching.start_seconds,
+            self.settings.query_settle_seconds,
+            before_start=self._look_whether_it_is_wanted,
         )
+
+    async def _look_whether_it_is_wanted(self) -> None:
+        """Look at the flow run right before its job is started: until the workload was ready, minutes may have passed."""
+        try:
+            state = (await self.prefect.read_flow_run(self.run_id)).state
+        except ObjectNotFound:
+            raise _NotWantedError("the flow run was deleted") from None
+        except Exception as error:  # noqa: BLE001 - the guard looks again, and stops what is not wanted
+            self.journal.debug(Area.JOB, f"The state of the flow run cannot be read before its job is started: {error!r}")
+            return
+        if (why := decisions.no_start(state)) is not None:
+            raise _NotWantedError(why)
 
     def _know(self) -> None:
         if self._job is not None:
@@ -229,6 +262,13 @@ class Container:
                 " on the platform and run the flow run again",
                 infrastructure_pid=ref.pid,
             )
+
+    async def _do_without(self, why: str) -> None:
+        self.journal.info(Area.JOB, f"No job is started: {why}")
+        try:
+            await self._propose_cancelled("the flow run was cancelled before it had a job", {StateType.CANCELLING})
+        except Exception as error:  # noqa: BLE001 - the sync flow does what could not be done here
+            self.journal.debug(Area.JOB, f"The flow run could not be brought in line, sync will: {error!r}")
 
     # While it runs
 
@@ -292,9 +332,26 @@ class Container:
                 case Wait(until):
                     await entry.wait((until - now).total_seconds())
                 case Stop(reason):
-                    if await self._stop(reason):
+                    if await self._is_still(state, entry) and await self._stop(reason):
                         return
                     await anyio.sleep(_LOOK_SECONDS)
+
+    async def _is_still(self, state: State, entry: Watched) -> bool:
+        """Look whether the run is in this state still: the board tells of no way back to one that is not noteworthy.
+
+        Prefect's server lets a run that has crashed or failed run on.
+        """
+        try:
+            present = (await self.prefect.read_flow_run(self.run_id)).state
+        except ObjectNotFound:
+            return True
+        except Exception as error:  # noqa: BLE001 - asked again soon, and until then nothing is stopped
+            self.journal.debug(Area.KILL, f"The flow run cannot be read before its job is stopped: {error!r}")
+            return False
+        if present is not None and present.id == state.id:
+            return True
+        entry.forget(state)
+        return False
 
     async def _has_begun(self) -> bool | None:
         try:
@@ -352,8 +409,7 @@ class Container:
 
     # After
 
-    async def _propose_cancelled(self, why: str) -> None:
-        from_types = {StateType.CANCELLING, StateType.PENDING, StateType.RUNNING}
+    async def _propose_cancelled(self, why: str, from_types: Collection[StateType] = _UNDER_WAY) -> None:
         if await orchestration.propose(self.prefect, self.run_id, Cancelled(message=why), only_from=from_types):
             self.journal.info(Area.KILL, f"The flow run is Cancelled: {why}")
 
@@ -376,6 +432,7 @@ class Container:
                 since_ns=self.job.since_ns,
                 pace=Pace.of(self.settings),
             )
+            await stream.settle(self._ended)  # the last lines, which say why it has died, are the ones that come late
             await stream.drain()
         self._output.flush()
 

@@ -65,6 +65,17 @@ def _after(state: State, grace: timedelta, now: datetime, reason: str) -> Wait |
     return Stop(reason) if now >= due else Wait(due)
 
 
+def no_start(state: State | None) -> str | None:
+    """Say why no job is started for a flow run in this state; nothing if one is.
+
+    >>> no_start(State(type=StateType.CANCELLED))
+    'the flow run is CANCELLED by now'
+    """
+    if state is None or state.type is StateType.PENDING:
+        return None
+    return f"the flow run is {state.type.value} by now"
+
+
 class Verdict(StrEnum):
     """What becomes of a flow run whose job has ended."""
 

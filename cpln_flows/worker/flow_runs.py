@@ -28,6 +28,11 @@ class Watched:
     state: State | None = None
     changed: anyio.Event = field(default_factory=anyio.Event)
 
+    def forget(self, state: State) -> None:
+        """Take back a state that the flow run has left again."""
+        if self.state is not None and self.state.id == state.id:
+            self.state = None
+
     async def wait(self, seconds: float | None) -> None:
         """Wait for another noteworthy state, or for so long."""
         with anyio.move_on_after(seconds):

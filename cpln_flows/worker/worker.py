@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import math
 import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -36,10 +37,11 @@ from cpln_flows.worker import left_behind
 from cpln_flows.worker.configuration import CplnWorkerJobConfiguration, CplnWorkerResult, CplnWorkerVariables
 from cpln_flows.worker.container import Container, Watching
 from cpln_flows.worker.flow_runs import FlowRunBoard
-from cpln_flows.worker.hidden import HiddenVariables, hide, with_identity
+from cpln_flows.worker.hidden import HiddenVariables, hide, to_hide, with_identity
 
 _AT_ONCE = 10
-_HIDDEN_SECONDS = 3600
+# What was made for the hidden variables may have been deleted meanwhile, by people or by a clean-up.
+_HIDDEN_SECONDS = 3600.0
 
 
 class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, CplnWorkerResult]):
@@ -76,6 +78,7 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         self._preparing = anyio.CapacityLimiter(_AT_ONCE)
         self._followed: set[UUID] = set()
         self._done: set[UUID] = set()
+        self._to_hide: dict[str, HiddenVariables] = {}
         self._hidden: dict[tuple[GvcRef, str | None, str], float] = {}
         self._validated = False
         # A worker that only submits one flow from somebody's program must not begin to follow the runs of others.
@@ -151,7 +154,7 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             task_status: Told the infrastructure pid, once there is a job.
 
         Returns:
-            The pid and the exit code of the main container.
+            The pid and the exit code of the main container; no pid if the run was over, or cancelled, before there was a job.
         """
         self._followed.add(flow_run.id)
         try:
@@ -159,8 +162,8 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             self._is_prepared(flow_run.id)
             job = await container.start(flow_run.infrastructure_pid)
             if task_status is not None:
-                task_status.started(job.ref.pid)
-            return await self._follow(container)
+                task_status.started(job.ref.pid if job is not None else None)  # with no pid Prefect stores none
+            return await self._follow(container) if job is not None else CplnWorkerResult(identifier="", status_code=0)
         finally:
             self._let_go(flow_run.id)
 
@@ -227,7 +230,8 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         """Start a flow run's container and return; whoever submitted it waits for the flow run itself."""
         container = await self._container(flow_run, configuration)
         job = await container.start(flow_run.infrastructure_pid)
-        await self.client.update_flow_run(flow_run.id, infrastructure_pid=job.ref.pid)
+        if job is not None:
+            await self.client.update_flow_run(flow_run.id, infrastructure_pid=job.ref.pid)
 
     async def _propose_crashed_state(self, flow_run: FlowRun, message: str, client: PrefectClient | None = None) -> None:
         """Propose Crashed as Prefect does, unless the run waits for its next attempt or is paused."""
@@ -282,7 +286,7 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
     ) -> JobPlan:
         env, hidden = configuration.variables, None
         if self._settings.store_prefect_api_in_secret:
-            hidden = HiddenVariables.of(env, installation)
+            hidden = self._hidden_variables(env, installation)
             env |= hidden.references
         location = configuration.wanted_location(self._settings)
         # What is wrong with the manifest is said before the platform is asked for anything.
@@ -291,14 +295,18 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             plan = replace(plan, location=await _first_location(shared, gvc))
         return await self._hide(shared, plan, hidden) if hidden and hidden.values else plan
 
+    def _hidden_variables(self, env: dict[str, str], installation: UUID) -> HiddenVariables:
+        key = repr(to_hide(env))
+        if key not in self._to_hide:
+            self._to_hide[key] = HiddenVariables.of(env, installation)
+        return self._to_hide[key]
+
     async def _hide(self, shared: JobSession, plan: JobPlan, hidden: HiddenVariables) -> JobPlan:
-        key = (plan.gvc, plan.manifest.identity, hidden.digest)
-        put = self._hidden.get(key)
-        # The clean-up deletes an identity that nobody has used or put for a day.
-        if put is not None and time.monotonic() - put < _HIDDEN_SECONDS:
+        key, now = (plan.gvc, plan.manifest.identity, hidden.secret), time.monotonic()
+        if now - self._hidden.get(key, -math.inf) < _HIDDEN_SECONDS:
             return with_identity(plan, hidden)
         made = await hide(shared.client, plan, hidden)
-        self._hidden[key] = time.monotonic()
+        self._hidden[key] = now
         return made
 
     async def _follow(self, container: Container) -> CplnWorkerResult:
@@ -317,8 +325,11 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         try:
             if self._limiter is not None:
                 await self._limiter.acquire_on_behalf_of(flow_run.id)
-            await self._go_on_with(flow_run)
-            self._let_go(flow_run.id)
+            if await left_behind.claim(self.client, flow_run, self.name):
+                await self._go_on_with(flow_run)
+                self._let_go(flow_run.id)
+            else:
+                self._followed.discard(flow_run.id)  # its new worker may die as well
         except Exception:
             self._followed.discard(flow_run.id)  # the next heartbeat tries again
             self._logger.exception("Flow run %s was left behind by its worker and could not be taken up", flow_run.id)
@@ -326,8 +337,6 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             self._release_limit_slot(flow_run.id)
 
     async def _go_on_with(self, flow_run: FlowRun) -> None:
-        if not await left_behind.claim(self.client, flow_run, self.name):
-            return
         await self._give_worker_labels_to_flow_run(flow_run.id)
         configuration = await self.job_configuration.resolve_for_flow_run(
             flow_run,
@@ -343,6 +352,8 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
                 container.journal.warning(Area.JOB, "No job of this flow run was found; the sync flow decides about it")
                 return
             job = await container.start(flow_run.infrastructure_pid)
+            if job is None:
+                return
         container.journal.info(Area.JOB, f"Taken up by worker {self.name}")
         if job.ref.pid != flow_run.infrastructure_pid:
             await self.client.update_flow_run(flow_run.id, infrastructure_pid=job.ref.pid)

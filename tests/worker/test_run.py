@@ -16,6 +16,11 @@ from tests.scenarios.pools import Pool, Started
 pytestmark = pytest.mark.xdist_group("worker-in-process")
 
 
+def supervised(script: str) -> str:
+    """A script that the worker takes for Prefect's supervisor, as which it does nothing about a cancellation."""
+    return f"{pools.command(script)} prefect flow-run execute"
+
+
 def test_a_script_runs_streams_its_output_and_its_end_is_reported(pool) -> None:
     run_id = pool.start(pool.deploy(command=pools.command(LINES)), Pending())
 
@@ -84,12 +89,8 @@ async def _set(run_id, state, worker, _pid, *, force=False):
 
 
 def test_a_run_that_is_cancelled_before_its_flow_begins_has_its_job_stopped_and_is_cancelled(pool) -> None:
-    run_id = pool.start(pool.deploy(command="prefect flow-run execute"), Pending())
-
-    def never_begins(made) -> None:  # a container that is up, in which the flow has not begun
-        made.command = pools.command(FOREVER)
-
-    result = _run_and(pool, run_id, functools.partial(_set, run_id, Cancelling()), prepare=never_begins)
+    run_id = pool.start(pool.deploy(command=supervised(FOREVER)), Pending())
+    result = _run_and(pool, run_id, functools.partial(_set, run_id, Cancelling()))
     assert result.status_code != 0
     assert pools.read(run_id).state.is_cancelled()
     assert pool.local.platform.active_jobs == []
@@ -117,10 +118,7 @@ def test_a_custom_command_that_is_cancelled_while_it_runs_is_stopped(pool) -> No
 
 def test_a_supervised_flow_that_does_not_end_within_the_grace_is_stopped(pool, monkeypatch) -> None:
     monkeypatch.setenv("CPLN_CANCEL_GRACE", "2")
-    run_id = pool.start(pool.deploy(command="prefect flow-run execute"), Pending())
-
-    def hangs(made) -> None:
-        made.command = f"{pools.command(FOREVER)} prefect flow-run execute"
+    run_id = pool.start(pool.deploy(command=supervised(FOREVER)), Pending())
 
     async def act(worker, pid) -> None:
         await worker.client.set_flow_run_state(run_id, Running())
@@ -128,7 +126,7 @@ def test_a_supervised_flow_that_does_not_end_within_the_grace_is_stopped(pool, m
         await anyio.sleep(1)
         assert len(pool.local.platform.active_jobs) == 1, "the supervisor gets its time"
 
-    _run_and(pool, run_id, act, prepare=hangs)
+    _run_and(pool, run_id, act)
     assert pools.read(run_id).state.is_cancelled()
 
 
@@ -268,3 +266,71 @@ def test_a_run_that_is_run_again_gets_a_container_of_its_own_and_the_old_one_is_
     runs = [command for command in pool.local.platform.commands() if command["type"] == "runCronWorkload"]
     assert [command["tags"]["cpln-flows/attempt"] for command in runs] == ["0", "1"]
     assert pool.local.platform.jobs_started == 2
+
+
+async def _started_late(pool: Pool, run_id, meanwhile) -> Started:
+    """Run a flow run of which something became while its worker prepared it."""
+    async with pools.in_process(pool) as worker:
+        run, started = await worker.client.read_flow_run(run_id), Started()
+        made = await pools.configuration(worker, run)
+        await meanwhile(worker.client)
+        result = await worker.run(run, made, started)
+        assert result.status_code == 0, "which would make Prefect propose Crashed"
+        return started
+
+
+@pytest.mark.parametrize(
+    ("states", "ends_as"),
+    [
+        pytest.param([Cancelling()], "CANCELLED", id="cancelled"),
+        pytest.param([Cancelled()], "CANCELLED", id="cancelled-by-force"),
+        pytest.param([Running(), Completed()], "COMPLETED", id="done-elsewhere"),
+        pytest.param([Running()], "RUNNING", id="running-elsewhere"),
+        pytest.param([Scheduled()], "SCHEDULED", id="put-back"),
+    ],
+)
+def test_no_job_is_started_for_a_run_that_needs_none_any_more(pool, states, ends_as) -> None:
+    run_id = pool.start(pool.deploy(command=pools.command(FOREVER), job_watch_timeout_seconds=2), Pending())
+
+    async def meanwhile(client) -> None:
+        for state in states:
+            await client.set_flow_run_state(run_id, state, force=True)
+
+    started = anyio.run(_started_late, pool, run_id, meanwhile)
+    assert pool.local.platform.jobs_started == 0
+    assert started.pids == [None], "told once, that there is no job"
+    assert pools.read(run_id).state.type.value == ends_as
+    assert any("No job is started: the flow run is " in text for text in pools.messages(run_id))
+
+
+def test_no_job_is_started_for_a_run_that_was_deleted(pool) -> None:
+    run_id = pool.start(pool.deploy(command=pools.command(FOREVER), job_watch_timeout_seconds=2), Pending())
+    started = anyio.run(_started_late, pool, run_id, lambda client: client.delete_flow_run(run_id))
+    assert (started.pids, pool.local.platform.jobs_started) == ([None], 0)
+
+
+def test_a_run_that_goes_on_after_a_state_that_asked_for_a_stop_keeps_its_job(pool, monkeypatch) -> None:
+    monkeypatch.setenv("CPLN_FINAL_GRACE", "0.6")
+    script = "import time\nfor n in range(30): print('line', n, flush=True); time.sleep(0.1)"
+    run_id = pool.start(pool.deploy(command=supervised(script)), Pending())
+
+    async def act(worker, pid) -> None:
+        await worker.client.set_flow_run_state(run_id, Running())
+        await worker.client.set_flow_run_state(run_id, Crashed())
+        entry = worker._flow_runs.watched[run_id]
+        if entry.state is None:
+            await entry.wait(10)
+        answer = await worker.client.set_flow_run_state(run_id, Running())
+        assert answer.status.value == "ACCEPT"
+
+    assert _run_and(pool, run_id, act).status_code == 0
+    assert pools.read(run_id).state.is_running()
+
+
+@pytest.mark.parametrize("local", [lambda: Platform(PlatformConfig(log_delay_seconds=0.8))], indirect=True)
+def test_the_last_lines_of_a_container_that_died_are_told_although_they_come_late(pool, monkeypatch) -> None:
+    monkeypatch.setenv("CPLN_LOG_SETTLE", "1.2")
+    script = "import sys; print('why it died', flush=True); sys.exit(3)"
+    run_id = pool.start(pool.deploy(command=pools.command(script), stream_output=False), Pending())
+    assert _run_and(pool, run_id, wait_for_container=False).status_code == 3
+    assert programs.until(lambda: [text for text in pools.messages(run_id) if text.endswith(" - why it died")], 5)

@@ -1,7 +1,7 @@
 """The worker around its flow runs: what it says at its start, what it takes up, and the errors its users meet."""
 
 import logging
-from types import SimpleNamespace
+from datetime import timedelta
 from uuid import uuid4
 
 import anyio
@@ -15,7 +15,8 @@ from prefect.workers.base import BaseWorker
 from cpln_flows import CplnConfig, CplnWorker
 from cpln_flows.emulator import Fault, Platform, PlatformConfig
 from cpln_flows.errors import ConfigurationError, CplnError, ForbiddenError
-from cpln_flows.worker.hidden import HiddenVariables
+from cpln_flows.worker import left_behind
+from cpln_flows.worker.left_behind import WORKER_LABEL
 from tests.manifests import FOREVER, LINES
 from tests.scenarios import pools, programs
 from tests.scenarios.pools import Pool, Started
@@ -177,6 +178,43 @@ def test_a_run_that_another_worker_has_had_to_its_end_is_not_run_again(pool, end
     assert pool.local.platform.jobs_started == 0
 
 
+async def _look_until(worker, seen) -> None:
+    """Look for runs that were left behind, as each heartbeat does, until something has happened."""
+    with anyio.fail_after(30):
+        while not seen():
+            await worker.sync_with_backend()
+            await anyio.sleep(0.05)
+
+
+def test_of_two_workers_that_look_at_once_one_takes_a_run_up_and_the_other_when_that_one_dies(pool, monkeypatch) -> None:
+    monkeypatch.setattr(left_behind, "_YOUNG", timedelta(0))
+    monkeypatch.setattr(left_behind, "_CLAIM_SECONDS", 0.3)
+    run_id = pool.start(pool.deploy(command=pools.command(FOREVER), job_watch_timeout_seconds=1), Pending())
+    taken_up = []
+
+    async def main() -> None:
+        async with pools.in_process(pool, "one") as one, pools.in_process(pool, "two") as two:
+            await one.client.update_flow_run_labels(run_id, {WORKER_LABEL: "dead"})
+            for worker in (one, two):
+                monkeypatch.setattr(worker, "_go_on_with", lambda run, name=worker.name: _go_on(name))
+                await worker.sync_with_backend()
+            assert run_id in one._followed & two._followed, "both have read it when it was nobody's"
+            await pools.idle(one)
+            await pools.idle(two)
+            (winner,) = taken_up
+            loser = two if winner == "one" else one
+            await loser.sync_with_backend()
+            assert run_id not in loser._followed, "its new worker lives"
+            await loser.client.update_flow_run_labels(run_id, {WORKER_LABEL: "dead too"})
+            await _look_until(loser, lambda: taken_up[1:])
+            assert taken_up == [winner, loser.name]
+
+    async def _go_on(name: str) -> None:
+        taken_up.append(name)
+
+    anyio.run(main)
+
+
 def test_a_running_run_without_a_job_is_left_to_sync_and_started_by_nobody(pool) -> None:
     run_id = pool.start(pool.deploy(command=pools.command(LINES)), Pending())
     pools.set_state(run_id, Running())
@@ -226,22 +264,45 @@ def test_prefects_key_reaches_the_job_through_a_secret_and_stands_nowhere_in_cle
     assert CANARY not in " ".join(pools.messages(run_id))
 
 
-def test_what_hides_a_key_is_put_again_after_an_hour_lest_the_clean_up_takes_it(monkeypatch) -> None:
-    made: list[str] = []
+@pytest.mark.parametrize(
+    "local", [lambda: Platform(PlatformConfig(tokens={"s.local-platform": "/org/local/group/superusers"}))], indirect=True
+)
+def test_deployments_with_keys_of_their_own_get_each_its_own_and_lose_none(pool, monkeypatch) -> None:
+    monkeypatch.setenv("PREFECT_CPLN_WORKER_STORE_PREFECT_API_IN_SECRET", "true")
+    script = "import os, sys; sys.exit(os.environ['PREFECT_API_KEY'] != sys.argv[1])"
+    runs = [
+        pool.start(pool.deploy(command=f"{pools.command(script)} {key}", env={"PREFECT_API_KEY": key}), Pending())
+        for key in ("one", "two", "one")
+    ]
 
-    async def hide(_client, plan, _hidden):
-        made.append("put")
-        return plan
+    async def main() -> list[int]:
+        async with pools.in_process(pool) as worker:
+            codes = []
+            for run_id in runs:
+                run = await worker.client.read_flow_run(run_id)
+                codes.append((await worker.run(run, await pools.configuration(worker, run), Started())).status_code)
+            return codes
 
-    monkeypatch.setattr("cpln_flows.worker.worker.hide", hide)
-    monkeypatch.setattr("cpln_flows.worker.worker.with_identity", lambda plan, _: plan)
-    plan = SimpleNamespace(gvc=None, manifest=SimpleNamespace(identity=None))
-    worker, shared = SimpleNamespace(_hidden={}), SimpleNamespace(client=None)
-    hidden = HiddenVariables("s", {"PREFECT_API_KEY": "k"})
-    for seconds, puts in ((3600, 1), (3600, 1), (0, 2)):
-        monkeypatch.setattr("cpln_flows.worker.worker._HIDDEN_SECONDS", seconds)
-        anyio.run(CplnWorker._hide, worker, shared, plan, hidden)
-        assert len(made) == puts
+    assert anyio.run(main) == [0, 0, 0]
+    assert len(pool.local.platform.objects("secret")) == 2
+
+
+def test_what_was_made_for_a_key_is_made_again_when_it_was_made_long_ago(pool, monkeypatch) -> None:
+    monkeypatch.setenv("PREFECT_CPLN_WORKER_STORE_PREFECT_API_IN_SECRET", "true")
+    runs = [pool.start(pool.deploy(command="true", env={"PREFECT_API_KEY": "one"}), Pending()) for _ in range(3)]
+    asked = []
+
+    async def main() -> None:
+        async with pools.in_process(pool) as worker:
+            for run_id in runs:
+                run = await worker.client.read_flow_run(run_id)
+                await worker._container(run, await pools.configuration(worker, run))
+                asked.append(sum(request.path == "/org/local/secret" for request in pool.local.platform.requests))
+                if len(asked) == 2:
+                    worker._hidden = {key: moment - 4000 for key, moment in worker._hidden.items()}
+
+    anyio.run(main)
+    assert asked == [1, 1, 2]
 
 
 def test_no_token_stands_in_a_flow_run_a_deployment_or_a_command(pool) -> None:
