@@ -7,6 +7,7 @@ import contextlib
 import copy
 import math
 import time
+from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,9 +17,10 @@ from uuid import UUID
 import anyio
 import anyio.abc
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.exceptions import InfrastructureNotAvailable, InfrastructureNotFound
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.exceptions import InfrastructureNotAvailable, InfrastructureNotFound, ObjectNotFound
 from prefect.settings import PREFECT_API_URL
+from prefect.states import Cancelled, Crashed, Submitting
 from prefect.workers.base import BaseWorker
 
 from cpln_flows import orchestration
@@ -40,6 +42,7 @@ from cpln_flows.worker.flow_runs import FlowRunBoard
 from cpln_flows.worker.hidden import HiddenVariables, hide, to_hide, with_identity
 
 _AT_ONCE = 10
+_CAN_CRASH = frozenset({StateType.PENDING, StateType.RUNNING})
 # What was made for the hidden variables may have been deleted meanwhile, by people or by a clean-up.
 _HIDDEN_SECONDS = 3600.0
 
@@ -222,6 +225,13 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             return False
         return await super()._propose_pending_state(flow_run)
 
+    async def _propose_submitting_state(self, flow_run: FlowRun) -> None:
+        """Propose Submitting to a run that is Pending: Prefect's own way would undo a cancellation of this moment."""
+        try:
+            await orchestration.propose(self.client, flow_run.id, Submitting(), only_from={StateType.PENDING})
+        except Exception as error:  # noqa: BLE001 - it is for people who look
+            self._logger.debug("Flow run %s could not be made Submitting: %r", flow_run.id, error)
+
     def _is_prepared(self, run_id: UUID) -> None:
         with contextlib.suppress(RuntimeError):  # it was said before
             self._preparing.release_on_behalf_of(run_id)
@@ -234,15 +244,19 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             await self.client.update_flow_run(flow_run.id, infrastructure_pid=job.ref.pid)
 
     async def _propose_crashed_state(self, flow_run: FlowRun, message: str, client: PrefectClient | None = None) -> None:
-        """Propose Crashed as Prefect does, unless the run waits for its next attempt or is paused."""
+        """Propose Crashed, or Cancelled if the run was cancelled meanwhile; one that waits or is over stays what it is."""
+        prefect, logger = client or self.client, self.get_flow_run_logger(flow_run)
+        proposals: Sequence[tuple[State[None], Collection[StateType]]]
+        proposals = ((Crashed(message=message), _CAN_CRASH), (Cancelled(message=message), {StateType.CANCELLING}))
         try:
-            state = (await (client or self.client).read_flow_run(flow_run.id)).state
-        except Exception:  # noqa: BLE001 - then Prefect's own way decides
-            state = None
-        if state is not None and (state.is_final() or state.type in (StateType.SCHEDULED, StateType.PAUSED)):
-            self._logger.debug("Flow run %s stays %s: %s", flow_run.id, state.name, message)
-            return
-        await super()._propose_crashed_state(flow_run, message, client)
+            for state, only_from in proposals:
+                if await orchestration.propose(prefect, flow_run.id, state, only_from=only_from):
+                    logger.info("Reported flow run '%s' as %s: %s", flow_run.id, state.type.value.lower(), message)
+                    return
+        except ObjectNotFound:
+            self._logger.debug("Flow run %s was deleted before it could be said: %s", flow_run.id, message)
+        except Exception:
+            logger.exception("The state of flow run '%s' could not be updated; sync will: %s", flow_run.id, message)
 
     # One flow run
 

@@ -1,6 +1,7 @@
 """The worker around its flow runs: what it says at its start, what it takes up, and the errors its users meet."""
 
 import logging
+import re
 from datetime import timedelta
 from uuid import uuid4
 
@@ -8,8 +9,9 @@ import anyio
 import anyio.to_thread
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, temporary_settings
-from prefect.states import Completed, Crashed, Failed, Pending, Running
+from prefect.states import Cancelling, Completed, Crashed, Failed, Pending, Running
 from prefect.workers.base import BaseWorker
 
 from cpln_flows import CplnConfig, CplnWorker
@@ -69,6 +71,74 @@ def test_a_manifest_in_the_template_that_cannot_run_is_said_at_the_start(local, 
     template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]["nodeSelector"] = {"disk": "ssd"}
     (said,) = [text for text in _said_at_start(Pool(local, prefect_api, template), caplog) if "Not ready" in text]
     assert "spec.template.spec.nodeSelector" in said
+
+
+def _submitted(pool, run_id, meanwhile=None) -> State:
+    """Submit a run as Prefect's worker does and return its state then."""
+
+    async def main() -> None:
+        async with pools.in_process(pool) as worker:
+            if meanwhile is not None:
+                real = worker._give_worker_labels_to_flow_run
+
+                async def label(labelled) -> None:
+                    await real(labelled)
+                    await worker.client.set_flow_run_state(run_id, meanwhile, force=True)
+
+                worker._give_worker_labels_to_flow_run = label
+            worker._submitting_flow_run_ids.add(run_id)
+            await worker._submit_run(await worker.client.read_flow_run(run_id))
+
+    anyio.run(main)
+    return pools.read(run_id).state
+
+
+_REFUSED = {
+    "a-refused-token": (Fault(path="^/org", status=401, times=None), "check the token of the Control Plane Configuration block"),
+    "a-missing-permission": (
+        Fault(method="POST", path="-command$", status=403, message='requires permission "exec.runCronWorkload"', times=None),
+        'requires permission "exec.runCronWorkload".*grant the permission',
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("fault", "variables", "says"),
+    [
+        *[pytest.param(fault, {}, says, id=name) for name, (fault, says) in _REFUSED.items()],
+        pytest.param(None, {"imge": "x"}, "no variable 'imge' .is 'image' meant.*Correct the deployment", id="unknown-variable"),
+        pytest.param(None, {"cpu": "much"}, r"resources\.limits\.cpu.*expected", id="a-manifest-that-cannot-run"),
+        pytest.param(None, {"namespace": "nowhere"}, "there is no GVC 'nowhere'.*check", id="unknown-gvc"),
+        pytest.param(None, {"location": "moon-1"}, "'moon-1' is not a location of the GVC.*check", id="unknown-location"),
+    ],
+)
+def test_what_is_wrong_stands_on_the_flow_run_with_the_next_step(pool, fault, variables, says) -> None:
+    if fault is not None:
+        pool.local.platform.faults.add(fault)
+    state = _submitted(pool, pool.start(pool.deploy(command="true", **variables)))
+    assert state.is_crashed()
+    assert re.search(says, state.message, re.DOTALL), state.message
+    assert pool.local.platform.jobs_started == 0
+
+
+def test_a_pool_without_an_organization_says_on_the_flow_run_where_to_give_it(pool, monkeypatch) -> None:
+    monkeypatch.setenv("CPLN_ORG", "")
+    state = _submitted(pool, pool.start(pool.deploy(command="true")))
+    assert "set `org` in the pool's base job template or in the deployment's job variables" in state.message
+
+
+@pytest.mark.parametrize(("meanwhile", "stays"), [(Cancelling(), "CANCELLED"), (Failed(), "FAILED")], ids=["cancelled", "failed"])
+def test_a_state_that_comes_while_a_run_is_submitted_is_not_replaced(pool, meanwhile, stays) -> None:
+    assert _submitted(pool, pool.start(pool.deploy(command="true")), meanwhile).type.value == stays
+    assert pool.local.platform.jobs_started == 0
+
+
+def test_a_run_that_is_cancelled_while_its_job_cannot_be_started_is_cancelled(pool) -> None:
+    fault, says = _REFUSED["a-refused-token"]
+    pool.local.platform.faults.add(fault)
+    state = _submitted(pool, pool.start(pool.deploy(command="true")), Cancelling())
+    assert state.is_cancelled()
+    assert says in state.message
 
 
 def _error_of(pool, **variables) -> Exception:
@@ -188,19 +258,18 @@ async def _look_until(worker, seen) -> None:
 
 def test_of_two_workers_that_look_at_once_one_takes_a_run_up_and_the_other_when_that_one_dies(pool, monkeypatch) -> None:
     monkeypatch.setattr(left_behind, "_YOUNG", timedelta(0))
-    monkeypatch.setattr(left_behind, "_CLAIM_SECONDS", 0.3)
     run_id = pool.start(pool.deploy(command=pools.command(FOREVER), job_watch_timeout_seconds=1), Pending())
     taken_up = []
 
     async def main() -> None:
         async with pools.in_process(pool, "one") as one, pools.in_process(pool, "two") as two:
             await one.client.update_flow_run_labels(run_id, {WORKER_LABEL: "dead"})
-            for worker in (one, two):
-                monkeypatch.setattr(worker, "_go_on_with", lambda run, name=worker.name: _go_on(name))
-                await worker.sync_with_backend()
-            assert run_id in one._followed & two._followed, "both have read it when it was nobody's"
-            await pools.idle(one)
-            await pools.idle(two)
+            run = await one.client.read_flow_run(run_id)
+            async with anyio.create_task_group() as group:
+                for worker in (one, two):
+                    monkeypatch.setattr(worker, "_go_on_with", lambda run, name=worker.name: _go_on(name))
+                    worker._followed.add(run_id)
+                    group.start_soon(worker._take_up, run)
             (winner,) = taken_up
             loser = two if winner == "one" else one
             await loser.sync_with_backend()
