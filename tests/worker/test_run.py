@@ -1,6 +1,7 @@
 """One flow run's container, from its start to its end: a worker in this process, scripts instead of flows."""
 
 import functools
+import time
 
 import anyio
 import anyio.to_thread
@@ -334,3 +335,61 @@ def test_the_last_lines_of_a_container_that_died_are_told_although_they_come_lat
     run_id = pool.start(pool.deploy(command=pools.command(script), stream_output=False), Pending())
     assert _run_and(pool, run_id, wait_for_container=False).status_code == 3
     assert programs.until(lambda: [text for text in pools.messages(run_id) if text.endswith(" - why it died")], 5)
+
+
+class _Looks:
+    """The looks of a board at its jobs: when each was, and which requests it made."""
+
+    def __init__(self, board, platform) -> None:
+        self.seen: list[tuple[float, int, int]] = []
+        self._board, self._look, self._platform = board, board.look, platform
+        board.look = self
+
+    async def __call__(self) -> None:
+        if self._board.looking:
+            return
+        begun, before = time.monotonic(), len(self._platform.requests)
+        await self._look()
+        self.seen.append((begun, before, len(self._platform.requests)))
+
+    def were_all(self, number: int) -> bool:
+        """Whether nothing else was asked between so many looks in a row, and each was one request, or two when jobs are old."""
+        last = self.seen[-number:]
+        ends = [before for _, before, _ in last[1:]]
+        return len(last) == number and all(1 <= b - a <= 2 for _, a, b in last) and ends == [b for *_, b in last[:-1]]
+
+    def seconds(self, number: int) -> float:
+        """How long the last looks took together."""
+        return self.seen[-1][0] - self.seen[-number][0]
+
+
+@pytest.mark.parametrize("local", [lambda: Platform(PlatformConfig(), executor=ScriptedExecutor(Script(())))], indirect=True)
+def test_fifty_jobs_share_one_client_and_are_looked_at_together(pool) -> None:
+    deployment, platform = pool.deploy(command="sleep 600", stream_output=False), pool.local.platform
+
+    async def main() -> None:
+        async with pools.in_process(pool) as worker:
+            template = worker.work_pool.base_job_template
+            values = {"command": "sleep 600", "stream_output": False}
+            async with anyio.create_task_group() as group:
+
+                async def one() -> None:
+                    run = await worker.client.create_flow_run_from_deployment(deployment, state=Pending())
+                    made = await worker.job_configuration.from_template_and_values(template, values, client=worker.client)
+                    made.prepare_for_flow_run(run, work_pool=worker.work_pool, worker_name=worker.name)
+                    await worker.run(run, made, Started())
+
+                for _ in range(50):
+                    group.start_soon(one)
+                await anyio.to_thread.run_sync(programs.until, lambda: len(platform.active_jobs) == 50)
+                (shared,) = worker._sessions.values()
+                (board,) = shared.boards.values()
+                assert len(board.watched) == 50
+                looks = _Looks(board, platform)
+                await anyio.to_thread.run_sync(programs.until, lambda: looks.were_all(3))
+                assert looks.seconds(3) > 1.4, "no more often than for one young job"
+                group.cancel_scope.cancel()
+
+    anyio.run(main)
+    assert platform.jobs_started == 50
+    assert platform.connections <= 50, "that many for a moment, when all of them start"

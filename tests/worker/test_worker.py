@@ -3,7 +3,7 @@
 import logging
 import re
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import anyio
 import anyio.to_thread
@@ -312,6 +312,31 @@ def test_a_limit_counts_runs_that_were_taken_up(pool) -> None:
             assert worker.limiter.available_tokens == 1
 
     anyio.run(main)
+
+
+def test_a_limit_counts_jobs_that_run_and_not_submissions(pool, tmp_path) -> None:
+    waits = f"import pathlib, time\nwhile not pathlib.Path({str(tmp_path / 'end')!r}).exists(): time.sleep(0.05)"
+    deployment = pool.deploy(command=pools.command(waits), stream_output=False)
+    runs = {pool.start(deployment) for _ in range(3)}
+
+    async def main() -> None:
+        async with pools.in_process(pool, limit=2) as worker:
+
+            async def submitted() -> set[UUID]:
+                return {run.id for run in await worker.get_and_submit_flow_runs()}
+
+            first = await submitted()
+            assert len(first) == 2
+            await anyio.to_thread.run_sync(programs.until, lambda: all(pools.read(run).infrastructure_pid for run in first))
+            assert len(pool.local.platform.active_jobs) == 2, "both are submitted, and both run"
+            assert await submitted() == set()
+            (tmp_path / "end").touch()
+            await anyio.to_thread.run_sync(programs.until, lambda: worker.limiter.available_tokens == 2)
+            assert await submitted() == runs - first
+            await pools.idle(worker)
+
+    anyio.run(main)
+    assert pool.local.platform.jobs_started == 3
 
 
 @pytest.mark.parametrize(
