@@ -1,4 +1,4 @@
-"""A worker under a Prefect server of its own: with PostgreSQL, and with a server that tears down what does not cancel."""
+"""A worker under a Prefect server of its own, which tears down what does not cancel: with SQLite, and with PostgreSQL."""
 
 import getpass
 import os
@@ -19,7 +19,7 @@ from tests.manifests import FOREVER, LINES
 from tests.scenarios import pools, programs
 from tests.scenarios.pools import Pool
 
-pytestmark = [pytest.mark.xdist_group("worker"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.xdist_group("worker-servers"), pytest.mark.timeout(240)]
 
 _BIN = next((path for path in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
 _HANGS = f"{pools.command(FOREVER)} prefect flow-run execute"  # looks supervised, and does nothing about a cancellation
@@ -56,13 +56,19 @@ def postgres(tmp_path) -> Iterator[str]:
 
 
 @pytest.fixture
-def server(request, postgres, tmp_path) -> Iterator[str]:
-    """A Prefect server on PostgreSQL that does not wait long for a cancellation."""
+def sqlite(tmp_path) -> str:
+    return f"sqlite+aiosqlite:///{tmp_path / conftest.DATABASE}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def server(request, tmp_path) -> Iterator[str]:
+    """A Prefect server that does not wait long for a cancellation."""
+    database = request.getfixturevalue(request.param)
     port = conftest._free_port()
     url = f"http://127.0.0.1:{port}/api"
     environment = {
         "PREFECT_HOME": str(tmp_path / "home"),
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": postgres,
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": database,
         "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_CANCELLING_TIMEOUT_SECONDS": "5",
         "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS": "2",
     }
@@ -77,7 +83,7 @@ def server(request, postgres, tmp_path) -> Iterator[str]:
         pools.end(process)
 
 
-def test_a_worker_under_postgresql_and_a_run_that_the_server_tears_down(server, tmp_path) -> None:
+def test_a_run_of_a_worker_and_one_that_the_server_tears_down(server, tmp_path) -> None:
     with local_platform() as local:
         pool, log = Pool(local, server), tmp_path / "worker.log"
         done = pool.start(pool.deploy(command=pools.command(LINES)))
