@@ -1,4 +1,4 @@
-"""The command line: `cpln-flows quickstart` and `cpln-flows local`."""
+"""The command line: `cpln-flows quickstart`, `cpln-flows local` and `cpln-flows prefect-yaml`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from cpln_flows import deploy
 from cpln_flows.local import LocalPlatform, local_platform
 from cpln_flows.settings import process_environment
 
@@ -52,6 +53,13 @@ def local(*command: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int
         _print_environment(running)
         _wait_for_interrupt()
         return 0
+
+
+@app.command
+def prefect_yaml() -> int:
+    """Print the file with every deployment of this package: `cpln-flows prefect-yaml > prefect.yaml`."""
+    print(deploy.prefect_yaml(), end="")
+    return 0
 
 
 def main() -> None:

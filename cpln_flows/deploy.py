@@ -1,6 +1,8 @@
-"""Steps for `prefect.yaml`, which Prefect calls by name while it deploys."""
+"""The project's `prefect.yaml`, and the steps that Prefect calls by name while it deploys it."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from cpln_flows.errors import ConfigurationError
 from cpln_flows.settings import process_environment
@@ -32,3 +34,10 @@ def from_environment(**variables: str) -> dict[str, str]:
             f" {missing[0]}=//image/flows:1.0 prefect deploy --all --no-prompt; the image must have cpln-flows installed"
         )
     return {value: environment[name] for value, name in variables.items()}
+
+
+def prefect_yaml() -> str:
+    """Return the file with every deployment: an installed package has it beside its modules, a clone in its folder."""
+    here = Path(__file__).parent
+    installed = here / "prefect.yaml"
+    return (installed if installed.exists() else here.parent / "prefect.yaml").read_text(encoding="utf-8")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,15 +11,16 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.states import Completed, Pending, Running
 
-from cpln_flows import CplnConfig, CplnCredentials, CplnJob, cleanup_orphaned_workloads, run_namespaced_job, sync
+from cpln_flows import CplnConfig, CplnCredentials, CplnJob, cleanup_orphaned_workloads, cli, run_namespaced_job, sync
 from cpln_flows.api import secrets
 from cpln_flows.emulator import Exit, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor
-from cpln_flows.examples.fan_out import fan_out
+from cpln_flows.examples.fan_out import AT_ONCE, fan_out
 from cpln_flows.examples.retrying import retrying
 from tests.manifests import LINES, kubernetes_job
 from tests.scenarios.hands import GVC, Hands
 from tests.scenarios.test_sync import options, reaches
 
+ROOT = Path(__file__).parents[2]
 CANARY = "s.canary-deployment-0123456789"
 
 
@@ -136,18 +138,43 @@ def test_the_rights_of_the_maintenance_flows_are_documented(flow) -> None:
     assert f"`cpln-flows-{flow}`: {DOCUMENTED[flow]} |" in readme
 
 
-def test_the_example_that_fans_out_runs_a_job_for_each_part(local, prefect_api) -> None:
-    script = "import os, time\nprint('part', os.environ['PART'], flush=True)\ntime.sleep(0.3)"
-    logs = fan_out(CplnJob(v1_job=kubernetes_job(script)), parts=3)
-    assert [log.strip()[-1] for log in logs] == ["0", "1", "2"]
+def _job(script: str) -> CplnJob:
+    return CplnJob(v1_job=kubernetes_job(script))
+
+
+def test_the_example_fan_out_runs_a_job_for_each_part_and_no_more_at_once_than_it_says(local, prefect_api, tmp_path) -> None:
+    script = f"""
+import os, pathlib, time
+begun = time.time()
+time.sleep(0.3)
+print("part", os.environ["PART"])
+pathlib.Path({str(tmp_path)!r}, os.environ["PART"]).write_text(f"{{begun}} {{time.time()}}")
+"""
+    assert [log.strip().split(" - ")[1] for log in fan_out(_job(script), parts=3)] == ["part 0", "part 1", "part 2"]
+    times = [tuple(map(float, path.read_text().split())) for path in tmp_path.iterdir()]
+    assert len(times) == 3
+    for moment, _ in times:
+        assert sum(begun <= moment < ended for begun, ended in times) <= AT_ONCE
     assert local.platform.jobs_started == 3
+    assert local.platform.workloads() == []
 
 
-def test_the_example_that_retries_runs_its_job_again(local, prefect_api, tmp_path) -> None:
-    mark = tmp_path / "mark"
-    script = (
-        f"import pathlib, sys\nmark = pathlib.Path({str(mark)!r})\nif not mark.exists():\n    mark.touch()\n    sys.exit(3)\n"
-        "print('done')"
-    )
-    assert "done" in retrying.with_options(retry_delay_seconds=0)(CplnJob(v1_job=kubernetes_job(script)))
+def test_the_example_that_retries_runs_a_job_that_has_failed_once_more(local, prefect_api, tmp_path) -> None:
+    script = f"""
+import pathlib, sys
+failed = pathlib.Path({str(tmp_path / "failed")!r})
+if not failed.exists():
+    failed.touch()
+    sys.exit(1)
+print("done")
+"""
+    assert "done" in retrying.with_options(retry_delay_seconds=0)(_job(script))
     assert local.platform.jobs_started == 2
+    assert local.platform.workloads() == []
+
+
+def test_an_installed_package_prints_the_file_with_every_deployment(capsys) -> None:
+    assert cli.prefect_yaml() == 0
+    assert capsys.readouterr().out == (ROOT / "prefect.yaml").read_text()
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"] == {"prefect.yaml": "cpln_flows/prefect.yaml"}, "where an installed package looks for it"

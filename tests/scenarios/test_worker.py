@@ -131,9 +131,9 @@ def test_maintenance_is_deployed_once_at_a_time_with_an_identity_and_no_key(depl
 
 
 def test_one_process_serves_all_flows(local, settings, tmp_path) -> None:
-    process = programs.start(
-        (ROOT / "deployments/serve.py").read_text(), tmp_path, local.environment | {"PREFECT_API_URL": settings}, "serve.py"
-    )
+    _save_job(local, LINES)
+    environment = local.environment | {"PREFECT_API_URL": settings, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+    process = programs.start((ROOT / "deployments/serve.py").read_text(), tmp_path, environment, "serve.py")
     names = ["run-namespaced-job", "fan-out", "retrying", "sync", "cleanup-orphaned-workloads"]
     try:
         with get_client(sync_client=True) as client:
@@ -142,7 +142,15 @@ def test_one_process_serves_all_flows(local, settings, tmp_path) -> None:
                 found = {d.id: d for d in client.read_deployments() if d.name == "served" and not d.paused}
                 return found if len(found) == len(names) else None
 
-            for deployment in programs.until(served):
+            found = programs.until(served)
+            for deployment in found.values():  # maintenance shall not run by itself beside other tests
+                if deployment.schedules:
+                    client.pause_deployment(deployment.id)
+            job = client.read_deployment_by_name("run-namespaced-job/served")
+            run = pools.final(client.create_flow_run_from_deployment(job.id).id, 90)
+            assert run.state.is_completed(), pools.messages(run.id)
+            assert pools.lines(run.id, 5) == [f"line {n}" for n in range(5)]
+            for deployment in found:
                 client.delete_deployment(deployment)
     finally:
         process.terminate()
