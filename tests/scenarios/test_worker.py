@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.states import Cancelled, Completed, Crashed, Scheduled
+from prefect.states import Cancelled, Completed, Crashed, Running, Scheduled
 
-from cpln_flows import CplnConfig, CplnCredentials, CplnJob
+from cpln_flows import CplnConfig, CplnCredentials, CplnJob, SyncOptions, sync
 from cpln_flows.emulator import Fault, Platform, PlatformConfig, Script, ScriptedExecutor
 from cpln_flows.local import LOCAL_TOKEN, local_platform
 from tests.manifests import FOREVER, LINES, kubernetes_job
@@ -195,6 +195,7 @@ def test_a_container_that_is_killed_crashes_the_run_and_the_next_one_goes_on_wit
     assert run.state.is_crashed()
     assert "exit code 137" in run.state.message
     assert len(_jobs(local, run_id, "job")) == 1
+    _sync_would_stop(pool, local, job)
     pools.set_state(run_id, Scheduled(), force=True)
     _job(local, run_id, number=2)
     programs.until(lambda: any("Reattached" in text for text in pools.messages(run_id)))
@@ -205,6 +206,19 @@ def test_a_container_that_is_killed_crashes_the_run_and_the_next_one_goes_on_wit
     assert pools.final(run_id).state.is_cancelled()
     programs.until(lambda: not local.platform.active_jobs)
     assert _jobs(local, run_id, "job") == []
+
+
+def _sync_would_stop(pool: Pool, local, job: dict) -> None:
+    """See that the sync, should nobody run the flow again, stops the job that its dead container has left running."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in local.environment.items():
+            patched.setenv(name, value)
+        sync(dry_run=True, options=SyncOptions(work_pool=pool.name, stop_grace_seconds=0))
+    body = {"artifacts": {"key": {"any_": ["cpln-sync"]}}, "sort": "UPDATED_DESC", "limit": 20}
+    with get_client(sync_client=True) as client:
+        plans = [json.loads(found["data"]) for found in client.request("POST", "/artifacts/filter", json=body).json()]
+    (row,) = [row for plan in plans for row in plan if job["id"] in str(row)]
+    assert (row["action"], row["result"]) == ("stop", "planned")
 
 
 def _kill_container(local, container: dict) -> None:
@@ -231,6 +245,16 @@ def test_a_pending_run_that_is_cancelled_has_its_job_stopped_at_once(pool, worke
     _cancelled(pool, run_id)
     assert pools.final(run_id, 20).state.is_cancelled()
     assert _active(local, run_id) == []
+
+
+def test_a_running_run_with_a_command_of_its_own_that_is_cancelled_has_its_job_stopped_at_once(pool, worker, local) -> None:
+    run_id = pool.start(pool.deploy(command=pools.command(FOREVER)))
+    _job(local, run_id)
+    pools.set_state(run_id, Running())
+    _cancelled(pool, run_id)
+    assert pools.final(run_id, 20).state.is_cancelled()
+    assert _active(local, run_id) == []
+    programs.until(lambda: any("nothing in the container would do that" in text for text in pools.messages(run_id)))
 
 
 STOPPED = """

@@ -9,6 +9,7 @@ import pytest
 from prefect.exceptions import InfrastructureNotAvailable, InfrastructureNotFound
 from prefect.states import Cancelled, Cancelling, Completed, Crashed, Pending, Running, Scheduled
 
+from cpln_flows import CplnWorker
 from cpln_flows.emulator import Fault, ImagePullFailure, Platform, PlatformConfig, Script, ScriptedExecutor
 from tests.manifests import FOREVER, LINES
 from tests.scenarios import pools, programs
@@ -393,3 +394,43 @@ def test_fifty_jobs_share_one_client_and_are_looked_at_together(pool) -> None:
     anyio.run(main)
     assert platform.jobs_started == 50
     assert platform.connections <= 50, "that many for a moment, when all of them start"
+
+
+def _with_a_sidecar(kind: str, said) -> dict:
+    """A pool's template with two containers, as a Kubernetes Job and as a native workload."""
+    template = CplnWorker.get_default_base_job_template()
+    script = f"import pathlib, time; print('beside it', flush=True); pathlib.Path({str(said)!r}).touch(); time.sleep(600)"
+    says = ["-c", script]
+    if kind == "kubernetes":
+        pod = template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
+        pod["containers"].append({"name": "sidecar", "image": "python", "command": ["python"], "args": says})
+        return template
+    main = {"name": "prefect-job", "image": "{{ image }}", "args": "{{ command }}", "env": "{{ env }}"}
+    size = {"cpu": "{{ cpu }}", "memory": "{{ memory }}"}
+    sidecar = {"name": "sidecar", "image": "python", "command": "python", "args": says, "cpu": "50m", "memory": "64Mi"}
+    spec = {"type": "cron", "containers": [main | size, sidecar]}
+    template["job_configuration"]["job_manifest"] = {"kind": "workload", "spec": spec}
+    return template
+
+
+@pytest.mark.parametrize("kind", ["kubernetes", "native"])
+def test_the_end_of_the_log_of_every_container_is_told_whatever_the_template(
+    local, prefect_api, kind, monkeypatch, tmp_path
+) -> None:
+    for name, value in (pools.QUICK | {"CPLN_SIDECAR_GRACE": "0.2", "CPLN_LOG_SETTLE": "0.5"}).items():
+        monkeypatch.setenv(name, value)
+    said = tmp_path / "said"
+    pool = Pool(local, prefect_api, _with_a_sidecar(kind, said))
+    script = f"""
+import pathlib, sys, time
+print("why it died", flush=True)
+while not pathlib.Path({str(said)!r}).exists():
+    time.sleep(0.05)
+sys.exit(3)
+"""
+    run_id = pool.start(pool.deploy(command=pools.command(script), stream_output=False), Pending())
+    assert _run_and(pool, run_id, wait_for_container=False).status_code == 3
+    assert "exit code 3" in pools.read(run_id).state.message
+    told = programs.until(lambda: (texts := pools.messages(run_id)) and any("beside" in text for text in texts) and texts)
+    assert {text.split(" - ")[1] for text in told if " - [" in text} == {"[prefect-job] why it died", "[sidecar] beside it"}
+    assert local.platform.active_jobs == []
