@@ -183,8 +183,8 @@ class CplnSettings(BaseSettings):
         ge=0,
         validation_alias=_names("LOG_SETTLE"),
         description=(
-            "Seconds to wait for late lines of a job that has ended. A moment of quiet is enough once a line from the last 0.3 s"
-            " before its end was seen; a job that falls silent before it ends waits the whole time, because nothing tells its"
+            "Seconds to wait for late lines of a job that has ended. A moment is enough once a line from the last 0.3 s before"
+            " its end was seen; a job that falls silent before it ends waits the whole time, because nothing tells its"
             " silence from lines that are on their way. Less makes such jobs end sooner, and may lose lines that come later."
         ),
     )

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 NS = 1_000_000_000
 MOMENT_SECONDS = 0.3
-"""The last moment of a job; and the quiet after a line of it that shows that none follows, if all of them are equally late."""
+"""A line that is not older than this at the job's end shows that the log has come that far."""
+MARGIN_SECONDS = 0.1
+"""By so much lines of the same moment may differ in how late they are."""
 _LEAST_SECONDS = 0.05
 _LONGEST_SECONDS = 15.0
 _LAG_KEPT = 0.97
@@ -25,9 +27,11 @@ class End:
     seen: float
     ns: int | None = None
 
-    def is_reached_by(self, line_ns: int) -> bool:
-        """Whether a line of this time is of the job's last moment."""
-        return self.ns is not None and line_ns >= self.ns - MOMENT_SECONDS * NS
+    def seconds_after(self, line_ns: int) -> float | None:
+        """Return how long before the end a line was printed, if that was in the job's last moment."""
+        if self.ns is None or line_ns < self.ns - MOMENT_SECONDS * NS:
+            return None
+        return max(0.0, (self.ns - line_ns) / NS)
 
 
 @dataclass
@@ -54,10 +58,11 @@ def rests_at(end: End, *, newest_ns: int, last_arrival: float | None, lag: Lag, 
         lag: How late the lines were.
         settle: How long is waited if nothing shows that the end of the log has come.
 
-    A log whose end has come needs a moment of quiet; any other one is given the whole time. The lag that was seen can make both
-    longer and never shorter: the last lines may be later than all before them.
+    Of a log whose end has come, what was printed after its newest line follows that in the same time, if it is equally late; any
+    other one is given the whole time. The lag that was seen can make both longer and never shorter: the last lines may be later
+    than all before them.
     """
     of_lag = end.seen + min(_LONGEST_SECONDS, max(_LEAST_SECONDS, 2 * lag.longest_ns / NS))
-    if last_arrival is not None and end.is_reached_by(newest_ns):
-        return max(of_lag, last_arrival + min(MOMENT_SECONDS, settle))
+    if last_arrival is not None and (left := end.seconds_after(newest_ns)) is not None:
+        return max(of_lag, last_arrival + min(left + MARGIN_SECONDS, settle))
     return max(of_lag, end.seen + settle)

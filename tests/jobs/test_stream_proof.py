@@ -21,7 +21,7 @@ from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.stream import LogStream, Pace
 from cpln_flows.model import cursor as cursor_module
 from cpln_flows.model.cursor import Cursor
-from cpln_flows.model.lateness import MOMENT_SECONDS
+from cpln_flows.model.lateness import MARGIN_SECONDS, MOMENT_SECONDS
 from cpln_flows.model.log_lines import Batch, StreamKey
 from tests.jobs import virtual_time
 from tests.jobs.log_service import EPOCH_NS, Answer, Fate, Printed, Service
@@ -29,8 +29,8 @@ from tests.jobs.log_service import EPOCH_NS, Answer, Fate, Printed, Service
 KEYS = [StreamKey("r", "main", "stdout"), StreamKey("r", "main", "stderr"), StreamKey("r", "side", "stdout")]
 LATEST_SECONDS = Pace().settle - 0.1
 """A line comes at most so long after the end of a job that was silent before it."""
-CLOSE_SECONDS = MOMENT_SECONDS - 0.05
-"""And so long after a line from the job's last moment has come."""
+CLOSE_SECONDS = MARGIN_SECONDS - 0.02
+"""And so much later than a line from the job's last moment has come, if it was printed at the end."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -95,8 +95,8 @@ def worlds(draw: st.DrawFn, *, lags: st.SearchStrategy[float], fates: st.SearchS
 
 def _latest(lines: list[tuple[float, float]], ends: float) -> float:
     """Return until when lines come that the follower promises to wait for: it depends on those that the job printed last."""
-    close = [arrives for at, arrives in lines if at >= ends - MOMENT_SECONDS]
-    return min([ends + LATEST_SECONDS, *(max(ends + 0.04, arrives + CLOSE_SECONDS) for arrives in close)])
+    close = [arrives + ends - at for at, arrives in lines if at >= ends - MOMENT_SECONDS]
+    return min([ends + LATEST_SECONDS, *(max(ends + 0.04, reached + CLOSE_SECONDS) for reached in close)])
 
 
 HONEST = worlds(
