@@ -24,7 +24,7 @@ from cpln_flows.api import commands, workloads
 from cpln_flows.api.client import CplnClient
 from cpln_flows.emulator import Exit, ManualClock, NeverStart, OutOfMemory, Platform, PlatformConfig, Script, ScriptedExecutor
 from cpln_flows.errors import CplnError
-from cpln_flows.model.identifiers import FLOW_RUN_ID, INSTALLATION, Owner, Role, Submission, workload_tags
+from cpln_flows.model.identifiers import FLOW_RUN_ID, INSTALLATION, Owner, Role, Submission, attempt_starts, workload_tags
 from cpln_flows.model.links import CommandRef, GvcRef, WorkloadRef
 from cpln_flows.reconcile.snapshot import FINAL, RunState
 from cpln_flows.settings import ApiSettings
@@ -184,7 +184,9 @@ class World:
         if truth.run.state.type is not RunState.PENDING or not truth.jobs:
             return
         owner = Owner(truth.run.id, "etl", installation=self.installation, agent="w")
-        tags = owner.tags(Role.CONTAINER) | Submission(truth.run.id, len(truth.jobs) - 1).tags
+        # A worker counts what it reads, also a PENDING that had replaced a final state before that was given back.
+        attempt = len(attempt_starts([state.type for state in truth.run.states])) - 1
+        tags = owner.tags(Role.CONTAINER) | Submission(truth.run.id, attempt).tags
         truth.jobs[-1] = await self._start(truth.workload, tags, script)
         if not pid_is_lost:
             truth.run.pid = truth.jobs[-1].pid
