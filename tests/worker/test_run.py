@@ -387,6 +387,7 @@ def test_fifty_jobs_share_one_client_and_are_looked_at_together(pool) -> None:
                 (board,) = shared.boards.values()
                 assert len(board.watched) == 50
                 looks = _Looks(board, platform)
+                await looks()
                 await anyio.to_thread.run_sync(programs.until, lambda: looks.were_all(2))
                 assert looks.seconds(2) > 0.7, "no more often than for one young job"
                 group.cancel_scope.cancel()

@@ -15,7 +15,7 @@ from cpln_flows import CplnWorker
 from cpln_flows.worker import left_behind
 from tests.scenarios import pools, programs
 
-pytestmark = [pytest.mark.xdist_group("worker-in-process"), pytest.mark.filterwarnings("ignore::FutureWarning")]
+pytestmark = [pytest.mark.xdist_group("worker-in-its-pool"), pytest.mark.filterwarnings("ignore::FutureWarning")]
 
 # A folder that both sides see, as a bucket is. The container does not need Prefect to say what the engine says.
 STORE = """

@@ -25,7 +25,7 @@ from tests.scenarios.pools import Pool, Started
 from tests.worker.test_run import _run_and
 
 CANARY = "pnu_canary0123456789"
-pytestmark = pytest.mark.xdist_group("worker-in-process")
+pytestmark = pytest.mark.xdist_group("worker-in-its-pool")
 
 
 def test_prefect_finds_the_type_by_the_entry_point() -> None:
