@@ -131,7 +131,7 @@ def test_maintenance_is_deployed_once_at_a_time_with_an_identity_and_no_key(depl
 
 
 def test_one_process_serves_all_flows(local, settings, tmp_path) -> None:
-    _save_job(local, LINES)
+    _save_job(local, LINES, "served")
     environment = local.environment | {"PREFECT_API_URL": settings, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
     process = programs.start((ROOT / "deployments/serve.py").read_text(), tmp_path, environment, "serve.py")
     names = ["run-namespaced-job", "fan-out", "retrying", "sync", "cleanup-orphaned-workloads"]
@@ -147,7 +147,8 @@ def test_one_process_serves_all_flows(local, settings, tmp_path) -> None:
                 if deployment.schedules:
                     client.pause_deployment(deployment.id)
             job = client.read_deployment_by_name("run-namespaced-job/served")
-            run = pools.final(client.create_flow_run_from_deployment(job.id).id, 90)
+            own = {"cpln_job": {"$ref": {"block_document_slug": "cpln-job/served"}}}
+            run = pools.final(client.create_flow_run_from_deployment(job.id, parameters=own).id, 90)
             assert run.state.is_completed(), pools.messages(run.id)
             assert pools.lines(run.id, 5) == [f"line {n}" for n in range(5)]
             for deployment in found:
@@ -159,10 +160,10 @@ def test_one_process_serves_all_flows(local, settings, tmp_path) -> None:
         assert f"{name}/served" in output
 
 
-def _save_job(local, script: str) -> None:
+def _save_job(local, script: str, name: str = "my-cpln-job") -> None:
     credentials = CplnCredentials(config=CplnConfig(token=CANARY))
     job = CplnJob(credentials=credentials, org="local", namespace="quickstart", location="local-1", v1_job=kubernetes_job(script))
-    job.save("my-cpln-job", overwrite=True)
+    job.save(name, overwrite=True)
 
 
 def test_the_job_flow_runs_in_a_container_and_starts_a_job_of_the_same_run(pool, deployed, local) -> None:
