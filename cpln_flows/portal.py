@@ -22,9 +22,17 @@ CLEANUP_SECONDS = 20
 _LOOK_SECONDS = 0.5
 _MARGIN_SECONDS = 5
 
+
+class _Portals(BlockingPortalProvider):
+    """A provider that stays behind when Prefect packs a flow with its module for another process."""
+
+    def __reduce__(self) -> tuple[type[_Portals], tuple[()]]:
+        return (_Portals, ())
+
+
 # One event loop for all synchronous callers of the process, so that they share connections and polls. It runs while at least
 # one of them needs it; the provider counts them.
-_PORTALS = BlockingPortalProvider()
+_PORTALS = _Portals()
 
 
 def in_async_context() -> bool:

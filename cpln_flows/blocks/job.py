@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -27,10 +26,11 @@ from cpln_flows.errors import (
     NotFoundError,
     SubmissionUnknownError,
 )
-from cpln_flows.jobs import access, session, stop
+from cpln_flows.jobs import access, printing, session, stop
 from cpln_flows.jobs.forward import Forwarder
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.plan import JobPlan
+from cpln_flows.jobs.printing import Printer
 from cpln_flows.jobs.session import JobSession
 from cpln_flows.jobs.stream import LogStream
 from cpln_flows.jobs.submit import StartedJob, Submitter
@@ -207,19 +207,6 @@ class CplnJob(JobBlock[str]):
         )
 
 
-def check_print_func(print_func: object) -> None:
-    """Refuse a print function whose lines would get lost.
-
-    Raises:
-        ConfigurationError: It is asynchronous; nobody would await it.
-    """
-    if inspect.iscoroutinefunction(print_func) or inspect.iscoroutinefunction(getattr(print_func, "__call__", None)):  # noqa: B004
-        raise ConfigurationError(
-            f"print_func: expected a plain function, found the asynchronous {print_func!r}; give one that only takes the line,"
-            " such as put_nowait of a queue"
-        )
-
-
 class CplnJobRun(JobRun[str]):
     """One run of a job.
 
@@ -236,16 +223,13 @@ class CplnJobRun(JobRun[str]):
         self._settings = settings or CplnSettings.load()
         self._transcript = Transcript(self._most_characters())
         self._stream: LogStream | None = None
-        self._forwarder: Forwarder | None = None
-        self._shown: Shown | None = None
+        self._sink: Printer | Forwarder | None = None
         self._plan: JobPlan | None = None
         self._submitter: Submitter | None = None
         self._job: StartedJob | None = None
         self._ending: Ending | None = None
         self._cleaned = False
         self._leftover: str | None = None
-        self._print_func: PrintFunc | None = None
-        self._print_failed = False
         self._cancelled = False
         self._abandoned = False
 
@@ -296,10 +280,9 @@ class CplnJobRun(JobRun[str]):
             JobLostError: The platform does not know the job any more.
             ConfigurationError: ``print_func`` is asynchronous.
         """
-        check_print_func(print_func)
-        self._print_func = print_func
-        self._shown = await self._shown_before(print_func or self.logger) if self._started().adopted else None
-        self._forwarder = self._into_prefect() if print_func is None else None
+        printing.check(print_func)
+        shown = await self._shown_before(print_func or self.logger) if self._started().adopted else None
+        self._sink = Printer(print_func, self._journal(), shown) if print_func else self._into_prefect(shown)
         try:
             async with session.shared(self._api_settings()) as shared:
                 self._ending = await self._follow(shared)
@@ -525,23 +508,8 @@ class CplnJobRun(JobRun[str]):
             return
         lines = log_lines.render(batch, f"[{batch.key.container}] " if len(shown) > 1 else "")
         self._transcript.add(lines)
-        if self._forwarder is not None:
-            self._forwarder.send(lines)
-        if self._print_func is not None:
-            self._print(lines, self._print_func)
-
-    def _print(self, lines: list[str], print_func: PrintFunc) -> None:
-        for line in lines:
-            if self._shown is not None and self._shown.take(line):
-                continue
-            try:
-                print_func(line)
-            except Exception as error:  # noqa: BLE001 - the user's function must not stop the job
-                if not self._print_failed:
-                    self._print_failed = True
-                    self._journal().warning(
-                        Area.LOGS, f"print_func raised {error!r}, which is not said again; it gets the lines after this one too"
-                    )
+        if self._sink is not None:
+            self._sink.send(lines)
 
     def _shown_containers(self) -> list[str]:
         plan = self._plan
@@ -552,12 +520,12 @@ class CplnJobRun(JobRun[str]):
         given = self._block.max_log_characters
         return (self._settings.max_log_characters if given is None else given) or None
 
-    def _into_prefect(self) -> Forwarder | None:
+    def _into_prefect(self, shown: Shown | None) -> Forwarder | None:
         """Return the way into the logs of the run that waits; outside of a run nobody has asked for lines."""
         if FlowRunContext.get() is None and TaskRunContext.get() is None:
             return None
         where = f"stream_logs({self.infrastructure_pid!r}), or {self.console_url}"
-        return Forwarder(self.logger, replace(orchestration.log_budget(self._settings), where=where), self._shown)
+        return Forwarder(self.logger, replace(orchestration.log_budget(self._settings), where=where), shown)
 
     async def _shown_before(self, logger: object) -> Shown | None:
         """Return which lines another process has put into the same log of Prefect, if the lines go into one."""
@@ -571,8 +539,8 @@ class CplnJobRun(JobRun[str]):
             return None
 
     def _tell_end_of_log(self, end: Ending) -> None:
-        if self._forwarder is not None:
-            self._forwarder.finish()
+        if self._sink is not None:
+            self._sink.finish()
         if not end.succeeded:
             self._journal().info(Area.LOGS, f"The log is {self.receipt}")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from cpln_flows.blocks.job import CplnJob, CplnJobRun, PrintFunc, check_print_func
+from cpln_flows.blocks.job import CplnJob, CplnJobRun, PrintFunc
 from cpln_flows.flows.job_flow import JobFlow
+from cpln_flows.jobs import printing
 from cpln_flows.model.identifiers import JOB_FLOW
 from cpln_flows.orchestration import job_identity
 from cpln_flows.settings import CplnSettings
@@ -37,7 +38,7 @@ async def _run_namespaced_job(cpln_job: CplnJob, print_func: PrintFunc | None = 
             run_namespaced_job(CplnJob.load("my-cpln-job"), print_func=get_run_logger().info)
         ```
     """
-    check_print_func(print_func)  # before anything is started
+    printing.check(print_func)  # before anything is started
     job_run = CplnJobRun(cpln_job, await job_identity(CplnSettings.load().workload))
     try:
         async with job_run.connected():

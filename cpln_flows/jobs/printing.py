@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from cpln_flows.errors import ConfigurationError
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.model.forwarding import Shown
 from cpln_flows.model.identifiers import Area
+
+
+def check(print_func: object) -> None:
+    """Refuse a print function whose lines would get lost.
+
+    Raises:
+        ConfigurationError: It is asynchronous; nobody would await it.
+    """
+    if inspect.iscoroutinefunction(print_func) or inspect.iscoroutinefunction(getattr(print_func, "__call__", None)):  # noqa: B004
+        raise ConfigurationError(
+            f"print_func: expected a plain function, found the asynchronous {print_func!r}; give one that only takes the line,"
+            " such as put_nowait of a queue"
+        )
 
 
 class Printer:

@@ -248,9 +248,8 @@ class LogReading:
         return self.job.ref.pid if self.job.ref else self.job.selector
 
 
-def span_of(wanted: Wanted) -> tuple[int, int]:
+def span_of(wanted: Wanted, now_ns: int) -> tuple[int, int]:
     """Return the time in which a job is looked for of which nothing but the id is known."""
-    now_ns = time.time_ns()
     since_ns = to_ns(wanted.since) if wanted.since else now_ns - OLDEST_NS
     return since_ns, to_ns(wanted.until) if wanted.until else now_ns + _CLOCK_SKEW_NS
 

@@ -29,9 +29,16 @@ class JobSession:
         return self.boards.setdefault(workload, StatusBoard(self.client, workload))
 
 
+class _Sessions(WeakKeyDictionary[asyncio.AbstractEventLoop, dict[ApiSettings, JobSession]]):
+    """The open sessions of each event loop; they stay behind when Prefect packs a flow with its module for another process."""
+
+    def __reduce__(self) -> tuple[type[_Sessions], tuple[()]]:
+        return (_Sessions, ())
+
+
 # Connections belong to an event loop, and jobs that know nothing of one another shall share them; so the loop is the key. An
 # entry goes with its last user, the rest with its loop.
-_SESSIONS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[ApiSettings, JobSession]] = WeakKeyDictionary()
+_SESSIONS = _Sessions()
 
 
 @asynccontextmanager

@@ -61,9 +61,9 @@ def adopted(ref: CommandRef, command: Command, location: str, now: datetime) -> 
         now: The platform's time.
     """
     age = max(timedelta(), now - command.created)
-    since = int(command.created.timestamp()) * 1_000_000_000
+    since_ns = int(command.created.timestamp()) * 1_000_000_000 - _CLOCK_SKEW_NS  # lines are stamped by other machines
     started = time.monotonic() - age.total_seconds()
-    return StartedJob(ref, command.spec.location or location, since, adopted=True, started=started)
+    return StartedJob(ref, command.spec.location or location, since_ns, adopted=True, started=started)
 
 
 @dataclass

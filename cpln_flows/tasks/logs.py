@@ -16,7 +16,7 @@ from cpln_flows import orchestration
 from cpln_flows.blocks.credentials import CplnCredentials
 from cpln_flows.blocks.job import PrintFunc
 from cpln_flows.errors import ConfigurationError
-from cpln_flows.jobs import locate, reading, session
+from cpln_flows.jobs import locate, printing, reading, session
 from cpln_flows.jobs.forward import Forwarder
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.locate import Located
@@ -88,6 +88,7 @@ async def _stream_logs(
         run.wait_for_completion()
         ```
     """
+    printing.check(print_func)
     if limit is not None and limit < 0:
         raise ConfigurationError(f"limit: expected 0 or more, found {limit}")
     wanted = Wanted(
@@ -104,11 +105,12 @@ async def _stream_logs(
     api = (credentials or CplnCredentials()).api_settings(settings)
     async with session.shared(api) as shared:
         target = await _Target.of(job, settings)
-        found = await target.locate(shared, wanted)
+        found = await target.locate(shared, wanted)  # whose answers tell the platform's time
         journal = Journal(get_run_logger(), LogContext(gvc=target.gvc.gvc, command_id=target.command_id))
         sink = await _sink(print_func, settings, f"stream_logs({str(job)!r}, print)", journal)
         look_again = partial(target.locate, shared, wanted)
-        log = LogReading(shared.client, target.gvc.org, found, wanted, sink.send, journal, Pace.of(settings), look_again)
+        pace, now_ns = Pace.of(settings), shared.client.now_ns
+        log = LogReading(shared.client, target.gvc.org, found, wanted, sink.send, journal, pace, look_again, now_ns=now_ns)
         try:
             return await log.read()
         finally:
@@ -146,7 +148,7 @@ class _Target:
     async def locate(self, shared: JobSession, wanted: Wanted) -> Located:
         if self.ref is not None:
             return await locate.locate(shared.client, self.ref)
-        since_ns, until_ns = reading.span_of(wanted)
+        since_ns, until_ns = reading.span_of(wanted, shared.client.now_ns())
         return await locate.locate_by_id(shared.client, self.gvc, self.command_id, since_ns=since_ns, until_ns=until_ns)
 
 

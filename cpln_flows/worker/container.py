@@ -431,6 +431,7 @@ class Container:
                 journal=self.journal,
                 since_ns=self.job.since_ns,
                 pace=Pace.of(self.settings),
+                now_ns=self.session.client.now_ns,
             )
             await stream.settle(self._ended)  # the last lines, which say why it has died, are the ones that come late
             await stream.drain()

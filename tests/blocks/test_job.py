@@ -15,8 +15,8 @@ from cpln_flows import (
     JobFailedError,
     ManifestError,
     run_namespaced_job,
+    stream_logs,
 )
-from cpln_flows.blocks.job import check_print_func
 from cpln_flows.emulator import Fault, Platform, PlatformConfig
 from cpln_flows.errors import ConfigurationError, JobTimeoutError
 from tests.manifests import FAILING, FOREVER, LINES, kubernetes_job, texts
@@ -214,7 +214,7 @@ def test_a_print_function_that_would_have_to_be_awaited_is_refused_before_anythi
     with pytest.raises(ConfigurationError, match="print_func: expected a plain function"):
         run_namespaced_job.fn(CplnJob(v1_job=kubernetes_job(LINES)), print_func).send(None)
     with pytest.raises(ConfigurationError, match="print_func: expected a plain function"):
-        check_print_func(print_func)
+        stream_logs.fn("job", print_func).send(None)
     assert local.platform.requests == []
 
 

@@ -90,7 +90,7 @@ def test_a_result_that_was_reported_is_kept_for_a_parent_that_is_executed_again_
     local, prefect_api_url, tmp_path
 ) -> None:
     (tmp_path / "hold").touch()
-    parent = Deployed(local, prefect_api_url, tmp_path, QUICK, persist=True)
+    parent = Parent(local, prefect_api_url, tmp_path, QUICK, persist=True)
     process = parent.execute()
     programs.until((tmp_path / "held").exists)
     parent.kill(process)
