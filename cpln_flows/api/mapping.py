@@ -20,7 +20,9 @@ from cpln_flows.errors import (
 )
 
 _LONGEST_MESSAGE = 500
-_HIDDEN = b"(the token)"
+_LONGEST_BODY = 10 * _LONGEST_MESSAGE
+_HIDDEN = "(the token)"
+_LEAST_TOKEN = 8  # what is shorter is no key of the platform, and part of many words
 _FIRST_SERVER_ERROR = 500
 _CLASSES: Mapping[int, type[ApiError]] = {
     401: UnauthorizedError,
@@ -49,7 +51,7 @@ def error_of(*, status: int, method: str, path: str, body: bytes, headers: Mappi
         headers: The answer's headers; ``Retry-After`` is read.
         token: The token that was sent; should the answer repeat it, the error does not.
     """
-    message = _message(body.replace(token.encode(), _HIDDEN) if token else body)
+    message = _message(body)
     kind = _CLASSES.get(status, ServerError if status >= _FIRST_SERVER_ERROR else ApiError)
     if "already exists" in message.lower() and kind is ApiError:
         kind = ConflictError  # the platform says so with a 400 for a second stopReplica
@@ -57,7 +59,7 @@ def error_of(*, status: int, method: str, path: str, body: bytes, headers: Mappi
         status=status,
         method=method,
         path=path,
-        message=message,
+        message=(message.replace(token, _HIDDEN) if len(token) >= _LEAST_TOKEN else message)[:_LONGEST_MESSAGE],
         hint=_HINTS.get(status, ""),
         retry_after=_retry_after(headers.get("retry-after")),
     )
@@ -82,8 +84,8 @@ def _message(body: bytes) -> str:
     except orjson.JSONDecodeError:
         answer = None
     if isinstance(answer, Mapping) and answer.get("message"):
-        return str(answer["message"])[:_LONGEST_MESSAGE]
-    return body[:_LONGEST_MESSAGE].decode(errors="replace").strip()
+        return str(answer["message"])
+    return body[:_LONGEST_BODY].decode(errors="replace").strip()
 
 
 def _retry_after(value: str | None) -> float | None:

@@ -295,3 +295,16 @@ async def test_a_date_that_is_none_changes_no_time(date) -> None:
     async with Server(httpx.Response(200, json={}, headers={"date": date})).client() as client:
         await client.get("/org/acme")
         assert abs((client.now() - datetime.now(UTC)).total_seconds()) < 1
+
+
+async def test_a_token_that_is_part_of_other_words_changes_no_answer() -> None:
+    async with Server(problem(400, "it already exists")).client(token=SecretStr("t")) as client:
+        with pytest.raises(ConflictError, match="it already exists"):
+            await client.get("/org/acme")
+
+
+async def test_a_token_in_a_long_answer_is_not_cut_in_two() -> None:
+    async with Server(problem(400, f"{'x' * 490}{CANARY}")).client() as client:
+        with pytest.raises(ApiError) as caught:
+            await client.get("/org/acme")
+    assert CANARY[:8] not in str(caught.value)
