@@ -55,7 +55,7 @@ async def _run_all(url: str, jobs: int, workloads: int) -> None:
     settings = CplnSettings.load(token=TOKEN, endpoint=url, logs_endpoint=url.replace("http", "ws", 1))
 
     async def one(number: int) -> None:
-        container = {"name": "main", "image": "script", "workingDir": f"/work/{number % workloads}"}
+        container = {"name": "main", "image": "script", "workingDir": f"/data/{number % workloads}"}
         pod = {"restartPolicy": "Never", "containers": [container]}
         manifest = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "many"}, "spec": {"template": {"spec": pod}}}
         job = CplnJob(

@@ -95,6 +95,12 @@ class Action:
         return self.run.id if self.run else self.job.run_id if self.job else None
 
     @property
+    def cause(self) -> UUID | None:
+        """The flow run whose end is the reason: the parent's for all that it has left behind, else the run's own."""
+        ancestor = self.case.ancestor if self.case else self.child.ancestor if self.child else None
+        return ancestor.id if ancestor else self.run_id
+
+    @property
     def is_change(self) -> bool:
         """Whether something ends by it."""
         return self.kind in CHANGES
@@ -145,8 +151,10 @@ def plan_of(actions: Iterable[Action], *, now: datetime, judged: int, limits: Li
     """Put a plan together; one that would change too much is withheld."""
     kept = tuple(action for action in actions if action.kind is not Kind.KEEP)
     # A run that is ended together with its job is one of those that were looked at, and is changed once.
-    changes = len({action.run_id for action in kept if action.is_change})
-    return Plan(now, kept, judged, limits.exceeded_by(changes, judged), unread)
+    changes = {action.run_id for action in kept if action.is_change}
+    # However many jobs one dead parent has left behind, they are no sign that something is wrong with what was seen.
+    causes = {action.cause for action in kept if action.is_change}
+    return Plan(now, kept, judged, limits.exceeded_by(len(changes), judged, min(len(causes), len(changes))), unread)
 
 
 @dataclass(frozen=True)
@@ -157,10 +165,17 @@ class Limits:
     share: float = 0.5
     handful: int = 10
 
-    def exceeded_by(self, changes: int, judged: int) -> str | None:
-        """Say in words which limit so many changes exceed, if any."""
+    def exceeded_by(self, changes: int, judged: int, causes: int | None = None) -> str | None:
+        """Say in words which limit so many changes exceed, if any.
+
+        Args:
+            changes: How many.
+            judged: Of how many.
+            causes: How many of them have a cause of their own, which is what the share is about; default: all.
+        """
         if changes > self.most:
             return f"{changes} changes are more than the limit of {self.most}"
-        if changes > self.handful and changes > self.share * judged:
+        of_their_own = changes if causes is None else causes
+        if of_their_own > self.handful and of_their_own > self.share * judged:
             return f"{changes} changes of {judged} looked at are more than the limit of {self.share:.0%}"
         return None

@@ -136,9 +136,9 @@ def test_the_least_job() -> None:
             id="hook",
         ),
         pytest.param(
-            _scratch("/scratch", "/work/"),
+            _scratch("/scratch", "/data/"),
             lambda j: j.main.extra,
-            {"volumes": [{"uri": "scratch://v0", "path": "/scratch"}, {"uri": "scratch://v1", "path": "/work/"}]},
+            {"volumes": [{"uri": "scratch://v0", "path": "/scratch"}, {"uri": "scratch://v1", "path": "/data/"}]},
             id="scratch-volumes",
         ),
         pytest.param(_scratch(*(f"/m{n}" for n in range(15))), lambda j: len(j.main.extra["volumes"]), 15, id="most-volumes"),

@@ -184,6 +184,20 @@ def test_the_guard_counts_a_run_that_ends_with_its_job_once() -> None:
     assert decide.decide(Snapshot(NOW, INSTALLATION, jobs=cases), SCOPE, POLICY).withheld is None
 
 
+def test_what_one_dead_parent_has_left_behind_is_no_reason_to_change_nothing() -> None:
+    def left_behind(parents: int) -> tuple:
+        dead = [replace(ROOT, id=UUID(int=100 + n)) for n in range(parents)]
+        return tuple(
+            case(job(role=Role.JOB, run_id=UUID(int=n)), replace(CHILD, id=UUID(int=n)), ancestor=dead[n % parents])
+            for n in range(30)
+        )
+
+    assert decide.decide(Snapshot(NOW, INSTALLATION, jobs=left_behind(1)), SCOPE, POLICY).withheld is None
+    assert "30 changes of 30" in str(decide.decide(Snapshot(NOW, INSTALLATION, jobs=left_behind(30)), SCOPE, POLICY).withheld)
+    few = Policy(limits=Limits(most=29))
+    assert "limit of 29" in str(decide.decide(Snapshot(NOW, INSTALLATION, jobs=left_behind(1)), SCOPE, few).withheld)
+
+
 def test_a_failed_job_may_be_a_failed_run() -> None:
     assert of_run(run(), job("failed"), AS_FAILED).kind is Kind.FAIL
     assert of_run(run("CANCELLING"), job("failed"), AS_FAILED).kind is Kind.CANCEL

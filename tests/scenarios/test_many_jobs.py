@@ -22,7 +22,7 @@ async def _run_all(local, workloads: int) -> list[str]:
     for n in range(JOBS):
         manifest = kubernetes_job("x")
         # What a command cannot override makes another workload.
-        manifest["spec"]["template"]["spec"]["containers"][0]["workingDir"] = f"/work/{n % workloads}"
+        manifest["spec"]["template"]["spec"]["containers"][0]["workingDir"] = f"/data/{n % workloads}"
         run = scripted.run_of(
             local,
             v1_job=manifest,
