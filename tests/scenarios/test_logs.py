@@ -59,7 +59,7 @@ FAULTS: dict[str, list[dict[str, Any]]] = {
     "store-is-too-busy": [{"path": "/query_range$", "status": 429, "retry_after": 0.2, "times": 2}],
     "upgrades-never-answered": [{"path": "/tail$", "timeout": "before", "times": 1}],
     "too-many-upgrades": [{"path": "/tail$", "status": 429, "times": 3}],
-    "all-is-slow": [{"path": "/logs/", "delay_seconds": 0.3, "times": None}],
+    "all-is-slow": [{"path": "/logs/", "delay_seconds": 0.3, "times": 30}],
 }
 CONFIGS: dict[str, dict[str, Any]] = {
     "plain": {},
