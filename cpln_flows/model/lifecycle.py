@@ -41,4 +41,4 @@ def hinted_delay(age_seconds: float, ceiling_seconds: float) -> float:
 
     Programs tend to print and then end, so a line is a reason to look sooner; a chatty job must not cost more for it.
     """
-    return min(ceiling_seconds, max(0.5, age_seconds / 6))
+    return min(ceiling_seconds, max(0.7, age_seconds / 6))
