@@ -83,6 +83,15 @@ async def reaches(hands: Hands, ref, *stages: str) -> None:
             await anyio.sleep(0.05)
 
 
+async def outlives_its_run(hands, script):
+    """Return the job of a run that has completed, while its container runs on."""
+    run = await hands.run(Pending(), Running())
+    ref = await hands.container(run, await hands.workload(script))
+    await reaches(hands, ref, "running")
+    await hands.become(run, Completed())
+    return ref
+
+
 STUBBORN = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(60)"
 ENDED = ("completed", "failed", "cancelled")
 
@@ -315,10 +324,7 @@ async def test_a_sidecar_that_hangs_is_stopped_once_and_its_end_is_told(hands, c
 
 
 async def test_the_end_of_a_stopped_job_is_told_by_the_process_after(hands) -> None:
-    run = await hands.run(Pending(), Running())
-    ref = await hands.container(run, await hands.workload(FOREVER))
-    await reaches(hands, ref, "running")
-    await hands.become(run, Completed())
+    ref = await outlives_its_run(hands, FOREVER)
     policy = replace(AT_ONCE, interval=timedelta(seconds=60))
     assert await Cycles(hands, policy)() == [(Kind.STOP, True)]
     await reaches(hands, ref, *ENDED)
@@ -326,10 +332,7 @@ async def test_the_end_of_a_stopped_job_is_told_by_the_process_after(hands) -> N
 
 
 async def test_a_job_that_does_not_end_is_told_to_stop_once_and_then_escalated(hands) -> None:
-    run = await hands.run(Pending(), Running())
-    ref = await hands.container(run, await hands.workload(STUBBORN))
-    await reaches(hands, ref, "running")
-    await hands.become(run, Completed())
+    await outlives_its_run(hands, STUBBORN)
     cycles = Cycles(hands)
     assert await cycles() == [(Kind.STOP, True)]
     assert await cycles() == []
@@ -462,10 +465,7 @@ async def _started_by(hands: Hands, parent, script: str = FOREVER):
 
 
 async def test_a_job_that_does_not_end_is_escalated_rarely(hands) -> None:
-    run = await hands.run(Pending(), Running())
-    ref = await hands.container(run, await hands.workload(STUBBORN))
-    await reaches(hands, ref, "running")
-    await hands.become(run, Completed())
+    await outlives_its_run(hands, STUBBORN)
     cycles = Cycles(hands)
     assert await cycles() == [(Kind.STOP, True)]
 
