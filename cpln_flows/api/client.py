@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import anyio
 import httpx
@@ -19,6 +19,8 @@ from cpln_flows.api.timekeeping import PlatformTime
 from cpln_flows.api.transport import Connections, Proxied
 from cpln_flows.errors import ConfigurationError, CplnError, LogStreamError, NotFoundError, UnexpectedResponseError
 from cpln_flows.settings import DEFAULT_LOGS_ENDPOINT, ApiSettings, is_public, uses_proxy
+
+T = TypeVar("T")
 
 _MOST_CONNECTIONS = 40
 _MOST_PAGES = 10_000
@@ -152,10 +154,15 @@ class CplnClient:
         found = self._logs_endpoint or await self._discover_logs()
         return found.replace("ws://", "http://", 1).replace("wss://", "https://", 1)
 
-    async def get_logs(self, path: str, *, params: Mapping[str, str], repeat: Repeat = Repeat.ALWAYS) -> Any:
-        """Read from the logs service."""
+    async def get_logs(
+        self, path: str, *, params: Mapping[str, str], parse: Callable[[Any], T], repeat: Repeat = Repeat.ALWAYS
+    ) -> T:
+        """Read from the logs service; an answer that cannot be parsed is repeated as one that never came."""
         endpoint = await self.logs_endpoint()
-        return await self._send("GET", path, params=params, repeat=repeat, read=_json, endpoint=endpoint)
+        found: T = await self._send(
+            "GET", path, params=params, repeat=repeat, read=lambda answer: parse(_json(answer)), endpoint=endpoint
+        )
+        return found
 
     def _verify(self) -> ssl.SSLContext | bool:
         """Return how certificates are verified; where nothing uses TLS, reading them would take longer than a request."""

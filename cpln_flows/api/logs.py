@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
-import anyio
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from cpln_flows.api import mapping
 from cpln_flows.api.client import CplnClient
-from cpln_flows.api.retry import Repeat, retrying
+from cpln_flows.api.retry import Repeat
 from cpln_flows.errors import LogStreamError, UnexpectedResponseError
 from cpln_flows.model import cursor, log_lines
 from cpln_flows.model.log_lines import Batch, Frame
@@ -188,11 +187,10 @@ class LogSource:
         end_ns: int,
         limit: int,
         repeat: Repeat,
-        read: Callable[[Any], _Answer],
+        parse: Callable[[Any], _Answer],
         *,
         backward: bool = False,
     ) -> _Answer:
-        """Ask until there is an answer that can be read: one of another form is repeated as one that never came."""
         params = {
             "query": self.selector,
             "start": str(start_ns),
@@ -201,10 +199,7 @@ class LogSource:
             "direction": "backward" if backward else "forward",
             "delay_for": "0",
         }
-        async for attempt in retrying(repeat, budget_seconds=self.client.settings.retry_seconds, sleep=anyio.sleep):
-            with attempt:
-                return read(await self.client.get_logs(f"{self._path}/query_range", params=params, repeat=Repeat.NEVER))
-        raise AssertionError("unreachable: the last attempt returns or raises")
+        return await self.client.get_logs(f"{self._path}/query_range", params=params, parse=parse, repeat=repeat)
 
     @property
     def _path(self) -> str:

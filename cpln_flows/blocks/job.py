@@ -317,7 +317,7 @@ class CplnJobRun(JobRun[str]):
             JobError: The job could not be seen to have ended.
         """
         self._cancelled = True
-        stopped = await self._stop_and_clean("cancel was asked for", self._settings.stop_grace_seconds)
+        stopped = await self._stop_and_clean("cancel was asked for")
         if stopped is not None and not stopped.verified:
             pid = self.infrastructure_pid
             raise JobError(f"job {pid} may still run, it was not seen to end: {stopped.evidence}", infrastructure_pid=pid)
@@ -363,7 +363,7 @@ class CplnJobRun(JobRun[str]):
         self._abandoned = True
         with anyio.CancelScope(shield=True), anyio.move_on_after(portal.CLEANUP_SECONDS) as scope:
             try:
-                stopped = await self._stop_and_clean(reason, self._settings.stop_grace_seconds)
+                stopped = await self._stop_and_clean(reason)
             except Exception as error:  # noqa: BLE001 - the interruption itself is what the caller must see
                 self._journal().warning(Area.KILL, f"The job could not be stopped: {error}")
                 return
@@ -374,7 +374,7 @@ class CplnJobRun(JobRun[str]):
                 Area.KILL, f"The job could not be stopped within {portal.CLEANUP_SECONDS} s, it may still run"
             )
 
-    async def _stop_and_clean(self, reason: str, grace_seconds: float) -> stop.Stopped | None:
+    async def _stop_and_clean(self, reason: str) -> stop.Stopped | None:
         if self._plan is None or self._cleaned:
             return None
         async with session.shared(self._api_settings()) as shared:
@@ -388,7 +388,7 @@ class CplnJobRun(JobRun[str]):
                     self._job.ref,
                     location=self._job.location,
                     reason=reason,
-                    grace_seconds=max(0.0, min(grace_seconds, left)),
+                    grace_seconds=max(0.0, min(self._settings.stop_grace_seconds, left)),
                     journal=self._journal(),
                 )
             await self._clean(shared)

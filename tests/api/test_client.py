@@ -218,7 +218,7 @@ async def test_the_token_of_another_installation_does_not_go_to_the_vendors_logs
     server = Server(answer)
     async with server.client(retry_seconds=0) as client:
         with pytest.raises(LogStreamError, match="set CPLN_LOGS_ENDPOINT"):
-            await client.get_logs("/logs/org/acme/loki/api/v1/query_range", params={})
+            await client.get_logs("/logs/org/acme/loki/api/v1/query_range", params={}, parse=dict)
     assert {request.url.host for request in server.requests} == {"api.test"}
 
 

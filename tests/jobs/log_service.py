@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import anyio
 
 from cpln_flows.api.logs import Arrival, LogSource, Page
-from cpln_flows.api.retry import Repeat
+from cpln_flows.api.retry import Repeat, retrying
 from cpln_flows.errors import LogStreamError, TransportError
 from cpln_flows.model.log_lines import Batch, Frame, StreamKey
 
@@ -78,7 +78,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self._by_arrival = sorted(self.lines, key=lambda line: line.arrives)
-        client: Any = SimpleNamespace(settings=SimpleNamespace(retry_seconds=60), get_logs=self._get_logs)
+        client: Any = SimpleNamespace(get_logs=self._get_logs)
         self._source = LogSource(client, "org", "{}")
 
     def now_ns(self) -> int:
@@ -100,7 +100,13 @@ class Service:
         async for page in self._source.query_range(start_ns, end_ns, repeat):
             yield page
 
-    async def _get_logs(self, _path: str, *, params: dict[str, str], repeat: Repeat) -> Any:
+    async def _get_logs(self, _path: str, *, params: dict[str, str], parse: Callable[[Any], Any], repeat: Repeat) -> Any:
+        async for attempt in retrying(repeat, budget_seconds=60, sleep=anyio.sleep):  # as the client does
+            with attempt:
+                return parse(self._answer(params))
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _answer(self, params: dict[str, str]) -> dict[str, Any]:
         answer = self.answers.pop(0) if self.answers else Answer.RIGHT
         if answer is Answer.NONE:
             raise TransportError("no answer")
