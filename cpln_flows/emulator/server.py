@@ -97,6 +97,8 @@ class Server:
             log_config=None,
             lifespan="off",
             proxy_headers=False,
+            # The default of uvicorn once was the deprecated interface of websockets.
+            ws="websockets-sansio",
             ws_per_message_deflate=False,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         )
