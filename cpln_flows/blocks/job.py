@@ -465,7 +465,7 @@ class CplnJobRun(JobRun[str]):
         try:
             found = self._block.location or await workloads.first_location(shared.client, gvc)
         except NotFoundError as error:
-            raise access.unknown(gvc) from error
+            raise access.not_found(error, gvc) from error
         if not found:
             raise ConfigurationError(
                 f"location: none given, CPLN_LOCATION is not set, and the GVC {gvc.gvc} has no locations of its own; give one"

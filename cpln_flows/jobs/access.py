@@ -2,17 +2,57 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 from cpln_flows.api import workloads
 from cpln_flows.api.client import CplnClient
-from cpln_flows.errors import ConfigurationError, ForbiddenError, NotFoundError
+from cpln_flows.errors import ApiError, ConfigurationError, CplnError, ForbiddenError, NotFoundError
 from cpln_flows.model.links import GvcRef
 
+_LINK = re.compile(r"/org/[^/\s]+(?:/[^/\s]+/[^/\s]+)*")
+_KIND = re.compile(r"\b(organi[sz]ation|org|gvc|workload|identity|secret|location|image|volumeset)\b", re.IGNORECASE)
 
-def unknown(gvc: GvcRef) -> ConfigurationError:
-    """Return the error for a job whose organization or GVC the platform does not know."""
+
+def missing_kind(message: str) -> str | None:
+    """Return what kind of thing a 404 speaks of, if it says.
+
+    >>> missing_kind("org 'acme' was not found"), missing_kind("/org/acme/gvc/dev/identity/etl was not found"), missing_kind("no")
+    ('org', 'identity', None)
+    """
+    if link := _LINK.search(message):
+        return link[0].split("/")[-2]
+    word = _KIND.search(message)
+    return None if word is None else "org" if word[0].lower().startswith("org") else word[0].lower()
+
+
+def not_found(error: NotFoundError, gvc: GvcRef) -> CplnError:
+    """Return the error for a 404 to a request in a GVC: its organization, the GVC, or what else the platform names.
+
+    Args:
+        error: The platform's answer.
+        gvc: Where the request went.
+    """
+    match missing_kind(error.message):
+        case "org":
+            return _no_org(error, gvc)
+        case "gvc":
+            return _no_gvc(error, gvc)
+        case None:
+            return ConfigurationError(
+                f"org or namespace: there is no GVC {gvc.gvc!r} in the organization {gvc.org!r}, or the token may not see it"
+                f" ({error.summary}); check org and namespace of the job or work pool, or CPLN_ORG and CPLN_GVC"
+            )
+        case kind:
+            hint = f"check the {kind} that the manifest refers to, and that the token may see it"
+            return NotFoundError(status=error.status, method=error.method, path=error.path, message=error.message, hint=hint)
+
+
+def unknown_location(gvc: GvcRef, location: str, known: Iterable[str]) -> ConfigurationError:
+    """Return the error for a location that a GVC does not have."""
     return ConfigurationError(
-        f"org or namespace: there is no GVC {gvc.gvc!r} in the organization {gvc.org!r}, or the token may not see it; check the"
-        " fields org and namespace of the job, or CPLN_ORG and CPLN_GVC"
+        f"location: {location!r} is not a location of the GVC {gvc.gvc}, which has {', '.join(sorted(known))}; check the location"
+        " of the job or work pool, or CPLN_LOCATION"
     )
 
 
@@ -31,21 +71,26 @@ async def validate(client: CplnClient, gvc: GvcRef, location: str | None) -> str
     try:
         await client.get(f"/org/{gvc.org}")
     except (NotFoundError, ForbiddenError) as error:
-        raise ConfigurationError(
-            f"org: there is no organization {gvc.org!r}, or the token may not see it ({error}); check the org of the work pool"
-            " or CPLN_ORG, and that the token is a key of this organization"
-        ) from error
+        raise _no_org(error, gvc) from error
     try:
         locations = await workloads.locations(client, gvc)
     except (NotFoundError, ForbiddenError) as error:
-        raise ConfigurationError(
-            f"namespace: there is no GVC {gvc.gvc!r} in the organization {gvc.org!r}, or the token may not see it ({error});"
-            " check the namespace of the work pool or CPLN_GVC"
-        ) from error
+        raise _no_gvc(error, gvc) from error
     if location and locations and location not in locations:
-        raise ConfigurationError(
-            f"location: {location!r} is not a location of the GVC {gvc.gvc}, which has {', '.join(sorted(locations))}; check the"
-            " location of the work pool or CPLN_LOCATION"
-        )
+        raise unknown_location(gvc, location, locations)
     where = location or (locations[0] if locations else "none")
     return f"token, organization {gvc.org} and GVC {gvc.gvc} are valid, location {where}, at {client.settings.endpoint}"
+
+
+def _no_org(error: ApiError, gvc: GvcRef) -> ConfigurationError:
+    return ConfigurationError(
+        f"org: there is no organization {gvc.org!r}, or the token may not see it ({error.summary}); check the org of the job or"
+        " work pool, or CPLN_ORG, and that the token is a key of this organization"
+    )
+
+
+def _no_gvc(error: ApiError, gvc: GvcRef) -> ConfigurationError:
+    return ConfigurationError(
+        f"namespace: there is no GVC {gvc.gvc!r} in the organization {gvc.org!r}, or the token may not see it ({error.summary});"
+        " check the namespace of the job or work pool, or CPLN_GVC"
+    )

@@ -14,7 +14,6 @@ from cpln_flows.api import commands, workloads
 from cpln_flows.api.client import CplnClient
 from cpln_flows.errors import (
     ApiError,
-    ConfigurationError,
     CplnError,
     JobTimeoutError,
     NotFoundError,
@@ -169,7 +168,7 @@ class Submitter:
         try:
             created = await workloads.create(self.client, self.plan.gvc, self.plan.workload_body(workload))
         except NotFoundError as error:
-            raise access.unknown(self.plan.gvc) from error
+            raise access.not_found(error, self.plan.gvc) from error
         except ApiError as error:
             self.workload_made = isinstance(error, ServerError)
             raise
@@ -206,10 +205,7 @@ class Submitter:
                 journal.debug(Area.WORKLOAD, f"Ready at {self.plan.location}")
                 return
             if listed and here is None and time.monotonic() - begun >= _LOCATIONS_SECONDS:
-                raise ConfigurationError(
-                    f"location: {self.plan.location!r} is not a location of the GVC {self.plan.gvc.gvc}, which has"
-                    f" {', '.join(sorted(item.name for item in listed))}; check the job's location, or CPLN_LOCATION"
-                )
+                raise access.unknown_location(self.plan.gvc, self.plan.location, [item.name for item in listed])
             if time.monotonic() - begun >= self.ready_timeout_seconds:
                 said = here.report() if here else f"there is no deployment at {self.plan.location}"
                 raise JobTimeoutError(
