@@ -105,7 +105,7 @@ class Submitter:
         workload, created = await self._workload()
         if not created and (found := await self._existing(workload)):
             return found
-        await self._wait_until_ready(workload)
+        await self._wait_until_ready(workload, "Created" if created else "Found")
         return await self._start(workload, contested=not created and self.plan.private)
 
     async def find(self) -> StartedJob | None:
@@ -160,7 +160,6 @@ class Submitter:
             workload = self.plan.workload_of(self.plan.submission.attempt, generation)
             created = await self._create(workload)
             if created or self.plan.private or not await self._is_idle(workload):
-                self.journal.about(workload=workload.name).debug(Area.WORKLOAD, "Created" if created else "Found")
                 return workload, created
         raise CplnError(f"{_MOST_GENERATIONS} generations of {workload.path} lie idle; run the clean-up flow")
 
@@ -195,24 +194,25 @@ class Submitter:
         moments = [one.last_run for one in await workloads.deployments(self.client, workload)]
         return max((moment for moment in moments if moment is not None), default=None)
 
-    async def _wait_until_ready(self, workload: WorkloadRef) -> None:
-        journal = self.journal.about(workload=workload.name)
-        begun, wait = time.monotonic(), _FIRST_LOOK_SECONDS
+    async def _wait_until_ready(self, workload: WorkloadRef, origin: str) -> None:
+        readiness = _Readiness(self.journal.about(workload=workload.name), self.plan.location, self.ready_timeout_seconds, origin)
+        wait = _FIRST_LOOK_SECONDS
         while True:
             listed = await workloads.deployments(self.client, workload)
             here = next((item for item in listed if item.name == self.plan.location), None)
             if here is not None and here.runs_jobs:
-                journal.debug(Area.WORKLOAD, f"Ready at {self.plan.location}")
+                readiness.log_ready()
                 return
-            if listed and here is None and time.monotonic() - begun >= _LOCATIONS_SECONDS:
+            if listed and here is None and readiness.waited >= _LOCATIONS_SECONDS:
                 raise access.unknown_location(self.plan.gvc, self.plan.location, [item.name for item in listed])
-            if time.monotonic() - begun >= self.ready_timeout_seconds:
-                said = here.report() if here else f"there is no deployment at {self.plan.location}"
+            report = here.report() if here else f"there is no deployment at {self.plan.location}"
+            if readiness.waited >= self.ready_timeout_seconds:
                 raise JobTimeoutError(
                     f"workload {workload.name} (gvc {workload.gvc}) did not become ready at {self.plan.location} within"
-                    f" {self.ready_timeout_seconds:g} s: {said}; if it only needs longer, raise CPLN_READY_TIMEOUT, or"
+                    f" {self.ready_timeout_seconds:g} s: {report}; if it only needs longer, raise CPLN_READY_TIMEOUT, or"
                     " pod_watch_timeout_seconds of a work pool"
                 )
+            readiness.log_waiting(report)
             await anyio.sleep(wait)
             wait = min(wait * 1.5, _LONGEST_LOOK_SECONDS)
 
@@ -318,3 +318,33 @@ class Submitter:
     def _of_this_attempt(self, found: Sequence[Command]) -> list[Command]:
         wanted = self.plan.submission.tags.items()
         return [command for command in found if wanted <= command.tags.items()]
+
+
+@dataclass
+class _Readiness:
+    """Logs what the start of a job waits for: what its workload reports, each report once."""
+
+    journal: Journal
+    location: str
+    timeout_seconds: float
+    origin: str
+    begun: float = field(default_factory=time.monotonic)
+    reported: str | None = None
+
+    @property
+    def waited(self) -> float:
+        return time.monotonic() - self.begun
+
+    def log_waiting(self, report: str) -> None:
+        if report == self.reported:
+            return
+        what = f"Not ready after {self.waited:.0f} s" if self.reported else self._what("not ready")
+        self.journal.info(Area.WORKLOAD, f"{what}, waiting up to {self.timeout_seconds:g} s: {report}")
+        self.reported = report
+
+    def log_ready(self) -> None:
+        ready = f"Ready at {self.location} after {self.waited:.1f} s" if self.reported else self._what("ready")
+        self.journal.info(Area.WORKLOAD, ready)
+
+    def _what(self, state: str) -> str:
+        return f"{self.origin}, {state} at {self.location}"
