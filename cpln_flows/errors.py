@@ -23,7 +23,8 @@
         ├── JobTimeoutError         the job or its workload took longer than allowed
         └── JobLostError            the job is no longer known to the platform
 
-Every message says what was tried, what came back and what to do. No error holds a request, a client, a header or a
+Every message says what was tried, what came back and what to do; its ``summary`` is one line without the advice, for places
+that are printed more than once, such as the message of a state. No error holds a request, a client, a header or a
 token: Prefect pickles an exception that escapes a flow into its result storage, with what hangs on it.
 """
 
@@ -31,18 +32,49 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self, TypeVar
+
+_SAYS_NOTHING = frozenset({"Error", "BackoffLimitExceeded"})
+"""Reasons that every failed container has."""
 
 
 class CplnError(Exception):
-    """Root of every error that this library raises on purpose."""
+    """Root of every error that this library raises on purpose.
+
+    Attributes:
+        reported: Whether the whole text stands in the log of a run already, so that nobody needs to print it again.
+    """
+
+    reported: bool = False
+
+    @property
+    def summary(self) -> str:
+        """What happened, on one line and without the advice."""
+        first, *_ = str(self).splitlines() or [""]
+        return first.split("; ", 1)[0]
+
+    @property
+    def report(self) -> str:
+        """The whole text as a log takes it: a query for the line's prefix finds the cause."""
+        return str(self)
+
+    def brief(self) -> Self:
+        """Return the same error with its summary for a text: for a caller whose log has the whole text."""
+        kept = {name: value for name, value in self.__dict__.items() if name != "__notes__"}
+        return _restore(type(self), (self.summary,), kept)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.summary!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by attributes: subclasses take keyword arguments that ``Exception`` would lose."""
         return (_restore, (type(self), self.args, self.__dict__.copy()))
 
 
-def _restore(cls: type[CplnError], args: tuple[Any, ...], attributes: dict[str, Any]) -> CplnError:
+_Error = TypeVar("_Error", bound=CplnError)
+
+
+def _restore(cls: type[_Error], args: tuple[Any, ...], attributes: dict[str, Any]) -> _Error:
     error = cls.__new__(cls, *args)
     error.args = args
     error.__dict__.update(attributes)
@@ -72,6 +104,17 @@ class ManifestError(CplnError):
         lines = "".join(f"\n  - {fault}" for fault in self.faults)
         super().__init__(f"the job manifest cannot be run on Control Plane:{lines}")
 
+    @property
+    def summary(self) -> str:
+        """The first fault, and how many more there are."""
+        more = f" (and {len(self.faults) - 1} more)" if len(self.faults) > 1 else ""
+        return f"the job manifest cannot be run on Control Plane: {self.faults[0] if self.faults else 'it is wrong'}{more}"
+
+    @property
+    def report(self) -> str:
+        """Every fault, on one line."""
+        return f"the job manifest cannot be run on Control Plane: {'; '.join(map(str, self.faults))}"
+
 
 class ApiError(CplnError):
     """The platform answered with an error status."""
@@ -91,7 +134,16 @@ class ApiError(CplnError):
         self.path = path
         self.message = message
         self.retry_after = retry_after
-        super().__init__(f"{method} {path}: {status} {message}".rstrip() + (f"; {hint}" if hint else ""))
+        super().__init__(f"{self._what}; {hint}" if hint else self._what)
+
+    @property
+    def _what(self) -> str:
+        return f"{self.method} {self.path}: {self.status} {self.message}".rstrip()
+
+    @property
+    def summary(self) -> str:
+        """What was asked for, and the platform's answer."""
+        return " ".join(self._what.split())
 
 
 class UnauthorizedError(ApiError):
@@ -174,6 +226,15 @@ class JobFailedError(JobError, RuntimeError):
         self.exit_code = exit_code
         self.reason = reason
         self.last_lines = tuple(last_lines)
+
+    @property
+    def summary(self) -> str:
+        """Which job failed, with its exit code, and the reason if that says more."""
+        known = [] if self.reason is None or self.reason in _SAYS_NOTHING else [self.reason]
+        known += [] if self.exit_code is None else [f"exit {self.exit_code}"]
+        return (
+            f"job {self.infrastructure_pid} failed ({', '.join(known)})" if self.infrastructure_pid and known else super().summary
+        )
 
 
 class JobCancelledError(JobError, RuntimeError):

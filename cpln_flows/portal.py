@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial, wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from anyio.from_thread import BlockingPortalProvider
-from prefect.context import get_run_context
+from prefect.context import FlowRunContext, TaskRunContext, get_run_context
 from prefect.exceptions import MissingContextError
+
+from cpln_flows.errors import CplnError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,6 +49,46 @@ def in_async_context() -> bool:
         return asyncio._get_running_loop() is not None  # noqa: SLF001 - the public function raises instead of telling
     runnable = getattr(context, "task", None) or getattr(context, "flow", None)
     return bool(getattr(runnable, "isasync", True))
+
+
+def in_run() -> bool:
+    """Whether a flow run or a task run is under way, whose log takes what we log."""
+    return FlowRunContext.get() is not None or TaskRunContext.get() is not None
+
+
+def dispatch(function: Callable[[], Any]) -> Any:
+    """Call asynchronous work for whoever asks: an awaitable in async code, the result in sync code.
+
+    An error of ours leaves without the frames of this library and of what runs it, and briefly where a log has the whole of it:
+    Prefect prints an error that leaves a flow four times.
+    """
+    __tracebackhide__ = True
+    if in_async_context():
+        work = function()
+        return _awaited(work) if inspect.isawaitable(work) else work
+    try:
+        return run(function)
+    except CplnError as error:
+        caught = error
+    raise _leaving(caught)
+
+
+async def _awaited(work: Awaitable[T]) -> T:
+    __tracebackhide__ = True
+    try:
+        return await work
+    except CplnError as error:
+        caught = error
+    raise _leaving(caught)
+
+
+def _leaving(error: CplnError) -> CplnError:
+    if error.reported and in_run():
+        return error.brief()
+    for cause in (error, error.__cause__):
+        if cause is not None:
+            cause.__traceback__ = None
+    return error
 
 
 def run(function: Callable[[], Awaitable[T]]) -> T:
@@ -109,8 +152,7 @@ def either(
 
     @wraps(method)
     def call(self: S, *args: P.args, **kwargs: P.kwargs) -> Any:
-        if in_async_context():
-            return method(self, *args, **kwargs)
-        return run(partial(method, self, *args, **kwargs))
+        __tracebackhide__ = True
+        return dispatch(partial(method, self, *args, **kwargs))
 
     return call

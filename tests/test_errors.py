@@ -17,6 +17,10 @@ EXAMPLES = {
 }
 
 
+def _failed(**fields) -> JobFailedError:
+    return JobFailedError("it failed", infrastructure_pid="a:b:c:d", exit_code=3, last_lines=["x"], **fields)
+
+
 @pytest.mark.parametrize("kind", _all(CplnError), ids=lambda kind: kind.__name__)
 def test_every_error_survives_pickling_with_its_attributes(kind: type) -> None:
     make = next((EXAMPLES[base] for base in kind.__mro__ if base in EXAMPLES), None)
@@ -51,3 +55,37 @@ def test_a_manifest_error_lists_every_fault_with_its_path() -> None:
     error = ManifestError([Fault("spec.a", "is missing"), Fault("spec.b", "is wrong")])
     assert "spec.a: is missing" in str(error)
     assert "spec.b: is wrong" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "summary"),
+    [
+        pytest.param(CplnError("cannot do it: no; try again"), "cannot do it: no", id="without-the-advice"),
+        pytest.param(CplnError("cannot do it\nlast lines:\n  x"), "cannot do it", id="one-line"),
+        pytest.param(CplnError(""), "", id="nothing"),
+        pytest.param(
+            ApiError(status=403, method="GET", path="/org/a", message='requires "x"; ask', hint="grant it"),
+            'GET /org/a: 403 requires "x"; ask',
+            id="the-platforms-own-words",
+        ),
+        pytest.param(
+            ManifestError([Fault("a", "is missing"), Fault("b", "is wrong")]), "a: is missing (and 1 more)", id="faults"
+        ),
+        pytest.param(_failed(reason="Error"), "job a:b:c:d failed (exit 3)", id="a-reason-that-says-nothing"),
+        pytest.param(_failed(reason="OOMKilled"), "job a:b:c:d failed (OOMKilled, exit 3)", id="a-reason-that-says-more"),
+        pytest.param(JobFailedError("it failed; see x"), "it failed", id="a-job-that-is-not-known"),
+    ],
+)
+def test_summary_is_what_happened_on_one_line(error: CplnError, summary: str) -> None:
+    assert error.summary.endswith(summary)
+    assert repr(error) == f"{type(error).__name__}({error.summary!r})"
+
+
+def test_brief_error_keeps_type_and_attributes() -> None:
+    error = _failed(reason="OOMKilled")
+    error.add_note("the workload could not be deleted")
+    brief = error.brief()
+    assert type(brief) is JobFailedError
+    assert str(brief) == brief.summary == error.summary
+    assert (brief.exit_code, brief.reason, brief.last_lines) == (3, "OOMKilled", ("x",))
+    assert not hasattr(brief, "__notes__")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import anyio
 from prefect.blocks.abstract import JobBlock, JobRun
-from prefect.context import FlowRunContext, TaskRunContext
 from pydantic import Field, field_validator
 
 from cpln_flows import orchestration, portal
@@ -21,12 +20,11 @@ from cpln_flows.errors import (
     CplnError,
     JobCancelledError,
     JobError,
-    JobFailedError,
     JobLostError,
     NotFoundError,
     SubmissionUnknownError,
 )
-from cpln_flows.jobs import access, printing, session, stop
+from cpln_flows.jobs import access, failure, printing, session, stop
 from cpln_flows.jobs.forward import Forwarder
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.plan import JobPlan
@@ -39,7 +37,6 @@ from cpln_flows.model import addresses, conversion, links, log_lines
 from cpln_flows.model.ending import Ending
 from cpln_flows.model.forwarding import Shown
 from cpln_flows.model.identifiers import Area, LogContext
-from cpln_flows.model.lifecycle import Stage
 from cpln_flows.model.links import GvcRef, WorkloadRef
 from cpln_flows.model.log_lines import Batch
 from cpln_flows.model.receipt import LogReceipt
@@ -280,6 +277,14 @@ class CplnJobRun(JobRun[str]):
             JobLostError: The platform does not know the job any more.
             ConfigurationError: ``print_func`` is asynchronous.
         """
+        await self.complete(print_func)
+
+    async def complete(self, print_func: PrintFunc | None = None) -> None:
+        """Follow the job to its end, as ``wait_for_completion`` does; log in a run why it did not complete."""
+        with self._reporting():
+            await self._complete(print_func)
+
+    async def _complete(self, print_func: PrintFunc | None) -> None:
         printing.check(print_func)
         shown = await self._shown_before(print_func or self.logger) if self._started().adopted else None
         self._sink = Printer(print_func, self._journal(), shown) if print_func else self._into_prefect(shown)
@@ -295,7 +300,8 @@ class CplnJobRun(JobRun[str]):
         except BaseException:
             await self.abandon("the caller was interrupted")
             raise
-        self._raise_unless_succeeded(self._ending)
+        if not self._ending.succeeded:
+            raise self._error_of(self._ending)
         self._journal().info(Area.JOB, f"Completed; log {self.receipt}")
 
     @portal.either
@@ -324,6 +330,22 @@ class CplnJobRun(JobRun[str]):
 
     async def start(self) -> None:
         """Start the job, or find the one that an earlier attempt has started; interrupted, leave none behind."""
+        with self._reporting():
+            self._journal().info(Area.JOB, "Creating Control Plane job...")
+            await self._start()
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        """Log an error of ours whole in the log of a run; elsewhere its text is the report."""
+        try:
+            yield
+        except CplnError as error:
+            if portal.in_run():
+                has_no_job = self._job is None and not isinstance(error, SubmissionUnknownError)
+                self._journal().report(error, about_start=has_no_job)
+            raise
+
+    async def _start(self) -> None:
         try:
             async with session.shared(self._api_settings()) as shared:
                 plan = self._block.plan(self._identity, "")  # a wrong manifest is said before anything is asked for
@@ -522,7 +544,7 @@ class CplnJobRun(JobRun[str]):
 
     def _into_prefect(self, shown: Shown | None) -> Forwarder | None:
         """Return the way into the logs of the run that waits; outside of a run nobody has asked for lines."""
-        if FlowRunContext.get() is None and TaskRunContext.get() is None:
+        if not portal.in_run():
             return None
         where = f"stream_logs({self.infrastructure_pid!r}), or {self.console_url}"
         return Forwarder(self.logger, replace(orchestration.log_budget(self._settings), where=where), shown)
@@ -544,21 +566,10 @@ class CplnJobRun(JobRun[str]):
         if not end.succeeded:
             self._journal().info(Area.LOGS, f"The log is {self.receipt}")
 
-    def _raise_unless_succeeded(self, end: Ending) -> None:
-        if end.succeeded:
-            return
-        pid = self.infrastructure_pid
-        text = f"job {pid} did not complete: {end.describe()}; see {self.console_url}"
-        last = self._transcript.last(_LAST_LINES)
-        error: JobError
-        if end.stage == Stage.CANCELLED:
-            error = JobCancelledError(text, infrastructure_pid=pid)
-        else:
-            if last:
-                text += "\nlast lines:\n" + "\n".join(f"  {line}" for line in last)
-            error = JobFailedError(text, infrastructure_pid=pid, exit_code=end.exit_code, reason=end.reason, last_lines=last)
+    def _error_of(self, end: Ending) -> JobError:
+        error = failure.error_of(end, failure.Place(self._started(), not self._cleaned), self._transcript.last(_LAST_LINES))
         self._note_leftover(error)
-        raise error
+        return error
 
     def _cancelled_error(self) -> JobCancelledError:
         pid = self.infrastructure_pid

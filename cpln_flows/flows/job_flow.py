@@ -24,10 +24,9 @@ class JobFlow(Flow[P, R]):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the flow; arguments are those of Prefect's own flows."""
+        __tracebackhide__ = True
         call: Callable[..., Any] = super().__call__
-        if portal.in_async_context():
-            return call(*args, **kwargs)
-        return portal.run(partial(call, *args, **kwargs))
+        return portal.dispatch(partial(call, *args, **kwargs))
 
     def with_options(self, **options: Any) -> JobFlow[P, R]:
         """Return a copy with other options, which are those of Prefect's own flows."""

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from prefect import get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
+
+from cpln_flows import failure_states
 from cpln_flows.blocks.job import CplnJob, CplnJobRun, PrintFunc
+from cpln_flows.errors import CplnError
+from cpln_flows.failure_states import value_of
 from cpln_flows.flows.job_flow import JobFlow
 from cpln_flows.jobs import printing
-from cpln_flows.model.identifiers import JOB_FLOW
+from cpln_flows.jobs.journal import Journal
+from cpln_flows.model.identifiers import JOB_FLOW, LogContext
 from cpln_flows.orchestration import job_identity
 from cpln_flows.settings import CplnSettings
 from cpln_flows.tasks import jobs
 
 
-async def _run_namespaced_job(cpln_job: CplnJob, print_func: PrintFunc | None = None) -> str:
+async def _run_namespaced_job(cpln_job: CplnJob, print_func: PrintFunc | None = None) -> str | State[Any]:
     """Run a job on Control Plane and return its log.
 
     One call is one job: a retry goes on with the job of the attempt before if that still runs, and takes its result if it has
@@ -38,17 +48,32 @@ async def _run_namespaced_job(cpln_job: CplnJob, print_func: PrintFunc | None = 
             run_namespaced_job(CplnJob.load("my-cpln-job"), print_func=get_run_logger().info)
         ```
     """
+    try:
+        return await _run(cpln_job, print_func)
+    except CplnError as error:
+        if (context := FlowRunContext.get()) is None:
+            raise
+        _journal(context, cpln_job).report(error, about_start=True)
+        return await failure_states.of_flow(error)
+
+
+async def _run(cpln_job: CplnJob, print_func: PrintFunc | None) -> str:
     printing.check(print_func)  # before anything is started
     job_run = CplnJobRun(cpln_job, await job_identity(CplnSettings.load().workload))
     try:
         async with job_run.connected():
-            await jobs.trigger(job_run)
-            await jobs.wait_for_completion(job_run, print_func)
+            await value_of(jobs.trigger(job_run))
+            await value_of(jobs.wait_for_completion(job_run, print_func))
             return await jobs.fetch_result(job_run)
     except BaseException:
         # An interruption may come between two steps, when neither of them can stop the job.
         await job_run.abandon("the flow run was interrupted")
         raise
+
+
+def _journal(context: FlowRunContext, cpln_job: CplnJob) -> Journal:
+    run_id = context.flow_run.id if context.flow_run else None
+    return Journal(get_run_logger(), LogContext(JOB_FLOW, run_id, cpln_job.namespace))
 
 
 run_namespaced_job = JobFlow(_run_namespaced_job, name=JOB_FLOW)

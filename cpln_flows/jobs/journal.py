@@ -6,7 +6,11 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from cpln_flows.errors import CplnError
 from cpln_flows.model.identifiers import Area, LogContext
+
+CONTINUED = "  "
+"""What every further line of a report begins with."""
 
 Logger = logging.Logger | logging.LoggerAdapter[Any]
 
@@ -34,6 +38,22 @@ class Journal:
         """Say what somebody should look at."""
         self.logger.warning("%s", self.context.line(area, message))
 
+    def report(self, error: CplnError, *, about_start: bool = False) -> None:
+        """Log once why a job did not run or did not complete.
+
+        Args:
+            error: What went wrong.
+            about_start: Whether nothing was started yet, so that whoever asks for the workload's lines finds it too.
+        """
+        if error.reported:
+            return
+        if about_start:
+            self.error(Area.WORKLOAD, f"No job was started: {error.summary}")
+        notes = getattr(error, "__notes__", [])
+        self.error(Area.JOB, "\n".join([error.report, *notes]))
+        error.reported = True
+
     def error(self, area: Area, message: str) -> None:
-        """Say what somebody has to put right."""
-        self.logger.error("%s", self.context.line(area, message))
+        """Say what somebody has to put right; further lines are indented, which is how a worker knows them."""
+        first, *more = self.context.line(area, message).splitlines()
+        self.logger.error("%s", "\n".join([first, *(f"{CONTINUED}{line}" for line in more)]))

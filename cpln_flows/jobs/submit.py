@@ -99,7 +99,6 @@ class Submitter:
             SubmissionUnknownError: It cannot be told whether the job was started.
             ApiError, TransportError: There is no job; why is said.
         """
-        self.journal.info(Area.JOB, "Creating Control Plane job...")
         if self.plan.role is Role.JOB and self.plan.private and (found := await self._of_earlier_attempts()):
             return found
         workload, created = await self._workload()

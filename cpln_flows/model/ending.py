@@ -29,13 +29,24 @@ class Ending:
 
     def describe(self) -> str:
         """Say in words how it ended, as far as it is known."""
-        said = [f"the platform says {self.stage}"]
-        if self.exit_code is not None:
-            said.append(f"exit code {self.exit_code}{_signal_of(self.exit_code)}")
-        if self.reason:
-            said.append(f"reason {self.reason}")
-        said.extend(self.messages)
-        return ", ".join(said)
+        return ", ".join([f"the platform says {self.stage}", *self._known()])
+
+    @property
+    def cause(self) -> str:
+        """Why it ended, in words: exit code, reason and what else the platform says, each once."""
+        return ", ".join(self._known()) or f"the platform says {self.stage} and not why"
+
+    def _known(self) -> list[str]:
+        said = [] if self.exit_code is None else [f"exit code {self.exit_code}{_signal_of(self.exit_code)}"]
+        said += [f"reason {self.reason}"] if self.reason else []
+        return said + [message for message in self.messages if not self._is_said(message)]
+
+    def _is_said(self, message: str) -> bool:
+        """Whether a message only repeats the exit code or another message, or says that the platform does not try again."""
+        if any(message in other for other in self.messages if other != message):
+            return True
+        known = self.exit_code is not None
+        return known and (message.endswith(f"exit code {self.exit_code}") or "backoff limit" in message)
 
 
 def ending_of(command: Command, execution: JobExecution | None, main: str) -> Ending:

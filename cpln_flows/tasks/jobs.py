@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 
+from cpln_flows import failure_states
 from cpln_flows.blocks.job import CplnJobRun, PrintFunc
-
+from cpln_flows.errors import CplnError
 
 # Never cached and never persisted: a step that acts must act each time, and a run holds credentials.
-@task(name="trigger", cache_policy=NO_CACHE, persist_result=False)
-async def trigger(job_run: CplnJobRun) -> None:
+_STEP: dict[str, Any] = {
+    "cache_policy": NO_CACHE,
+    "persist_result": False,
+    "retries": 1,
+    "retry_condition_fn": failure_states.never_again,
+}
+
+
+@task(name="trigger", **_STEP)
+async def trigger(job_run: CplnJobRun) -> State[Any] | None:
     """Start a job, or find the one that an earlier attempt has started; its pid goes to the flow run."""
-    await job_run.start()
+    try:
+        await job_run.start()
+    except CplnError as error:
+        return failure_states.of_task(error)
     await job_run.record_pid()
+    return None
 
 
-@task(name="wait_for_completion", cache_policy=NO_CACHE, persist_result=False)
-async def wait_for_completion(job_run: CplnJobRun, print_func: PrintFunc | None = None) -> None:
+@task(name="wait_for_completion", **_STEP)
+async def wait_for_completion(job_run: CplnJobRun, print_func: PrintFunc | None = None) -> State[Any] | None:
     """Follow a job to its end; each line of its log goes to ``print_func``, else to the run's logger."""
-    await job_run.wait_for_completion(print_func)
+    try:
+        await job_run.complete(print_func)
+    except CplnError as error:
+        return failure_states.of_task(error)
+    return None
 
 
 @task(name="fetch_result", cache_policy=NO_CACHE, persist_result=False)

@@ -21,7 +21,7 @@ from cpln_flows import orchestration
 from cpln_flows.api import commands
 from cpln_flows.api.logs import LogSource
 from cpln_flows.errors import ConfigurationError, CplnError, JobError, NotFoundError
-from cpln_flows.jobs import stop, submit
+from cpln_flows.jobs import failure, stop, submit
 from cpln_flows.jobs.forward import Forwarder
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.plan import JobPlan
@@ -36,8 +36,8 @@ from cpln_flows.model.identifiers import Area
 from cpln_flows.model.lifecycle import Stage
 from cpln_flows.model.links import CommandRef
 from cpln_flows.model.resources import Command
-from cpln_flows.settings import CplnSettings, console_url
-from cpln_flows.worker import decisions, output
+from cpln_flows.settings import CplnSettings
+from cpln_flows.worker import decisions, failures, output
 from cpln_flows.worker.decisions import Graces, Stop, Verdict, Wait
 from cpln_flows.worker.flow_runs import FlowRunBoard, Watched
 from cpln_flows.worker.output import Output
@@ -131,13 +131,15 @@ class Container:
         Raises:
             ApiError, TransportError, JobTimeoutError, SubmissionUnknownError: There is no job, or that cannot be told.
         """
-        if self.plan.submission.attempt:
-            await self._end_earlier(earlier_pid)
-        try:
-            self._job = await self._submitter().submit()
-        except _NotWantedError as error:
-            await self._do_without(str(error))
-            return None
+        self.journal.info(Area.JOB, "Creating Control Plane job...")
+        with failures.reporting(self.journal):
+            if self.plan.submission.attempt:
+                await self._end_earlier(earlier_pid)
+            try:
+                self._job = await self._submitter().submit()
+            except _NotWantedError as error:
+                await self._do_without(str(error))
+                return None
         self._know()
         return self._job
 
@@ -416,11 +418,11 @@ class Container:
     async def _crash(self, why: str) -> None:
         if not orchestration.has_begun(await self.prefect.read_flow_run_states(self.run_id)):
             await self._tell_last_lines()
-        text = f"{why}; {console_url(self.job.ref.workload_ref.path)}, pid {self.job.ref.pid}"
+        text = f"{why}; pid {self.job.ref.pid}\n{failure.Place(self.job, is_kept=True)}"
         if await orchestration.propose(
             self.prefect, self.run_id, Crashed(message=text), only_from={StateType.PENDING, StateType.RUNNING}
         ):
-            self.journal.warning(Area.JOB, f"The flow run is Crashed: {why}")
+            self.journal.error(Area.JOB, f"The flow run is Crashed: {text}")
 
     async def _tell_last_lines(self) -> None:
         """Forward the end of the log of every container: the flow could not report, so this is all there is."""

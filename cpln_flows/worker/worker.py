@@ -35,9 +35,10 @@ from cpln_flows.model import addresses
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import CommandRef, GvcRef
 from cpln_flows.settings import ApiSettings, CplnSettings
-from cpln_flows.worker import left_behind
+from cpln_flows.worker import failures, left_behind
 from cpln_flows.worker.configuration import CplnWorkerJobConfiguration, CplnWorkerResult, CplnWorkerVariables
 from cpln_flows.worker.container import Container, Watching
+from cpln_flows.worker.failures import FlowRunLogger
 from cpln_flows.worker.flow_runs import FlowRunBoard
 from cpln_flows.worker.hidden import HiddenVariables, hide, to_hide, with_identity
 
@@ -86,6 +87,10 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         self._validated = False
         # A worker that only submits one flow from somebody's program must not begin to follow the runs of others.
         self._serves = False
+
+    def get_flow_run_logger(self, flow_run: FlowRun) -> FlowRunLogger:
+        """Return the logger of a flow run, which takes an error of ours for what it is."""
+        return FlowRunLogger.of(super().get_flow_run_logger(flow_run))
 
     # Life of the worker
 
@@ -251,7 +256,8 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         try:
             for state, only_from in proposals:
                 if await orchestration.propose(prefect, flow_run.id, state, only_from=only_from):
-                    logger.info("Reported flow run '%s' as %s: %s", flow_run.id, state.type.value.lower(), message)
+                    what, *_ = message.split(": ", maxsplit=1)  # why stands in the log already
+                    logger.info("Reported flow run '%s' as %s: %s", flow_run.id, state.type.value.lower(), what)
                     return
         except ObjectNotFound:
             self._logger.debug("Flow run %s was deleted before it could be said: %s", flow_run.id, message)
@@ -261,6 +267,11 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
     # One flow run
 
     async def _container(self, flow_run: FlowRun, configuration: CplnWorkerJobConfiguration) -> Container:
+        known = LogContext(configuration.flow_name, flow_run.id, configuration.namespace or self._settings.gvc)
+        with failures.preparing(Journal(self.get_flow_run_logger(flow_run), known)):
+            return await self._prepared_container(flow_run, configuration)
+
+    async def _prepared_container(self, flow_run: FlowRun, configuration: CplnWorkerJobConfiguration) -> Container:
         settings = self._settings
         gvc = configuration.gvc(settings)
         shared = await self._session(configuration.api_settings(settings))

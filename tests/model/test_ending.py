@@ -1,6 +1,6 @@
 import pytest
 
-from cpln_flows.model.ending import ending_of, main_ended, main_ending
+from cpln_flows.model.ending import Ending, ending_of, main_ended, main_ending
 from cpln_flows.model.resources import Command, JobExecution
 
 
@@ -60,3 +60,15 @@ def test_the_main_container_has_ended_when_it_has_an_exit_code_and_does_not_run(
 def test_a_job_with_sidecars_ends_as_its_main_container_did(code, stage) -> None:
     container = _execution(restarts={"exitCode": code}).containers["main"]
     assert main_ending(container).stage == stage
+
+
+def test_cause_says_each_thing_once() -> None:
+    end = Ending(
+        "failed",
+        3,
+        "Error",
+        ("container main: Error: the container ended with exit code 3", "the container ended with exit code 3", "disk is full"),
+    )
+    assert end.cause == "exit code 3, reason Error, disk is full"
+    assert Ending("failed", messages=("pulls: no such image", "no such image")).cause == "pulls: no such image"
+    assert Ending("cancelled").cause == "the platform says cancelled and not why"

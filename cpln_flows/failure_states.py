@@ -1,0 +1,52 @@
+"""What becomes of a flow or task run of ours that fails: a state with one line, because its log has the whole text.
+
+Raised, an error would be printed by each engine on its way, every time with a traceback through this library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any
+
+from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
+from prefect.states import Failed, exception_to_failed_state
+
+from cpln_flows.errors import CplnError
+
+_TIMED_OUT = "TimedOut"
+
+
+def of_task(error: CplnError) -> State[Any]:
+    """Return the state of a task run that ends with this error, to be returned by its function."""
+    return _named(Failed(data=error, message=error.summary), error)
+
+
+async def of_flow(error: CplnError) -> State[Any]:
+    """Return the state of the present flow run, to be returned by its function; the error is stored as a raised one is."""
+    context = FlowRunContext.get()
+    store = context.result_store if context is not None else None
+    state = await exception_to_failed_state(error, result_store=store, write_result=True)
+    state.message = error.summary
+    return _named(state, error)
+
+
+async def value_of(step: Awaitable[Any]) -> Any:
+    """Return what a task has returned, and raise the error of one that has returned a failed state."""
+    value = await step
+    return await value.aresult() if isinstance(value, State) else value
+
+
+def never_again(*_: object) -> bool:
+    """Refuse a retry.
+
+    A task that fails and could not be retried is logged by Prefect's engine, with a traceback; one that could, but shall not,
+    only by us.
+    """
+    return False
+
+
+def _named(state: State[Any], error: CplnError) -> State[Any]:
+    if isinstance(error, TimeoutError):
+        state.name = _TIMED_OUT  # as Prefect calls it
+    return state

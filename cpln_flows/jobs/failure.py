@@ -1,0 +1,63 @@
+"""What people read of a job that did not complete: one paragraph of what is known, and where the rest is. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cpln_flows.errors import JobCancelledError, JobError, JobFailedError
+from cpln_flows.jobs.submit import StartedJob
+from cpln_flows.model import log_lines
+from cpln_flows.model.ending import Ending
+from cpln_flows.model.lifecycle import Stage
+from cpln_flows.settings import console_url
+
+_NS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a job ran, and where people find what is left of it.
+
+    Args:
+        job: The job.
+        is_kept: Whether its workload is still there.
+    """
+
+    job: StartedJob
+    is_kept: bool
+
+    def __str__(self) -> str:
+        kept = "" if self.is_kept else " (deleted with the job; delete_after_completion=False keeps it)"
+        return f"Workload{kept}:\n  {console_url(self.job.ref.workload_ref.path)}\nWhole log:\n  {log_command(self.job)}"
+
+
+def log_command(job: StartedJob) -> str:
+    """Return the vendor's command that shows the whole log of a job, as a shell takes it."""
+    ref = job.ref
+    since = datetime.fromtimestamp(job.since_ns // _NS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    query = log_lines.selector(ref, job.location)
+    return shlex.join(["cpln", "logs", query, "--org", ref.org, "--from", since, "--limit", "0", "-o", "raw"])
+
+
+def error_of(end: Ending, place: Place, last_lines: Sequence[str]) -> JobError:
+    """Return the error for a job that did not complete.
+
+    Args:
+        end: How it ended.
+        place: Where it ran.
+        last_lines: The last lines of its log.
+    """
+    ref = place.job.ref
+    is_cancelled = end.stage == Stage.CANCELLED
+    text = [f"job {ref.pid} {'was stopped' if is_cancelled else 'failed'}: {end.cause}"]
+    text += ["Last lines:", *(f"  {line}" for line in last_lines)] if last_lines else []
+    text.append(str(place))
+    paragraph = "\n".join(text)
+    if is_cancelled:
+        return JobCancelledError(paragraph, infrastructure_pid=ref.pid)
+    return JobFailedError(
+        paragraph, infrastructure_pid=ref.pid, exit_code=end.exit_code, reason=end.reason, last_lines=last_lines
+    )
