@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum, auto
 
 from cpln_flows.jobs.forward import Forwarder
+from cpln_flows.jobs.journal import CONTINUED
 from cpln_flows.model import log_lines
 from cpln_flows.model.log_lines import Batch
 
@@ -17,26 +20,60 @@ KEPT_LINES = 500
 _NS = 1_000_000_000
 # What the engine prints of a flow or task run it has sent to the API itself.
 _SENT_BY_ENGINE = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} \| [A-Z]+ +\| (Flow|Task) run '")
+_REPORT = re.compile(r"^\S+ \| ERROR +\| .* - \[CPLN\] ")
 _TRACEBACK = "Traceback (most recent call last):"
+_GROUP_TRACEBACK = f"  + Exception Group {_TRACEBACK}"
+_CHAINED = frozenset(
+    {
+        "The above exception was the direct cause of the following exception:",
+        "During handling of the above exception, another exception occurred:",
+    }
+)
+
+
+class _Place(Enum):
+    """Where in what the engine has sent the last line was."""
+
+    NOWHERE = auto()
+    MESSAGE = auto()
+    REPORT = auto()
+    TRACEBACK = auto()
+    GROUP = auto()
+    EXCEPTION = auto()
+    CHAIN = auto()
+
+
+_TRACE = (_TRACEBACK.__eq__, _Place.TRACEBACK)
+_GROUP = (_GROUP_TRACEBACK.__eq__, _Place.GROUP)
+_CHAIN = (_CHAINED.__contains__, _Place.CHAIN)
+_NEXT: Mapping[_Place, Sequence[tuple[Callable[[str], bool], _Place]]] = {
+    _Place.MESSAGE: (_TRACE, _GROUP),
+    _Place.REPORT: ((lambda line: line.startswith(CONTINUED), _Place.REPORT),),
+    # The line after the last frame is the exception.
+    _Place.TRACEBACK: ((lambda line: line.startswith(" "), _Place.TRACEBACK), (lambda _: True, _Place.EXCEPTION)),
+    _Place.GROUP: ((lambda line: line.startswith(" "), _Place.GROUP), _CHAIN),
+    _Place.EXCEPTION: (_CHAIN,),
+    _Place.CHAIN: (_TRACE, _GROUP),
+}
 
 
 @dataclass
 class _Engine:
-    """Which lines of the output the engine has sent to Prefect's API itself: its messages, and the traceback after one."""
+    """Which lines of the output the engine has sent to Prefect's API itself.
 
-    may_trace: bool = False
-    traces: bool = False
+    Its messages, the further lines of a report of ours, and the traceback after a message, with those it is chained to.
+    """
+
+    place: _Place = _Place.NOWHERE
 
     def has_sent(self, line: str) -> bool:
+        self.place = self._next(line)
+        return self.place is not _Place.NOWHERE
+
+    def _next(self, line: str) -> _Place:
         if _SENT_BY_ENGINE.match(line):
-            self.may_trace, self.traces = True, False
-            return True
-        if self.traces:
-            self.traces = line.startswith(" ")  # the line after the last frame is the exception
-            return True
-        self.traces = self.may_trace and line == _TRACEBACK
-        self.may_trace = False
-        return self.traces
+            return _Place.REPORT if _REPORT.match(line) else _Place.MESSAGE
+        return next((place for continues, place in _NEXT.get(self.place, ()) if continues(line)), _Place.NOWHERE)
 
 
 @dataclass

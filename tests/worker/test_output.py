@@ -12,6 +12,11 @@ MAIN = StreamKey("r", "main", "stdout")
 SENT = "10:00:00.123 | INFO    | Flow run 'happy-fox' - Beginning flow run"
 ERROR = "10:00:00.123 | ERROR   | Task run 'x' - it failed"
 
+REPORT = "10:00:00.123 | ERROR   | Task run 'x' - [CPLN] Job | RunID: 1 > job a:b:c:d failed: exit code 3"
+TRACEBACK = "Traceback (most recent call last):"
+GROUP = "  + Exception Group Traceback (most recent call last):"
+CHAINED = "During handling of the above exception, another exception occurred:"
+
 
 class Logger:
     def __init__(self) -> None:
@@ -42,6 +47,14 @@ def _feed(out: Output, *lines: str, key=MAIN) -> list[str]:
         pytest.param(["hello", "10:00 is a time"], ["hello", "10:00 is a time"], id="what-the-program-prints"),
         pytest.param([SENT, "hello"], ["hello"], id="what-the-engine-has-sent-itself"),
         pytest.param([ERROR, "Traceback (most recent call last):", "  File x", "ValueError: y", "z"], ["z"], id="its-traceback"),
+        pytest.param(
+            [ERROR, TRACEBACK, "  File x", "KeyError: y", CHAINED, TRACEBACK, "  File z", "ValueError: y", "z"],
+            ["z"],
+            id="a-chain",
+        ),
+        pytest.param([ERROR, GROUP, "  | two (2 sub-exceptions)", "  +-+-- 1 --", "z"], ["z"], id="a-group"),
+        pytest.param([REPORT, "  Last lines:", "    two", "z", "  z"], ["z", "  z"], id="a-report-of-several-lines"),
+        pytest.param([SENT, "  indented"], ["  indented"], id="what-the-program-indents"),
         pytest.param(
             ["Traceback (most recent call last):", "  File x", "ValueError: y"],
             ["Traceback (most recent call last):", "  File x", "ValueError: y"],
