@@ -14,6 +14,7 @@
     │   └── ServerError             5xx
     ├── TransportError              no answer arrived: unreachable, reset, timed out
     ├── UnexpectedResponseError     an answer arrived that cannot be read
+    │   └── AnswerTooLargeError     it is larger than this client takes
     ├── LogStreamError              the logs of a job cannot be read
     ├── LimitExceededError          a maintenance flow would have changed more than it may, and did not
     └── JobError                    one job; carries its infrastructure pid
@@ -188,6 +189,14 @@ class TransportError(CplnError):
 
 class UnexpectedResponseError(CplnError):
     """An answer arrived that cannot be read: cut short, not JSON, or not of the documented form."""
+
+
+class AnswerTooLargeError(UnexpectedResponseError):
+    """An answer is larger than this client takes; asking again would bring it again."""
+
+    def __init__(self, source: str, limit: str) -> None:
+        self.limit = limit
+        super().__init__(f"{source}: the answer has more than {limit}, the limit of this client; the rest was not read")
 
 
 class LogStreamError(CplnError):

@@ -57,10 +57,19 @@ def uses_proxy() -> bool:
     return bool(getproxies())
 
 
+def _endpoint(url: str) -> str:
+    if addresses.has_credentials(url):
+        # It would stand in logs and errors, and nothing here sends it.
+        raise ValueError("it holds a user or a password, which are not used; give the address without, and the token by itself")
+    if not addresses.is_endpoint(url):
+        raise ValueError(f"expected a URL such as {DEFAULT_ENDPOINT}, with its scheme and without a query")
+    return url
+
+
 class ApiSettings(BaseModel):
     """How the platform is reached: what a client needs and nothing else."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     token: SecretStr
     endpoint: str = DEFAULT_ENDPOINT
@@ -71,7 +80,7 @@ class ApiSettings(BaseModel):
     @field_validator("endpoint", "logs_endpoint")
     @classmethod
     def _without_slash(cls, value: str | None) -> str | None:
-        return value.rstrip("/") if value else value
+        return _endpoint(value).rstrip("/") if value else value
 
 
 class CplnSettings(BaseSettings):
@@ -81,7 +90,9 @@ class CplnSettings(BaseSettings):
     'aws-eu-central-1'
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True, hide_input_in_errors=True
+    )
 
     token: SecretStr | None = Field(
         default=None, validation_alias=_names("TOKEN"), description="Service-account key, or the token of the workload."
@@ -265,9 +276,7 @@ class CplnSettings(BaseSettings):
     @field_validator("endpoint", "logs_endpoint")
     @classmethod
     def _url(cls, value: str | None) -> str | None:
-        if value and not addresses.is_url(value, "http", "https", "ws", "wss"):
-            raise ValueError(f"expected a URL such as {DEFAULT_ENDPOINT}, found {value!r}")
-        return value
+        return _endpoint(value) if value else value
 
     @classmethod
     def load(cls, **given: Any) -> Self:

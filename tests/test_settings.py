@@ -1,8 +1,8 @@
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from cpln_flows.errors import ConfigurationError
-from cpln_flows.settings import CplnSettings, process_environment
+from cpln_flows.settings import ApiSettings, CplnSettings, process_environment
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,35 @@ def test_a_slash_at_the_end_of_an_endpoint_does_not_matter() -> None:
     assert (
         CplnSettings.load(token=SecretStr("t"), endpoint="https://api.example.org/").api().endpoint == "https://api.example.org"
     )
+
+
+@pytest.mark.parametrize("variable", ["CPLN_ENDPOINT", "CPLN_LOGS_ENDPOINT", "PREFECT_INTEGRATIONS_CPLN_ENDPOINT"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("https://me:hush@api.test", "https://hush@api.test", "https://:hush@api.test", "https://me:hush@", "me:hush@api.test"),
+        *("https://me:hush@api.test:99999", "https://me:hush@[api.test", "https://api.test?token=hush", "https://api.test#hush"),
+        "hush",
+    ],
+)
+def test_credentials_in_an_endpoint_are_refused(monkeypatch, variable, url) -> None:
+    monkeypatch.setenv(variable, url)
+    with pytest.raises(ConfigurationError, match=variable.rpartition("_CPLN_")[2]) as caught:
+        CplnSettings.load()
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["endpoint", "logs_endpoint"])
+def test_client_takes_no_credentials_in_an_endpoint(field) -> None:
+    with pytest.raises(ValidationError) as caught:
+        ApiSettings(token=SecretStr("t"), **{field: "https://me:hush@api.test"})
+    assert "hush" not in str(caught.value)
+
+
+def test_wrong_settings_are_not_quoted(monkeypatch) -> None:
+    with pytest.raises(ValidationError) as caught:
+        CplnSettings(token={"hush": 1}, org=["hush"], endpoint="hush")
+    assert "hush" not in str(caught.value)
 
 
 def test_the_environment_of_a_child_leaves_out_what_it_shall_not_see(monkeypatch) -> None:

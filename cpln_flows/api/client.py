@@ -7,25 +7,50 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
+from urllib.parse import urlsplit
 
 import anyio
 import httpx
 import orjson
 
+from cpln_flows.api import body as bodies
 from cpln_flows.api import mapping
 from cpln_flows.api.retry import Repeat, retrying
 from cpln_flows.api.timekeeping import PlatformTime
 from cpln_flows.api.transport import Connections, Proxied
-from cpln_flows.errors import ConfigurationError, CplnError, LogStreamError, NotFoundError, UnexpectedResponseError
+from cpln_flows.errors import (
+    AnswerTooLargeError,
+    ConfigurationError,
+    CplnError,
+    LogStreamError,
+    NotFoundError,
+    UnexpectedResponseError,
+)
+from cpln_flows.model import addresses
 from cpln_flows.settings import DEFAULT_LOGS_ENDPOINT, ApiSettings, is_public, uses_proxy
 
 T = TypeVar("T")
 
 _MOST_CONNECTIONS = 40
 _MOST_PAGES = 10_000
+_MOST_ITEMS = 1_000_000
 _FIRST_ERROR_STATUS = 300
-_HEADERS = {"accept": "application/json", "accept-encoding": "gzip, deflate", "user-agent": "cpln_flows"}
+_HEADERS = {"accept": "application/json", "accept-encoding": bodies.ENCODING, "user-agent": "cpln_flows"}
+_SHOWN_LINK = 60
+
+
+class _Answer(NamedTuple):
+    """An answer that was received to its end; ``source`` is what was asked, for errors."""
+
+    source: str
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+
+class _NoAddressError(UnexpectedResponseError):
+    """The answer of the discovery holds no address of the logs service that can be used."""
 
 
 class CplnClient:
@@ -126,9 +151,12 @@ class CplnClient:
         Raises:
             UnexpectedResponseError: A page cannot be read, or the pages do not end.
         """
-        seen = {path}
+        seen, count = {path}, 0
         for _ in range(_MOST_PAGES):
             items, following = await self.page(path, query, repeat=repeat)
+            count += len(items)
+            if count > _MOST_ITEMS:
+                raise AnswerTooLargeError(path, f"{_MOST_ITEMS:,} items")
             yield items
             if following is None:
                 return
@@ -136,14 +164,15 @@ class CplnClient:
                 raise UnexpectedResponseError(f"{path}: the pages of this list go in a circle")
             seen.add(following)
             path, query = following, None
-        raise UnexpectedResponseError(f"{path}: the list has more than {_MOST_PAGES} pages")
+        raise AnswerTooLargeError(path, f"{_MOST_PAGES:,} pages")
 
     async def page(
         self, path: str, query: Mapping[str, Any] | None = None, *, repeat: Repeat = Repeat.ALWAYS
     ) -> tuple[list[Any], str | None]:
         """Return the items of one page of a list or a query, and where the next page is if there is one."""
         method = "GET" if query is None else "POST"
-        return _page(await self._send(method, path, body=query, repeat=repeat, read=_json), path)
+        items, following = _page(await self._send(method, path, body=query, repeat=repeat, read=_json), path)
+        return items, None if following is None else self._path_of(following, path)
 
     async def logs_endpoint(self) -> str:
         """Return the URL of the logs service, with ``http``: the setting's, else what the platform says, else the default.
@@ -160,28 +189,57 @@ class CplnClient:
         """Read from the logs service; an answer that cannot be parsed is repeated as one that never came."""
         endpoint = await self.logs_endpoint()
         found: T = await self._send(
-            "GET", path, params=params, repeat=repeat, read=lambda answer: parse(_json(answer)), endpoint=endpoint
+            "GET",
+            path,
+            params=params,
+            repeat=repeat,
+            read=lambda answer: _parsed_log(answer, parse),
+            endpoint=endpoint,
+            most=bodies.MOST_LOG_BYTES,
         )
         return found
+
+    def _path_of(self, href: str, source: str) -> str:
+        """Return the path of a link that an answer holds; a link is text of the answer's, and the token goes where it leads.
+
+        Raises:
+            UnexpectedResponseError: It leads to another origin than the endpoint.
+        """
+        endpoint = self.settings.endpoint
+        if href.startswith("/") and not href.startswith("//"):
+            return href
+        if (found := addresses.origin(href)) is not None and found == addresses.origin(endpoint) and "@" not in href:
+            path = urlsplit(href)._replace(scheme="", netloc="", fragment="").geturl()
+            prefix = urlsplit(endpoint).path
+            return path.removeprefix(prefix) if path.startswith(f"{prefix}/") else path
+        shown = addresses.without_credentials(href.partition("?")[0])[:_SHOWN_LINK]
+        raise UnexpectedResponseError(
+            f"{source}: the next page is said to be at {shown!r}, which is not a path of {endpoint}; the link is not followed"
+        )
 
     def _verify(self) -> ssl.SSLContext | bool:
         """Return how certificates are verified; where nothing uses TLS, reading them would take longer than a request."""
         endpoints = (self.settings.endpoint, self.settings.logs_endpoint or "https:")
-        uses_tls = self._transport is None and any(url.startswith(("https:", "wss:")) for url in endpoints)
+        uses_tls = self._transport is None and any(url.lower().startswith(("https:", "wss:")) for url in endpoints)
         return ssl.create_default_context() if uses_tls else False
 
     async def _discover_logs(self) -> str:
+        """Ask the platform for its logs service.
+
+        Who answers for the endpoint is trusted with the choice of the host, but not to have the token sent in clear.
+        """
+        endpoint = self.settings.endpoint
         try:
             answer = await self._send("GET", "/discovery", repeat=Repeat.ALWAYS, read=_json, authorized=False)
-            self._logs_endpoint = str(answer["endpoints"]["logs"]).rstrip("/")
-        except (CplnError, KeyError, TypeError) as error:
-            if not is_public(self.settings.endpoint):
+            self._logs_endpoint = _logs_address(answer, endpoint)
+        except CplnError as error:
+            if not is_public(endpoint):
                 # The token of one installation is nothing for the logs service of another.
                 raise LogStreamError(
-                    f"{self.settings.endpoint}/discovery does not say where the logs are ({error!r}); set CPLN_LOGS_ENDPOINT"
+                    f"{endpoint}/discovery does not say where the logs are ({error}); set CPLN_LOGS_ENDPOINT"
                 ) from error
             # The vendor's documentation gives this host; discovery is a convenience that not every proxy lets through.
-            if not isinstance(error, CplnError) or isinstance(error, NotFoundError):
+            if isinstance(error, NotFoundError | _NoAddressError):
                 self._logs_endpoint = DEFAULT_LOGS_ENDPOINT
             return DEFAULT_LOGS_ENDPOINT
         return self._logs_endpoint
@@ -191,14 +249,16 @@ class CplnClient:
         method: str,
         path: str,
         *,
-        read: Callable[[httpx.Response], Any],
+        read: Callable[[_Answer], Any],
         repeat: Repeat,
         body: Mapping[str, Any] | None = None,
         params: Mapping[str, str] | None = None,
         endpoint: str | None = None,
         authorized: bool = True,
+        most: int = bodies.MOST_BYTES,
     ) -> Any:
         base, token = endpoint or self.settings.endpoint, self.settings.token.get_secret_value()
+        url = _url(base, path)
         headers = dict(_HEADERS)
         if authorized:
             headers["authorization"] = f"Bearer {token}"
@@ -212,57 +272,86 @@ class CplnClient:
             with attempt:
                 try:
                     request = httpx.Request(
-                        method, base + path, content=content, params=params, headers=headers, extensions=self._extensions
+                        method, url, content=content, params=params, headers=headers, extensions=self._extensions
                     )
-                    answer = await self._exchange(request)
+                    answer = await self._exchange(request, most)
                 except httpx.RequestError as error:
                     failure = mapping.transport_error(error, method=method, path=path, endpoint=base)
                     failure.sent = arrived = failure.sent or arrived
                     raise failure from error
                 arrived = True
-                if answer.status_code >= _FIRST_ERROR_STATUS:
+                if answer.status >= _FIRST_ERROR_STATUS:
                     raise mapping.error_of(
-                        status=answer.status_code,
+                        status=answer.status,
                         method=method,
                         path=path,
-                        body=answer.content,
+                        body=answer.body,
                         headers=answer.headers,
                         token=token,
                     )
                 return read(answer)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def _exchange(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and read the answer: what else httpx's own client does takes half of the time of a small request."""
+    async def _exchange(self, request: httpx.Request, most: int) -> _Answer:
+        """Send a request and read the answer: what else httpx's own client does takes half of the time of a small request.
+
+        A redirect is an answer like others: the token goes to the endpoint and to nobody it names.
+        """
         if self._open is None:
             raise RuntimeError("the client is not open; use it in `async with`")
         answer = await self._open.handle_async_request(request)
-        answer.request = request
-        try:
-            await answer.aread()
-        except BaseException:
-            await answer.aclose()
-            raise
         self._time.learn(answer.headers.get("date"), time.time_ns())
-        return answer
+        source = f"{request.method} {request.url.path}"
+        if answer.status_code >= _FIRST_ERROR_STATUS:
+            content = await bodies.read_error(answer, source)
+        else:
+            content = await bodies.read(answer, most, source)
+        return _Answer(source, answer.status_code, answer.headers, content)
 
 
-def _json(answer: httpx.Response) -> Any:
+def _logs_address(answer: Any, endpoint: str) -> str:
+    endpoints = answer.get("endpoints") if isinstance(answer, Mapping) else None
+    found = endpoints.get("logs") if isinstance(endpoints, Mapping) else None
+    if not isinstance(found, str) or not addresses.is_endpoint(found):
+        raise _NoAddressError("expected the address of the logs service in endpoints.logs, found none")
+    if not addresses.keeps_secrets(found) and addresses.host(found) != addresses.host(endpoint):
+        raise _NoAddressError(f"{found!r} is not encrypted, and the token does not go there")
+    return found.rstrip("/")
+
+
+def _url(endpoint: str, path: str) -> httpx.URL:
+    """Return the URL of a path, which may come from an answer: glued to the endpoint it could be the end of the host's name."""
     try:
-        return orjson.loads(answer.content)
+        if path.startswith("/"):
+            return httpx.URL(endpoint + path)
+    except httpx.InvalidURL:
+        pass
+    raise UnexpectedResponseError(f"{path[:_SHOWN_LINK]!r} is not a path of {endpoint}")
+
+
+def _json(answer: _Answer, decode: Callable[[bytes, str], Any] = bodies.decode) -> Any:
+    try:
+        return decode(answer.body, answer.source)
     except orjson.JSONDecodeError as error:
         what = answer.headers.get("content-type", "no content type")
         raise UnexpectedResponseError(
-            f"{answer.request.method} {answer.request.url.path}: the answer is not JSON ({what},"
-            f" {len(answer.content)} bytes: {error.msg}); is CPLN_ENDPOINT the platform's API?"
+            f"{answer.source}: the answer is not JSON ({what}, {len(answer.body)} bytes: {error.msg}); is CPLN_ENDPOINT the"
+            " platform's API?"
         ) from None
 
 
-def _location(answer: httpx.Response) -> str:
+def _parsed_log(answer: _Answer, parse: Callable[[Any], T]) -> T:
+    try:
+        return parse(_json(answer, bodies.decode_log))
+    except RecursionError:
+        raise UnexpectedResponseError(f"{answer.source}: the answer is nested too deeply") from None
+
+
+def _location(answer: _Answer) -> str:
     return str(answer.headers.get("location", ""))
 
 
-def _nothing(answer: httpx.Response) -> None:  # noqa: ARG001 - one signature for all readers
+def _nothing(answer: _Answer) -> None:  # noqa: ARG001 - one signature for all readers
     return None
 
 
@@ -270,5 +359,9 @@ def _page(page: Any, path: str) -> tuple[list[Any], str | None]:
     if not isinstance(page, Mapping) or not isinstance(page.get("items"), list):
         raise UnexpectedResponseError(f"{path}: expected a list with items")
     links = page.get("links") or []
+    if not isinstance(links, list):
+        raise UnexpectedResponseError(f"{path}: expected a list of links, found a {type(links).__name__}")
     following = next((link.get("href") for link in links if isinstance(link, Mapping) and link.get("rel") == "next"), None)
+    if not isinstance(following, str | None):
+        raise UnexpectedResponseError(f"{path}: expected the link of the next page, found a {type(following).__name__}")
     return page["items"], following

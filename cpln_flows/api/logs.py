@@ -14,16 +14,19 @@ import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
+from cpln_flows.api import body as bodies
 from cpln_flows.api import mapping
 from cpln_flows.api.client import CplnClient
 from cpln_flows.api.retry import Repeat
-from cpln_flows.errors import LogStreamError, UnexpectedResponseError
+from cpln_flows.errors import AnswerTooLargeError, LogStreamError, UnexpectedResponseError
 from cpln_flows.model import cursor, log_lines
 from cpln_flows.model.log_lines import Batch, Frame
 
 PAGE_LIMIT = 999  # the vendor's CLI stays below 1000, and the service's maximum is not published
 _WIDE_LIMIT = 5000
+_FEWER = 4
 _PING_SECONDS = 20
+_TOO_LARGE = 1009  # the code with which a connection is closed for a message over the limit
 _EDGE = 512  # the labels, and the times and texts of some lines
 _DAY_NS = 86_400 * 1_000_000_000
 _SPAN_NS = 30 * _DAY_NS  # the service answers for at most 31 days
@@ -48,6 +51,14 @@ class Page(NamedTuple):
     crowded_ns: int | None = None
 
 
+class _Connect(connect):
+    """A connection without redirects: the token is for the logs service and for nobody that it names."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        """Return the answer as the error that it is."""
+        return exc
+
+
 class Tail:
     """A connection to the live log."""
 
@@ -59,11 +70,15 @@ class Tail:
 
         Raises:
             TimeoutError: There was none for so long.
+            LogStreamError: It is larger than this client takes, and ends the connection.
         """
         try:
             async with asyncio.timeout(seconds):
                 message = await self._connection.recv(decode=False)
-        except ConnectionClosed:
+        except ConnectionClosed as error:
+            if error.sent is not None and error.sent.code == _TOO_LARGE:
+                limit = f"{bodies.MOST_LOG_BYTES // 2**20} MiB"
+                raise LogStreamError(f"a message of the live log has more than {limit}, the limit of this client") from None
             return None
         return Arrival(hash((len(message), message[:_EDGE], message[-_EDGE:])), read_frame(message))
 
@@ -72,11 +87,12 @@ def read_frame(message: bytes) -> Frame | None:
     """Read a message of the live log, whatever it is; ``None`` if it is no frame."""
     try:
         try:
-            content = orjson.loads(message)
+            content = bodies.decode_log(message, "the live log")
         except orjson.JSONDecodeError:
-            content = orjson.loads(message.decode("utf-8", "replace"))  # bytes that are no UTF-8 cost their line, not the rest
+            # Bytes that are no UTF-8 cost their line, not the rest.
+            content = bodies.decode_log(message.decode("utf-8", "replace").encode(), "the live log")
         return log_lines.parse_tail(content)
-    except (orjson.JSONDecodeError, UnexpectedResponseError):
+    except (orjson.JSONDecodeError, UnexpectedResponseError, RecursionError):
         return None
 
 
@@ -110,10 +126,10 @@ class LogSource:
         endpoint = (await self.client.logs_endpoint()).replace("http", "ws", 1)
         headers = {"Authorization": self.client.settings.token.get_secret_value()}  # raw, as both known clients send it
         try:
-            async with connect(
+            async with _Connect(
                 f"{endpoint}{path}?{urlencode(query)}",
                 additional_headers=headers,
-                max_size=None,  # the library's own limit of 1 MiB would end the connection without a word to the user
+                max_size=bodies.MOST_LOG_BYTES,  # the library's own limit, 1 MiB, is less than the first message may have
                 compression=None,
                 ping_interval=_PING_SECONDS,
                 open_timeout=self.client.settings.request_timeout_seconds,
@@ -158,21 +174,27 @@ class LogSource:
         return None
 
     async def _pages(self, start_ns: int, end_ns: int, repeat: Repeat) -> AsyncIterator[Page]:
-        limit = PAGE_LIMIT
+        limit, most = PAGE_LIMIT, _WIDE_LIMIT
         while start_ns < end_ns:
-            batches = await self._read(start_ns, end_ns, limit, repeat)
+            try:
+                batches = await self._read(start_ns, end_ns, limit, repeat)
+            except AnswerTooLargeError:
+                if limit == 1:
+                    raise
+                limit = most = max(1, limit // _FEWER)  # long lines: so many of them are never asked for again
+                continue
             yield Page(batches)
             if sum(len(batch.stamps) for batch in batches) < limit:
                 return
             last_ns = batches[-1].stamps[-1]
             if last_ns > start_ns:
-                start_ns, limit = last_ns, PAGE_LIMIT
-            elif limit < _WIDE_LIMIT:
-                limit = _WIDE_LIMIT  # a whole page at one nanosecond
+                start_ns, limit = last_ns, min(PAGE_LIMIT, most)
+            elif limit < most:
+                limit = most  # a whole page at one nanosecond
             else:
                 last = await self._read(last_ns, last_ns + 1, limit, repeat, backward=True)
                 yield Page(last, None if join_up(batches, last) else last_ns)
-                start_ns, limit = last_ns + 1, PAGE_LIMIT
+                start_ns, limit = last_ns + 1, min(PAGE_LIMIT, most)
 
     async def _read(self, start_ns: int, end_ns: int, limit: int, repeat: Repeat, *, backward: bool = False) -> list[Batch]:
         """Return the first lines of a span of time, or the last ones, in the order of time."""

@@ -23,7 +23,9 @@ _LONGEST_MESSAGE = 500
 _LONGEST_BODY = 10 * _LONGEST_MESSAGE
 _HIDDEN = "(the token)"
 _LEAST_TOKEN = 8  # what is shorter is no key of the platform, and part of many words
+_FIRST_CLIENT_ERROR = 400
 _FIRST_SERVER_ERROR = 500
+_REDIRECTED = "redirects are not followed, because the token would go with them; set CPLN_ENDPOINT to where the API itself is"
 _CLASSES: Mapping[int, type[ApiError]] = {
     401: UnauthorizedError,
     403: ForbiddenError,
@@ -60,7 +62,7 @@ def error_of(*, status: int, method: str, path: str, body: bytes, headers: Mappi
         method=method,
         path=path,
         message=(message.replace(token, _HIDDEN) if len(token) >= _LEAST_TOKEN else message)[:_LONGEST_MESSAGE],
-        hint=_HINTS.get(status, ""),
+        hint=_REDIRECTED if status < _FIRST_CLIENT_ERROR else _HINTS.get(status, ""),
         retry_after=_retry_after(headers.get("retry-after")),
     )
 

@@ -8,6 +8,7 @@ from enum import Enum, auto
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_random, wait_random_exponential
 
 from cpln_flows.errors import (
+    AnswerTooLargeError,
     ApiError,
     ConflictError,
     RateLimitedError,
@@ -38,9 +39,10 @@ def may_repeat(error: BaseException, repeat: Repeat) -> bool:
 
     A 5xx, a reset, a timeout or an unreadable answer says nothing about the effect; a 429 and a connection that was never
     made say that there was none. A 429 about a quota does not pass by waiting. The vendor's clients repeat a DELETE that
-    met 409, because the object is busy; a creation that met 409 is not repeated, the object exists.
+    met 409, because the object is busy; a creation that met 409 is not repeated, the object exists. What is too
+    large now is too large the next time.
     """
-    if repeat is Repeat.NEVER:
+    if repeat is Repeat.NEVER or isinstance(error, AnswerTooLargeError):
         return False
     match error:
         case RateLimitedError():

@@ -11,7 +11,7 @@ from cpln_flows.errors import ConflictError, NotFoundError
 from cpln_flows.model import links
 from cpln_flows.model.identifiers import CREATED_BY_PREFECT
 from cpln_flows.model.links import GvcRef, WorkloadRef
-from cpln_flows.model.resources import Workload, WorkloadDeployment
+from cpln_flows.model.resources import Gvc, Workload, WorkloadDeployment
 
 
 async def create(client: CplnClient, gvc: GvcRef, body: Mapping[str, Any]) -> bool:
@@ -78,9 +78,8 @@ async def deployment(client: CplnClient, ref: WorkloadRef, location: str) -> Wor
 
 async def locations(client: CplnClient, gvc: GvcRef) -> list[str]:
     """Return the names of the locations of a GVC, in its order; of one that is placed by a query, none."""
-    answer = await client.get(gvc.path)
-    placement = ((answer.get("spec") or {}).get("staticPlacement") or {}) if isinstance(answer, Mapping) else {}
-    return [links.last_segment(str(link)) for link in placement.get("locationLinks") or []]
+    answer = Gvc.parse(await client.get(gvc.path), source=gvc.path)
+    return [links.last_segment(link) for link in answer.spec.static_placement.location_links]
 
 
 async def first_location(client: CplnClient, gvc: GvcRef) -> str | None:

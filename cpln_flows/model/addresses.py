@@ -1,10 +1,12 @@
-"""Addresses that mean another machine in a container than they do here. Pure."""
+"""Addresses of services: what they lead to, and what must not stand in them. Pure."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 from urllib.parse import urlsplit
+
+PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 def is_loopback(url: str | None) -> bool:
@@ -35,3 +37,69 @@ def is_url(text: str, *schemes: str) -> bool:
         return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", text)
     except ValueError:
         return False
+
+
+def is_endpoint(url: str) -> bool:
+    """Whether paths can be put after an address: it ends with its host, or with a path, and carries no user.
+
+    >>> is_endpoint("https://api.cpln.io"), is_endpoint("https://api.cpln.io?a=b"), is_endpoint("https://me:pass@api.cpln.io")
+    (True, False, False)
+    """
+    return is_url(url, *PORTS) and not has_credentials(url) and "?" not in url and "#" not in url
+
+
+def host(url: str) -> str | None:
+    """Return the host of an address, if it has one."""
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
+def keeps_secrets(url: str) -> bool:
+    """Whether nobody on the way reads what is sent to an address.
+
+    >>> keeps_secrets("wss://logs.cpln.io"), keeps_secrets("http://logs.cpln.io"), keeps_secrets("http://127.0.0.1:80")
+    (True, False, True)
+    """
+    return url.lower().startswith(("https:", "wss:")) or is_loopback(url)
+
+
+def origin(url: str) -> str | None:
+    """Return scheme, host and port of an address, always in the same form; nothing if it is no address of a service.
+
+    >>> origin("HTTPS://API.cpln.io/org"), origin("http://[::1]:80"), origin("/org/acme")
+    ('https://api.cpln.io:443', 'http://[::1]:80', None)
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port or PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    if not parts.hostname or port is None:
+        return None
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}:{port}"
+
+
+def has_credentials(url: str) -> bool:
+    """Whether an address may carry a user or a password, also one that cannot be parsed.
+
+    >>> has_credentials("https://me:pass@api.cpln.io"), has_credentials("https://api.cpln.io/a@b")
+    (True, False)
+    """
+    return "@" in _authority(url)
+
+
+def without_credentials(url: str) -> str:
+    """Return an address as a log or an error may show it.
+
+    >>> without_credentials("http://me:pass@proxy:3128"), without_credentials("me:pass@proxy"), without_credentials("http://proxy")
+    ('http://...@proxy:3128', '...@proxy', 'http://proxy')
+    """
+    authority = _authority(url)
+    return url.replace(authority, f"...@{authority.rpartition('@')[2]}", 1) if "@" in authority else url
+
+
+def _authority(url: str) -> str:
+    return re.split(r"[/?#\\]", url.partition("://")[2] if "://" in url else url, maxsplit=1)[0]

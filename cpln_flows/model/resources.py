@@ -80,6 +80,24 @@ class Named(Resource):
         return next((link.href for link in self.links if link.rel == "self"), "")
 
 
+class StaticPlacement(Resource):
+    """The locations of a GVC by name; one that is placed by a query has none."""
+
+    location_links: Annotated[list[str], BeforeValidator(_none_as_no_items)] = Field(default_factory=list)
+
+
+class GvcSpec(Resource):
+    """What a GVC was asked to be."""
+
+    static_placement: Annotated[StaticPlacement, BeforeValidator(_none_as_empty)] = StaticPlacement()
+
+
+class Gvc(Resource):
+    """A global virtual cloud."""
+
+    spec: Annotated[GvcSpec, BeforeValidator(_none_as_empty)] = GvcSpec()
+
+
 class Workload(Named):
     """What jobs run on."""
 

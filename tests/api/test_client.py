@@ -1,5 +1,7 @@
+import itertools
 import logging
 import time
+import zlib
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -12,6 +14,7 @@ from pydantic import SecretStr
 from cpln_flows.api.client import CplnClient
 from cpln_flows.api.retry import Repeat
 from cpln_flows.errors import (
+    AnswerTooLargeError,
     ApiError,
     ConflictError,
     CplnError,
@@ -24,6 +27,7 @@ from cpln_flows.errors import (
     UnauthorizedError,
     UnexpectedResponseError,
 )
+from cpln_flows.model import log_lines
 from cpln_flows.settings import ApiSettings
 
 CANARY = "s.canary-0123456789"
@@ -186,6 +190,121 @@ async def test_pages_that_are_no_list_or_never_end_are_an_error(answers) -> None
             _ = [items async for items in client.pages("/a")]
 
 
+def linked(links) -> httpx.Response:
+    return httpx.Response(200, json={"items": [1], "links": links})
+
+
+def to(href) -> httpx.Response:
+    return linked([{"rel": "next", "href": href}])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(to("@evil.test/x"), id="user-of-another-host"),
+        pytest.param(to(".evil.test/x"), id="rest-of-the-host"),
+        pytest.param(to(":8443/x"), id="another-port-glued"),
+        pytest.param(to("//evil.test/x"), id="without-scheme"),
+        pytest.param(to("https://evil.test/x"), id="another-host"),
+        pytest.param(to("http://api.test/x"), id="another-scheme"),
+        pytest.param(to("https://api.test:444/x"), id="another-port"),
+        pytest.param(to("https://api.test@evil.test/x"), id="endpoint-as-user"),
+        pytest.param(to("https://me@api.test/x"), id="with-user"),
+        pytest.param(to("\\\\evil.test/x"), id="backslashes"),
+        pytest.param(to("https://[/x"), id="no-url"),
+        pytest.param(to("/x?next=a\nb"), id="line-break"),
+        pytest.param(to("/x?next=" + "a" * 70_000), id="endless"),
+        pytest.param(to(""), id="empty"),
+        pytest.param(to(5), id="number"),
+        pytest.param(to({"a": 1}), id="object"),
+        pytest.param(linked(7), id="links-are-a-number"),
+        pytest.param(linked({"next": "/x"}), id="links-are-an-object"),
+    ],
+)
+async def test_strange_next_link_is_not_followed(answer) -> None:
+    server = Server(answer)
+    async with server.client(retry_seconds=0) as client:
+        with pytest.raises(UnexpectedResponseError):
+            _ = [items async for items in client.pages("/a")]
+    assert len(server.requests) == 1
+
+
+async def test_refused_next_link_is_named() -> None:
+    async with Server(to("https://me:hush@evil.test/x?token=hush")).client() as client:
+        with pytest.raises(UnexpectedResponseError, match=r"evil\.test/x.*not a path of https://api\.test") as caught:
+            await client.page("/a")
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("links", [[7, None, {"rel": "next"}], None, [], [{"rel": "self", "href": 5}]], ids=str)
+async def test_list_without_next_link_ends(links) -> None:
+    async with Server(linked(links)).client() as client:
+        assert [items async for items in client.pages("/a")] == [[1]]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "href", "path"),
+    [
+        ("https://api.test", "https://api.test/a?next=x", "/a?next=x"),
+        ("https://api.test", "https://API.test:443/a?next=x#y", "/a?next=x"),
+        ("https://api.test/cpln", "https://api.test/cpln/a?next=x", "/cpln/a?next=x"),
+        ("https://api.test/cpln", "/a?next=x", "/cpln/a?next=x"),
+    ],
+)
+async def test_absolute_link_of_same_origin_is_followed(endpoint, href, path) -> None:
+    server = Server(to(href), page([2]))
+    async with server.client(endpoint=endpoint) as client:
+        assert [items async for items in client.pages("/a")] == [[1], [2]]
+    assert (server.requests[1].url.host, server.requests[1].url.raw_path.decode()) == ("api.test", path)
+
+
+async def test_endless_pages_are_bounded(monkeypatch) -> None:
+    monkeypatch.setattr("cpln_flows.api.client._MOST_ITEMS", 5)
+    numbers = itertools.count()
+    async with Server(lambda _: page([1, 2], f"/a?next={next(numbers)}")).client() as client:
+        with pytest.raises(AnswerTooLargeError, match="5 items"):
+            _ = [items async for items in client.pages("/a")]
+
+
+@pytest.mark.parametrize("link", ["@evil.test/x", "x", "", "https://evil.test/x"])
+async def test_link_of_an_answer_is_no_host(link) -> None:
+    server = Server(OK)
+    async with server.client() as client:
+        for send in (client.get, client.delete):
+            with pytest.raises(UnexpectedResponseError, match="is not a path"):
+                await send(link)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirect_is_not_followed(status) -> None:
+    server = Server(httpx.Response(status, headers={"location": "https://evil.test/x"}))
+    async with server.client() as client:
+        with pytest.raises(ApiError, match="redirects are not followed"):
+            await client.get("/org/acme")
+        with pytest.raises(ApiError):
+            await client.post("/x", {}, repeat=Repeat.ALWAYS)
+    assert {request.url.host for request in server.requests} == {"api.test"}
+    assert len(server.requests) == 2
+
+
+async def test_bomb_is_refused_and_not_asked_for_again() -> None:
+    packer = zlib.compressobj(9, wbits=zlib.MAX_WBITS | 16)
+    packed = b"".join([packer.compress(b" " * 2**20) for _ in range(40)]) + packer.flush()
+    server = Server(httpx.Response(200, stream=httpx.ByteStream(packed), headers={"content-encoding": "gzip"}))
+    async with server.client() as client:
+        with pytest.raises(AnswerTooLargeError, match="GET /org/acme: the answer has more than 32 MiB"):
+            await client.get("/org/acme")
+    assert len(server.requests) == 1
+
+
+async def test_deep_log_is_unexpected() -> None:
+    deep = b'{"data":{"result":[{"stream":{"replica":' + b"[" * 1000 + b"]" * 1000 + b'},"values":[]}]}}'
+    async with Server(httpx.Response(200, content=deep)).client(logs_endpoint="https://logs.test", retry_seconds=0) as client:
+        with pytest.raises(UnexpectedResponseError):
+            await client.get_logs("/x", params={}, parse=log_lines.parse_range)
+
+
 LOGS = httpx.Response(200, json={"endpoints": {"logs": "https://logs.test/"}})
 
 
@@ -220,6 +339,51 @@ async def test_the_token_of_another_installation_does_not_go_to_the_vendors_logs
         with pytest.raises(LogStreamError, match="set CPLN_LOGS_ENDPOINT"):
             await client.get_logs("/logs/org/acme/loki/api/v1/query_range", params={}, parse=dict)
     assert {request.url.host for request in server.requests} == {"api.test"}
+
+
+def discovery(logs) -> httpx.Response:
+    return httpx.Response(200, json={"endpoints": {"logs": logs}})
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "logs", "found"),
+    [
+        pytest.param("https://api.test", "wss://logs.other", "https://logs.other", id="tls-to-another-host"),
+        pytest.param("http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:2", id="loopback"),
+        pytest.param("http://cpln:8080", "http://cpln:8081", "http://cpln:8081", id="host-that-has-the-token-already"),
+        pytest.param("https://api.cpln.io", "http://logs.evil", "https://logs.cpln.io", id="clear-has-the-vendors-default"),
+    ],
+)
+async def test_discovered_logs_keep_the_token(endpoint, logs, found) -> None:
+    async with Server(discovery(logs)).client(endpoint=endpoint) as client:
+        assert await client.logs_endpoint() == found
+
+
+@pytest.mark.parametrize(
+    "logs",
+    [
+        "http://logs.test",
+        "ws://logs.test",
+        "https://me:hush@logs.test",
+        "https://@logs.test",
+        "https://logs.test?x",
+        "ftp://logs.test",
+        "//logs.test",
+        "logs.test",
+        "",
+        5,
+        None,
+        {"a": "b"},
+    ],
+    ids=str,
+)
+async def test_discovered_address_without_tls_is_refused(logs) -> None:
+    server = Server(discovery(logs))
+    async with server.client(retry_seconds=0) as client:
+        with pytest.raises(LogStreamError, match="set CPLN_LOGS_ENDPOINT") as caught:
+            await client.get_logs("/x", params={}, parse=dict)
+    assert len(server.requests) == 1
+    assert "hush" not in "".join(map(str, _chain(caught.value)))
 
 
 async def test_a_set_logs_endpoint_is_not_discovered() -> None:

@@ -3,6 +3,7 @@ from tenacity import Future, RetryCallState
 
 from cpln_flows.api.retry import Repeat, may_repeat, retrying, wait_seconds
 from cpln_flows.errors import (
+    AnswerTooLargeError,
     ApiError,
     ConflictError,
     ForbiddenError,
@@ -26,6 +27,7 @@ def _api(kind: type[ApiError], status: int, message: str = "", method: str = "GE
         pytest.param(TransportError("reset"), True, False, id="a-lost-answer-may-have-had-an-effect"),
         pytest.param(TransportError("refused", sent=False), True, True, id="what-was-not-sent-had-no-effect"),
         pytest.param(UnexpectedResponseError("cut"), True, False, id="an-unreadable-answer-may-have-had-an-effect"),
+        pytest.param(AnswerTooLargeError("GET /x", "32 MiB"), False, False, id="what-is-too-large-stays-so"),
         pytest.param(_api(RateLimitedError, 429, "slow down"), True, True, id="a-rate-limit-passes"),
         pytest.param(_api(RateLimitedError, 429, "quota exceeded"), False, False, id="a-quota-does-not-pass"),
         pytest.param(_api(ConflictError, 409, method="DELETE"), True, True, id="a-busy-object-is-deleted-later"),

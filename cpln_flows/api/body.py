@@ -1,0 +1,135 @@
+"""The body of an answer: received, decompressed and decoded within bounds, whatever the service sends."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import httpx
+import orjson
+
+from cpln_flows.errors import AnswerTooLargeError, UnexpectedResponseError
+
+ENCODING = "gzip"
+"""The only compression that is asked for, and the only one that is read."""
+MOST_BYTES = 32 * 2**20
+"""An answer of the platform: a page of whole objects, of which a large one has some kilobytes."""
+MOST_LOG_BYTES = 64 * 2**20
+"""A page of the log: 999 lines, cut by the platform at 16 KiB, and some of the characters take six bytes in JSON."""
+MOST_ERROR_BYTES = 2**16
+"""An error: its message is all that is wanted of it."""
+_MOST_VALUES = 500_000
+"""Values in one answer. Each takes up to some hundred bytes of memory, and only two or three in the answer."""
+_MOST_LEVELS = 64
+_NO_SIGN = bytes(set(range(256)) - set(b'",[]{}'))
+
+
+async def read(answer: httpx.Response, most: int, source: str) -> bytes:
+    """Receive a body to its end and close the answer.
+
+    Args:
+        answer: The answer, whose body has not been read.
+        most: How many bytes it may have once it is decompressed.
+        source: What was asked, for the errors.
+
+    Raises:
+        AnswerTooLargeError: It has more; no more than these were kept in memory.
+        UnexpectedResponseError: It cannot be decompressed.
+    """
+    try:
+        return await _received(answer, most, source)
+    finally:
+        await answer.aclose()
+
+
+async def read_error(answer: httpx.Response, source: str) -> bytes:
+    """Receive the beginning of the body of an error, as far as it can be read, and close the answer."""
+    try:
+        return await _received(answer, MOST_ERROR_BYTES, source, cut=True)
+    except UnexpectedResponseError:
+        return b""  # the status says more than this
+    finally:
+        await answer.aclose()
+
+
+def decode(body: bytes, source: str) -> Any:
+    """Return the values of a JSON text: few enough for the memory, and so flat that whoever walks through them comes back.
+
+    Raises:
+        AnswerTooLargeError: There are too many of them.
+        UnexpectedResponseError: They are nested too deeply.
+        orjson.JSONDecodeError: It is no JSON.
+    """
+    if _openings(body) > _MOST_LEVELS:
+        brackets = _structure(body, source).translate(None, b",")
+        if not _is_flat(brackets):
+            raise UnexpectedResponseError(f"{source}: the answer is nested more than {_MOST_LEVELS} levels deep")
+    return orjson.loads(body)
+
+
+def decode_log(body: bytes, source: str) -> Any:
+    """Return the values of a JSON text of which only lines are read, so that their depth does not matter; else as ``decode``."""
+    if _openings(body) + body.count(b",") > _MOST_VALUES:
+        _structure(body, source)
+    return orjson.loads(body)
+
+
+async def _received(answer: httpx.Response, most: int, source: str, *, cut: bool = False) -> bytes:
+    inflater, chunks, size, is_empty = _inflater(answer, source), [], 0, True
+    # The raw bytes: what httpx decompresses is as large as it likes before anybody can look.
+    assert isinstance(answer.stream, httpx.AsyncByteStream)  # noqa: S101 - what an async transport answers with
+    async for chunk in answer.stream:
+        content = chunk if inflater is None else _inflated(inflater, chunk, most + 1 - size, source)
+        chunks.append(content)
+        is_empty = is_empty and not chunk
+        size += len(content)
+        if size > most:
+            if cut:
+                return b"".join(chunks)[:most]
+            raise AnswerTooLargeError(source, f"{most // 2**20} MiB")
+    if inflater is not None and not (is_empty or inflater.eof or cut):
+        raise UnexpectedResponseError(f"{source}: the compressed answer was cut short")
+    return b"".join(chunks)
+
+
+def _inflater(answer: httpx.Response, source: str) -> zlib._Decompress | None:
+    encoding = answer.headers.get("content-encoding", "").strip().lower()
+    if encoding in ("", "identity"):
+        return None
+    if encoding != ENCODING:
+        raise UnexpectedResponseError(f"{source}: the answer is compressed as {encoding[:40]!r}, which was not asked for")
+    return zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+
+def _inflated(inflater: zlib._Decompress, chunk: bytes, most: int, source: str) -> bytes:
+    try:
+        return inflater.decompress(chunk, most)
+    except zlib.error as error:
+        raise UnexpectedResponseError(f"{source}: the answer cannot be decompressed ({error})") from None
+
+
+def _openings(body: bytes) -> int:
+    return body.count(b"[") + body.count(b"{")
+
+
+def _structure(body: bytes, source: str) -> bytes:
+    """Return the commas and brackets that stand in no string, which are about as many as there are values.
+
+    By whole passes of the library over all bytes instead of a look at each: there may be millions of them.
+    """
+    signs = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_SIGN)
+    if signs.count(b'"') > 4 * _MOST_VALUES:  # a name and a text for each
+        raise AnswerTooLargeError(source, f"{_MOST_VALUES:,} values")
+    structure = b"".join(signs.split(b'"')[::2])
+    if structure.count(b",") + _openings(structure) > _MOST_VALUES:
+        raise AnswerTooLargeError(source, f"{_MOST_VALUES:,} values")
+    return structure
+
+
+def _is_flat(brackets: bytes) -> bool:
+    """Whether all brackets are gone once the innermost ones were taken away so many times; what are no pairs is not JSON."""
+    for _ in range(_MOST_LEVELS):
+        inner, brackets = brackets, brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if inner == brackets:
+            return True
+    return False
