@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from cpln_flows.errors import ConfigurationError
 from cpln_flows.model import addresses, links
 from cpln_flows.model.forwarding import LEVELS
+from cpln_flows.model.proxies import Proxies
 
 DEFAULT_ENDPOINT = "https://api.cpln.io"
 DEFAULT_LOGS_ENDPOINT = "wss://logs.cpln.io"
@@ -52,9 +53,9 @@ def is_public(endpoint: str) -> bool:
     return urlsplit(endpoint).hostname == urlsplit(DEFAULT_ENDPOINT).hostname
 
 
-def uses_proxy() -> bool:
-    """Whether the environment names a proxy."""
-    return bool(getproxies())
+def proxies() -> Proxies:
+    """Return the proxies that the environment names, or the system's settings where it has some."""
+    return Proxies.of(getproxies())
 
 
 def _endpoint(url: str) -> str:

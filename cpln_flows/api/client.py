@@ -18,17 +18,10 @@ from cpln_flows.api import body as bodies
 from cpln_flows.api import mapping
 from cpln_flows.api.retry import Repeat, retrying
 from cpln_flows.api.timekeeping import PlatformTime
-from cpln_flows.api.transport import Connections, Proxied
-from cpln_flows.errors import (
-    AnswerTooLargeError,
-    ConfigurationError,
-    CplnError,
-    LogStreamError,
-    NotFoundError,
-    UnexpectedResponseError,
-)
+from cpln_flows.api.transport import Connections, Routed
+from cpln_flows.errors import AnswerTooLargeError, CplnError, LogStreamError, NotFoundError, UnexpectedResponseError
 from cpln_flows.model import addresses
-from cpln_flows.settings import DEFAULT_LOGS_ENDPOINT, ApiSettings, is_public, uses_proxy
+from cpln_flows.settings import DEFAULT_LOGS_ENDPOINT, ApiSettings, is_public, proxies
 
 T = TypeVar("T")
 
@@ -91,11 +84,7 @@ class CplnClient:
         return f"CplnClient(endpoint={self.settings.endpoint!r})"
 
     async def __aenter__(self) -> Self:
-        make = Proxied if uses_proxy() else Connections
-        try:
-            self._open = self._transport or make(_MOST_CONNECTIONS, self._verify())
-        except ImportError as error:
-            raise ConfigurationError(f"the proxy that the environment names cannot be used: {error}") from error
+        self._open = self._transport or self._connections()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -216,6 +205,15 @@ class CplnClient:
         raise UnexpectedResponseError(
             f"{source}: the next page is said to be at {shown!r}, which is not a path of {endpoint}; the link is not followed"
         )
+
+    def _connections(self) -> httpx.AsyncBaseTransport:
+        named, direct = proxies(), Connections(_MOST_CONNECTIONS, self._verify())
+        if not named.by_scheme:
+            return direct
+        routed = Routed(_MOST_CONNECTIONS, self._verify(), named)
+        for endpoint in filter(None, (self.settings.endpoint, self._logs_endpoint)):
+            routed.route(endpoint)  # what is wrong with its proxy is said now, and not with the first request
+        return routed
 
     def _verify(self) -> ssl.SSLContext | bool:
         """Return how certificates are verified; where nothing uses TLS, reading them would take longer than a request."""

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidProxy, InvalidStatus, WebSocketException
 
 from cpln_flows.api import body as bodies
 from cpln_flows.api import mapping
@@ -21,6 +21,7 @@ from cpln_flows.api.retry import Repeat
 from cpln_flows.errors import AnswerTooLargeError, LogStreamError, UnexpectedResponseError
 from cpln_flows.model import cursor, log_lines
 from cpln_flows.model.log_lines import Batch, Frame
+from cpln_flows.settings import proxies
 
 PAGE_LIMIT = 999  # the vendor's CLI stays below 1000, and the service's maximum is not published
 _WIDE_LIMIT = 5000
@@ -125,10 +126,12 @@ class LogSource:
         query = {"query": self.selector, "start": start_ns, "limit": PAGE_LIMIT, "direction": "forward", "delay_for": 0}
         endpoint = (await self.client.logs_endpoint()).replace("http", "ws", 1)
         headers = {"Authorization": self.client.settings.token.get_secret_value()}  # raw, as both known clients send it
+        proxy = proxies().proxy_of(endpoint)
         try:
             async with _Connect(
                 f"{endpoint}{path}?{urlencode(query)}",
                 additional_headers=headers,
+                proxy=proxy.url if proxy else None,
                 max_size=bodies.MOST_LOG_BYTES,  # the library's own limit, 1 MiB, is less than the first message may have
                 compression=None,
                 ping_interval=_PING_SECONDS,
@@ -147,6 +150,9 @@ class LogSource:
                 headers=answer.headers,
                 token=headers["Authorization"],
             ) from None
+        except (ImportError, InvalidProxy) as error:
+            why = str(error) if isinstance(error, ImportError) else "its address is wrong"
+            raise LogStreamError(f"the proxy of {proxy.variable if proxy else 'none'} cannot be used: {why}") from None
         except (OSError, WebSocketException) as error:
             raise LogStreamError(f"the live log at {endpoint} cannot be read ({error or type(error).__name__})") from None
 

@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator
 import anyio
 import httpx
 
+from cpln_flows.errors import ConfigurationError
+from cpln_flows.model.proxies import Proxies, Proxy
+
 _ONE = httpx.Limits(max_connections=1, max_keepalive_connections=1)
 
 
@@ -30,27 +33,6 @@ class _Body(httpx.AsyncByteStream):
             await self._pool.discard(self._connection)
             raise
         self._pool.release(self._connection)
-
-
-class Proxied(httpx.AsyncBaseTransport):
-    """The connections that httpx makes by way of the proxies of the environment.
-
-    Args:
-        most: The most connections; further requests wait.
-        verify: How the server's certificate is verified; false for none.
-    """
-
-    def __init__(self, most: int, verify: ssl.SSLContext | bool) -> None:
-        limits = httpx.Limits(max_connections=most, max_keepalive_connections=most)
-        self._client = httpx.AsyncClient(limits=limits, verify=verify)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and return the answer as soon as it begins."""
-        return await self._client.send(request, stream=True)
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-        await self._client.aclose()
 
 
 class Connections(httpx.AsyncBaseTransport):
@@ -98,3 +80,46 @@ class Connections(httpx.AsyncBaseTransport):
         """Close every connection."""
         while self._free:
             await self._free.pop().aclose()
+
+
+class Routed(httpx.AsyncBaseTransport):
+    """Sends each request by way of the proxy that the environment names for it, or directly if it names none.
+
+    Args:
+        most: The most connections to each proxy, and without; further requests wait.
+        verify: How the server's certificate is verified; false for none.
+        proxies: What the environment names.
+    """
+
+    def __init__(self, most: int, verify: ssl.SSLContext | bool, proxies: Proxies) -> None:
+        self._limits = httpx.Limits(max_connections=most, max_keepalive_connections=most)
+        self._verify = verify
+        self._proxies = proxies
+        self._transports: dict[Proxy | None, httpx.AsyncBaseTransport] = {None: Connections(most, verify)}
+
+    def route(self, url: str) -> httpx.AsyncBaseTransport:
+        """Return what a request for this address travels by.
+
+        Raises:
+            ConfigurationError: The proxy that the environment names for it cannot be used.
+        """
+        proxy = self._proxies.proxy_of(url)
+        if proxy is not None and proxy not in self._transports:
+            self._transports[proxy] = self._through(proxy)
+        return self._transports[proxy]
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and return the answer as soon as it begins."""
+        return await self.route(str(request.url)).handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        for transport in self._transports.values():
+            await transport.aclose()
+
+    def _through(self, proxy: Proxy) -> httpx.AsyncBaseTransport:
+        try:
+            return httpx.AsyncHTTPTransport(verify=self._verify, limits=self._limits, proxy=proxy.url)
+        except (ImportError, ValueError, httpx.InvalidURL) as error:
+            what = str(error) if isinstance(error, ImportError) else "it is not the address of a proxy"
+            raise ConfigurationError(f"the proxy of {proxy.variable} cannot be used: {what}") from None

@@ -86,6 +86,17 @@ async def test_message_of_the_live_log_is_bounded(monkeypatch) -> None:
             await tail.receive(10)
 
 
+@pytest.mark.anyio
+async def test_proxy_of_the_live_log_is_named(monkeypatch) -> None:
+    """The package that SOCKS needs is not there, and a password is no use without a user."""
+    for proxy in ("socks5://me:hush@127.0.0.1:9", "http://hush@127.0.0.1:9"):
+        monkeypatch.setenv("ALL_PROXY", proxy)
+        with pytest.raises(LogStreamError, match="proxy of ALL_PROXY cannot be used") as caught:
+            async with source("ws://logs.test").open_tail(0):
+                pass
+        assert "hush" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "message",
     [

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from cpln_flows.api.client import CplnClient
 from cpln_flows.emulator import Platform, PlatformConfig, serve_in_thread
+from cpln_flows.errors import ConfigurationError, TransportError
 from cpln_flows.settings import ApiSettings
 
 pytestmark = pytest.mark.anyio
@@ -122,6 +123,53 @@ def proxy(monkeypatch):
     yield handler.asked
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def no_proxies(monkeypatch):
+    for scheme in ("http", "https", "all", "no"):
+        monkeypatch.delenv(f"{scheme}_proxy", raising=False)
+        monkeypatch.delenv(f"{scheme.upper()}_PROXY", raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    "no_proxy", ["127.0.0.1,fd00:1234::/64", "[::1]", "[fd00::1]:80", "http://[::1", "%%,[,]:x,://", "a/b"], ids=str
+)
+async def test_strange_exceptions_change_nothing(no_proxies, no_proxy) -> None:
+    no_proxies.setenv("NO_PROXY", no_proxy)
+    with serve_in_thread(Platform()) as server:
+        async with client(server.url) as api:
+            assert (await api.get("/org/local"))["name"] == "local"
+        no_proxies.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # for others
+        async with client(server.url) as api:
+            assert (await api.get("/org/local"))["name"] == "local"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        *(("HTTP_PROXY", value) for value in ("http://[::1", "http://me:hush@proxy:99999", "ftp://proxy", "http://proxy/x")),
+        *(("ALL_PROXY", value) for value in ("socks9://me:hush@proxy", "socks5://me:hush@proxy:1080", "http://")),
+    ],
+)
+async def test_unusable_proxy_is_named(no_proxies, variable, value) -> None:
+    """The packages that SOCKS needs are not there."""
+    no_proxies.setenv(variable, value)
+    with pytest.raises(ConfigurationError, match=variable) as caught:
+        await client("http://platform.test").__aenter__()
+    assert "hush" not in str(caught.value)
+    no_proxies.setenv("NO_PROXY", "platform.test")
+    async with client("http://platform.test"):
+        pass  # it is for others
+
+
+async def test_password_of_a_proxy_is_in_no_error(no_proxies) -> None:
+    no_proxies.setenv("HTTP_PROXY", "http://me:hush@127.0.0.1:9")
+    async with client("http://platform.test") as api:
+        with pytest.raises(TransportError) as caught:
+            await api.get("/org/acme")
+    assert "hush" not in f"{caught.value} {caught.value.__cause__}"
 
 
 async def test_the_proxy_of_the_environment_is_used(proxy) -> None:
