@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import TypeVar
 
 from cpln_flows.api.client import CplnClient
 from cpln_flows.api.retry import Repeat
-from cpln_flows.errors import NotFoundError
+from cpln_flows.errors import NotFoundError, UnexpectedResponseError
 from cpln_flows.model.identifiers import CREATED_BY_PREFECT
-from cpln_flows.model.resources import Identity, PlatformPolicy
+from cpln_flows.model.resources import Identity, Named, PlatformPolicy
+
+T = TypeVar("T", bound=Named)
 
 
 async def identities(client: CplnClient, org: str) -> list[Identity]:
     """Return every identity of the organization that was made for Prefect; asked once, never repeated."""
-    return [Identity.parse(item, source="identities") for item in await _ours(client, org, "identity")]
+    return await _ours(client, org, "identity", Identity)
 
 
 async def policies(client: CplnClient, org: str) -> list[PlatformPolicy]:
     """Return every policy of the organization that was made for Prefect; asked once, never repeated."""
-    return [PlatformPolicy.parse(item, source="policies") for item in await _ours(client, org, "policy")]
+    return await _ours(client, org, "policy", PlatformPolicy)
 
 
 async def delete(client: CplnClient, link: str) -> bool:
@@ -30,8 +33,13 @@ async def delete(client: CplnClient, link: str) -> bool:
     return True
 
 
-async def _ours(client: CplnClient, org: str, kind: str) -> list[Any]:
+async def _ours(client: CplnClient, org: str, kind: str, form: type[T]) -> list[T]:
     terms = [{"op": "=", "tag": CREATED_BY_PREFECT, "value": "true"}]
     body = {"kind": kind, "spec": {"match": "all", "terms": terms}}
-    pages = client.pages(f"/org/{org}/{kind}/-query", body, repeat=Repeat.NEVER)
-    return [item async for page in pages for item in page]
+    path = f"/org/{org}/{kind}/-query"
+    found = [form.parse(item, source=path) async for page in client.pages(path, body, repeat=Repeat.NEVER) for item in page]
+    own = re.compile(rf"/org/{re.escape(org)}(?:/gvc/[^/\s?#]+)?/{kind}/[^/\s?#]+")
+    for one in found:
+        if not own.fullmatch(one.link):  # it is what will be deleted
+            raise UnexpectedResponseError(f"{path}: expected objects with links of this kind, found {one.link[:60]!r}")
+    return found

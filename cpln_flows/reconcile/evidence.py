@@ -14,6 +14,7 @@ from cpln_flows.jobs.journal import Journal, Logger
 from cpln_flows.model.identifiers import Area
 from cpln_flows.reconcile.act import Outcome
 from cpln_flows.reconcile.inventory import Deleted
+from cpln_flows.reconcile.masking import HIDDEN
 from cpln_flows.reconcile.orphans import Sweep
 from cpln_flows.reconcile.plan import QUIET, Action, Kind, Plan
 from cpln_flows.settings import console_url
@@ -68,8 +69,9 @@ async def manifests(sweep: Sweep, *, dry_run: bool) -> None:
     description = (
         f"{len(sweep.deletions)} to be deleted, {sweep.now.isoformat(timespec='seconds')}; {CLEANUP} shows what came of it"
     )
+    masked = f" once each `{HIDDEN}` is replaced by its value" if HIDDEN in text else ""
     await acreate_markdown_artifact(
-        f"`cpln apply --file` makes these again:\n\n```yaml\n{text}```\n", key=MANIFESTS, description=description
+        f"`cpln apply --file` makes these again{masked}:\n\n```yaml\n{text}```\n", key=MANIFESTS, description=description
     )
 
 

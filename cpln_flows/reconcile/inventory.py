@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from logging import getLogger
@@ -14,11 +14,12 @@ from cpln_flows.api.client import CplnClient
 from cpln_flows.api.commands import Latest
 from cpln_flows.errors import CplnError, NotFoundError
 from cpln_flows.jobs.journal import Journal, Logger
+from cpln_flows.model import links
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import WorkloadRef
 from cpln_flows.model.resources import Command, Identity, Named, PlatformPolicy, Workload, WorkloadDeployment
 from cpln_flows.reconcile import orphans
-from cpln_flows.reconcile.masking import without_secrets
+from cpln_flows.reconcile.masking import shown
 from cpln_flows.reconcile.orphans import Companion, Deletion, Inventory, Look, NotKnown, Sweep, Use, WorkloadView
 from cpln_flows.reconcile.together import both, each, gathering
 
@@ -176,13 +177,14 @@ class Storekeeper:
 
 def _view(workload: Workload) -> WorkloadView:
     spec = workload.spec
-    suspended = (spec.get("defaultOptions") or {}).get("suspend")
+    options, identity = spec.get("defaultOptions"), spec.get("identityLink")
+    suspended = options.get("suspend") if isinstance(options, Mapping) else None
     return WorkloadView(
         ref=workload.ref,
         created=workload.created,
         scheduled=spec.get("type") != "cron" or str(suspended).lower() != "true",
-        identity=spec.get("identityLink"),
-        manifest={**_manifest(workload), "spec": without_secrets(spec)},
+        identity=identity if isinstance(identity, str) else None,
+        manifest=_manifest(workload),
     )
 
 
@@ -195,13 +197,11 @@ def _use_of(deployed: Sequence[WorkloadDeployment], last: datetime | None) -> Us
 
 
 def _manifest(one: Named) -> dict[str, Any]:
-    """Return what ``cpln apply`` takes to make the object again."""
-    kind = one.link.rsplit("/", 2)[-2] if one.link else ""
-    shown = one.model_dump(
-        mode="json", by_alias=True, exclude={"version", "created", "last_modified", "links"}, exclude_none=True
-    )
+    """Return what ``cpln apply`` takes to make the object again, once its masked values are filled in."""
+    kind = links.last_segment(one.link.rpartition("/")[0])
+    body = one.model_dump(by_alias=True, exclude={"version", "created", "last_modified", "links"}, exclude_none=True)
     gvc = _GVC.search(one.link)
-    return {"kind": kind, **({"gvc": gvc[1]} if gvc else {}), **shown}
+    return shown({"kind": kind, **({"gvc": gvc[1]} if gvc else {}), **body})
 
 
 def _changed(one: Named) -> datetime:

@@ -10,6 +10,7 @@ from cpln_flows.api import secrets
 from cpln_flows.emulator import Exit, Fault, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor
 from cpln_flows.reconcile import orphans
 from cpln_flows.reconcile.inventory import Storekeeper
+from cpln_flows.reconcile.masking import HIDDEN
 from cpln_flows.reconcile.plan import Limits
 from tests.scenarios.hands import GVC, Hands
 
@@ -262,21 +263,21 @@ async def test_nothing_is_deleted_whose_manifest_cannot_be_kept(hands, monkeypat
 @pytest.mark.parametrize(
     ("name", "value", "is_shown"),
     [
-        ("PLAIN", "shown", True),
-        ("DATABASE", "postgresql://db.example/etl", True),
+        ("PORT", "8080", True),
         ("DATABASE_PASSWORD", "cpln://secret/database.password", True),
-        ("PREFECT_API_KEY", "canary", False),
-        ("database_password", "canary", False),
+        ("PLAIN", "canary", False),
         ("DATABASE", "postgresql://etl:canary@db.example/etl", False),
     ],
 )
 async def test_the_artifact_shows_variables_but_no_secret(hands, name, value, is_shown) -> None:
-    await hands.workload(name="keyed")
-    container = {"name": "main", "image": "python", "env": [{"name": name, "value": value}]}
-    await hands.client.patch(GVC.workload("keyed").path, {"spec": {"$replace/containers": [container]}})
+    await hands.workload(name="keyed", team="canary")
+    command = {"command": "mysql", "args": ["-pcanary", "curl -u me:canary https://x?sig=canary"]}
+    container = {"name": "main", "image": "python", "env": [{"name": name, "value": value}], **command}
+    await hands.client.patch(GVC.workload("keyed").path, {"spec": {"$replace/containers": [container]}, "description": "canary"})
     hands.local.platform.clock.advance(100 * HOUR)
     await cleanup_orphaned_workloads()
     data = (await hands.artifact("cpln-cleanup-manifests"))["data"]
     assert name in data
     assert (value in data) is is_shown
+    assert f"once each `{HIDDEN}` is replaced" in data
     assert "canary" not in data
