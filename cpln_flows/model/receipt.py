@@ -15,7 +15,7 @@ from cpln_flows.model.log_lines import Batch, StreamKey
 
 _NS = 1_000_000_000
 _RATE_LIMITED = "#### Replica logs were rate-limited"
-_COUNT = re.compile(r"(\d[\d,]*) (?:log )?lines? (?:were |was )?(?:dropped|lost|discarded|suppressed|skipped)")
+_COUNT = re.compile(r"(\d[\d,]{0,17}) (?:log )?lines? (?:were |was )?(?:dropped|lost|discarded|suppressed|skipped)")
 _LEAST_TRUNCATED = 16 * 1024 // 4  # characters of up to four bytes
 _TRUNCATED = re.compile(r"\.\.\. \[truncated (\d+) bytes\]\Z")
 
