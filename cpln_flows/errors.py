@@ -22,7 +22,8 @@
         ├── JobFailedError          the job ended with a failure
         ├── JobCancelledError       the job was stopped
         ├── JobTimeoutError         the job or its workload took longer than allowed
-        └── JobLostError            the job is no longer known to the platform
+        ├── JobLostError            nothing shows the job any more
+        └── JobAccessLostError      the token is refused; the job may still run
 
 Every message says what was tried, what came back and what to do; its ``summary`` is one line without the advice, for places
 that are printed more than once, such as the message of a state. No error holds a request, a client, a header or a
@@ -255,4 +256,8 @@ class JobTimeoutError(JobError, TimeoutError):
 
 
 class JobLostError(JobError):
-    """The platform does not know the job any more."""
+    """Nothing shows the job any more: no command, no execution, no line of its log."""
+
+
+class JobAccessLostError(JobError):
+    """The platform refuses the token, so the job cannot be followed any more; it may still run."""

@@ -141,6 +141,18 @@ class CplnSettings(BaseSettings):
         validation_alias=_names("STOP_GRACE"),
         description="Seconds in which a job that was told to stop must end, before that is said and escalated.",
     )
+    lost_after_seconds: float = Field(
+        default=180,
+        ge=0,
+        validation_alias=_names("LOST_AFTER_SECONDS"),
+        description="Seconds for which nothing may show a job, no command, execution or log line, before it counts as lost.",
+    )
+    lost_access_seconds: float = Field(
+        default=600,
+        ge=0,
+        validation_alias=_names("LOST_ACCESS_SECONDS"),
+        description="Seconds for which the platform may refuse the token (401, 403) before a job is no longer followed.",
+    )
     cancel_grace_seconds: float = Field(
         default=60,
         ge=0,

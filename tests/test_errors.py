@@ -3,14 +3,16 @@ import pickle
 import pytest
 
 from cpln_flows import errors
-from cpln_flows.errors import ApiError, CplnError, Fault, JobFailedError, ManifestError, RateLimitedError
+from cpln_flows.errors import AnswerTooLargeError, ApiError, CplnError, Fault, JobFailedError, ManifestError, RateLimitedError
 
 
 def _all(kind: type) -> list[type]:
-    return [kind, *(sub for child in kind.__subclasses__() for sub in _all(child))]
+    children = [child for child in kind.__subclasses__() if not child.__name__.startswith("_")]
+    return [kind, *(sub for child in children for sub in _all(child))]
 
 
 EXAMPLES = {
+    AnswerTooLargeError: lambda: AnswerTooLargeError("GET /org", "9 MiB"),
     ManifestError: lambda: ManifestError([Fault("spec", "is missing")]),
     ApiError: lambda: ApiError(status=404, method="GET", path="/org/acme", message="gone", hint="look", retry_after=2.0),
     JobFailedError: lambda: JobFailedError("it failed", infrastructure_pid="a:b:c:d", exit_code=3, last_lines=["x"]),

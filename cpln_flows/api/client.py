@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar, overload
 from urllib.parse import urlsplit
 
 import anyio
 import httpx
 import orjson
+from pydantic import SecretStr
 
 from cpln_flows.api import body as bodies
 from cpln_flows.api import mapping
 from cpln_flows.api.retry import Repeat, retrying
 from cpln_flows.api.timekeeping import PlatformTime
 from cpln_flows.api.transport import Connections, Routed
-from cpln_flows.errors import AnswerTooLargeError, CplnError, LogStreamError, NotFoundError, UnexpectedResponseError
+from cpln_flows.errors import (
+    AnswerTooLargeError,
+    CplnError,
+    LogStreamError,
+    NotFoundError,
+    UnauthorizedError,
+    UnexpectedResponseError,
+)
 from cpln_flows.model import addresses
+from cpln_flows.model.resources import Resource
 from cpln_flows.settings import DEFAULT_LOGS_ENDPOINT, ApiSettings, is_public, proxies
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Resource)
 
 _MOST_CONNECTIONS = 40
 _MOST_PAGES = 10_000
@@ -31,6 +44,8 @@ _MOST_ITEMS = 1_000_000
 _FIRST_ERROR_STATUS = 300
 _HEADERS = {"accept": "application/json", "accept-encoding": bodies.ENCODING, "user-agent": "cpln_flows"}
 _SHOWN_LINK = 60
+_RENEW_SECONDS = 10.0  # a refused token is read again no more often than this
+_LOGGER = logging.getLogger("cpln_flows")
 
 
 class _Answer(NamedTuple):
@@ -40,6 +55,17 @@ class _Answer(NamedTuple):
     status: int
     headers: httpx.Headers
     body: bytes
+
+
+class _Request(NamedTuple):
+    """What is asked: made anew for each attempt, with the token of that moment."""
+
+    method: str
+    path: str
+    endpoint: str
+    make: Callable[[str], httpx.Request]
+    read: Callable[[_Answer], Any]
+    most: int
 
 
 class _NoAddressError(UnexpectedResponseError):
@@ -53,6 +79,7 @@ class CplnClient:
         settings: Endpoint, token and limits.
         transport: How requests travel; tests and the local platform pass their own.
         sleep: How to wait between two tries.
+        renew_token: Returns the token as it is configured by now; asked when the platform refuses the present one.
 
     Example:
         >>> import anyio
@@ -71,8 +98,12 @@ class CplnClient:
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        renew_token: Callable[[], Awaitable[SecretStr]] | None = None,
     ) -> None:
         self.settings = settings
+        self.token = settings.token
+        self._renew_token = renew_token
+        self._renewed_at = -math.inf
         self._transport = transport
         self._sleep = sleep
         self._open: httpx.AsyncBaseTransport | None = None
@@ -110,6 +141,16 @@ class CplnClient:
         """
         return await self._send("GET", path, params=params, repeat=repeat, read=_json)
 
+    async def read(self, path: str, form: type[R], *, repeat: Repeat = Repeat.ALWAYS) -> R:
+        """Read one object as a type of ours; an answer of another form is repeated as one that never came.
+
+        Raises:
+            ApiError, TransportError: As with ``get``.
+            UnexpectedResponseError: The answer does not have the documented form.
+        """
+        found: R = await self._send("GET", path, repeat=repeat, read=lambda answer: form.parse(_json(answer), source=path))
+        return found
+
     async def post(self, path: str, body: Mapping[str, Any], *, repeat: Repeat) -> str:
         """Create something; return the ``Location`` of what was created. The body of the answer is never read."""
         location: str = await self._send("POST", path, body=body, repeat=repeat, read=_location)
@@ -127,14 +168,30 @@ class CplnClient:
         """Ask for the deletion of an object, which the platform carries out later."""
         await self._send("DELETE", path, repeat=Repeat.ALWAYS, read=_nothing)
 
-    async def pages(
+    @overload
+    def pages(
+        self, path: str, query: Mapping[str, Any] | None = None, *, form: type[R], repeat: Repeat = Repeat.ALWAYS
+    ) -> AsyncIterator[list[R]]: ...
+
+    @overload
+    def pages(
         self, path: str, query: Mapping[str, Any] | None = None, *, repeat: Repeat = Repeat.ALWAYS
+    ) -> AsyncIterator[list[Any]]: ...
+
+    async def pages(
+        self,
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        *,
+        form: type[Resource] | None = None,
+        repeat: Repeat = Repeat.ALWAYS,
     ) -> AsyncIterator[list[Any]]:
         """Yield the items of a list or a query, page by page, to the last page.
 
         Args:
             path: A collection, or its ``-query``.
             query: The body of a query; further pages are always read with GET.
+            form: What the items are; without it they come as the platform gave them.
             repeat: When a request may be repeated.
 
         Raises:
@@ -142,7 +199,8 @@ class CplnClient:
         """
         seen, count = {path}, 0
         for _ in range(_MOST_PAGES):
-            items, following = await self.page(path, query, repeat=repeat)
+            parse = partial(form.parse, source=path) if form else _as_it_is
+            items, following = await self._page(path, query, parse, repeat)
             count += len(items)
             if count > _MOST_ITEMS:
                 raise AnswerTooLargeError(path, f"{_MOST_ITEMS:,} items")
@@ -159,8 +217,17 @@ class CplnClient:
         self, path: str, query: Mapping[str, Any] | None = None, *, repeat: Repeat = Repeat.ALWAYS
     ) -> tuple[list[Any], str | None]:
         """Return the items of one page of a list or a query, and where the next page is if there is one."""
+        return await self._page(path, query, _as_it_is, repeat)
+
+    async def _page(
+        self, path: str, query: Mapping[str, Any] | None, parse: Callable[[Any], T], repeat: Repeat
+    ) -> tuple[list[T], str | None]:
+        def read(answer: _Answer) -> tuple[list[T], str | None]:
+            items, following = _page(_json(answer), path)
+            return [parse(item) for item in items], following
+
         method = "GET" if query is None else "POST"
-        items, following = _page(await self._send(method, path, body=query, repeat=repeat, read=_json), path)
+        items, following = await self._send(method, path, body=query, repeat=repeat, read=read)
         return items, None if following is None else self._path_of(following, path)
 
     async def logs_endpoint(self) -> str:
@@ -255,40 +322,65 @@ class CplnClient:
         authorized: bool = True,
         most: int = bodies.MOST_BYTES,
     ) -> Any:
-        base, token = endpoint or self.settings.endpoint, self.settings.token.get_secret_value()
-        url = _url(base, path)
         headers = dict(_HEADERS)
-        if authorized:
-            headers["authorization"] = f"Bearer {token}"
         content = None
         if body is not None:
             headers["content-type"] = "application/json"
             content = orjson.dumps(body)
+        base = endpoint or self.settings.endpoint
+
+        def make(token: str) -> httpx.Request:
+            own = headers | ({"authorization": f"Bearer {token}"} if authorized else {})
+            url = _url(base, path)
+            return httpx.Request(method, url, content=content, params=params, headers=own, extensions=self._extensions)
+
+        request = _Request(method, path, base, make, read, most)
+        try:
+            return await self._attempts(request, repeat)
+        except UnauthorizedError:
+            if not authorized or not await self._renew():
+                raise
+        return await self._attempts(request, repeat)  # it was refused, and so had no effect
+
+    async def _attempts(self, request: _Request, repeat: Repeat) -> Any:
         attempts = retrying(repeat, budget_seconds=self.settings.retry_seconds, sleep=self._sleep)
         arrived = False  # whether an attempt may have: then a later one that surely did not is no proof of anything
         async for attempt in attempts:
             with attempt:
+                token = self.token.get_secret_value()
                 try:
-                    request = httpx.Request(
-                        method, url, content=content, params=params, headers=headers, extensions=self._extensions
-                    )
-                    answer = await self._exchange(request, most)
+                    answer = await self._exchange(request.make(token), request.most)
                 except httpx.RequestError as error:
-                    failure = mapping.transport_error(error, method=method, path=path, endpoint=base)
+                    failure = mapping.transport_error(error, method=request.method, path=request.path, endpoint=request.endpoint)
                     failure.sent = arrived = failure.sent or arrived
                     raise failure from error
                 arrived = True
                 if answer.status >= _FIRST_ERROR_STATUS:
                     raise mapping.error_of(
                         status=answer.status,
-                        method=method,
-                        path=path,
+                        method=request.method,
+                        path=request.path,
                         body=answer.body,
                         headers=answer.headers,
                         token=token,
                     )
-                return read(answer)
+                return request.read(answer)
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _renew(self) -> bool:
+        """Take over the token that is configured by now; return whether it is another one than the platform refuses."""
+        if self._renew_token is None or time.monotonic() - self._renewed_at < _RENEW_SECONDS:
+            return False
+        self._renewed_at = time.monotonic()
+        try:
+            found = await self._renew_token()
+        except Exception as error:  # noqa: BLE001 - what matters is that the platform refuses the token, and that is raised
+            _LOGGER.debug("The token cannot be read again: %r", error)
+            return False
+        if found.get_secret_value() == self.token.get_secret_value():
+            return False
+        self.token = found
+        return True
 
     async def _exchange(self, request: httpx.Request, most: int) -> _Answer:
         """Send a request and read the answer: what else httpx's own client does takes half of the time of a small request.
@@ -343,6 +435,10 @@ def _parsed_log(answer: _Answer, parse: Callable[[Any], T]) -> T:
         return parse(_json(answer, bodies.decode_log))
     except RecursionError:
         raise UnexpectedResponseError(f"{answer.source}: the answer is nested too deeply") from None
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
 
 
 def _location(answer: _Answer) -> str:

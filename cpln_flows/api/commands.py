@@ -59,7 +59,7 @@ async def stop(client: CplnClient, workload: WorkloadRef, *, location: str, repl
 
 async def read(client: CplnClient, ref: CommandRef, *, repeat: Repeat = Repeat.ALWAYS) -> Command:
     """Read one command."""
-    return Command.parse(await client.get(ref.path, repeat=repeat), source=ref.path)
+    return await client.read(ref.path, Command, repeat=repeat)
 
 
 async def with_tags(client: CplnClient, workload: WorkloadRef, tags: Mapping[str, str]) -> list[Command]:
@@ -150,8 +150,8 @@ async def _query(
     kind: str = RUN,
 ) -> list[Command]:
     path = f"{workload.path}/-command/-query"
-    pages = client.pages(path, _body(terms, order=order, kind=kind), repeat=repeat)
-    return [Command.parse(item, source=path) async for page in pages for item in page]
+    pages = client.pages(path, _body(terms, order=order, kind=kind), form=Command, repeat=repeat)
+    return [command async for page in pages for command in page]
 
 
 def _body(terms: list[dict[str, str]], *, order: str, kind: str = RUN) -> dict[str, Any]:

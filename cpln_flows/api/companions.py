@@ -37,7 +37,7 @@ async def _ours(client: CplnClient, org: str, kind: str, form: type[T]) -> list[
     terms = [{"op": "=", "tag": CREATED_BY_PREFECT, "value": "true"}]
     body = {"kind": kind, "spec": {"match": "all", "terms": terms}}
     path = f"/org/{org}/{kind}/-query"
-    found = [form.parse(item, source=path) async for page in client.pages(path, body, repeat=Repeat.NEVER) for item in page]
+    found = [item async for page in client.pages(path, body, form=form, repeat=Repeat.NEVER) for item in page]
     own = re.compile(rf"/org/{re.escape(org)}(?:/gvc/[^/\s?#]+)?/{kind}/[^/\s?#]+")
     for one in found:
         if not own.fullmatch(one.link):  # it is what will be deleted

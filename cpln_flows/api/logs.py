@@ -125,7 +125,7 @@ class LogSource:
         path = f"{self._path}/tail"
         query = {"query": self.selector, "start": start_ns, "limit": PAGE_LIMIT, "direction": "forward", "delay_for": 0}
         endpoint = (await self.client.logs_endpoint()).replace("http", "ws", 1)
-        headers = {"Authorization": self.client.settings.token.get_secret_value()}  # raw, as both known clients send it
+        headers = {"Authorization": self.client.token.get_secret_value()}  # raw, as both known clients send it
         proxy = proxies().proxy_of(endpoint)
         try:
             async with _Connect(

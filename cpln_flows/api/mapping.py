@@ -30,6 +30,7 @@ _CLASSES: Mapping[int, type[ApiError]] = {
     401: UnauthorizedError,
     403: ForbiddenError,
     404: NotFoundError,
+    408: ServerError,  # the server gave up waiting, and does not say what it had read until then
     409: ConflictError,
     429: RateLimitedError,
 }

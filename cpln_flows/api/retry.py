@@ -49,7 +49,7 @@ def may_repeat(error: BaseException, repeat: Repeat) -> bool:
             return not error.is_quota
         case ConflictError(status=409, method="DELETE"):
             return True
-        case TransportError(sent=False):
+        case TransportError(sent=False) | ApiError(status=425):  # too early: the server has not looked at it
             return True
         case TransportError() | ServerError() | UnexpectedResponseError():
             return repeat is Repeat.ALWAYS

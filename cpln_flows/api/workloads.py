@@ -10,8 +10,8 @@ from cpln_flows.api.retry import Repeat
 from cpln_flows.errors import ConflictError, NotFoundError
 from cpln_flows.model import links
 from cpln_flows.model.identifiers import CREATED_BY_PREFECT
-from cpln_flows.model.links import GvcRef, WorkloadRef
-from cpln_flows.model.resources import Gvc, Workload, WorkloadDeployment
+from cpln_flows.model.links import CommandRef, GvcRef, WorkloadRef
+from cpln_flows.model.resources import Gvc, JobExecution, Workload, WorkloadDeployment
 
 
 async def create(client: CplnClient, gvc: GvcRef, body: Mapping[str, Any]) -> bool:
@@ -29,7 +29,7 @@ async def create(client: CplnClient, gvc: GvcRef, body: Mapping[str, Any]) -> bo
 
 async def read(client: CplnClient, ref: WorkloadRef, *, repeat: Repeat = Repeat.ALWAYS) -> Workload:
     """Read one workload."""
-    return Workload.parse(await client.get(ref.path, repeat=repeat), source=ref.path)
+    return await client.read(ref.path, Workload, repeat=repeat)
 
 
 async def ours(client: CplnClient, org: str, gvc: str | None = None) -> AsyncIterator[Workload]:
@@ -37,19 +37,18 @@ async def ours(client: CplnClient, org: str, gvc: str | None = None) -> AsyncIte
     terms: list[dict[str, str]] = [{"op": "=", "tag": CREATED_BY_PREFECT, "value": "true"}]
     terms += [{"op": "=", "rel": "gvc", "value": gvc}] if gvc else []
     path = f"/org/{org}/workload/-query"
-    pages = client.pages(path, {"kind": "workload", "spec": {"match": "all", "terms": terms}}, repeat=Repeat.NEVER)
-    async for page in pages:
-        for item in page:
-            yield Workload.parse(item, source=path)
+    body = {"kind": "workload", "spec": {"match": "all", "terms": terms}}
+    async for page in client.pages(path, body, form=Workload, repeat=Repeat.NEVER):
+        for workload in page:
+            yield workload
 
 
 async def identities_in_use(client: CplnClient, org: str) -> dict[str, set[str]]:
     """Return the links of the workloads that use each identity, of all workloads of the organization; asked once."""
     path = f"/org/{org}/workload"
     users: dict[str, set[str]] = {}
-    async for page in client.pages(path, repeat=Repeat.NEVER):
-        for item in page:
-            workload = Workload.parse(item, source=path)
+    async for page in client.pages(path, form=Workload, repeat=Repeat.NEVER):
+        for workload in page:
             if identity := workload.spec.get("identityLink"):
                 users.setdefault(str(identity), set()).add(workload.link)
     return users
@@ -67,18 +66,37 @@ async def delete(client: CplnClient, ref: WorkloadRef) -> bool:
 async def deployments(client: CplnClient, ref: WorkloadRef) -> list[WorkloadDeployment]:
     """Read the state of a workload at each of its locations; just after its creation there may be none."""
     path = f"{ref.path}/deployment"
-    return [WorkloadDeployment.parse(item, source=path) async for page in client.pages(path) for item in page]
+    return [found async for page in client.pages(path, form=WorkloadDeployment) for found in page]
 
 
-async def deployment(client: CplnClient, ref: WorkloadRef, location: str) -> WorkloadDeployment:
+async def deployment(
+    client: CplnClient, ref: WorkloadRef, location: str, *, repeat: Repeat = Repeat.ALWAYS
+) -> WorkloadDeployment:
     """Read the state of a workload at one location."""
     path = f"{ref.path}/deployment/{location}"
-    return WorkloadDeployment.parse(await client.get(path), source=path)
+    return await client.read(path, WorkloadDeployment, repeat=repeat)
+
+
+async def executions(client: CplnClient, ref: WorkloadRef) -> list[tuple[str, JobExecution]]:
+    """Return the executions of a workload that the platform lists, each with its location; of one that is gone, none."""
+    try:
+        found = await deployments(client, ref)
+    except NotFoundError:
+        return []
+    return [(here.name, execution) for here in found for execution in here.status.job_executions]
+
+
+async def execution_of(client: CplnClient, ref: CommandRef) -> tuple[str, JobExecution] | None:
+    """Return the execution of one job with its location, wherever the platform lists it."""
+    for location, execution in await executions(client, ref.workload_ref):
+        if execution.is_of(ref.command_id):
+            return location, execution
+    return None
 
 
 async def locations(client: CplnClient, gvc: GvcRef) -> list[str]:
     """Return the names of the locations of a GVC, in its order; of one that is placed by a query, none."""
-    answer = Gvc.parse(await client.get(gvc.path), source=gvc.path)
+    answer = await client.read(gvc.path, Gvc)
     return [links.last_segment(link) for link in answer.spec.static_placement.location_links]
 
 

@@ -18,6 +18,7 @@ from cpln_flows.blocks.credentials import DOCUMENTATION_URL, LOGO_URL, CplnCrede
 from cpln_flows.errors import (
     ConfigurationError,
     CplnError,
+    JobAccessLostError,
     JobCancelledError,
     JobError,
     JobLostError,
@@ -274,7 +275,8 @@ class CplnJobRun(JobRun[str]):
             JobFailedError: The job failed; carries exit code, reason and last lines. A ``RuntimeError`` too.
             JobCancelledError: The job was stopped by somebody else.
             JobTimeoutError: The job took longer than ``timeout_seconds`` and was stopped.
-            JobLostError: The platform does not know the job any more.
+            JobLostError: Nothing shows the job any more.
+            JobAccessLostError: The platform refuses the token; the job may still run.
             ConfigurationError: ``print_func`` is asynchronous.
         """
         await self.complete(print_func)
@@ -444,13 +446,13 @@ class CplnJobRun(JobRun[str]):
             self._settings.query_settle_seconds,
         )
 
-    async def _clean(self, shared: JobSession) -> None:
+    async def _clean(self, shared: JobSession, *, only_idle: bool = False) -> None:
         """Delete the private workload of this job; a failure is said and kept for the job's own error, and never raised."""
         if self._plan is None or not self._has_leftovers():
             return
         workload = self._workload()
         try:
-            await stop.delete_workload(shared.client, workload, journal=self._journal())
+            await stop.delete_workload(shared.client, workload, journal=self._journal(), only_idle=only_idle)
             self._cleaned = True
         except CplnError as error:
             self._leave(workload.name, str(error))
@@ -469,7 +471,8 @@ class CplnJobRun(JobRun[str]):
             return
         with anyio.CancelScope(shield=True), anyio.move_on_after(portal.CLEANUP_SECONDS) as scope:
             async with session.shared(self._api_settings()) as shared:
-                await self._clean(shared)
+                # What was lost from sight may run on, and a deletion would kill it.
+                await self._clean(shared, only_idle=isinstance(error, JobLostError | JobAccessLostError))
         if scope.cancelled_caught:
             self._leave(self._workload().name, f"no answer within {portal.CLEANUP_SECONDS} s")
         self._note_leftover(error)
@@ -522,6 +525,7 @@ class CplnJobRun(JobRun[str]):
             interval_seconds=self._block.interval_seconds,
             timeout_seconds=self._block.timeout_seconds,
             older=self._submission(shared, plan).older_than,
+            is_stopped=lambda: self._cancelled and self._cleaned,
         )
 
     def _deliver(self, batch: Batch) -> None:

@@ -11,8 +11,9 @@ from typing import TypeVar
 from cpln_flows.api import commands, workloads
 from cpln_flows.api.client import CplnClient
 from cpln_flows.api.retry import Repeat
-from cpln_flows.errors import CplnError, NotFoundError
+from cpln_flows.errors import CplnError, ForbiddenError, NotFoundError, UnauthorizedError
 from cpln_flows.model.links import WorkloadRef
+from cpln_flows.model.presence import Absence, Sighting
 from cpln_flows.model.resources import Command, WorkloadDeployment
 
 T = TypeVar("T")
@@ -20,6 +21,10 @@ T = TypeVar("T")
 _CLOCK_SKEW = timedelta(minutes=10)
 _YOUNG = timedelta(hours=1)
 _MOST_SINGLE_READS = 20
+
+
+def _no_line() -> float | None:
+    return None
 
 
 @dataclass
@@ -31,10 +36,47 @@ class Watched:
     location: str
     has_sidecars: bool
     wake: Callable[[], None]
+    last_line: Callable[[], float | None] = _no_line
     command: Command | None = None
     deployment: WorkloadDeployment | None = None
-    misses: int = 0
+    command_sighting: Sighting = Sighting.UNREAD
+    deployment_sighting: Sighting = Sighting.UNREAD
+    absence: Absence = field(default_factory=Absence)
     error: CplnError | None = None
+    refused_since: float | None = None
+
+    def begin_look(self) -> None:
+        """Forget what the look before has seen; what is known of the job stays."""
+        self.command_sighting = self.deployment_sighting = Sighting.UNREAD
+        if not self.has_sidecars:
+            self.deployment = None
+
+    def note_command(self, command: Command) -> None:
+        """Take over an answer that shows the command."""
+        self.command, self.created, self.error = command, command.created, None
+        self.command_sighting = Sighting.SHOWN
+
+    def note_deployment(self, found: WorkloadDeployment) -> None:
+        """Take over the state of the workload at the job's location."""
+        self.deployment = found
+        execution = found.execution_of(self.command_id)
+        is_shown = execution is not None and execution.status != "removed"
+        self.deployment_sighting = Sighting.SHOWN if is_shown else Sighting.ABSENT
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the present look did not find the command."""
+        return self.command_sighting is Sighting.ABSENT
+
+    def end_look(self, now: float) -> None:
+        """Add the look to those in which nothing showed the job, or the token was refused, or end their series."""
+        if not isinstance(self.error, UnauthorizedError | ForbiddenError):
+            self.refused_since = None
+        elif self.refused_since is None:
+            self.refused_since = now
+        self.absence = self.absence.after(
+            command=self.command_sighting, execution=self.deployment_sighting, last_line=self.last_line(), now=now
+        )
 
 
 @dataclass
@@ -47,9 +89,25 @@ class StatusBoard:
     last_look: float = field(default_factory=time.monotonic)
     looking: bool = False
 
-    def watch(self, command_id: str, *, location: str, has_sidecars: bool, wake: Callable[[], None]) -> Watched:
-        """Put a job on the board; ``wake`` is called after each look."""
-        entry = Watched(command_id, self.client.now() - _CLOCK_SKEW, location, has_sidecars, wake)
+    def watch(
+        self,
+        command_id: str,
+        *,
+        location: str,
+        has_sidecars: bool,
+        wake: Callable[[], None],
+        last_line: Callable[[], float | None] = _no_line,
+    ) -> Watched:
+        """Put a job on the board.
+
+        Args:
+            command_id: The job.
+            location: Where it runs.
+            has_sidecars: Whether each look reads the containers too.
+            wake: Called after each look.
+            last_line: Returns when the last line of the job's log arrived, in seconds of the monotonic clock.
+        """
+        entry = Watched(command_id, self.client.now() - _CLOCK_SKEW, location, has_sidecars, wake, last_line)
         self.watched.append(entry)
         return entry
 
@@ -62,8 +120,11 @@ class StatusBoard:
         if self.looking:
             return
         self.looking = True
+        asked = list(self.watched)
         try:
-            await self._look()
+            await self._look(asked)
+            for entry in asked:
+                entry.end_look(time.monotonic())
         finally:
             # Also when this follower is cancelled: the others must not wait for it.
             self.looking = False
@@ -71,10 +132,10 @@ class StatusBoard:
             for entry in self.watched:
                 entry.wake()
 
-    async def _look(self) -> None:
-        asked = list(self.watched)
+    async def _look(self, asked: list[Watched]) -> None:
         missing: dict[str, list[Watched]] = {}
         for entry in asked:
+            entry.begin_look()
             missing.setdefault(entry.command_id, []).append(entry)
         # The first query shows the young jobs, ended or not; the second the old ones, without all that ended since they began.
         since = max(self.client.now() - _YOUNG, min((entry.created for entry in asked), default=self.client.now()))
@@ -84,7 +145,10 @@ class StatusBoard:
         )
         for query in queries:
             if len(missing) > 1:
-                found = await self._attempt(asked, query)
+                try:
+                    found = await self._attempt(asked, query)
+                except NotFoundError:  # the workload is gone, or hidden for a moment: each job is asked for by its id
+                    break
                 if found is None:
                     return
                 for command in found:
@@ -92,7 +156,7 @@ class StatusBoard:
         # A query may be stale, so what it does not show is asked for by id before it counts as missing.
         for command_id, entries in list(missing.items())[:_MOST_SINGLE_READS]:
             await self._read_one(command_id, entries)
-        await self._read_deployments([entry for entry in asked if entry.has_sidecars])
+        await self._read_deployments([entry for entry in asked if entry.has_sidecars or entry.is_missing])
 
     async def _read_one(self, command_id: str, entries: list[Watched]) -> None:
         ref = self.workload.command(command_id)
@@ -100,7 +164,7 @@ class StatusBoard:
             command = await commands.read(self.client, ref, repeat=Repeat.NEVER)
         except NotFoundError as error:
             for entry in entries:
-                entry.misses, entry.error = entry.misses + 1, error
+                entry.command_sighting, entry.error = Sighting.ABSENT, error
         except CplnError as error:
             for entry in entries:
                 entry.error = error
@@ -112,15 +176,24 @@ class StatusBoard:
             here = [entry for entry in entries if entry.location == location]
 
             def read(location: str = location) -> Awaitable[WorkloadDeployment]:
-                return workloads.deployment(self.client, self.workload, location)
+                return workloads.deployment(self.client, self.workload, location, repeat=Repeat.NEVER)
 
-            found = await self._attempt(here, read)
-            for entry in here if found else []:
-                entry.deployment = found
+            try:
+                found = await self._attempt(here, read)
+            except NotFoundError:
+                for entry in here:
+                    entry.deployment_sighting = Sighting.ABSENT
+                continue
+            if found is not None:
+                for entry in here:
+                    entry.note_deployment(found)
 
     async def _attempt(self, entries: list[Watched], request: Callable[[], Awaitable[T]]) -> T | None:
+        """Ask for something; what fails is noted. Only a 404 is raised: it is an answer."""
         try:
             return await request()
+        except NotFoundError:
+            raise
         except CplnError as error:
             for entry in entries:
                 entry.error = error
@@ -129,7 +202,4 @@ class StatusBoard:
 
 def _note(entries: list[Watched], command: Command) -> None:
     for entry in entries:
-        entry.command = command
-        entry.created = command.created
-        entry.misses = 0
-        entry.error = None
+        entry.note_command(command)

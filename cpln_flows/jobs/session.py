@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 import anyio
+from pydantic import SecretStr
 
 from cpln_flows.api.client import CplnClient
 from cpln_flows.jobs.board import StatusBoard
@@ -42,12 +43,19 @@ _SESSIONS = _Sessions()
 
 
 @asynccontextmanager
-async def shared(settings: ApiSettings) -> AsyncIterator[JobSession]:
-    """Join the session of this event loop, endpoint and token; the last one to leave closes it."""
+async def shared(
+    settings: ApiSettings, renew_token: Callable[[], Awaitable[SecretStr]] | None = None
+) -> AsyncIterator[JobSession]:
+    """Join the session of this event loop, endpoint and token; the last one to leave closes it.
+
+    Args:
+        settings: Endpoint, token and limits.
+        renew_token: Returns the token as it is configured by now; asked when the platform refuses the present one.
+    """
     sessions = _SESSIONS.setdefault(asyncio.get_running_loop(), {})
     session = sessions.get(settings)
     if session is None:
-        session = JobSession(CplnClient(settings))
+        session = JobSession(CplnClient(settings, renew_token=renew_token))
         await session.client.__aenter__()  # waits for nothing, so nobody else makes one meanwhile
         sessions[settings] = session
     session.users += 1

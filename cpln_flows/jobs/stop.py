@@ -12,7 +12,7 @@ import anyio
 from cpln_flows.api import commands, workloads
 from cpln_flows.api.client import CplnClient
 from cpln_flows.api.retry import Repeat
-from cpln_flows.errors import ConflictError, CplnError, NotFoundError
+from cpln_flows.errors import ConflictError, CplnError, JobError, NotFoundError
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.model.identifiers import Area
 from cpln_flows.model.links import CommandRef, WorkloadRef
@@ -20,6 +20,7 @@ from cpln_flows.model.resources import Command
 
 _FIRST_LOOK_SECONDS = 0.1
 _LONGEST_LOOK_SECONDS = 2.0
+_LEAST_ABSENCES = 2  # one answer of 404 beside a job that runs is nothing unusual
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,13 @@ class Stopped:
         verified: Whether the job was seen to be over, or gone.
         evidence: What was seen, in words.
         ended_by_itself: The job, if it was over before it was told to stop.
+        was_sent: Whether a stop was sent, and may have ended the job.
     """
 
     verified: bool
     evidence: str
     ended_by_itself: Command | None = None
+    was_sent: bool = False
 
 
 async def stop(
@@ -63,51 +66,88 @@ async def stop(
         known: The job as it was seen last: it is stopped also while it cannot be read.
         after_seconds: How long it is looked first whether the job ends by itself.
     """
-    begun, wait, trouble = time.monotonic() + after_seconds, _FIRST_LOOK_SECONDS, ""
-    stopping = _Stopping(client, ref, location, reason, journal)
+    begun, wait = time.monotonic() + after_seconds, _FIRST_LOOK_SECONDS
+    stopping = _Stopping(client, ref, location, reason, journal, known)
     while True:
-        try:
-            known, trouble = await commands.read(client, ref, repeat=Repeat.NEVER), ""
-        except NotFoundError:
-            return Stopped(True, "the platform does not know the job any more")
-        except CplnError as error:
-            trouble = str(error)
         age = time.monotonic() - begun
-        if known is not None and known.is_terminal:
+        if (over := await stopping.look()) is not None:
             if stopping.tried:
-                journal.info(Area.KILL, f"terminated successfully after {age:.1f} s, the job is {known.lifecycle_stage}")
-            return Stopped(True, f"the platform says {known.lifecycle_stage}", None if stopping.tried else known)
-        try:
-            if known is not None and age >= 0:
-                await stopping.ask(known, again=age >= grace_seconds / 2)
-        except CplnError as error:
-            trouble = str(error)
+                journal.info(Area.KILL, f"terminated successfully after {age:.1f} s, {over.evidence}")
+            return over
+        if age >= 0:
+            await stopping.ask(again=age >= grace_seconds / 2)
         if time.monotonic() - begun >= grace_seconds:
-            return Stopped(False, _unverified(stopping.tried, grace_seconds, trouble))
+            return Stopped(False, _unverified(stopping.tried, grace_seconds, stopping.trouble), was_sent=stopping.tried)
         await anyio.sleep(wait)
         wait = min(wait * 1.5, _LONGEST_LOOK_SECONDS)
 
 
-async def delete_workload(client: CplnClient, workload: WorkloadRef, *, journal: Journal) -> None:
-    """Delete the workload of a job, and with it whatever still runs on it."""
+async def delete_workload(client: CplnClient, workload: WorkloadRef, *, journal: Journal, only_idle: bool = False) -> None:
+    """Delete the workload of a job, and with it whatever still runs on it.
+
+    Args:
+        client: An open client.
+        workload: The workload.
+        journal: What to tell the user.
+        only_idle: Whether to leave a workload alone on which something runs.
+
+    Raises:
+        CplnError: The workload was not deleted.
+    """
+    if only_idle:
+        running = [execution.name for _, execution in await workloads.executions(client, workload) if execution.is_active]
+        if running:
+            raise JobError(f"{', '.join(running)} still runs on it")
     if await workloads.delete(client, workload):
         journal.debug(Area.WORKLOAD, "Deleted the workload of this job")
 
 
 @dataclass
 class _Stopping:
-    """Asks for the stop of each container of one job, and once more of one that does not end."""
+    """Looks at one job, and asks for the stop of each of its containers, once more of one that does not end."""
 
     client: CplnClient
     ref: CommandRef
     location: str
     reason: str
     journal: Journal
+    known: Command | None
+    trouble: str = ""
     tried: bool = False
+    absences: int = 0
+    replica: str | None = None
     asked: Counter[str] = field(default_factory=Counter)
 
-    async def ask(self, command: Command, *, again: bool) -> None:
-        replica = command.status.replica
+    async def look(self) -> Stopped | None:
+        """Return how the job is over; nothing while it is active, or cannot be read."""
+        try:
+            try:
+                self.known, self.absences = await commands.read(self.client, self.ref, repeat=Repeat.NEVER), 0
+            except NotFoundError:
+                self.known, self.absences = None, self.absences + 1
+                if self.absences >= _LEAST_ABSENCES and not await self._is_listed():
+                    return Stopped(True, "the platform does not know the job any more", was_sent=self.tried)
+            self.trouble = ""
+        except CplnError as error:
+            self.trouble = str(error)
+        if self.known is None:
+            return None
+        self.location, self.replica = self.known.spec.location or self.location, self.known.status.replica
+        if not self.known.is_terminal:
+            return None
+        return Stopped(True, f"the job is {self.known.lifecycle_stage}", None if self.tried else self.known, self.tried)
+
+    async def _is_listed(self) -> bool:
+        """Whether an execution of the job is active, although the platform does not show its command."""
+        found = await workloads.execution_of(self.client, self.ref)
+        if found is None or not found[1].is_active:
+            return False
+        self.location, self.replica = found[0], found[1].replica
+        return True
+
+    async def ask(self, *, again: bool) -> None:
+        """Ask for the stop of the container, if there is one."""
+        replica = self.replica
         if not replica or self.asked[replica] >= (2 if again else 1):
             return
         self.tried = True  # should the answer be lost, it may have been this stop that ended the job
@@ -115,10 +155,13 @@ class _Stopping:
             self.journal.warning(Area.KILL, "The job does not end, sending stopReplica again")
         else:
             self.journal.info(Area.KILL, f"Sending stopReplica: {self.reason}")
-        where = command.spec.location or self.location
-        with suppress(ConflictError):  # a stop is under way already
-            await commands.stop(self.client, self.ref.workload_ref, location=where, replica=replica)
-        self.asked[replica] += 1
+        try:
+            with suppress(ConflictError):  # a stop is under way already
+                await commands.stop(self.client, self.ref.workload_ref, location=self.location, replica=replica)
+        except CplnError as error:
+            self.trouble = str(error)
+        else:
+            self.asked[replica] += 1
 
 
 def _unverified(sent: bool, grace_seconds: float, trouble: str) -> str:

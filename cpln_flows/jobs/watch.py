@@ -13,7 +13,7 @@ import anyio
 
 from cpln_flows.api import workloads
 from cpln_flows.api.logs import LogSource
-from cpln_flows.errors import CplnError, JobError, JobLostError, JobTimeoutError
+from cpln_flows.errors import CplnError, JobAccessLostError, JobError, JobLostError, JobTimeoutError
 from cpln_flows.jobs import stop
 from cpln_flows.jobs.board import StatusBoard, Watched
 from cpln_flows.jobs.journal import Journal
@@ -25,12 +25,9 @@ from cpln_flows.model.ending import Ending
 from cpln_flows.model.identifiers import Area
 from cpln_flows.model.log_lines import Batch
 from cpln_flows.model.resources import Command, JobExecution
-from cpln_flows.settings import CplnSettings
+from cpln_flows.settings import CplnSettings, console_url
 
 T = TypeVar("T")
-
-MISSES = 5
-"""So many looks in a row must find nothing before a job counts as lost."""
 
 _NEXT = "the sync flow stops it once it can be stopped"
 _QUIET_SECONDS = 0.1
@@ -43,6 +40,10 @@ class Superseded:
     """Two jobs were started for one intent; the other one is kept."""
 
     by: StartedJob
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass
@@ -62,6 +63,7 @@ class Follower:
         restarts: Whether the platform starts a container again that has failed.
         older: Looks for an older job of the same intent; asked once after a while, and before a job counts as failed.
         observe: Gets the command whenever it was looked at.
+        is_stopped: Whether this process has stopped the job and deleted its workload: then a missing job is no surprise.
     """
 
     session: JobSession
@@ -76,6 +78,7 @@ class Follower:
     restarts: bool = False
     older: Callable[[StartedJob], Awaitable[StartedJob | None]] | None = None
     observe: Callable[[Command], None] | None = None
+    is_stopped: Callable[[], bool] = _never
     stream: LogStream = field(init=False)
     _stage: str | None = None
     _trouble: str | None = None
@@ -102,7 +105,8 @@ class Follower:
 
         Raises:
             JobTimeoutError: The job took too long and was told to stop; the message says whether it did.
-            JobLostError: The platform does not know it any more.
+            JobLostError: Nothing has shown it for ``lost_after_seconds``.
+            JobAccessLostError: The platform has refused the token for ``lost_access_seconds``.
         """
         if self.deliver is None:
             outcome = await self._outcome()
@@ -138,7 +142,13 @@ class Follower:
 
     async def _until_end(self) -> Ending | Superseded:
         board = self.session.board(self.job.ref.workload_ref)
-        entry = board.watch(self.job.ref.command_id, location=self.job.location, has_sidecars=self.has_sidecars, wake=self.wake)
+        entry = board.watch(
+            self.job.ref.command_id,
+            location=self.job.location,
+            has_sidecars=self.has_sidecars,
+            wake=self.wake,
+            last_line=lambda: self.stream.last_line,
+        )
         try:
             return await self._watch(board, entry)
         finally:
@@ -157,6 +167,7 @@ class Follower:
             self._tell(entry)
             if (end := await self._end(entry)) is not None:
                 return end
+            self._refuse_lost_access(entry)
             if self._is_late():
                 return await self._stop_late(entry)
             if time.monotonic() >= next_report:
@@ -199,9 +210,11 @@ class Follower:
         if entry.command is not None and entry.command.is_terminal:
             self._ended_ns = entry.command.ended_ns
             return await self._ending(entry.command)
-        if entry.misses >= MISSES:
-            return await self._ending_of_forgotten(entry)
         execution = self._execution(entry)
+        if entry.is_missing:
+            if (end := ending.forgotten_ending(execution, self.main, restarts=self.restarts)) is None:
+                self._refuse_loss(entry)
+            return end
         if (main := ending.main_ended(execution, self.main, restarts=self.restarts)) is not None:
             return await self._end_sidecars(entry, ending.main_ending(main))
         return None
@@ -209,20 +222,30 @@ class Follower:
     def _execution(self, entry: Watched) -> JobExecution | None:
         return entry.deployment.execution_of(self.job.ref.command_id) if entry.deployment else None
 
-    async def _ending_of_forgotten(self, entry: Watched) -> Ending:
-        """Read from the execution what the command cannot say any more: how long the platform keeps it is documented nowhere."""
-        try:
-            here = await workloads.deployment(self.session.client, self.job.ref.workload_ref, self.job.location)
-        except CplnError:
-            here = None
-        main = ending.main_ended(here.execution_of(self.job.ref.command_id) if here else None, self.main)
-        if main is None:
-            raise JobLostError(
-                f"job {self.job.ref.pid} no longer exists: the platform answered 404 {entry.misses} times in a row; was"
-                " its workload deleted?",
-                infrastructure_pid=self.job.ref.pid,
-            )
-        return ending.main_ending(main)
+    def _refuse_lost_access(self, entry: Watched) -> None:
+        """Raise once the platform has refused the token for long enough: the job may run on, but nobody here can see it."""
+        now, after = time.monotonic(), self.settings.lost_access_seconds
+        if entry.refused_since is None or now - entry.refused_since < after:
+            return
+        ref = self.job.ref
+        raise JobAccessLostError(
+            f"job {ref.pid} MAY STILL RUN, and can no longer be followed: for {now - entry.refused_since:.0f} s the platform has"
+            f" refused the token ({entry.error}). Renew the token and run the flow run again, which resumes the job, or look"
+            f" whether it runs: cpln workload get {ref.workload} --org {ref.org} --gvc {ref.gvc}\n"
+            f"  {console_url(ref.workload_ref.path)}",
+            infrastructure_pid=ref.pid,
+        )
+
+    def _refuse_loss(self, entry: Watched) -> None:
+        """Raise once nothing has shown the job for long enough."""
+        now, after = time.monotonic(), self.settings.lost_after_seconds
+        if not self.is_stopped() and not entry.absence.is_loss(now=now, lost_after_seconds=after):
+            return
+        raise JobLostError(
+            f"job {self.job.ref.pid} no longer exists: for {now - entry.absence.since:.0f} s the platform has shown neither its"
+            f" command (404) nor an execution nor a line of its log, in {entry.absence.looks} looks; was its workload deleted?",
+            infrastructure_pid=self.job.ref.pid,
+        )
 
     async def _ending(self, command: Command) -> Ending:
         """Read the exit code where it stands; a success needs no further request."""

@@ -1,15 +1,24 @@
-"""How a job ended, read off the platform's answers. Pure."""
+"""How a job ended, read off the platform's answers. Pure.
+
+The end of the main container is the end of the job, whatever its sidecars do and whenever somebody looks: a sidecar that fails
+while the job is being cleaned up makes the platform call a job failed that has done its work. Only a stop and a deadline beat
+the main container's exit code, because a program that handles SIGTERM may well exit with 0 then.
+"""
 
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cpln_flows.model.lifecycle import Stage
 from cpln_flows.model.resources import Command, JobContainer, JobExecution
 
 _SIGNALLED = 128
+_DEADLINE = "DeadlineExceeded"
+# What the job controller reports when it gives up; the cause is the container's.
+_GAVE_UP = frozenset({"BackoffLimitExceeded", "PodFailurePolicy", "MaxFailedIndexesExceeded", "FailedIndexes"})
+_EXECUTION_STAGES = {"successful": Stage.COMPLETED, "failed": Stage.FAILED}
 
 
 @dataclass(frozen=True)
@@ -58,15 +67,39 @@ def ending_of(command: Command, execution: JobExecution | None, main: str) -> En
         main: Name of the main container.
     """
     container = execution.containers.get(main) if execution else None
-    conditions = [condition for condition in execution.conditions if condition.reason] if execution else []
-    reason = next((c.reason for c in conditions), None) or (container.restarts.reason if container else None)
-    exit_code = container.restarts.exit_code if container else None
-    if exit_code is None and command.lifecycle_stage == Stage.COMPLETED:
-        exit_code = 0
+    stage, reason = _stage(command.lifecycle_stage, execution, main), _reason(execution, container)
     messages = [_text(message) for message in command.status.messages]
-    messages += [condition.message for condition in conditions if condition.message]
-    messages += _container_messages(container)
-    return Ending(command.lifecycle_stage, exit_code, reason, tuple(dict.fromkeys(filter(None, messages))))
+    messages += _condition_messages(execution) + _container_messages(container)
+    return Ending(stage, _exit_code(stage, container), reason, tuple(dict.fromkeys(filter(None, messages))))
+
+
+def _stage(stage: str, execution: JobExecution | None, main: str) -> str:
+    if stage != Stage.FAILED or execution is None or len(execution.containers) == 1 or _is_late(execution):
+        return stage
+    container = execution.containers.get(main)
+    return Stage.COMPLETED if container and container.has_ended and container.restarts.exit_code == 0 else stage
+
+
+def _is_late(execution: JobExecution) -> bool:
+    return any(condition.reason == _DEADLINE for condition in execution.conditions)
+
+
+def _exit_code(stage: str, container: JobContainer | None) -> int | None:
+    """Return the exit code, unless it contradicts the end: a job that was stopped may still have exited with 0."""
+    if stage == Stage.COMPLETED:
+        return 0
+    return (container.restarts.exit_code or None) if container else None
+
+
+def _reason(execution: JobExecution | None, container: JobContainer | None) -> str | None:
+    """Return the cause: the deadline, else what the container says, and the controller's word only if nothing else is known."""
+    given = [condition.reason for condition in execution.conditions if condition.reason] if execution else []
+    if _DEADLINE in given:
+        return _DEADLINE
+    if container and container.restarts.reason:
+        return container.restarts.reason
+    told = container is not None and container.restarts.exit_code is not None
+    return next((reason for reason in given if reason not in _GAVE_UP or not told), None)
 
 
 def waiting_for(command: Command | None, execution: JobExecution | None) -> str:
@@ -103,6 +136,28 @@ def main_ending(container: JobContainer) -> Ending:
     code = container.restarts.exit_code
     stage = Stage.COMPLETED if code == 0 else Stage.FAILED
     return Ending(stage, code, container.restarts.reason, tuple(_container_messages(container)))
+
+
+def forgotten_ending(execution: JobExecution | None, main: str, *, restarts: bool = False) -> Ending | None:
+    """Return the end of a job whose command the platform does not show any more; nothing while the execution is active.
+
+    Args:
+        execution: The execution, if the platform lists it.
+        main: Name of the main container.
+        restarts: Whether the platform starts a container again that has failed.
+    """
+    stage = _EXECUTION_STAGES.get(execution.status) if execution else None
+    container = main_ended(execution, main, restarts=restarts and stage is None)
+    if container is not None:
+        return replace(main_ending(container), reason=_reason(execution, container))
+    if stage is None:
+        return None
+    return Ending(stage, 0 if stage == Stage.COMPLETED else None, _reason(execution, None), tuple(_condition_messages(execution)))
+
+
+def _condition_messages(execution: JobExecution | None) -> list[str]:
+    conditions = execution.conditions if execution else []
+    return [condition.message for condition in conditions if condition.reason and condition.message]
 
 
 def _container_messages(container: JobContainer | None) -> list[str]:

@@ -32,6 +32,9 @@ def _none_as_no_items(value: object) -> object:
 Tags = Annotated[dict[str, str], BeforeValidator(_scalars_as_text), BeforeValidator(_none_as_empty)]
 
 
+_ACTIVE = frozenset({"active", "pending"})
+
+
 class Resource(BaseModel):
     """Base of all answers: frozen, camelCase on the wire, tolerant of what it does not know."""
 
@@ -218,6 +221,15 @@ class JobExecution(Resource):
     conditions: Annotated[list[Condition], BeforeValidator(_none_as_no_items)] = Field(default_factory=list)
     containers: Annotated[dict[str, JobContainer], BeforeValidator(_none_as_empty)] = Field(default_factory=dict)
 
+    @property
+    def is_active(self) -> bool:
+        """Whether it runs, or is about to."""
+        return self.status in _ACTIVE
+
+    def is_of(self, command_id: str) -> bool:
+        """Whether it is the execution of this job."""
+        return self.name in (f"command-{command_id}", f"run-for-command-{command_id}")  # the second is the older form
+
 
 class DeploymentVersion(Resource):
     """One version of a workload at one location."""
@@ -253,8 +265,7 @@ class WorkloadDeployment(Resource):
 
     def execution_of(self, command_id: str) -> JobExecution | None:
         """Return the execution of one job, if it is still listed."""
-        wanted = {f"command-{command_id}", f"run-for-command-{command_id}"}  # the second is the platform's older form
-        return next((run for run in self.status.job_executions if run.name in wanted), None)
+        return next((execution for execution in self.status.job_executions if execution.is_of(command_id)), None)
 
     @property
     def last_run(self) -> datetime | None:

@@ -20,7 +20,7 @@ from prefect.states import Cancelled, Crashed, InfrastructurePending
 from cpln_flows import orchestration
 from cpln_flows.api import commands
 from cpln_flows.api.logs import LogSource
-from cpln_flows.errors import ConfigurationError, CplnError, JobError, NotFoundError
+from cpln_flows.errors import ConfigurationError, CplnError, JobAccessLostError, JobError, NotFoundError
 from cpln_flows.jobs import failure, stop, submit
 from cpln_flows.jobs.forward import Forwarder
 from cpln_flows.jobs.journal import Journal
@@ -278,6 +278,8 @@ class Container:
         while True:
             try:
                 outcome = await self._follower().follow()
+            except JobAccessLostError:
+                raise  # nothing is known of the job, so nothing follows for the flow run; the sync flow decides about it
             except JobError as error:  # too late, or lost
                 return Ending(Stage.FAILED, stopped_by_us=str(error))
             except CplnError as error:

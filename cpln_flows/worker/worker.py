@@ -24,9 +24,9 @@ from prefect.states import Cancelled, Crashed, Submitting
 from prefect.workers.base import BaseWorker
 
 from cpln_flows import orchestration
-from cpln_flows.api import commands, workloads
+from cpln_flows.api import workloads
 from cpln_flows.blocks.credentials import DOCUMENTATION_URL, LOGO_URL
-from cpln_flows.errors import ConfigurationError, CplnError, NotFoundError
+from cpln_flows.errors import ConfigurationError, CplnError
 from cpln_flows.jobs import access, session, stop
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.plan import JobPlan
@@ -189,23 +189,20 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         shared = await self._session(configuration.api_settings(self._settings))
         evidence = ""
         try:
-            command = await commands.read(shared.client, ref)
-            if command.is_terminal:
-                raise InfrastructureNotFound(f"job {ref.pid} is over: {command.lifecycle_stage}")
             for reason in ("Prefect asks for it", "it did not end when it was asked to"):
                 stopped = await stop.stop(
                     shared.client,
                     ref,
-                    location=command.spec.location or "",
+                    location="",  # the job knows it
                     reason=reason,
                     grace_seconds=grace_seconds,
                     journal=journal,
                 )
+                if stopped.verified and not (stopped.was_sent or evidence):
+                    raise InfrastructureNotFound(f"job {ref.pid} is over: {stopped.evidence}")
                 if stopped.verified:
                     return
                 evidence = stopped.evidence
-        except NotFoundError as error:
-            raise InfrastructureNotFound(f"the platform does not know job {ref.pid}: {error}") from None
         except CplnError as error:
             evidence = str(error)
         journal.warning(Area.KILL, f"The job could not be stopped and may still run: {evidence}")

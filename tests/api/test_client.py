@@ -28,6 +28,7 @@ from cpln_flows.errors import (
     UnexpectedResponseError,
 )
 from cpln_flows.model import log_lines
+from cpln_flows.model.resources import Workload
 from cpln_flows.settings import ApiSettings
 
 CANARY = "s.canary-0123456789"
@@ -472,3 +473,61 @@ async def test_a_token_in_a_long_answer_is_not_cut_in_two() -> None:
         with pytest.raises(ApiError) as caught:
             await client.get("/org/acme")
     assert CANARY[:8] not in str(caught.value)
+
+
+async def test_timed_out_request_has_unknown_effect() -> None:
+    server = Server(httpx.Response(408), httpx.Response(200, json={"name": "a"}))
+    async with server.client() as client:
+        assert await client.get("/a") == {"name": "a"}
+        server.answers = [httpx.Response(408)]
+        with pytest.raises(ServerError):
+            await client.post("/a", {}, repeat=Repeat.WHEN_REFUSED)
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("odd", [[], {"name": 7}, {"name": []}, "text", None])
+async def test_read_repeats_answer_of_wrong_shape(odd) -> None:
+    server = Server(httpx.Response(200, json=odd), httpx.Response(200, json={"name": "a"}))
+    async with server.client() as client:
+        assert (await client.read("/a", Workload)).name == "a"
+    assert len(server.requests) == 2
+
+
+async def test_page_repeats_items_of_wrong_shape() -> None:
+    good = {"items": [{"name": "a"}]}
+    server = Server(*(httpx.Response(200, json=answer) for answer in ({"items": [{}]}, {"items": [3]}, {}, good)))
+    async with server.client() as client:
+        assert [found.name async for page in client.pages("/a", form=Workload) for found in page] == ["a"]
+    assert len(server.requests) == 4
+
+
+async def test_refused_token_is_replaced_by_renewed() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200 if request.headers["authorization"] == "Bearer s.renewed" else 401, json={"name": "a"})
+
+    tokens = iter([SecretStr(CANARY), SecretStr("s.renewed")])
+
+    async def renew() -> SecretStr:
+        return next(tokens)
+
+    server = Server(answer)
+    async with server.client() as plain:
+        plain._renew_token = renew
+        with pytest.raises(UnauthorizedError):
+            await plain.get("/a")
+        with pytest.raises(UnauthorizedError):  # not asked again at once
+            await plain.get("/a")
+        plain._renewed_at -= 60
+        assert await plain.post("/a", {}, repeat=Repeat.WHEN_REFUSED) == ""
+        assert await plain.get("/a") == {"name": "a"}
+    assert [request.method for request in server.requests] == ["GET", "GET", "POST", "POST", "GET"]
+
+
+async def test_renewal_that_fails_keeps_refusal() -> None:
+    async def renew() -> SecretStr:
+        raise OSError("the server of the block does not answer")
+
+    async with Server(httpx.Response(401)).client() as client:
+        client._renew_token = renew
+        with pytest.raises(UnauthorizedError):
+            await client.get("/a")

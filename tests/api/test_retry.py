@@ -36,6 +36,7 @@ def _api(kind: type[ApiError], status: int, message: str = "", method: str = "GE
         pytest.param(_api(ForbiddenError, 403), False, False, id="403"),
         pytest.param(_api(NotFoundError, 404), False, False, id="404"),
         pytest.param(_api(ApiError, 400), False, False, id="400"),
+        pytest.param(_api(ApiError, 425), True, True, id="425-was-not-looked-at"),
         pytest.param(ValueError("bug"), False, False, id="a-bug-is-not-repeated"),
     ],
 )

@@ -127,20 +127,58 @@ async def test_a_look_that_fails_changes_nothing_but_the_error(fault) -> None:
         here.platform.faults.add(Fault(path="-query", times=1, **fault))
         await here.board.look()
         assert first.command is known
-        assert (first.misses, second.misses) == (0, 0)
+        assert (first.absence.looks, second.absence.looks) == (0, 0)
         assert first.error is not None
         await here.board.look()
         assert first.error is None
 
 
-async def test_only_answers_of_404_count_as_misses_and_a_sight_resets_them() -> None:
+async def test_execution_outweighs_missing_command() -> None:
     async with _board() as here:
         entry = await here.job()
-        for status, misses in [(404, 1), (404, 2), (503, 2), (404, 3), (None, 0)]:
+        here.platform.faults.add(Fault(method="GET", path="/-command/", times=1, status=404))
+        await here.board.look()
+        assert entry.is_missing
+        assert entry.absence.looks == 0
+        await here.board.look()
+        assert not entry.is_missing
+        assert entry.deployment is None
+
+
+async def test_only_unshown_looks_count_as_absence() -> None:
+    async with _board() as here:
+        entry = await here.job()
+        empty = '{"name": "local-1", "status": {"jobExecutions": []}}'
+        nothing = {"path": "/deployment/", "body": empty, "content_type": "application/json"}
+        looks = [(404, nothing, 1), (404, nothing, 2), (503, nothing, 2), (404, {"path": "/deployment/", "status": 503}, 2)]
+        looks += [(404, {"path": "/deployment/", "status": 404}, 3), (None, None, 0)]
+        for status, deployment, counted in looks:
+            here.platform.faults.clear()
             if status:
-                here.platform.faults.add(Fault(method="GET", path="/-command/", times=1, status=status))
+                here.platform.faults.add(Fault(method="GET", path="/-command/", status=status, times=None))
+                here.platform.faults.add(Fault(method="GET", times=None, **deployment))
             await here.board.look()
-            assert entry.misses == misses
+            assert entry.absence.looks == counted
+
+
+async def test_jobs_of_deleted_workload_count_as_absent() -> None:
+    async with _board() as here:
+        entries = [await here.job() for _ in range(2)]
+        here.platform.faults.add(Fault(path="/workload/", status=404, times=None))
+        await here.board.look()
+        assert [entry.absence.looks for entry in entries] == [1, 1]
+
+
+async def test_refused_token_is_timed_until_accepted() -> None:
+    async with _board() as here:
+        entry = await here.job()
+        here.platform.faults.add(Fault(path="/-command/", status=401, times=2))
+        await here.board.look()
+        since = entry.refused_since
+        await here.board.look()
+        assert entry.refused_since == since is not None
+        await here.board.look()
+        assert entry.refused_since is None
 
 
 async def test_sidecars_need_the_deployment_too() -> None:

@@ -7,14 +7,14 @@ import anyio
 import httpx
 import pytest
 
-from cpln_flows import JobCancelledError, JobFailedError, JobTimeoutError
+from cpln_flows import JobAccessLostError, JobCancelledError, JobFailedError, JobTimeoutError
 from cpln_flows.emulator import Exit, Fault, ImagePullFailure, Line, NeverStart, OutOfMemory, Script
 from cpln_flows.errors import JobLostError
 from cpln_flows.local import local_platform
 from cpln_flows.model.links import CommandRef
 from tests.manifests import kubernetes_job, texts
 from tests.scenarios import programs, scripted
-from tests.scenarios.scripted import ENDLESS, LINES, SUCCESS
+from tests.scenarios.scripted import ENDLESS, FAILURE, LINES, SUCCESS
 
 
 def _error(script, kind, **fields):
@@ -88,16 +88,70 @@ def _request(local, method, path, **body):
 
 def test_a_job_whose_workload_is_deleted_is_lost_and_its_lines_are_kept() -> None:
     with local_platform(scripted.platform(ENDLESS)) as local:
-        run = scripted.run_of(local, interval_seconds=0.2)
-        with pytest.raises(JobLostError, match="404 5 times in a row; was its workload deleted"):
+        run = scripted.run_of(local, interval_seconds=0.2, settings={"lost_after_seconds": 0.1})
+        with pytest.raises(JobLostError, match="was its workload deleted"):
             _finish_while(run, lambda: _request(local, "DELETE", CommandRef.parse(run.infrastructure_pid).workload_ref.path))
         assert texts("\n".join(run.logs)) == ["one"]
 
 
-def test_four_answers_of_404_are_not_a_lost_job() -> None:
+def test_listed_execution_keeps_job_from_loss() -> None:
     with local_platform(scripted.platform(SUCCESS)) as local:
-        local.platform.faults.add(Fault(method="GET", path="/-command/[^/]+$", status=404, times=4))
-        assert texts(anyio.run(scripted.finish, scripted.run_of(local, interval_seconds=0.2))) == LINES
+        local.platform.faults.add(Fault(method="GET", path="/-command/[^/]+$", status=404, times=9))
+        run = scripted.run_of(local, interval_seconds=0.1, settings={"lost_after_seconds": 0})
+        assert texts(anyio.run(scripted.finish, run)) == LINES
+
+
+def test_lost_job_that_runs_keeps_its_workload() -> None:
+    nothing = '{"name": "local-1", "status": {"ready": true, "jobExecutions": []}}'
+    with local_platform(scripted.platform(ENDLESS)) as local:
+        run = scripted.run_of(local, interval_seconds=0.1, settings={"lost_after_seconds": 0})
+
+        def hide() -> None:
+            local.platform.faults.add(Fault(method="GET", path="/-command/[^/]+$", status=404, times=None))
+            local.platform.faults.add(
+                Fault(method="GET", path="/deployment/local-1$", body=nothing, content_type="application/json", times=None)
+            )
+
+        with pytest.raises(JobLostError) as caught:
+            _finish_while(run, hide)
+        assert "could not be deleted: command-" in caught.value.__notes__[0]
+        assert len(local.platform.active_jobs) == 1
+
+
+def test_stop_looks_at_execution_of_hidden_command() -> None:
+    with local_platform(scripted.platform(ENDLESS)) as local:
+        run = scripted.run_of(local, interval_seconds=0.1)
+
+        async def main() -> None:
+            await run.start()
+            local.platform.faults.add(Fault(method="GET", path="/-command/[^/]+$", status=404, times=None))
+            await run.cancel()
+
+        anyio.run(main)
+        posted = [request.path for request in local.platform.requests if request.method == "POST"]
+        assert len([path for path in posted if path.endswith("/-command")]) == 2  # the start and the stop
+        assert local.platform.active_jobs == []
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_lasting_refusal_ends_the_wait(status) -> None:
+    with local_platform(scripted.platform(ENDLESS)) as local:
+        run = scripted.run_of(local, interval_seconds=0.1, settings={"lost_access_seconds": 0.2})
+        with pytest.raises(JobAccessLostError, match="MAY STILL RUN") as caught:
+            _finish_while(run, lambda: local.platform.faults.add(Fault(path=".", status=status, times=None)))
+        assert caught.value.infrastructure_pid == run.infrastructure_pid
+        assert len(local.platform.active_jobs) == 1
+
+
+@pytest.mark.parametrize("body", ["[]", '{"id": 7}', '{"id": "x", "lifecycleStage": []}', "no JSON"])
+def test_answers_of_wrong_shape_are_asked_again(body) -> None:
+    with local_platform(scripted.platform(FAILURE)) as local:
+        odd = {"method": "GET", "body": body, "content_type": "application/json", "times": 2}
+        local.platform.faults.add(Fault(path="/-command/[^/]+$", **odd))
+        local.platform.faults.add(Fault(path="/deployment/local-1$", skip=1, **odd))
+        with pytest.raises(JobFailedError) as caught:
+            anyio.run(scripted.finish, scripted.run_of(local))
+        assert caught.value.exit_code == 3
 
 
 def test_a_stage_that_nobody_knows_is_an_active_one() -> None:
