@@ -35,11 +35,13 @@ _CLASSES: Mapping[int, type[ApiError]] = {
     429: RateLimitedError,
 }
 _HINTS: Mapping[int, str] = {
+    400: "correct what the platform names, in the manifest or in the settings of the job",
     401: "the token is missing, wrong or expired: check the token of the Control Plane Configuration block or CPLN_TOKEN",
     403: (
         "grant the permission to the service account or identity whose token is used; a token that the platform injects"
         " works only inside its own workload and never for logs"
     ),
+    429: "run the flow again later, or fewer jobs at the same time; a quota is raised by the vendor's support",
 }
 
 

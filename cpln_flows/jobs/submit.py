@@ -202,7 +202,7 @@ class Submitter:
             if here is not None and here.runs_jobs:
                 readiness.log_ready()
                 return
-            if listed and here is None and readiness.waited >= _LOCATIONS_SECONDS:
+            if listed and here is None and readiness.waited >= min(_LOCATIONS_SECONDS, self.ready_timeout_seconds):
                 raise access.unknown_location(self.plan.gvc, self.plan.location, [item.name for item in listed])
             report = here.report() if here else f"there is no deployment at {self.plan.location}"
             if readiness.waited >= self.ready_timeout_seconds:
