@@ -31,7 +31,10 @@ def convert(document: object, *, gvc: str) -> JobManifest:
         case "Job":
             return kubernetes.convert(root, gvc=gvc)
         case kind:
-            root.fault("kind", f"expected Job (of Kubernetes) or workload (of Control Plane), found {describe(kind)}")
+            wrong = f"expected Job (of Kubernetes) or workload (of Control Plane), found {describe(kind)}"
+            if kind is None and (close := root.misspelled("kind")):
+                wrong += f"; did you mean it by {close!r}?"
+            root.fault("kind", wrong)
             raise ManifestError(faults)
 
 

@@ -2,23 +2,57 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from cpln_flows.errors import Fault
+from cpln_flows.model import suggestions
 from cpln_flows.model.limits import shown
 
+_INDEX = re.compile(r"\[\d+\]")
+_MOST_SUGGESTIONS = 20
+_MOST_PLACES = 3
+_UNKNOWN = "is not supported on Control Plane; remove it"
 _KINDS: Mapping[type, str] = {str: "a text", int: "a whole number", bool: "true or false", list: "a list", dict: "an object"}
+
+
+@dataclass
+class _Document:
+    """What all readers of one document share: once everything was read, it is known which field belongs where."""
+
+    levels: dict[str, Reader] = field(default_factory=dict)
+    unknown: list[tuple[int, Reader, str]] = field(default_factory=list)
 
 
 class Reader:
     """One object of a document. Null counts as absent, as it does in Kubernetes."""
 
-    def __init__(self, value: Mapping[str, Any], path: str, faults: list[Fault]) -> None:
+    def __init__(
+        self,
+        value: Mapping[str, Any],
+        path: str,
+        faults: list[Fault],
+        *,
+        parent: Reader | None = None,
+    ) -> None:
         self.path = path
-        self.faults = faults
+        self._faults = faults
         self._value = value
         self._read: set[str] = set()
+        self._refused: set[str] = set()
+        self._parent = parent
+        self._document: _Document = parent._document if parent is not None else _Document()  # noqa: SLF001 - of its own kind
+        self._document.levels.setdefault(self._level, self)
+
+    @property
+    def faults(self) -> list[Fault]:
+        """What is wrong with the whole document so far; of a field that nobody knows, which one was meant."""
+        for index, reader, key in self._document.unknown[:_MOST_SUGGESTIONS]:
+            self._faults[index] = Fault(reader.at(key), reader._meant(key) or _UNKNOWN)  # noqa: SLF001 - of its own kind
+        self._document.unknown.clear()
+        return self._faults
 
     def at(self, key: str) -> str:
         """Return the path of a field."""
@@ -26,7 +60,7 @@ class Reader:
 
     def fault(self, key: str, message: str) -> None:
         """Note that a field is wrong."""
-        self.faults.append(Fault(self.at(key) if key else self.path, message))
+        self._faults.append(Fault(self.at(key) if key else self.path, message))
 
     def raw(self, key: str) -> Any:
         """Return a field as it is."""
@@ -71,13 +105,13 @@ class Reader:
 
     def child(self, key: str) -> Reader:
         """Return an object, an empty one if it is absent."""
-        return Reader(self._typed(key, dict) or {}, self.at(key), self.faults)
+        return Reader(self._typed(key, dict) or {}, self.at(key), self._faults, parent=self)
 
     def children(self, key: str) -> Iterator[Reader]:
         """Yield the objects of a list."""
         for index, value in enumerate(self._typed(key, list) or []):
             if isinstance(value, Mapping):
-                yield Reader(value, self.at(f"{key}[{index}]"), self.faults)
+                yield Reader(value, self.at(f"{key}[{index}]"), self._faults, parent=self)
             else:
                 self.fault(f"{key}[{index}]", f"expected an object, found {describe(value)}")
 
@@ -87,6 +121,7 @@ class Reader:
 
     def refuse(self, key: str, why: str) -> None:
         """Note a field that cannot be expressed on the platform, if it is there."""
+        self._refused.add(key)
         if self.raw(key) not in (None, [], {}, ""):
             self.fault(key, why)
 
@@ -94,7 +129,45 @@ class Reader:
         """Note every field that nobody asked for."""
         for key in sorted(map(str, set(self._value) - self._read)):
             if self._value.get(key) is not None:
-                self.fault(key, "is not supported on Control Plane; remove it")
+                self._document.unknown.append((len(self._faults), self, key))
+                self.fault(key, _UNKNOWN)
+
+    def misspelled(self, key: str) -> str | None:
+        """Return a field of this object that may be meant to be another one, which is not there."""
+        return suggestions.near(key, [name for name in self._value if name not in self._read])
+
+    @property
+    def _known(self) -> set[str]:
+        """The fields that may stand in this object."""
+        return self._read - self._refused
+
+    def _meant(self, key: str) -> str | None:
+        known = self._known - self._value.keys()
+        if close := suggestions.same(key, known):
+            return f"is not a field; did you mean {close!r}?"
+        if places := self._places_of(key)[:_MOST_PLACES]:
+            return f"does not belong here; move it to {' or '.join(places)}"
+        close = suggestions.near(key, known)
+        return f"is not a field; did you mean {close!r}?" if close else None
+
+    @property
+    def _level(self) -> str:
+        return _INDEX.sub("[]", self.path)
+
+    def _places_of(self, key: str) -> list[str]:
+        """Return the paths of fields of this name on other levels: the nearest one further up, else all others."""
+        reader = self._parent
+        while reader is not None:
+            if close := suggestions.same(key, reader._known):  # noqa: SLF001 - of its own kind
+                return [reader.at(close)]
+            reader = reader._parent  # noqa: SLF001 - of its own kind
+        found = []
+        for level, other in self._document.levels.items():
+            if level != self._level and (close := suggestions.same(key, other._known)):  # noqa: SLF001 - of its own kind
+                is_below = level.startswith(self._level + "." if self._level else "")
+                place = self.path + level.removeprefix(self._level).replace("[]", "[0]") if is_below else other.path
+                found.append(f"{place}.{close}".removeprefix("."))
+        return found
 
     def _typed(self, key: str, kind: type, *, required: bool = False) -> Any:
         value = self.raw(key)
