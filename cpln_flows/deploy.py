@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from cpln_flows.errors import ConfigurationError
 from cpln_flows.settings import process_environment
+
+_DEPLOY_COMMAND = "prefect.cli.deploy._core"
+"""What nobody but `prefect deploy` imports."""
 
 
 def from_environment(**variables: str) -> dict[str, str]:
@@ -18,7 +22,7 @@ def from_environment(**variables: str) -> dict[str, str]:
         The values, for placeholders such as ``{{ ID.NAME }}``.
 
     Raises:
-        ConfigurationError: One of the variables is not set.
+        ConfigurationError: One of the variables is not set. `prefect deploy` prints the text alone, and exits with 1.
 
     Example:
         ```yaml
@@ -29,10 +33,12 @@ def from_environment(**variables: str) -> dict[str, str]:
     environment = process_environment()
     missing = sorted(name for name in variables.values() if not environment.get(name, "").strip())
     if missing:
-        raise ConfigurationError(
+        text = (
             f"{' and '.join(missing)}: not set, and the deployments of this file need it. Set it and deploy again, such as"
             f" {missing[0]}=//image/flows:1.0 prefect deploy --all --no-prompt; the image must have cpln-flows installed"
         )
+        # Prefect's command prints the whole traceback of an error, and an exit as it is.
+        raise SystemExit(f"Error: {text}") if _DEPLOY_COMMAND in sys.modules else ConfigurationError(text)
     return {value: environment[name] for value, name in variables.items()}
 
 

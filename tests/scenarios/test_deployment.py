@@ -11,9 +11,10 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.states import Completed, Pending, Running
 
-from cpln_flows import CplnConfig, CplnCredentials, CplnJob, cleanup_orphaned_workloads, cli, run_namespaced_job, sync
+from cpln_flows import CplnConfig, CplnCredentials, CplnJob, cleanup_orphaned_workloads, cli, deploy, run_namespaced_job, sync
 from cpln_flows.api import secrets
 from cpln_flows.emulator import Exit, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor
+from cpln_flows.errors import ConfigurationError
 from cpln_flows.examples.fan_out import AT_ONCE, fan_out
 from cpln_flows.examples.retrying import retrying
 from tests.manifests import LINES, kubernetes_job
@@ -178,3 +179,10 @@ def test_an_installed_package_prints_the_file_with_every_deployment(capsys) -> N
     assert capsys.readouterr().out == (ROOT / "prefect.yaml").read_text()
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert wheel["force-include"] == {"prefect.yaml": "cpln_flows/prefect.yaml"}, "where an installed package looks for it"
+
+
+def test_missing_variable_of_a_deployment_is_an_error_elsewhere(monkeypatch) -> None:
+    monkeypatch.delenv("CPLN_FLOWS_IMAGE", raising=False)
+    monkeypatch.delitem(sys.modules, "prefect.cli.deploy._core", raising=False)
+    with pytest.raises(ConfigurationError, match="CPLN_FLOWS_IMAGE: not set"):
+        deploy.from_environment(image="CPLN_FLOWS_IMAGE")

@@ -92,7 +92,8 @@ def deployed(pool, worker, tmp_path_factory):
     (folder / "prefect.yaml").write_text(text)
     without = _prefect(pool, "deploy", "--all", "--no-prompt", folder=folder)
     assert without.returncode == 1
-    assert "CPLN_FLOWS_IMAGE: not set" in without.stdout + without.stderr
+    assert without.stderr.startswith("Error: CPLN_FLOWS_IMAGE: not set, and the deployments of this file need it. Set it and")
+    assert (without.returncode, len(without.stderr.splitlines())) == (1, 1), without.stderr
     done = _prefect(pool, "deploy", "--all", "--no-prompt", folder=folder, CPLN_FLOWS_IMAGE="//image/flows:1.0")
     assert done.returncode == 0, done.stdout + done.stderr
     with get_client(sync_client=True) as client:
