@@ -5,21 +5,25 @@ from __future__ import annotations
 import logging
 import os
 import re
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cpln_flows.errors import ConfigurationError
-from cpln_flows.model import addresses, links
+from cpln_flows.model import addresses, field_errors, links
 from cpln_flows.model.forwarding import LEVELS
 from cpln_flows.model.proxies import Proxies
 
 DEFAULT_ENDPOINT = "https://api.cpln.io"
 DEFAULT_LOGS_ENDPOINT = "wss://logs.cpln.io"
 CONSOLE = "https://console.cpln.io"
+
+T = TypeVar("T")
 
 _PREFIX = "PREFECT_INTEGRATIONS_CPLN_"
 _TOKEN = re.compile(r"[!-~]+")  # what a header can carry
@@ -65,6 +69,27 @@ def _endpoint(url: str) -> str:
     if not addresses.is_endpoint(url):
         raise ValueError(f"expected a URL such as {DEFAULT_ENDPOINT}, with its scheme and without a query")
     return url
+
+
+def _variable(name: str) -> str:
+    """Return the short form of a variable's name."""
+    return name.replace(_PREFIX, "CPLN_")
+
+
+def _given(values: dict[str, Any], field: FieldInfo, name: str) -> tuple[str, str | None]:
+    """Return under which key a field was given, as an argument or by one of its variables, and its value if it is a text."""
+    choices = field.validation_alias.choices if isinstance(field.validation_alias, AliasChoices) else []
+    key = next((key for key in (name, *map(str, choices)) if values.get(key) is not None), name)
+    value = values.get(key)
+    return key, value if isinstance(value, str) else None
+
+
+def _named(key: str, read: Callable[[], T]) -> T:
+    """Read a name or link; what is wrong with it is said with the name of its variable."""
+    try:
+        return read()
+    except ValueError as error:
+        raise ValueError(f"{_variable(key)}: {error}") from None
 
 
 class ApiSettings(BaseModel):
@@ -272,7 +297,21 @@ class CplnSettings(BaseSettings):
     @field_validator("location")
     @classmethod
     def _location_name(cls, value: str | None) -> str | None:
-        return links.last_segment(value) if value else None
+        return links.location(value) if value else None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names(cls, values: Any) -> Any:
+        """Take the links of organization and GVC for their names; they must agree, and one may say the other."""
+        org_key, org = _given(values, cls.model_fields["org"], "org")
+        gvc_key, gvc = _given(values, cls.model_fields["gvc"], "gvc")
+        found: dict[str, Any] = {}
+        if org:
+            found[org_key] = _named(org_key, lambda: links.organization(org))
+        if gvc:
+            named = _named(gvc_key, lambda: links.gvc_of(found.get(org_key), gvc))
+            found |= {gvc_key: named.name} | ({org_key: named.org} if named.org else {})
+        return values | found
 
     @field_validator("log_levels")
     @classmethod
@@ -301,8 +340,8 @@ class CplnSettings(BaseSettings):
         try:
             return cls(**{name: value for name, value in given.items() if value is not None})
         except ValidationError as error:
-            wrong = [f"{'.'.join(map(str, e['loc'])).replace(_PREFIX, 'CPLN_')}: {e['msg']}" for e in error.errors()]
-            raise ConfigurationError(f"wrong setting: {'; '.join(wrong)}; correct or unset it") from None
+            wrong = field_errors.configuration_error("wrong setting", error, rename=_variable)
+            raise ConfigurationError(f"{wrong}; correct or unset it") from None
 
     def api(self, token: SecretStr | None = None) -> ApiSettings:
         """Return what a client needs.

@@ -19,6 +19,9 @@ from cpln_flows.settings import ApiSettings, CplnSettings, process_environment
         pytest.param(
             {"CPLN_LOCATION": "/org/acme/location/aws-eu-central-1"}, "location", "aws-eu-central-1", id="location-link"
         ),
+        pytest.param({"CPLN_ORG": "/org/acme"}, "org", "acme", id="org-link"),
+        pytest.param({"CPLN_GVC": "//gvc/dev"}, "gvc", "dev", id="gvc-link"),
+        pytest.param({"CPLN_GVC": "/org/acme/gvc/dev"}, "org", "acme", id="gvc-link-says-the-org"),
         pytest.param({"CPLN_LOCATION": "aws-eu-central-1"}, "location", "aws-eu-central-1", id="location-name"),
         pytest.param({"PREFECT_AGENT_CPLN_MONITOR_INTERVAL": "15"}, "monitor_interval_seconds", 15, id="seeds-interval"),
         pytest.param({}, "monitor_interval_seconds", 60, id="default-interval"),
@@ -39,6 +42,22 @@ def test_a_given_value_beats_the_environment(monkeypatch) -> None:
 def test_a_value_out_of_bounds_is_named(monkeypatch) -> None:
     monkeypatch.setenv("CPLN_REQUEST_TIMEOUT", "-1")
     with pytest.raises(ConfigurationError, match="CPLN_REQUEST_TIMEOUT"):
+        CplnSettings.load()
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        pytest.param({"CPLN_ORG": "b", "CPLN_GVC": "/org/acme/gvc/dev"}, "CPLN_GVC: .*'acme', and .*'b'", id="they-disagree"),
+        pytest.param({"CPLN_ORG": "//gvc/dev"}, "CPLN_ORG: expected a name such as acme, or a link such as /org/acme", id="org"),
+        pytest.param({"CPLN_LOCATION": "/org/acme"}, "CPLN_LOCATION: expected .*found '/org/acme'", id="location"),
+        pytest.param({"CPLN_RETRY_SECONDS": "soon"}, "CPLN_RETRY_SECONDS: expected a valid number, found 'soon'", id="number"),
+    ],
+)
+def test_wrong_variable_is_one_sentence(monkeypatch, environment, says) -> None:
+    for name, text in environment.items():
+        monkeypatch.setenv(name, text)
+    with pytest.raises(ConfigurationError, match=f"^wrong setting: {says}.*; correct or unset it$"):
         CplnSettings.load()
 
 

@@ -9,6 +9,7 @@ from prefect.blocks.core import Block, schema_extra
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr
 
 from cpln_flows.api.client import CplnClient
+from cpln_flows.model.field_errors import ClearErrors
 from cpln_flows.settings import ApiSettings, CplnSettings
 
 LOGO_URL = HttpUrl("https://console.cpln.io/resources/logos/controlPlaneLogoOnly.svg")
@@ -27,7 +28,7 @@ def _token_is_required(schema: dict[str, Any], model: Any) -> None:
     schema["required"] = sorted({*schema.get("required", []), "token"})
 
 
-class CplnConfig(Block):
+class CplnConfig(Block, metaclass=ClearErrors):
     """How to authenticate with Control Plane.
 
     Attributes:
@@ -63,7 +64,7 @@ class CplnConfig(Block):
         return CplnClient(self.api_settings())
 
 
-class CplnCredentials(CredentialsBlock):
+class CplnCredentials(CredentialsBlock, metaclass=ClearErrors):
     """Credentials of Control Plane, as other blocks refer to them.
 
     Attributes:

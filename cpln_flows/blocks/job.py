@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import anyio
 from prefect.blocks.abstract import JobBlock, JobRun
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from cpln_flows import orchestration, portal
 from cpln_flows.api import workloads
@@ -36,6 +36,7 @@ from cpln_flows.jobs.submit import StartedJob, Submitter
 from cpln_flows.jobs.watch import Follower
 from cpln_flows.model import addresses, conversion, links, log_lines
 from cpln_flows.model.ending import Ending
+from cpln_flows.model.field_errors import ClearErrors
 from cpln_flows.model.forwarding import Shown
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import GvcRef, WorkloadRef
@@ -68,13 +69,13 @@ def _from_environment(name: str, variable: str) -> str:
     return str(found)
 
 
-class CplnJob(JobBlock[str]):
+class CplnJob(JobBlock[str], metaclass=ClearErrors):
     """A job on Control Plane: what to run, where, and for how long.
 
     Attributes:
         credentials: Whose rights are used.
-        org: Organization. Default: ``CPLN_ORG``, which the platform sets inside its workloads.
-        namespace: Global virtual cloud (GVC). Default: ``CPLN_GVC``.
+        org: Organization, as a name or a link. Default: ``CPLN_ORG``, which the platform sets inside its workloads.
+        namespace: Global virtual cloud (GVC), as a name or a link. Default: ``CPLN_GVC``.
         location: Where to run, as a name or a link. Default: ``CPLN_LOCATION``, else the first location of the GVC.
         v1_job: Manifest of a Kubernetes Job or of a native cron workload.
         delete_after_completion: Run on a workload of its own and delete that when the job has ended, however it ended. Without,
@@ -136,17 +137,30 @@ class CplnJob(JobBlock[str]):
         description="Longest log returned whole; of a longer one, head and tail. 0: no cap. Default: CPLN_MAX_LOG_CHARACTERS.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _org_of_link(cls, values: Any) -> Any:
+        """Take the organization from the GVC's link where nothing else names one."""
+        if isinstance(values, dict) and values.get("org") is None and isinstance(given := values.get("namespace"), str):
+            with suppress(ValueError):  # said by the field's own validator
+                if (org := links.gvc(given).org) and CplnSettings.load().org is None:
+                    return values | {"org": org}
+        return values
+
     @field_validator("location")
     @classmethod
     def _location_name(cls, value: str | None) -> str | None:
-        return links.last_segment(value) if value else None
+        return links.location(value) if value else None
 
-    @field_validator("org", "namespace")
+    @field_validator("org")
     @classmethod
-    def _is_name(cls, value: str) -> str:
-        if not links.is_name(value):
-            raise ValueError(f"expected the name alone, such as my-name, found {value!r}")
-        return value
+    def _org_name(cls, value: str) -> str:
+        return links.organization(value)
+
+    @field_validator("namespace")
+    @classmethod
+    def _gvc_name(cls, value: str, info: ValidationInfo) -> str:
+        return links.gvc_of(info.data.get("org"), value).name
 
     @classmethod
     def from_yaml_file(cls, manifest_path: Path | str, **kwargs: Any) -> Self:

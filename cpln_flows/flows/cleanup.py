@@ -10,7 +10,7 @@ from prefect import get_run_logger
 from cpln_flows.blocks.credentials import CplnCredentials
 from cpln_flows.errors import LimitExceededError
 from cpln_flows.flows.job_flow import JobFlow
-from cpln_flows.flows.sync import organization
+from cpln_flows.flows.sync import place
 from cpln_flows.reconcile import evidence, orphans
 from cpln_flows.reconcile.cycles import clock, validate
 from cpln_flows.reconcile.inventory import Storekeeper
@@ -57,8 +57,9 @@ async def _cleanup_orphaned_workloads(
         ```
     """
     logger = get_run_logger()
+    org, gvc = place(org, gvc, CplnSettings.load())
     async with (credentials or CplnCredentials()).get_client() as client:
-        keeper = Storekeeper(client, organization(org, CplnSettings.load()), gvc, timedelta(hours=idle_hours), clock, logger)
+        keeper = Storekeeper(client, org, gvc, timedelta(hours=idle_hours), clock, logger)
         await validate(client, keeper.org, gvc, logger)
         inventory = await keeper.inventory()
         sweep = orphans.sweep(inventory, Limits(max_deletions, max_share), keeper.idle)

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from cpln_flows.blocks.credentials import CplnCredentials
 from cpln_flows.errors import ConfigurationError
 from cpln_flows.flows.job_flow import JobFlow
+from cpln_flows.model import links
+from cpln_flows.model.field_errors import ClearErrors
 from cpln_flows.model.identifiers import Area
 from cpln_flows.reconcile import cycles as both
 from cpln_flows.reconcile.cycles import Reconciler
@@ -24,7 +26,7 @@ from cpln_flows.settings import CplnSettings
 from cpln_flows.tasks import reconcile as steps
 
 
-class SyncOptions(BaseModel):
+class SyncOptions(BaseModel, metaclass=ClearErrors):
     """What the sync flows look at, how patient they are and how much they may change.
 
     Attributes:
@@ -204,7 +206,8 @@ def _init(
 ) -> AbstractAsyncContextManager[Reconciler]:
     settings = CplnSettings.load()
     options = options or SyncOptions()
-    scope = Scope(organization(org, settings), gvc, options.agent, options.work_pool, options.adopt)
+    org, gvc = place(org, gvc, settings)
+    scope = Scope(org, gvc, options.agent, options.work_pool, options.adopt)
     return both.reconciler(
         (credentials or CplnCredentials()).get_client(),
         scope,
@@ -216,16 +219,21 @@ def _init(
     )
 
 
-def organization(given: str | None, settings: CplnSettings) -> str:
-    """Return the organization that a flow works on.
+def place(org: str | None, gvc: str | None, settings: CplnSettings) -> tuple[str, str | None]:
+    """Return the names of the organization and of the GVC that a flow works on, given as names or links.
 
     Raises:
-        ConfigurationError: None is given, and the environment names none.
+        ConfigurationError: They are neither or do not agree, or no organization is given and the environment names none.
     """
-    found = given or settings.org
-    if not found:
+    try:
+        named = links.organization(org) if org else settings.org
+        found = links.gvc_of(named, gvc) if gvc else None
+    except ValueError as error:
+        raise ConfigurationError(f"org and gvc: {error}") from None
+    named = found.org if found else named
+    if not named:
         raise ConfigurationError("org: not given, and CPLN_ORG is not set: give org=... or set CPLN_ORG")
-    return found
+    return named, found.name if found else None
 
 
 sync_cpln_to_prefect = JobFlow(_sync_cpln_to_prefect, name="sync-cpln-to-prefect")

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cpln_flows.errors import ConfigurationError
 
 _PID = re.compile(r"^(?P<org>[^:/\s]+):(?P<gvc>[^:/\s]+):(?P<workload>[^:/\s]+):(?P<command_id>[^:/\s]+)$")
 _WORKLOAD = re.compile(r"^/org/(?P<org>[^/]+)/gvc/(?P<gvc>[^/]+)/workload/(?P<name>[^/]+)$")
 _NAME = re.compile(r"[-._a-zA-Z0-9]+")
+_FORMS = {
+    "org": re.compile(rf"/org/(?P<name>{_NAME.pattern})"),
+    "gvc": re.compile(rf"/(?:/|org/(?P<org>{_NAME.pattern})/)gvc/(?P<name>{_NAME.pattern})"),
+    "location": re.compile(rf"/(?:/|org/(?P<org>{_NAME.pattern})/)location/(?P<name>{_NAME.pattern})"),
+}
+_EXAMPLES = {"org": "/org/acme", "gvc": "/org/acme/gvc/dev", "location": "/org/acme/location/aws-eu-central-1"}
+_SHOWN = 100
 _PID_FORM = "org:gvc:workload:command_id"
 
 
@@ -20,6 +28,77 @@ def is_name(text: str) -> bool:
     (True, False, False)
     """
     return _NAME.fullmatch(text) is not None
+
+
+class Named(NamedTuple):
+    """A thing that was given by its name or by its link, which may say the organization too."""
+
+    name: str
+    org: str | None = None
+
+
+def organization(text: str) -> str:
+    """Return the name of an organization, given as such or as a link.
+
+    >>> organization("acme"), organization("/org/acme")
+    ('acme', 'acme')
+
+    Raises:
+        ValueError: It is neither.
+    """
+    return _named("org", text).name
+
+
+def gvc(text: str) -> Named:
+    """Return the name of a GVC, given as such or as a link.
+
+    >>> gvc("dev"), gvc("//gvc/dev").name, gvc("/org/acme/gvc/dev")
+    (Named(name='dev', org=None), 'dev', Named(name='dev', org='acme'))
+
+    Raises:
+        ValueError: It is neither.
+    """
+    return _named("gvc", text)
+
+
+def location(text: str) -> str:
+    """Return the name of a location, given as such or as a link.
+
+    >>> location("aws-us-west-2"), location("//location/aws-us-west-2"), location("/org/acme/location/aws-us-west-2")
+    ('aws-us-west-2', 'aws-us-west-2', 'aws-us-west-2')
+
+    Raises:
+        ValueError: It is neither.
+    """
+    return _named("location", text).name
+
+
+def gvc_of(org: str | None, text: str) -> Named:
+    """Return the name of a GVC, given as such or as a link, and the organization that it is in.
+
+    Args:
+        org: Name of the organization, if it is known.
+        text: Name or link of the GVC.
+
+    Raises:
+        ValueError: It is neither, or the link is of another organization.
+    """
+    found = gvc(text)
+    if found.org and org and found.org != org:
+        raise ValueError(
+            f"{text!r} is in the organization {found.org!r}, and the organization given is {org!r}: give one of the two"
+        )
+    return Named(found.name, org or found.org)
+
+
+def _named(kind: str, text: str) -> Named:
+    if is_name(text.strip()):
+        return Named(text.strip())
+    form = _FORMS[kind].fullmatch(text.strip().rstrip("/"))
+    if form is None:
+        example = _EXAMPLES[kind]
+        raise ValueError(f"expected a name such as {last_segment(example)}, or a link such as {example}, found {text[:_SHOWN]!r}")
+    return Named(form["name"], form.groupdict().get("org"))
 
 
 def last_segment(name_or_link: str) -> str:

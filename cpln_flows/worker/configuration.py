@@ -10,12 +10,12 @@ from prefect.client.schemas.objects import Flow, FlowRun, WorkPool
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.utilities.dockerutils import get_prefect_image_name
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorkerResult
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, ValidationError
 
 from cpln_flows.blocks.credentials import CplnConfig
 from cpln_flows.errors import ConfigurationError
 from cpln_flows.jobs.plan import JobPlan
-from cpln_flows.model import limits, links
+from cpln_flows.model import field_errors, limits, links
 from cpln_flows.model.identifiers import Role
 from cpln_flows.model.links import GvcRef
 from cpln_flows.orchestration import JobIdentity
@@ -23,6 +23,7 @@ from cpln_flows.settings import ApiSettings, CplnSettings
 from cpln_flows.worker import environment, template
 from cpln_flows.worker.template import RunValues
 
+_WHERE = "correct it in the deployment's job variables, or in the pool's base job template"
 _MOST_LABELS = limits.TAGS - 10  # a command has up to nine tags of ours
 
 
@@ -31,8 +32,8 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
 
     Attributes:
         config: How to authenticate. Default: ``CPLN_TOKEN`` of the worker.
-        org: Organization. Default: ``CPLN_ORG`` of the worker.
-        namespace: GVC. Default: ``CPLN_GVC`` of the worker.
+        org: Organization, as a name or a link. Default: ``CPLN_ORG`` of the worker.
+        namespace: GVC, as a name or a link. Default: ``CPLN_GVC`` of the worker.
         location: Location, as a name or a link. Default: ``CPLN_LOCATION`` of the worker, else the GVC's first.
         job_manifest: Kubernetes Job or native cron workload that a run's job is made from.
         job_watch_timeout_seconds: How long a job may take; it is stopped then and the run crashes. Default: for ever.
@@ -61,7 +62,11 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
     ) -> Self:
         """Make a configuration from a pool's template; refuses variables that the pool does not have."""
         template.check_variables(base_job_template, values)
-        made: Self = await super().from_template_and_values(base_job_template, values, client=client)
+        try:
+            made: Self = await super().from_template_and_values(base_job_template, values, client=client)
+        except ValidationError as error:
+            wrong = field_errors.configuration_error("job variables", error, known=cls.model_fields)
+            raise ConfigurationError(f"{wrong}; {_WHERE}") from None
         return made
 
     @classmethod
@@ -105,11 +110,24 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
         Raises:
             ConfigurationError: The organization or the GVC is missing; the text says where they can be given.
         """
-        return GvcRef(_given("org", self.org or settings.org), _given("namespace", self.namespace or settings.gvc))
+        try:
+            org = links.organization(self.org) if self.org else settings.org
+            found = links.gvc_of(org, self.namespace) if self.namespace else None
+        except ValueError as error:
+            raise ConfigurationError(f"org and namespace: {error}; {_WHERE}") from None
+        org, gvc = (found.org, found.name) if found else (org, settings.gvc)
+        return GvcRef(_given("org", org), _given("namespace", gvc))
 
     def wanted_location(self, settings: CplnSettings) -> str | None:
-        """Return the location that was asked for, if one was."""
-        return links.last_segment(self.location) if self.location else settings.location
+        """Return the location that was asked for, if one was.
+
+        Raises:
+            ConfigurationError: It is neither a name nor a link.
+        """
+        try:
+            return links.location(self.location) if self.location else settings.location
+        except ValueError as error:
+            raise ConfigurationError(f"location: {error}; {_WHERE}") from None
 
     def plan(self, identity: JobIdentity, gvc: GvcRef, location: str, env: dict[str, str] | None = None) -> JobPlan:
         """Return the job of the flow run that this configuration is prepared for.
@@ -169,8 +187,10 @@ class CplnWorkerVariables(BaseVariables):
     config: CplnConfig | None = Field(
         default=None, description="Configuration with the token. Default: the environment variable CPLN_TOKEN of the worker."
     )
-    org: str | None = Field(default=None, description="Organization. Default: CPLN_ORG of the worker.")
-    namespace: str | None = Field(default=None, description="Global virtual cloud (GVC). Default: CPLN_GVC of the worker.")
+    org: str | None = Field(default=None, description="Organization, as a name or a link. Default: CPLN_ORG of the worker.")
+    namespace: str | None = Field(
+        default=None, description="Global virtual cloud (GVC), as a name or a link. Default: CPLN_GVC of the worker."
+    )
     location: str | None = Field(
         default=None,
         description="Location, as a name or a link. Default: CPLN_LOCATION of the worker, else the first location of the GVC.",

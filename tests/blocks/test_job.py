@@ -1,4 +1,6 @@
 import json
+import re
+import traceback
 
 import anyio
 import pytest
@@ -59,6 +61,62 @@ def test_a_field_beats_the_environment(monkeypatch) -> None:
 def test_a_wrong_field_is_named(fields, names) -> None:
     with pytest.raises((ConfigurationError, ValidationError), match=names):
         CplnJob(v1_job=kubernetes_job(LINES), **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        pytest.param(
+            {"org": "//gvc/x"}, "org: expected a name such as acme, or a link such as /org/acme, found '//gvc/x'", id="org"
+        ),
+        pytest.param(
+            {"namespace": "/org/b/gvc/dev"}, "namespace: '/org/b/gvc/dev' is in .*'b', and .* 'acme': .*", id="another-org"
+        ),
+        pytest.param(
+            {"location": "/org/acme"}, "location: expected a name such as aws-eu-central-1, or a link .*", id="location"
+        ),
+        pytest.param({"timeout_seconds": "ten"}, "timeout_seconds: expected a valid number, found 'ten'", id="no-number"),
+        pytest.param({"interval_seconds": 0}, "interval_seconds: expected a value greater than 0, found 0", id="bound"),
+        pytest.param({"v1_job": CANARY}, "v1_job: expected a valid dictionary, found a value of type str", id="manifest"),
+        pytest.param({"timeout_second": 5}, r"timeout_second: is not a field; did you mean 'timeout_seconds'\?", id="typo"),
+        pytest.param(
+            {"credentials": {"config": {"token": [CANARY]}}},
+            "credentials.config.token: expected a valid string, found a value of type list",
+            id="token",
+        ),
+        pytest.param(
+            {"credentials": CANARY}, "credentials: expected .*CplnCredentials, found a value of type str", id="no-block"
+        ),
+    ],
+)
+def test_wrong_field_is_one_sentence_without_secrets(fields, says) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        CplnJob(**GIVEN | fields)
+    assert re.fullmatch(f"CplnJob: {says}", str(caught.value)), caught.value
+    shown = "".join(traceback.format_exception(caught.value))
+    assert CANARY not in shown
+    assert "errors.pydantic.dev" not in shown
+
+
+def test_wrong_token_is_not_shown() -> None:
+    with pytest.raises(ConfigurationError, match=r"^CplnConfig: token: expected a valid string, found a value of type list$"):
+        CplnConfig(token=[CANARY])
+
+
+def test_links_are_taken_for_names(monkeypatch) -> None:
+    links = {"org": "/org/acme", "namespace": "/org/acme/gvc/dev", "location": "//location/aws-us"}
+    job = CplnJob(v1_job={}, **links)
+    assert (job.org, job.namespace, job.location) == ("acme", "dev", "aws-us")
+    assert CplnJob(v1_job={}, namespace="/org/acme/gvc/dev").org == "acme", "the link says it where nothing else does"
+    monkeypatch.setenv("CPLN_ORG", "b")
+    with pytest.raises(ConfigurationError, match="'acme', and the organization given is 'b'"):
+        CplnJob(v1_job={}, namespace="/org/acme/gvc/dev")
+
+
+def test_stored_block_that_is_wrong_stays_pydantics_to_judge() -> None:
+    """Prefect makes something of it: it can load a block without validation."""
+    with pytest.raises(ValidationError):
+        CplnJob.model_validate({**GIVEN, "org": ""})
 
 
 def test_a_manifest_is_read_from_a_file(tmp_path) -> None:

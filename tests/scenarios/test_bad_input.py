@@ -127,7 +127,7 @@ def test_lines_that_were_read_before_are_kept_when_the_rest_is_refused(caplog) -
 @pytest.mark.parametrize("field", ["org", "namespace"])
 def test_an_empty_field_is_named(field) -> None:
     given = {"org": "acme", "namespace": "dev", "v1_job": kubernetes_job(LINES)}
-    with pytest.raises(ValidationError, match=field):
+    with pytest.raises(ConfigurationError, match=f"^CplnJob: {field}: expected a name such as .*, found ''$"):
         CplnJob(**given | {field: ""})
 
 

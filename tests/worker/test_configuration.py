@@ -1,6 +1,7 @@
 """From a pool's template to the job of a flow run: variables, defaults, what travels, and what a user gets wrong."""
 
 import json
+import traceback
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -137,6 +138,40 @@ def test_org_gvc_location_and_token_come_from_the_pool_else_from_the_worker(monk
 def test_what_is_missing_is_said_with_where_it_can_be_given(variables, says) -> None:
     with pytest.raises(ConfigurationError, match=says):
         _made(**variables).gvc(CplnSettings.load())
+
+
+@pytest.mark.parametrize(
+    ("variables", "found"),
+    [
+        pytest.param({"org": "/org/acme", "namespace": "/org/acme/gvc/dev"}, GvcRef("acme", "dev"), id="both"),
+        pytest.param({"namespace": "/org/acme/gvc/dev"}, GvcRef("acme", "dev"), id="one-says-both"),
+        pytest.param({"org": "acme", "namespace": "//gvc/dev"}, GvcRef("acme", "dev"), id="short-link"),
+    ],
+)
+def test_links_are_taken_for_names(variables, found) -> None:
+    assert _made(**variables).gvc(CplnSettings.load()) == found
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        pytest.param({"org": "b", "namespace": "/org/acme/gvc/dev"}, "'acme', and the organization given is 'b'", id="disagree"),
+        pytest.param({"org": "/gvc/x", "namespace": "dev"}, "expected a name such as acme, or a link", id="no-org"),
+        pytest.param({"location": "/org/acme"}, "location: expected a name such as aws-eu-central-1,", id="no-location"),
+    ],
+)
+def test_wrong_link_is_said_with_where_to_correct_it(variables, says) -> None:
+    made = _made(**{"org": "acme", "namespace": "dev", **variables})
+    with pytest.raises(ConfigurationError, match=f"{says}.*; correct it in the deployment's job variables"):
+        made.gvc(CplnSettings.load()), made.wanted_location(CplnSettings.load())
+
+
+def test_variable_of_a_wrong_type_is_one_sentence() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        _made(job_watch_timeout_seconds="soon", config={"token": [CANARY]})
+    assert "job variables: config.token: expected a valid string, found a value of type list" in str(caught.value)
+    assert "job_watch_timeout_seconds: expected a valid integer, found 'soon'; correct it in the" in str(caught.value)
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
 
 
 def test_no_token_is_said_with_what_to_do() -> None:
