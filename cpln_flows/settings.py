@@ -103,6 +103,10 @@ class ApiSettings(BaseModel):
     request_timeout_seconds: float = 30
     retry_seconds: float = 30
 
+    def __getstate__(self) -> dict[Any, Any]:
+        """Refuse to be pickled: without the token this is of no use, and with it the token would lie in a store."""
+        raise TypeError("ApiSettings hold a token and are not pickled; pickle the block they came from")
+
     @field_validator("endpoint", "logs_endpoint")
     @classmethod
     def _without_slash(cls, value: str | None) -> str | None:
@@ -294,6 +298,15 @@ class CplnSettings(BaseSettings):
         description="Regular expressions and the level of the lines in which they are found; JSON in the environment.",
     )
 
+    def __getstate__(self) -> dict[Any, Any]:
+        """Pickle without the token."""
+        state = super().__getstate__()
+        return {**state, "__dict__": {**state["__dict__"], "token": None}}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Restore what was pickled, with the token of this process."""
+        super().__setstate__({**state, "__dict__": {**state["__dict__"], "token": environments_token()}})
+
     @field_validator("location")
     @classmethod
     def _location_name(cls, value: str | None) -> str | None:
@@ -352,12 +365,17 @@ class CplnSettings(BaseSettings):
         Raises:
             ConfigurationError: There is no token, or it is none.
         """
-        given = token or self.token
+        given = self.token if token is None else token
         found = given.get_secret_value().strip() if given else ""  # a file that holds a token ends with a line break
         if not found:
             raise ConfigurationError(
                 "token: none given and CPLN_TOKEN is not set; create a service account key and put it into the token"
                 " field of the Control Plane Configuration block, or into CPLN_TOKEN"
+            )
+        if set(found) == {"*"}:
+            raise ConfigurationError(
+                "token: it is a row of asterisks, as Prefect shows a secret: a block that is given as a parameter of a deployment"
+                ' arrives without its token; save it and give {"$ref": {"block_document_slug": "cpln-job/NAME"}} instead'
             )
         if not _TOKEN.fullmatch(found):
             raise ConfigurationError(
@@ -371,3 +389,11 @@ class CplnSettings(BaseSettings):
             request_timeout_seconds=self.request_timeout_seconds,
             retry_seconds=self.retry_seconds,
         )
+
+
+def environments_token() -> SecretStr | None:
+    """Return the token of the environment, if there is one; whatever else is wrong there is said to who needs it."""
+    try:
+        return CplnSettings.load().token
+    except ConfigurationError:
+        return None

@@ -122,4 +122,4 @@ class Routed(httpx.AsyncBaseTransport):
             return httpx.AsyncHTTPTransport(verify=self._verify, limits=self._limits, proxy=proxy.url)
         except (ImportError, ValueError, httpx.InvalidURL) as error:
             what = str(error) if isinstance(error, ImportError) else "it is not the address of a proxy"
-            raise ConfigurationError(f"the proxy of {proxy.variable} cannot be used: {what}") from None
+            raise ConfigurationError(f"the proxy that the environment names cannot be used: {proxy.variable}: {what}") from None

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from prefect.blocks.abstract import CredentialsBlock
 from prefect.blocks.core import Block, schema_extra
-from pydantic import ConfigDict, Field, HttpUrl, SecretStr
+from pydantic import ConfigDict, Field, HttpUrl, PrivateAttr, SecretStr
 
 from cpln_flows.api.client import CplnClient
+from cpln_flows.errors import ConfigurationError
 from cpln_flows.model.field_errors import ClearErrors
-from cpln_flows.settings import ApiSettings, CplnSettings
+from cpln_flows.settings import ApiSettings, CplnSettings, environments_token
+
+_LOGGER = logging.getLogger("cpln_flows")
 
 LOGO_URL = HttpUrl("https://console.cpln.io/resources/logos/controlPlaneLogoOnly.svg")
 DOCUMENTATION_URL = HttpUrl("https://docs.controlplane.com")
@@ -18,6 +24,53 @@ DOCUMENTATION_URL = HttpUrl("https://docs.controlplane.com")
 
 def _token_from_environment() -> SecretStr:
     return CplnSettings.load().api().token
+
+
+@dataclass(frozen=True)
+class _LeftBehind:
+    """Where a block finds the token that it had before it was pickled.
+
+    Attributes:
+        document_id: The saved block that holds it, if there is one.
+        was_environments: Whether it was that of the environment.
+    """
+
+    document_id: UUID | None
+    was_environments: bool
+
+    def load(self, settings: CplnSettings) -> SecretStr:
+        """Return the token.
+
+        Raises:
+            ConfigurationError: It is not to be found here.
+        """
+        if self.document_id is not None:
+            return self._of_document(self.document_id)
+        if settings.token is None:
+            raise ConfigurationError(
+                "token: it stayed behind when this block was pickled, for another process or as a result, and CPLN_TOKEN is not"
+                " set here; save the block before, so that it is loaded again, or set CPLN_TOKEN"
+            )
+        if not self.was_environments:
+            _LOGGER.warning(
+                "The token of this block stayed behind when it was pickled; CPLN_TOKEN of this process takes its place"
+            )
+        return settings.token
+
+    def _of_document(self, document_id: UUID) -> SecretStr:
+        load: Any = Block.load_from_ref
+        try:
+            found = load({"block_document_id": document_id}, _sync=True)
+        except Exception as error:
+            raise ConfigurationError(
+                f"token: it stayed behind when this block was pickled, and the saved block {document_id} cannot be loaded again:"
+                f" {error}"
+            ) from error
+        for name in ("credentials", "config"):  # the block itself, or one that holds it
+            found = getattr(found, name, found)
+        if not isinstance(found, CplnConfig):
+            raise ConfigurationError(f"token: the saved block {document_id} holds none any more; save one that does")
+        return found.token
 
 
 def _token_is_required(schema: dict[str, Any], model: Any) -> None:
@@ -44,7 +97,8 @@ class CplnConfig(Block, metaclass=ClearErrors):
         ```
     """
 
-    model_config = ConfigDict(json_schema_extra=_token_is_required)
+    # An error of pydantic quotes what it was given, and that may be the token in the wrong place.
+    model_config = ConfigDict(json_schema_extra=_token_is_required, hide_input_in_errors=True)
 
     _block_type_name = "Control Plane Configuration"
     _logo_url = LOGO_URL
@@ -54,10 +108,31 @@ class CplnConfig(Block, metaclass=ClearErrors):
         default_factory=_token_from_environment,
         description="Service account key of the organization. Default: the environment variable CPLN_TOKEN.",
     )
+    _left_behind: _LeftBehind | None = PrivateAttr(default=None)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Pickle without the token: results and packed flows lie in stores that many can read."""
+        state = super().__getstate__()
+        left = self._left_behind or _LeftBehind(self._block_document_id, self.token == environments_token())
+        fields = {**state["__dict__"], "token": SecretStr("")}
+        return {**state, "__dict__": fields, "__pydantic_private__": {**state["__pydantic_private__"], "_left_behind": left}}
 
     def api_settings(self, settings: CplnSettings | None = None) -> ApiSettings:
-        """Return what a client needs: this token, and the rest from the environment."""
-        return (settings or CplnSettings.load()).api(self.token)
+        """Return what a client needs: this token, and the rest from the environment.
+
+        Raises:
+            ConfigurationError: There is no token, or the block was pickled and its token cannot be found again.
+        """
+        settings = settings or CplnSettings.load()
+        if self._left_behind is not None and not self.token.get_secret_value():
+            self.token = self._left_behind.load(settings)
+        return settings.api(self.token)
+
+    def is_part_of(self, document_id: UUID | None) -> None:
+        """Note, after this block was pickled, which saved block it is a part of: its token is there."""
+        left = self._left_behind
+        if left is not None and left.document_id is None and document_id is not None:
+            self._left_behind = _LeftBehind(document_id, left.was_environments)
 
     def get_api_client(self) -> CplnClient:
         """Return a client, to be opened with ``async with``."""
@@ -79,6 +154,8 @@ class CplnCredentials(CredentialsBlock, metaclass=ClearErrors):
         ```
     """
 
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     _block_type_name = "Control Plane Credentials"
     _logo_url = LOGO_URL
     _documentation_url = DOCUMENTATION_URL
@@ -88,6 +165,16 @@ class CplnCredentials(CredentialsBlock, metaclass=ClearErrors):
         description="Configuration with the token. Default: the environment variable CPLN_TOKEN.",
     )
 
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Restore what was pickled."""
+        super().__setstate__(state)
+        self.is_part_of(self._block_document_id)
+
+    def is_part_of(self, document_id: UUID | None) -> None:
+        """Note, after this block was pickled, which saved block it is a part of: its token is there."""
+        if self.config is not None:
+            self.config.is_part_of(document_id)
+
     def api_settings(self, settings: CplnSettings | None = None) -> ApiSettings:
         """Return what a client needs.
 
@@ -95,8 +182,19 @@ class CplnCredentials(CredentialsBlock, metaclass=ClearErrors):
             ConfigurationError: There is no token, neither here nor in the environment.
         """
         settings = settings or CplnSettings.load()
-        return settings.api(self.config.token if self.config else None)
+        return self.config.api_settings(settings) if self.config else settings.api()
 
-    def get_client(self, *args: Any, **kwargs: Any) -> CplnClient:  # noqa: ARG002 - the interface's signature
-        """Return a client, to be opened with ``async with``."""
-        return CplnClient(self.api_settings())
+    def get_client(self, token: SecretStr | str | None = None, *, settings: CplnSettings | None = None) -> CplnClient:
+        """Return a client, to be opened with ``async with``.
+
+        Args:
+            token: Used instead of this block's.
+            settings: Endpoint and limits. Default: the environment's.
+
+        Raises:
+            ConfigurationError: There is no token, or it is none.
+        """
+        if token is None:
+            return CplnClient(self.api_settings(settings))
+        given = token if isinstance(token, SecretStr) else SecretStr(token)
+        return CplnClient((settings or CplnSettings.load()).api(given))

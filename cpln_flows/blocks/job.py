@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import anyio
 from prefect.blocks.abstract import JobBlock, JobRun
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from cpln_flows import orchestration, portal
 from cpln_flows.api import workloads
@@ -44,6 +44,7 @@ from cpln_flows.model.log_lines import Batch
 from cpln_flows.model.receipt import LogReceipt
 from cpln_flows.model.transcript import Transcript
 from cpln_flows.orchestration import JobIdentity
+from cpln_flows.reconcile import masking
 from cpln_flows.settings import CplnSettings, console_url
 
 PrintFunc = Callable[[str], Any]
@@ -97,6 +98,8 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
         ```
     """
 
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     _block_type_name = "Control Plane Job"
     _block_type_slug = "cpln-job"
     _logo_url = LOGO_URL
@@ -146,6 +149,16 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
                 if (org := links.gvc(given).org) and CplnSettings.load().org is None:
                     return values | {"org": org}
         return values
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Restore what was pickled."""
+        super().__setstate__(state)
+        self.credentials.is_part_of(self._block_document_id)
+
+    def __repr_args__(self) -> list[tuple[str | None, Any]]:
+        """Return what a log or an error shows of this block: no value of the manifest that may be a secret."""
+        arguments = super().__repr_args__()
+        return [(name, masking.shown(value) if name == "v1_job" else value) for name, value in arguments]
 
     @field_validator("location")
     @classmethod

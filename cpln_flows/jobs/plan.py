@@ -31,7 +31,7 @@ class JobPlan:
     role: Role = Role.JOB
     private: bool = True
     shared_name: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def workload_of(self, attempt: int, generation: int = 0) -> WorkloadRef:
         """Return the workload that this attempt runs on: always the same one, so that whoever repeats it finds it.

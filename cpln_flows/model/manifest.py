@@ -35,16 +35,19 @@ OPEN_OUTBOUND: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """One container as it shall run; ``extra`` holds what a command cannot override (working folder, volumes, ...)."""
+    """One container as it shall run; ``extra`` holds what a command cannot override (working folder, volumes, ...).
+
+    What is not in its text may hold secrets.
+    """
 
     name: str
     image: str
-    command: str | None = None
-    args: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict, repr=False)  # its values may be secrets
+    command: str | None = field(default=None, repr=False)
+    args: tuple[str, ...] = field(default=(), repr=False)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
     cpu: str | None = None
     memory: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def secrets(self) -> frozenset[str]:
@@ -98,16 +101,16 @@ class JobManifest:
     name: str | None = None
     active_deadline_seconds: int | None = None
     identity: str | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict, repr=False)
     job_type: Literal["standard", "cron"] = "standard"
-    description: str | None = None
+    description: str | None = field(default=None, repr=False)
     schedule: str = _EVERY_MINUTE
     concurrency_policy: str = "Forbid"
     history_limit: int = limits.HISTORY
     restart_policy: str = "Never"
     firewall: Mapping[str, Any] = field(default_factory=lambda: OPEN_OUTBOUND)
     options: Mapping[str, Any] = field(default_factory=dict)
-    extra_spec: Mapping[str, Any] = field(default_factory=dict)
+    extra_spec: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def main(self) -> ContainerSpec:

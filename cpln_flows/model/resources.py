@@ -104,7 +104,7 @@ class Gvc(Resource):
 class Workload(Named):
     """What jobs run on."""
 
-    spec: dict[str, Any] = Field(default_factory=dict)
+    spec: dict[str, Any] = Field(default_factory=dict, repr=False)  # variables and arguments may be secrets
 
     @property
     def ref(self) -> WorkloadRef:

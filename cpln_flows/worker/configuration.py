@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Self
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from prefect.client.schemas.objects import Flow, FlowRun, WorkPool
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.utilities.dockerutils import get_prefect_image_name
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorkerResult
-from pydantic import Field, PrivateAttr, ValidationError
+from pydantic import ConfigDict, Field, PrivateAttr, ValidationError
 
 from cpln_flows.blocks.credentials import CplnConfig
 from cpln_flows.errors import ConfigurationError
@@ -41,6 +42,8 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
         stream_output: Whether the job's output goes to the flow run's logs.
     """
 
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     config: CplnConfig | None = Field(default=None)
     org: str | None = Field(default=None)
     namespace: str | None = Field(default=None)
@@ -55,6 +58,11 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
 
     _flow_name: str | None = PrivateAttr(default=None)
     _given_name: str | None = PrivateAttr(default=None)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Yield what a log or an error shows: variables, arguments and labels may be secrets."""
+        hidden = ("env", "labels", "command", "job_manifest")
+        yield from ((name, value) for name, value in super().__repr_args__() if name not in hidden)
 
     @classmethod
     async def from_template_and_values(
@@ -183,6 +191,8 @@ def _given(name: str, value: str | None) -> str:
 
 class CplnWorkerVariables(BaseVariables):
     """What a pool, a deployment and a flow run can set."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     config: CplnConfig | None = Field(
         default=None, description="Configuration with the token. Default: the environment variable CPLN_TOKEN of the worker."

@@ -53,6 +53,37 @@ def test_a_client_of_the_block_uses_the_endpoint_of_the_environment(monkeypatch)
     assert CplnSettings.load().endpoint == "http://127.0.0.1:9"
 
 
+@pytest.mark.parametrize("token", [CANARY, SecretStr(CANARY), f"{CANARY}\n"], ids=["text", "secret", "of-a-file"])
+@pytest.mark.parametrize("block", [CplnCredentials(), CplnCredentials(config=CplnConfig(token="s.of-the-block"))])
+def test_token_given_to_the_client_is_used(monkeypatch, token, block) -> None:
+    monkeypatch.setenv("CPLN_TOKEN", "s.other")
+    for client in (block.get_client(token), block.get_client(token=token)):
+        assert client.settings.token == SecretStr(CANARY)
+
+
+def test_settings_given_to_the_client_are_used(monkeypatch) -> None:
+    monkeypatch.setenv("CPLN_TOKEN", "s.other")
+    settings = CplnSettings.load(token=SecretStr(CANARY), endpoint="https://api.test", retry_seconds=7)
+    for client in (CplnCredentials().get_client(settings=settings), CplnCredentials().get_client(CANARY, settings=settings)):
+        assert (client.settings.token, client.settings.endpoint) == (SecretStr(CANARY), "https://api.test")
+        assert client.settings.retry_seconds == 7
+
+
+@pytest.mark.parametrize("token", ["", " ", SecretStr(""), "a b", "é", "********"])
+def test_token_that_is_none_is_not_replaced(monkeypatch, token) -> None:
+    monkeypatch.setenv("CPLN_TOKEN", "s.other")
+    with pytest.raises(ConfigurationError, match="token: "):
+        CplnCredentials().get_client(token=token)
+    with pytest.raises(ConfigurationError, match="token: "):
+        CplnConfig(token=token).api_settings()
+
+
+@pytest.mark.parametrize("argument", ["tokn", "endpoint", "timeout"])
+def test_unknown_argument_of_the_client_is_refused(argument) -> None:
+    with pytest.raises(TypeError, match=argument):
+        CplnCredentials(config=CplnConfig(token=CANARY)).get_client(**{argument: "x"})
+
+
 def test_a_saved_block_hides_its_token_and_loads_it_again(prefect_api) -> None:
     CplnCredentials(config=CplnConfig(token=CANARY)).save("saved-credentials", overwrite=True)
     with get_client(sync_client=True) as client:

@@ -9,6 +9,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterParentFlowRunId
 from prefect.client.schemas.sorting import FlowRunSort
 
+from cpln_flows import CplnJob, run_namespaced_job
 from cpln_flows.emulator import Fault
 from tests.conftest import DATABASE, SHARED
 from tests.manifests import FAILING, LINES, kubernetes_job
@@ -86,6 +87,24 @@ def test_the_token_is_in_no_log_result_run_or_block(local, prefect_api, tmp_path
         assert CANARY not in "".join(run.model_dump_json() for run in [*children, *runs]) + block
 
     _assert_not_in_database()
+
+
+@pytest.mark.parametrize("by", ["block_document_slug", "block_document_id"])
+def test_reference_to_a_saved_job_is_all_that_is_stored(local, by) -> None:
+    """As README has it, beside a job that is given as it is."""
+    manifest = kubernetes_job("import os; print(os.environ['PLAIN'])")
+    manifest["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "PLAIN", "value": "hush"}]
+    job = CplnJob(v1_job=manifest)
+    document = job.save("plain-values", overwrite=True)
+    reference = {"$ref": {by: "cpln-job/plain-values" if by.endswith("slug") else str(document)}}
+    stored = []
+    for given in (reference, job):
+        state = run_namespaced_job.with_options(persist_result=True)(given, return_state=True)
+        assert "hush" in state.result()
+        with get_client(sync_client=True) as client:
+            stored.append(client.read_flow_run(state.state_details.flow_run_id).parameters["cpln_job"])
+    assert stored[0] == reference
+    assert "hush" in str(stored[1]["v1_job"])
 
 
 def _assert_not_in_database() -> None:
