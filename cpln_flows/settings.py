@@ -211,7 +211,7 @@ class CplnSettings(BaseSettings):
         validation_alias=AliasChoices(
             "PREFECT_INTEGRATIONS_CPLN_STORE_PREFECT_API_IN_SECRET", "PREFECT_CPLN_WORKER_STORE_PREFECT_API_IN_SECRET"
         ),
-        description="Whether jobs get Prefect's API key and auth string from a secret of the platform instead of in clear.",
+        description="Whether jobs get what opens Prefect's API from a secret of the platform instead of in clear.",
     )
     sidecar_grace_seconds: float = Field(
         default=10,

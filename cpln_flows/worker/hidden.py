@@ -1,4 +1,4 @@
-"""Prefect's API key and auth string in a secret of the platform, so that no job carries them in clear."""
+"""Prefect's API key, and what else opens Prefect's API, in a secret of the platform, so that no job carries it in clear."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cpln_flows.api import secrets
 from cpln_flows.api.client import CplnClient
 from cpln_flows.jobs.plan import JobPlan
 from cpln_flows.model.links import GvcRef
-from cpln_flows.worker.environment import SECRET_VARIABLES
+from cpln_flows.worker.environment import holds_credential
 
 _REFERENCE = "cpln://"
 # The name of a secret can be read by many who may not reveal it: guessing values by it has to be slow.
@@ -48,7 +48,9 @@ class HiddenVariables:
 
 def to_hide(env: Mapping[str, str]) -> dict[str, str]:
     """Return those of a job's variables that are to be hidden, unless they refer to a secret already."""
-    return {name: env[name] for name in SECRET_VARIABLES if name in env and not env[name].startswith(_REFERENCE)}
+    return {
+        name: value for name, value in env.items() if holds_credential(name, value) and value and not value.startswith(_REFERENCE)
+    }
 
 
 async def hide(client: CplnClient, plan: JobPlan, hidden: HiddenVariables) -> JobPlan:

@@ -423,10 +423,11 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
 
     async def _validate(self) -> None:
         """Say at once what is wrong with the pool's defaults; a deployment may still bring what is missing."""
-        if addresses.is_loopback(PREFECT_API_URL.value()):
+        if addresses.is_loopback(url := PREFECT_API_URL.value()):
+            shown = addresses.without_credentials(url)
             self._journal.warning(
                 Area.INIT,
-                f"PREFECT_API_URL of this worker, {PREFECT_API_URL.value()}, leads containers on other machines to themselves;"
+                f"PREFECT_API_URL of this worker, {shown}, leads containers on other machines to themselves;"
                 " set PREFECT_API_URL in the work pool's environment variables",
             )
         try:
