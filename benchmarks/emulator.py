@@ -33,7 +33,8 @@ from cpln_flows.emulator import Exit, Platform, PlatformConfig, Script, Scripted
 
 GVC = "/org/local/gvc/quickstart"
 WORKLOADS = f"{GVC}/workload"
-HEADERS = {"authorization": "Bearer s.any"}
+TOKEN = "s.benchmark"
+HEADERS = {"authorization": f"Bearer {TOKEN}"}
 TURNS, SECONDS = 5, 0.5
 MOST_TIMES = 4
 SIZES = (1_000, 2_500, 5_000, 10_000)
@@ -67,7 +68,7 @@ def _run() -> dict[str, Any]:
 
 
 def _platform() -> Platform:
-    config = PlatformConfig(seed=1, delete_delay_seconds=0, command_retention_seconds=None)
+    config = PlatformConfig(token=TOKEN, seed=1, delete_delay_seconds=0, command_retention_seconds=None)
     return Platform(config, executor=ScriptedExecutor(Script((Exit(),))))
 
 
@@ -148,7 +149,7 @@ def _asgi(app: Any, path: str) -> Call:
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http", "path": path,
         "raw_path": path.encode(), "query_string": b"", "root_path": "", "server": ("local", 80), "client": ("local", 1),
-        "headers": [(b"host", b"local"), (b"authorization", b"Bearer s.any")],
+        "headers": [(b"host", b"local"), (b"authorization", f"Bearer {TOKEN}".encode())],
     }  # fmt: skip
 
     async def receive() -> dict[str, Any]:

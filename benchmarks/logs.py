@@ -181,7 +181,7 @@ def _serve_frames(pipe: Connection) -> None:
 
 
 def _serve_platform(pipe: Connection) -> None:
-    with serve_in_thread(Platform(PlatformConfig())) as server:
+    with serve_in_thread(Platform(PlatformConfig(token=TOKEN.get_secret_value()))) as server:
         pipe.send(server.url)
         pipe.recv()
 

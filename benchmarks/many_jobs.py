@@ -86,7 +86,7 @@ def _report(requests: list[dict[str, Any]], jobs: int, workloads: int) -> str:
 
 def _serve(pipe: Connection) -> None:
     script = Script([Line(0.1, "one"), Exit(JOB_SECONDS)])
-    platform = Platform(PlatformConfig(page_size=1000), executor=ScriptedExecutor(script))
+    platform = Platform(PlatformConfig(token=TOKEN.get_secret_value(), page_size=1000), executor=ScriptedExecutor(script))
     with serve_in_thread(platform) as server:
         pipe.send(server.url)
         pipe.recv()

@@ -54,7 +54,8 @@ WORKLOADS = 20
 SAMPLE = 1000
 GVC = GvcRef("local", "quickstart")
 INSTALLATION = UUID(int=1)
-HEADERS = {"authorization": "Bearer s.local"}
+TOKEN = "s.local"
+HEADERS = {"authorization": f"Bearer {TOKEN}"}
 
 
 @dataclass
@@ -104,7 +105,7 @@ class Running(PrefectSide):
 
 async def _sync(runs: int) -> Cost:
     with _platform(idle_hours=0) as url:
-        async with CplnClient(ApiSettings(token=SecretStr("s.local"), endpoint=url)) as client:
+        async with CplnClient(ApiSettings(token=SecretStr(TOKEN), endpoint=url)) as client:
             refs = await _containers(client, [uuid4() for _ in range(runs)])
             side = Running({str(run_id): ref.pid for run_id, ref in refs.items()})
             _control("PATCH", url, "config", {"latency_seconds": LATENCY_SECONDS})
@@ -154,7 +155,7 @@ async def _sync_with_prefect(runs: int) -> None:
     from prefect.states import Running
 
     with _platform(idle_hours=0) as url:
-        async with CplnClient(ApiSettings(token=SecretStr("s.local"), endpoint=url)) as client, get_client() as prefect:
+        async with CplnClient(ApiSettings(token=SecretStr(TOKEN), endpoint=url)) as client, get_client() as prefect:
             await prefect.create_work_pool(WorkPoolCreate(name="cpln", type="cpln", base_job_template={}))
             flow_id = await prefect.create_flow(flow(lambda: None, name="empty"))
             deployment = await prefect.create_deployment(flow_id, "empty", work_pool_name="cpln", entrypoint="x.py:x")
@@ -188,7 +189,7 @@ async def _cleanup(total: int, orphaned: int) -> None:
 
 async def _clean(total: int, orphaned: int, clean_up: Callable[[CplnClient], Awaitable[int]]) -> float:
     with _platform(idle_hours=50) as url:
-        async with CplnClient(ApiSettings(token=SecretStr("s.local"), endpoint=url)) as client:
+        async with CplnClient(ApiSettings(token=SecretStr(TOKEN), endpoint=url)) as client:
             await each(lambda number: _workload(client, f"w-{number}"), range(total))
             await each(lambda number: _job(client, f"w-{number}"), range(total))
             _control("POST", url, "clock", {"advance_seconds": 50 * 3600})
@@ -281,7 +282,7 @@ def _serve(pipe: Connection, idle_hours: float) -> None:
     clock = ManualClock(datetime.now(UTC) - timedelta(hours=idle_hours)) if idle_hours else None
     script = Script((Exit(0),)) if idle_hours else Script(())
     with serve_in_thread(
-        Platform(PlatformConfig(delete_delay_seconds=0), clock=clock, executor=ScriptedExecutor(script))
+        Platform(PlatformConfig(token=TOKEN, delete_delay_seconds=0), clock=clock, executor=ScriptedExecutor(script))
     ) as server:
         pipe.send(server.url)
         pipe.recv()

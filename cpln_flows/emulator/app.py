@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
+from cpln_flows.emulator.admission import Admission
 from cpln_flows.emulator.answers import Document
 from cpln_flows.emulator.authentication import Authentication
 from cpln_flows.emulator.clock import Clock, RealClock, running_loop
@@ -41,8 +42,8 @@ class Platform:
     """A Control Plane of its own, with everything it knows.
 
     ``app`` is the ASGI application: give it to ``httpx.ASGITransport``, or serve it with ``Server`` or
-    ``serve_in_thread``. A platform belongs to one event loop at a time. ``aclose`` kills every job; call it before
-    that loop ends.
+    ``serve_in_thread``. ``token`` opens everything here, the control routes included: keep it from others. A platform
+    belongs to one event loop at a time. ``aclose`` kills every job; call it before that loop ends.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Platform:
             deployments=self._deployments,
             lifecycle=self._lifecycle,
         )
+        self.token = authentication.token
         self.app = self._http_app(authentication)
         self.loop: asyncio.AbstractEventLoop | None = None
 
@@ -158,13 +160,14 @@ class Platform:
             lifecycle=self._lifecycle,
             objects=objects,
         )
-        service = LogService(self.config, self.clock, self._logs, self._resources, authentication)
+        service = LogService(self.config, self.clock, self._logs, self._resources)
         return HttpApp(
             config=self.config,
             clock=self.clock,
             faults=self.faults,
             recorder=self._recorder,
-            paths=Paths(self.config, authentication, objects, workloads, service),
+            admission=Admission(self.config, authentication),
+            paths=Paths(self.config, objects, workloads, service),
             tails=Tails(self.config, self.clock, self._logs, service),
             control=Control(self.config, self.clock, self.faults, self._recorder, self._logs),
         )

@@ -1,7 +1,13 @@
-"""Who a token belongs to. Says nothing about what its owner may do."""
+"""Who a token belongs to. Says nothing about what its owner may do.
+
+A token is found by its digest and then compared in constant time, so that no answer tells how much of a guess is right.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import re
 import secrets
 from dataclasses import dataclass, field
 
@@ -11,15 +17,33 @@ from cpln_flows.emulator.permissions import Principal
 
 _WORKLOAD_PREFIX = "w."
 _BEARER = "bearer "
+_TOKEN = re.compile(r"[!-~]+")  # what a header can carry
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class _Issued:
+    """A token that is accepted, and whose it is."""
+
+    token: bytes = field(repr=False)
+    principal: Principal
+    is_key: bool = False
+
+
 class Authentication:
-    """The tokens that are known: configured ones, keys of service accounts, and those given to containers."""
+    """The tokens that are accepted: the platform's own, configured ones, keys of service accounts, and those of containers.
 
-    config: PlatformConfig
-    _keys: dict[str, str] = field(default_factory=dict)
-    _workload_tokens: dict[str, str | None] = field(default_factory=dict)
+    Attributes:
+        token: The platform's own token.
+    """
+
+    def __init__(self, config: PlatformConfig) -> None:
+        self.token = f"s.{secrets.token_urlsafe(32)}" if config.token is None else config.token
+        self._enforces = config.tokens is not None
+        self._issued: dict[bytes, _Issued] = {}
+        for token, link in (config.tokens or {}).items():
+            self._issue(token, Principal(link, is_operator=token == self.token))
+        if self.token not in (config.tokens or {}):
+            self._issue(self.token, Principal(None, is_superuser=True, is_operator=True))
 
     def principal(self, authorization: str | None) -> Principal:
         """Read an ``Authorization`` header, with or without ``Bearer``."""
@@ -28,36 +52,46 @@ class Authentication:
             token = token[len(_BEARER) :].strip()
         if not token:
             raise refuse(UNAUTHORIZED, "authentication is required: no token was sent")
-        return self._owner(token)
+        given = token.encode()
+        found = self._issued.get(_digest(given))
+        if found is None or not hmac.compare_digest(found.token, given):
+            raise refuse(UNAUTHORIZED, "authentication failed: the token is not valid")
+        return found.principal
 
     def issue_workload_token(self, identity: str | None) -> str:
         """Make the token of one run."""
         token = f"{_WORKLOAD_PREFIX}{secrets.token_urlsafe(24)}"
-        self._workload_tokens[token] = identity
+        self._issue(token, Principal(identity, is_superuser=not self._enforces, is_workload=True))
         return token
 
     def revoke_workload_token(self, token: str) -> None:
         """Forget the token of a run that has ended."""
-        self._workload_tokens.pop(token, None)
+        self._issued.pop(_digest(token.encode()), None)
 
     def add_key(self, key: str, principal: str) -> None:
         """Accept a new key of a service account."""
-        self._keys[key] = principal
+        self._issue(key, Principal(principal, is_superuser=not self._enforces), is_key=True)
 
     def drop_key(self, principal: str, name: str) -> None:
         """Forget one key of a service account, which is known by its first characters."""
-        self._keys = {key: owner for key, owner in self._keys.items() if owner != principal or not key.startswith(name)}
+        self._drop_keys(principal, name)
 
     def drop_keys(self, principal: str) -> None:
         """Forget the keys of a service account that is gone."""
-        self._keys = {key: owner for key, owner in self._keys.items() if owner != principal}
+        self._drop_keys(principal, "")
 
-    def _owner(self, token: str) -> Principal:
-        is_open = self.config.tokens is None
-        if token.startswith(_WORKLOAD_PREFIX):
-            # Elsewhere than in its own workload such a token counts as nobody's, but it is not refused as such.
-            return Principal(self._workload_tokens.get(token), is_superuser=is_open, is_workload=True)
-        known = {**(self.config.tokens or {}), **self._keys}
-        if not is_open and token not in known:
-            raise refuse(UNAUTHORIZED, "authentication failed: the token is not valid")
-        return Principal(known.get(token), is_superuser=is_open)
+    def _drop_keys(self, principal: str, start: str) -> None:
+        self._issued = {
+            digest: each
+            for digest, each in self._issued.items()
+            if not (each.is_key and each.principal.link == principal and each.token.startswith(start.encode()))
+        }
+
+    def _issue(self, token: str, principal: Principal, *, is_key: bool = False) -> None:
+        if not _TOKEN.fullmatch(token):
+            raise ValueError("a token must be printable ASCII without blanks")
+        self._issued[_digest(token.encode())] = _Issued(token.encode(), principal, is_key)
+
+
+def _digest(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()

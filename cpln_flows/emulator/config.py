@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 _AT_LEAST_ONE = (
-    "history_limit", "page_size", "query_span_days", "range_limit_default", "range_limit_max", "tail_frame_entries",
-    "workload_name_limit",
+    "connection_limit", "history_limit", "page_size", "query_span_days", "range_limit_default", "range_limit_max",
+    "tail_frame_entries", "workload_name_limit",
 )  # fmt: skip
 
 
@@ -26,9 +26,18 @@ class PlatformConfig:
         gvc: The GVC that exists from the start, placed in every location.
         locations: The locations of the organisation, by name (``<provider>-<region>``).
         provider: The provider of every location; ``None`` takes the first part of the location's name.
-        tokens: Tokens that are accepted, each with the link of its principal (a service account, a user, a group or an
-            identity); permissions are then enforced. ``None`` accepts every token that is not empty, as a superuser.
+        token: The platform's own token, which local mode hands out and which alone opens the control routes; ``None`` makes a
+            random one. It belongs to a superuser, unless ``tokens`` names another principal for it. Give one only in tests:
+            whoever knows it may start processes on this machine.
+        tokens: Further tokens, each with the link of its principal (a service account, a user, a group or an identity);
+            permissions are then enforced. ``None`` enforces none: every token that the platform has issued is a superuser's.
+        hosts: Names, besides those of loopback, by which clients may address the platform (``Host``), with a port where it is
+            not the one that the platform listens on.
         seed: Makes replica names and the chances of faults repeatable; ``None`` leaves them to chance.
+        body_limit_bytes: Longest body of a request.
+        connection_limit: Most connections at once, tails among them.
+        read_timeout_seconds: How long a client may take to send the head of a request, and again for its body.
+        write_timeout_seconds: How long a client may leave an answer, or the lines of a tail, unread.
         page_size: Items on one page of a list or a query.
         latency_seconds: Added to every request, in real time.
         ready_delay_seconds: From a change of a workload until its deployments have processed it.
@@ -76,8 +85,15 @@ class PlatformConfig:
     gvc: str = "quickstart"
     locations: tuple[str, ...] = ("local-1",)
     provider: str | None = None
-    tokens: Mapping[str, str] | None = None
+    token: str | None = dataclasses.field(default=None, repr=False)
+    tokens: Mapping[str, str] | None = dataclasses.field(default=None, repr=False)
+    hosts: tuple[str, ...] = ()
     seed: int | None = None
+
+    body_limit_bytes: int = 4 * 2**20
+    connection_limit: int = 512
+    read_timeout_seconds: float = 15.0
+    write_timeout_seconds: float = 60.0
 
     page_size: int = 100
     latency_seconds: float = 0.0

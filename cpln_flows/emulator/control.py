@@ -1,4 +1,4 @@
-"""The control routes below ``/_control/``: what a test does to the platform from another process. No token is needed.
+"""The control routes below ``/_control/``: what a test does to the platform from another process, with its own token.
 
 They do what the attributes of ``Platform`` do in process: faults, clock, recorded requests, switches, log lines.
 """
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from cpln_flows.emulator.answers import (
     BAD_REQUEST,
     CREATED,
+    FORBIDDEN,
     NOT_FOUND,
     Answer,
     Document,
@@ -55,6 +56,8 @@ class Control:
         """Answer a control request."""
         route = self._routes.get(call.path.removeprefix(PREFIX))
         try:
+            if not call.principal.is_operator:
+                raise refuse(FORBIDDEN, "only the platform's own token opens its control routes")
             if route is None:
                 raise refuse(NOT_FOUND, f"control routes are {', '.join(PREFIX + name for name in self._routes)}")
             return route(call)
@@ -96,6 +99,7 @@ class Control:
         elif call.method != "GET":
             raise call.not_allowed()
         shown = dataclasses.asdict(self._config)
+        del shown["token"]
         if self._config.tokens is not None:
             shown["tokens"] = sorted(self._config.tokens.values())
         return json_answer(shown)
@@ -117,7 +121,7 @@ def switch(config: PlatformConfig, changes: Document) -> None:
     """
     hints = typing.get_type_hints(PlatformConfig)
     # The organisation says how long its logs are kept, once it exists.
-    fixed = ("org", "gvc", "locations", "tokens", "seed", "log_retention_days")
+    fixed = ("org", "gvc", "locations", "token", "tokens", "hosts", "seed", "log_retention_days")
     for name, value in changes.items():
         if name not in hints or name in fixed:
             raise refuse(BAD_REQUEST, f"{name!r} cannot be switched")

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections import OrderedDict
 from email.utils import format_datetime
-from urllib.parse import unquote
 
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from cpln_flows.emulator.answers import NOT_FOUND, Answer, error_answer
+from cpln_flows.emulator.admission import Admission
+from cpln_flows.emulator.answers import NOT_FOUND, Answer, RefusedError, error_answer
 from cpln_flows.emulator.clock import Clock
 from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.connection import Connection, connection_of
 from cpln_flows.emulator.control import PREFIX, Control
 from cpln_flows.emulator.faults import Fault, Faults, When
+from cpln_flows.emulator.head import Head
+from cpln_flows.emulator.permissions import Principal
 from cpln_flows.emulator.recorder import Recorder, RequestRecord
+from cpln_flows.emulator.request_body import ClientGoneError, RequestBodies, drain, has_body
 from cpln_flows.emulator.routes.call import Call
 from cpln_flows.emulator.routes.log_service import LogRequest
 from cpln_flows.emulator.routes.paths import Paths
@@ -45,6 +49,7 @@ class HttpApp:
         clock: Clock,
         faults: Faults,
         recorder: Recorder,
+        admission: Admission,
         paths: Paths,
         tails: Tails,
         control: Control,
@@ -53,6 +58,8 @@ class HttpApp:
         self._clock = clock
         self._faults = faults
         self._recorder = recorder
+        self._admission = admission
+        self._bodies = RequestBodies(config)
         self._paths = paths
         self._tails = tails
         self._control = control
@@ -77,18 +84,35 @@ class HttpApp:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.monotonic()
-        call = Call(
-            method=scope["method"],
-            path=scope["path"],
-            query=scope["query_string"].decode("latin-1"),
-            body=await _read_body(receive),
-            authorization=_header(scope, b"authorization"),
-            base_url=_base_url(scope),
-        )
+        head = Head.of(scope)
+        connection = connection_of(scope)
+        try:
+            principal = self._admission.admit(head)
+            body = await self._bodies.read(head, receive)
+        except RefusedError as refusal:
+            self._recorder.refused(head, refusal.status, began, connection, "http")
+            await self._turn_away(head, receive, send, refusal)
+            return
+        except ClientGoneError:
+            return
+        call = Call(head.method, head.path, head.query, body, principal, head.base_url)
         if call.path.startswith(PREFIX):
             await self._send(send, self._control.answer(call))
             return
-        connection = connection_of(scope)
+        await self._carry_out(call, send, connection, began)
+
+    async def _turn_away(self, head: Head, receive: Receive, send: Send, refusal: RefusedError) -> None:
+        """Refuse a request whose body, if it has one, was not read."""
+        answer = error_answer(refusal.status, refusal.message, refusal.details)
+        if not has_body(head):
+            await self._send(send, answer)
+            return
+        await send(self._start(dataclasses.replace(answer, headers=(*answer.headers, ("connection", "close")))))
+        await send({"type": "http.response.body", "body": answer.body, "more_body": True})
+        await drain(receive)
+        await send({"type": "http.response.body"})
+
+    async def _carry_out(self, call: Call, send: Send, connection: Connection | None, began: float) -> None:
         fault = self._faults.take(call.method, call.path)
         # Without latency too: in process nothing else would let the jobs go on between the requests of a busy client.
         await asyncio.sleep(self._config.latency_seconds)
@@ -175,37 +199,50 @@ class HttpApp:
 
     async def _websocket(self, websocket: WebSocket) -> None:
         began = time.monotonic()
-        scope = websocket.scope
-        path, query = scope["path"], scope["query_string"].decode("latin-1")
-        connection = connection_of(scope)
-        fault = self._faults.take("GET", path)
+        head = Head.of(websocket.scope)
+        connection = connection_of(websocket.scope)
+        await websocket.receive()
+        try:
+            principal = self._admission.admit(head)
+        except RefusedError as refusal:
+            self._recorder.refused(head, refusal.status, began, connection, "websocket")
+            await refuse_tail(websocket, error_answer(refusal.status, refusal.message, refusal.details))
+        else:
+            if await self._tail(websocket, head, principal, began):
+                return
+        if connection is not None:
+            # Else uvicorn takes a refused upgrade for one that was left unfinished, and says so.
+            await connection.wait_closed()
+
+    async def _tail(self, websocket: WebSocket, head: Head, principal: Principal, began: float) -> bool:
+        """Serve a tail to its end, or refuse it; says whether it was served."""
+        connection = connection_of(websocket.scope)
         number = None if connection is None else connection.number
 
         def note(status: int | None) -> None:
-            self._recorder.record(RequestRecord("GET", path, query, status, began, number, "websocket"))
+            self._recorder.record(RequestRecord("GET", head.path, head.query, status, began, number, "websocket"))
 
-        await websocket.receive()
+        fault = self._faults.take("GET", head.path)
         wait = self._config.latency_seconds + (0.0 if fault is None else fault.delay_seconds)
         if wait:
             await asyncio.sleep(wait)
         if fault is not None and await _refused_by(fault, websocket, connection):
             note(fault.status)
-        elif isinstance(found := self._read_tail(path, query, scope), Answer):
+            return False
+        found = self._read_tail(head, principal)
+        if isinstance(found, Answer):
             note(found.status)
             await refuse_tail(websocket, found)
-        else:
-            note(_SWITCHING)
-            await self._tails.serve(websocket, found, connection, fault)
-            return
-        if connection is not None:
-            # Else uvicorn takes a refused upgrade for one that was left unfinished, and says so.
-            await connection.wait_closed()
+            return False
+        note(_SWITCHING)
+        await self._tails.serve(websocket, found, connection, fault)
+        return True
 
-    def _read_tail(self, path: str, query: str, scope: Scope) -> LogRequest | Answer:
-        match path.strip("/").split("/"):
+    def _read_tail(self, head: Head, principal: Principal) -> LogRequest | Answer:
+        match head.path.strip("/").split("/"):
             case ["logs", "org", org, "loki", "api", "v1", "tail"]:
-                return self._tails.check(org, _header(scope, b"authorization"), query)
-        return error_answer(NOT_FOUND, f"{path} was not found")
+                return self._tails.check(principal, org, head.query)
+        return error_answer(NOT_FOUND, f"{head.path} was not found")
 
 
 async def _refused_by(fault: Fault, websocket: WebSocket, connection: Connection | None) -> bool:
@@ -239,34 +276,12 @@ def _reset(connection: Connection | None) -> None:
     raise NoAnswerError
 
 
-async def _read_body(receive: Receive) -> bytes:
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    while message.get("more_body"):
-        message = await receive()
-        body += message.get("body", b"")
-    return body
-
-
 async def _lifespan(receive: Receive, send: Send) -> None:
     while True:
         message = await receive()
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return
-
-
-def _header(scope: Scope, name: bytes) -> str | None:
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
-
-
-def _base_url(scope: Scope) -> str:
-    """The platform's address as this client reached it."""
-    host = _header(scope, b"host")
-    if host is None:
-        server = scope.get("server") or ("127.0.0.1", None)
-        host = server[0] if server[1] is None else f"{server[0]}:{server[1]}"
-    return f"{scope.get('scheme', 'http')}://{unquote(host)}"
 
 
 def _key(call: Call) -> tuple[str, str, str, bytes]:

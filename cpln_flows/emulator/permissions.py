@@ -111,12 +111,14 @@ def granted_by(kind: str, permission: str) -> set[str]:
 class Principal:
     """Who sent a request.
 
-    ``link`` is a service account, a user, a group, or a workload's identity; ``None`` for a workload without one.
+    ``link`` is a service account, a user, a group, or a workload's identity; ``None`` for a workload without one, and for
+    the platform's own token. ``is_operator`` is the holder of that token, who alone may use the control routes.
     """
 
     link: str | None
     is_superuser: bool = False
     is_workload: bool = False
+    is_operator: bool = False
 
 
 class Permissions:

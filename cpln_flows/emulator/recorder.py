@@ -7,7 +7,13 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
+from cpln_flows.emulator.connection import Connection
+from cpln_flows.emulator.head import Head
+
 _KEPT = 100_000
+_CUT = 256
+
+Kind = Literal["http", "websocket"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +36,7 @@ class RequestRecord:
     status: int | None
     time: float
     connection: int | None
-    kind: Literal["http", "websocket"]
+    kind: Kind
 
 
 class Recorder:
@@ -49,6 +55,11 @@ class Recorder:
     def record(self, request: RequestRecord) -> None:
         """Note a request."""
         self._requests.append(request)
+
+    def refused(self, head: Head, status: int, time: float, connection: Connection | None, kind: Kind) -> None:
+        """Note a request that was not let in: who has no token is not to fill the memory."""
+        number = None if connection is None else connection.number
+        self.record(RequestRecord(head.method[:_CUT], head.path[:_CUT], head.query[:_CUT], status, time, number, kind))
 
     def new_connection(self) -> int:
         """Number a new connection."""

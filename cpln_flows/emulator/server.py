@@ -1,8 +1,7 @@
 """Serving a platform on loopback, with uvicorn's protocols: in the running event loop, or in a thread of its own.
 
 uvicorn's own server would install signal handlers, log what it does, and wait a tenth of a second for its end; so its
-protocols are put on asyncio's server directly. Its HTTP protocol is extended by one thing: each connection puts a
-handle of itself into the ``state`` of its requests' scopes, which is how a fault can cut the connection it came on.
+protocols, as ``protocol`` extends them, are put on asyncio's server directly.
 """
 
 from __future__ import annotations
@@ -10,69 +9,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import logging
 import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from uvicorn import Config
-from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from cpln_flows.emulator.app import Platform
-from cpln_flows.emulator.connection import STATE_KEY, Connection
-from cpln_flows.emulator.recorder import Recorder
+from cpln_flows.emulator.protocol import HttpProtocol
 
 _KEEP_ALIVE_SECONDS = 75
 _STOP_SECONDS = 0.5
 _JOIN_SECONDS = 30.0
-
-# uvicorn reports every connection; only what goes wrong is of interest here.
-_wire_logger = logging.getLogger(f"{__name__}.wire")
-_wire_logger.setLevel(logging.WARNING)
-
-
-class _Protocol(H11Protocol):
-    """uvicorn's HTTP protocol, with the connection known to its requests."""
-
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        recorder: Recorder,
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        self._connection = Connection(recorder.new_connection())
-        super().__init__(config, server_state, {STATE_KEY: self._connection}, loop)
-        self.logger = _wire_logger
-        self.access_log = False
-        self._websocket_class: Any = self.ws_protocol_class
-        vars(self)["ws_protocol_class"] = self._open_websocket
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            super().connection_made(transport)
-            self._connection.opened(transport)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self._connection.closed()
-
-    def _open_websocket(self, **arguments: Any) -> asyncio.Protocol:
-        protocol: Any = self._websocket_class(**arguments)
-        protocol.logger = _wire_logger
-        lost = protocol.connection_lost
-
-        def connection_lost(error: Exception | None) -> None:
-            lost(error)
-            self._connection.closed()
-
-        protocol.connection_lost = connection_lost
-        opened: asyncio.Protocol = protocol
-        return opened
+_HEAD_LIMIT = 64 * 1024
+_MESSAGE_LIMIT = 64 * 1024
 
 
 class Server:
@@ -99,6 +53,8 @@ class Server:
             proxy_headers=False,
             # The default of uvicorn once was the deprecated interface of websockets.
             ws="websockets-sansio",
+            h11_max_incomplete_event_size=_HEAD_LIMIT,
+            ws_max_size=_MESSAGE_LIMIT,
             ws_per_message_deflate=False,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         )
@@ -106,7 +62,7 @@ class Server:
         self.platform.loop = loop
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         self._listener = await loop.create_server(
-            lambda: _Protocol(config, self._state, self.platform.recorder, loop),
+            lambda: HttpProtocol(config, self._state, self.platform.config, self.platform.recorder, loop),
             self._host,
             self._port,
             family=family,

@@ -24,6 +24,7 @@ from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.connection import Connection
 from cpln_flows.emulator.faults import Fault
 from cpln_flows.emulator.logs import Entry, Logs, Stream
+from cpln_flows.emulator.permissions import Principal
 from cpln_flows.emulator.routes.log_service import BadLogRequestError, LogRequest, LogService, stream_document
 
 _DROPPED_MAX = 1000
@@ -43,10 +44,10 @@ class Tails:
         self._logs = logs
         self._service = service
 
-    def check(self, org: str, authorization: str | None, query: str) -> LogRequest | Answer:
+    def check(self, principal: Principal, org: str, query: str) -> LogRequest | Answer:
         """Read a request for a tail: what it asks for, or the answer that refuses it."""
         try:
-            self._service.authorize(authorization, org)
+            self._service.authorize(principal, org)
             return self._service.read(dict(parse_qsl(query)), default_direction="forward")
         except RefusedError as refusal:
             return error_answer(refusal.status, refusal.message, refusal.details)

@@ -11,8 +11,6 @@ from pydantic import SecretStr
 from cpln_flows.emulator import Platform, PlatformConfig, serve_in_thread
 from cpln_flows.settings import CplnSettings
 
-LOCAL_TOKEN = "s.local-platform"  # noqa: S105 - opens nothing but the local platform
-
 
 @dataclass(frozen=True)
 class LocalPlatform:
@@ -30,12 +28,12 @@ class LocalPlatform:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables that make any process use this platform."""
+        """Variables that make any process use this platform; the token in them lets it start processes on this machine."""
         config = self.platform.config
         return {
             "CPLN_ENDPOINT": self.url,
             "CPLN_LOGS_ENDPOINT": self.url.replace("http", "ws", 1),
-            "CPLN_TOKEN": LOCAL_TOKEN,
+            "CPLN_TOKEN": self.platform.token,
             "CPLN_ORG": config.org,
             "CPLN_GVC": config.gvc,
             "CPLN_LOCATION": config.locations[0],
@@ -43,13 +41,18 @@ class LocalPlatform:
 
 
 @contextmanager
-def local_platform(platform: Platform | None = None) -> Iterator[LocalPlatform]:
-    """Serve a local Control Plane on a free port of the loopback interface, in a thread of its own.
+def local_platform(platform: Platform | None = None, *, port: int = 0) -> Iterator[LocalPlatform]:
+    """Serve a local Control Plane on the loopback interface, in a thread of its own.
 
-    Jobs run as local processes; none of them, and no file, is left when the block is over.
+    Jobs run as local processes; none of them, and no file, is left when the block is over. Its token is random and known to
+    nobody but the holder of ``LocalPlatform``: see ``environment``.
 
     Args:
         platform: A platform made by hand, with another configuration, clock or executor.
+        port: Where to listen. Default: a free port.
+
+    Raises:
+        OSError: The port is taken.
 
     Example:
         >>> with local_platform() as local:
@@ -57,9 +60,9 @@ def local_platform(platform: Platform | None = None) -> Iterator[LocalPlatform]:
         ('local', True)
     """
     platform = platform or Platform(PlatformConfig())
-    with serve_in_thread(platform) as server:
+    with serve_in_thread(platform, port=port) as server:
         settings = CplnSettings.load(
-            token=SecretStr(LOCAL_TOKEN),
+            token=SecretStr(platform.token),
             org=platform.config.org,
             gvc=platform.config.gvc,
             location=platform.config.locations[0],

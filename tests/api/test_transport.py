@@ -14,6 +14,8 @@ from cpln_flows.settings import ApiSettings
 
 pytestmark = pytest.mark.anyio
 
+TOKEN = "t"
+
 
 @pytest.fixture
 def anyio_backend():
@@ -21,11 +23,11 @@ def anyio_backend():
 
 
 def client(url: str) -> CplnClient:
-    return CplnClient(ApiSettings(token=SecretStr("t"), endpoint=url, retry_seconds=0))
+    return CplnClient(ApiSettings(token=SecretStr(TOKEN), endpoint=url, retry_seconds=0))
 
 
 async def test_requests_one_after_the_other_share_a_connection() -> None:
-    with serve_in_thread(Platform()) as server:
+    with serve_in_thread(Platform(PlatformConfig(token=TOKEN))) as server:
         async with client(server.url) as api:
             for _ in range(5):
                 await api.get("/org/local")
@@ -33,7 +35,7 @@ async def test_requests_one_after_the_other_share_a_connection() -> None:
 
 
 async def test_many_requests_at_once_have_a_bounded_number_of_connections() -> None:
-    with serve_in_thread(Platform(PlatformConfig(latency_seconds=0.02))) as server:
+    with serve_in_thread(Platform(PlatformConfig(token=TOKEN, latency_seconds=0.02))) as server:
         async with client(server.url) as api, anyio.create_task_group() as tasks:
             for _ in range(200):
                 tasks.start_soon(api.get, "/org/local")
@@ -42,12 +44,12 @@ async def test_many_requests_at_once_have_a_bounded_number_of_connections() -> N
 
 
 async def test_a_connection_that_the_server_has_closed_is_replaced() -> None:
-    with serve_in_thread(Platform()) as server:
+    with serve_in_thread(Platform(PlatformConfig(token=TOKEN))) as server:
         api = client(server.url)
         async with api:
             await api.get("/org/local")
             port = server.url.rsplit(":", 1)[1]
-    with serve_in_thread(Platform(), port=int(port)):
+    with serve_in_thread(Platform(PlatformConfig(token=TOKEN)), port=int(port)):
         async with api:
             assert (await api.get("/org/local"))["name"] == "local"
 
@@ -80,7 +82,7 @@ async def test_an_answer_whose_body_takes_long_holds_up_no_other_request() -> No
 
 async def test_a_request_that_is_cancelled_at_any_point_holds_up_no_other_one() -> None:
     """httpcore counts a connection as busy for ever if a task is cancelled while it closes an answer."""
-    with serve_in_thread(Platform()) as server:
+    with serve_in_thread(Platform(PlatformConfig(token=TOKEN))) as server:
         async with client(server.url) as api:
             await api.get("/org/local")
             done = 0

@@ -16,6 +16,7 @@ LOCAL = PlatformConfig(
     org="acme",
     gvc="dev",
     locations=("aws-eu-central-1", "aws-us-west-2"),
+    token="s.contract",
     tokens={"s.contract": "/org/acme/group/superusers"},
     page_size=5,
     stop_grace_seconds=2,

@@ -206,11 +206,11 @@ def test_a_ping_is_answered(logs) -> None:
 
 
 @pytest.mark.fact("F174", "F020")
-@pytest.mark.parametrize(("token", "status"), [("", 401), ("s.made-up", 401), ("w.made-up", 403)])
+@pytest.mark.parametrize(("token", "status"), [("", (401,)), ("s.made-up", (401,)), ("w.made-up", (401, 403))])
 def test_a_tail_is_refused_at_the_upgrade(logs, token, status) -> None:
     with pytest.raises(InvalidStatus) as refused, logs.tail(token=token):
         pass
-    assert refused.value.response.status_code == status
+    assert refused.value.response.status_code in status
 
 
 @pytest.mark.fact("F174")

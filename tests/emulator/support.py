@@ -16,7 +16,8 @@ COMMANDS = f"{W1}/-command"
 RANGE = "/logs/org/local/loki/api/v1/query_range"
 TAIL = "/logs/org/local/loki/api/v1/tail"
 TOKEN = "s.test"
-AUTH = {"authorization": "Bearer s.test"}
+AUTH = {"authorization": f"Bearer {TOKEN}"}
+FIXED = PlatformConfig(token=TOKEN)
 
 WORKLOAD = {
     "name": "w-1",
@@ -90,7 +91,7 @@ class Local:
 @contextlib.asynccontextmanager
 async def local(script=None, token=TOKEN, clock=None, **config) -> AsyncIterator[Local]:
     executor = ScriptedExecutor(script or Script())
-    platform = Platform(PlatformConfig(seed=1, **config), clock=clock or ManualClock(), executor=executor)
+    platform = Platform(PlatformConfig(seed=1, token=token, **config), clock=clock or ManualClock(), executor=executor)
     transport = httpx.ASGITransport(app=platform.app)
     headers = {"authorization": f"Bearer {token}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://local", headers=headers) as client:

@@ -8,7 +8,7 @@ import pytest
 import cpln_flows.emulator
 from cpln_flows.emulator import Platform, PlatformConfig, Script
 
-from .support import AUTH, COMMANDS, W1, local, run_body, stop_body, workload
+from .support import AUTH, COMMANDS, TOKEN, W1, local, run_body, stop_body, workload
 
 pytestmark = pytest.mark.anyio
 
@@ -99,7 +99,7 @@ async def test_the_application_answers_a_servers_start_and_end():
 
 
 async def test_a_base_url_is_the_one_that_was_used():
-    platform = Platform()
+    platform = Platform(PlatformConfig(token=TOKEN, hosts=("api.cpln.io",)))
     transport = httpx.ASGITransport(app=platform.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://api.cpln.io", headers=AUTH) as client:
         assert (await client.get("/discovery")).json()["endpoints"]["logs"] == "http://api.cpln.io"

@@ -5,11 +5,11 @@ import httpx
 import orjson
 import pytest
 
-from cpln_flows.emulator import Fault, Platform, PlatformConfig, Server
+from cpln_flows.emulator import Fault, Platform, Server
 from cpln_flows.emulator.answers import RefusedError
 from cpln_flows.emulator.faults import Faults
 
-from .support import AUTH, W1, WORKLOADS, local, until, workload
+from .support import AUTH, FIXED, W1, WORKLOADS, local, until, workload
 
 pytestmark = pytest.mark.anyio
 
@@ -135,7 +135,7 @@ async def test_control_routes_and_clean_requests_are_not_hit():
 
 @pytest.fixture
 async def wire(anyio_backend):
-    platform = Platform(PlatformConfig())
+    platform = Platform(FIXED)
     async with Server(platform) as server, httpx.AsyncClient(base_url=server.url, headers=AUTH) as client:
         yield platform, client
     await platform.aclose()
@@ -182,7 +182,7 @@ async def test_delay_and_latency_hold_an_answer_back(wire):
 
 
 async def test_a_server_stops_although_a_request_waits_for_ever(anyio_backend):
-    platform = Platform()
+    platform = Platform(FIXED)
     platform.faults.add(Fault(timeout="before"))
     async with httpx.AsyncClient(headers=AUTH) as client:
         async with Server(platform) as server:

@@ -8,7 +8,7 @@ from cpln_flows.emulator.lines import LINE_LIMIT
 from cpln_flows.emulator.logs import Logs
 from cpln_flows.emulator.selector import parse_selector
 
-from .support import RANGE, local
+from .support import RANGE, TOKEN, local
 
 SECOND = 1_000_000_000
 LABELS = {"gvc": "quickstart", "workload": "w-1", "container": "main", "replica": "command-1-abcde", "stream": "stdout"}
@@ -129,13 +129,16 @@ async def test_line_filters_choose_lines():
 
 @pytest.mark.anyio
 async def test_no_token_is_401_and_a_workloads_token_is_403_naming_the_permission():
-    async with local() as here:
+    async with local(Script(())) as here:
         url = f"{RANGE}?{httpx.QueryParams({'query': SELECTOR})}"
         assert (await here.client.get(url, headers={"authorization": ""})).status_code == 401
-        refused = await here.client.get(url, headers={"authorization": "w.abc"})
+        await here.create()
+        await here.start()
+        (run,) = here.platform._deployments.active_runs()
+        refused = await here.client.get(url, headers={"authorization": run.spec.env["CPLN_TOKEN"]})
         assert refused.status_code == 403
         assert 'requires permission "readLogs" in org local' in refused.json()["message"]
-        assert (await here.client.get(url, headers={"authorization": "raw"})).status_code == 200
+        assert (await here.client.get(url, headers={"authorization": TOKEN})).status_code == 200
 
 
 @pytest.mark.fact("F176")

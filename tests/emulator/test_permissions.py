@@ -1,7 +1,7 @@
 import httpx
 import pytest
 
-from cpln_flows.emulator import Script
+from cpln_flows.emulator import Exit, Platform, PlatformConfig, Script
 from cpln_flows.emulator.permissions import granted_by
 
 from .support import COMMANDS, GVC, RANGE, W1, WORKLOADS, local, run_body, stop_body, workload
@@ -11,6 +11,7 @@ pytestmark = pytest.mark.anyio
 LOGS = f"{RANGE}?" + str(httpx.QueryParams({"query": '{gvc="quickstart"}'}))
 SUPERUSER, ACCOUNT = "/org/local/group/superusers", "/org/local/serviceaccount/sa-1"
 ACCOUNT_TOKEN = "s.account"
+NEVER = Script(())
 TOKENS = {"s.root": SUPERUSER, ACCOUNT_TOKEN: ACCOUNT, "s.viewer": "/org/local/group/viewers"}
 
 
@@ -52,10 +53,42 @@ async def test_a_token_is_accepted_raw_and_as_bearer(guarded, header, status):
     assert (await guarded.client.get("/org/local", headers=as_(header))).status_code == status
 
 
-async def test_without_configured_tokens_any_token_will_do_but_none_will_not():
-    async with local() as here:
-        assert (await here.client.get("/org/local", headers=as_("anything"))).status_code == 200
-        assert (await here.client.get("/org/local", headers=as_(""))).status_code == 401
+@pytest.mark.parametrize("config", [{}, {"tokens": {}}, {"tokens": TOKENS}], ids=["open", "no-further", "enforced"])
+async def test_tokens_nobody_issued_are_refused(config):
+    """Also one that looks like a container's: with it anybody could read the organisation."""
+    async with local(**config) as here:
+        for token in ("", "anything", "s.test2", "s.tes", "w.", "w.made-up", "Bearer", "Bearer w.made-up"):
+            answer = await here.client.get("/org/local", headers=as_(token))
+            assert (answer.status_code, answer.json()["code"]) == (401, "UNAUTHORIZED"), token
+
+
+async def test_issued_tokens_are_valid_where_nothing_is_enforced():
+    """The key of an account, and the token of a container until its run has ended."""
+    async with local(Script((Exit(1),))) as here:
+        await here.client.post("/org/local/serviceaccount", json={"name": "sa-1"})
+        key = (await here.client.post(f"{ACCOUNT}/-addKey", json={})).json()["key"]
+        token = await injected_token(here, None, Script((Exit(1),)))
+        for issued in (key, token):
+            assert await ask(here, "GET", "/org/local", token=issued) == 200
+        await here.advance(1)
+        assert await ask(here, "GET", "/org/local", token=token) == 401
+
+
+def test_each_platform_has_a_token_of_its_own():
+    tokens = {Platform().token for _ in range(20)}
+    assert len(tokens) == 20
+    assert min(map(len, tokens)) > 40
+
+
+def test_a_token_is_in_no_representation():
+    platform = Platform(PlatformConfig(token="s.hush", tokens={"s.hush-too": SUPERUSER}))
+    assert "hush" not in f"{platform!r} {platform.config!r} {Platform(platform.config)!r}"
+
+
+@pytest.mark.parametrize("token", ["", "a b", "a\n", "ä"])
+def test_a_token_no_header_can_carry_is_refused(token):
+    with pytest.raises(ValueError, match="token"):
+        Platform(PlatformConfig(token=token))
 
 
 async def test_nothing_is_allowed_without_a_policy_and_the_message_names_the_permission(guarded):
@@ -194,12 +227,12 @@ async def test_another_organisation_is_403_for_a_known_token(guarded):
     assert await ask(guarded, "GET", "/org/other", token="s.root") == 403
 
 
-async def injected_token(here, identity):
+async def injected_token(here, identity, then=NEVER):
     tokens = []
 
     def script(run):
         tokens.append(run.env["CPLN_TOKEN"])
-        return Script(())
+        return then
 
     here.platform._lifecycle._executor._script_for = script
     await here.create(workload("w-id", **({"identityLink": identity} if identity else {})))

@@ -9,14 +9,14 @@ from email.utils import parsedate_to_datetime
 import httpx
 import pytest
 
-from cpln_flows.emulator import Fault, ManualClock, Platform, PlatformConfig, Server, serve_in_thread
+from cpln_flows.emulator import Fault, ManualClock, Platform, Server, serve_in_thread
 
-from .support import AUTH, COMMANDS, W1, WORKLOADS, run_body, workload
+from .support import AUTH, COMMANDS, FIXED, W1, WORKLOADS, run_body, workload
 
 
 def test_a_platform_is_served_from_a_thread_and_leaves_nothing():
     before = threading.active_count()
-    with serve_in_thread(Platform()) as running:
+    with serve_in_thread(Platform(FIXED)) as running:
         assert httpx.get(f"{running.url}/org/local", headers=AUTH).json()["name"] == "local"
         assert running.platform.connections == 1
     assert threading.active_count() == before
@@ -26,7 +26,7 @@ def test_a_platform_is_served_from_a_thread_and_leaves_nothing():
 
 def test_an_error_in_the_body_ends_the_thread_and_passes():
     before = threading.active_count()
-    with pytest.raises(ZeroDivisionError), serve_in_thread(Platform()):
+    with pytest.raises(ZeroDivisionError), serve_in_thread(Platform(FIXED)):
         1 / 0  # noqa: B018 - raises
     assert threading.active_count() == before
 
@@ -45,12 +45,12 @@ def test_only_loopback_is_served(host):
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])
 def test_every_loopback_address_will_do(host):
-    with serve_in_thread(Platform(), host) as running:
+    with serve_in_thread(Platform(FIXED), host) as running:
         assert httpx.get(f"{running.url}/discovery").status_code == 200
 
 
 def test_discovery_needs_no_token_and_names_the_address_as_it_was_reached():
-    with serve_in_thread(Platform()) as running:
+    with serve_in_thread(Platform(FIXED)) as running:
         port = running.url.rsplit(":", 1)[1]
         body = httpx.get(f"http://localhost:{port}/discovery").json()
         assert body["endpoints"]["logs"] == f"http://localhost:{port}"
@@ -58,7 +58,7 @@ def test_discovery_needs_no_token_and_names_the_address_as_it_was_reached():
 
 
 def test_requests_and_connections_are_counted():
-    with serve_in_thread(Platform()) as running, httpx.Client(base_url=running.url, headers=AUTH) as client:
+    with serve_in_thread(Platform(FIXED)) as running, httpx.Client(base_url=running.url, headers=AUTH) as client:
         client.get("/org/local")
         client.get("/org/local?x=1")
         until = time.monotonic() + 10
@@ -74,7 +74,7 @@ def test_requests_and_connections_are_counted():
 
 
 def test_a_job_runs_with_the_address_that_its_submitter_used():
-    with serve_in_thread(Platform()) as running, httpx.Client(base_url=running.url, headers=AUTH) as client:
+    with serve_in_thread(Platform(FIXED)) as running, httpx.Client(base_url=running.url, headers=AUTH) as client:
         client.put(WORKLOADS, json=workload())
         overrides = [{"name": "main", "command": "sh", "args": ["-c", "echo $CPLN_ENDPOINT; sleep 600"]}]
         link = client.post(COMMANDS, json=run_body(overrides=overrides)).headers["location"]
@@ -91,7 +91,7 @@ def test_a_job_runs_with_the_address_that_its_submitter_used():
 
 @pytest.mark.anyio
 async def test_jobs_outlive_a_server_that_is_started_again():
-    platform = Platform(PlatformConfig())
+    platform = Platform(FIXED)
     async with httpx.AsyncClient(headers=AUTH) as client:
         async with Server(platform) as server:
             await client.put(f"{server.url}{WORKLOADS}", json=workload())
@@ -102,7 +102,7 @@ async def test_jobs_outlive_a_server_that_is_started_again():
 
 def test_nothing_is_printed_and_nothing_logged_by_uvicorn(capfd, caplog):
     caplog.set_level(logging.INFO)
-    with serve_in_thread(Platform()) as running:
+    with serve_in_thread(Platform(FIXED)) as running:
         httpx.get(f"{running.url}/org/local", headers=AUTH)
     out, err = capfd.readouterr()
     assert (out, err) == ("", "")
@@ -112,7 +112,7 @@ def test_nothing_is_printed_and_nothing_logged_by_uvicorn(capfd, caplog):
 @pytest.mark.parametrize("fault", [None, Fault(status=503), Fault(body="no"), Fault(truncate="body"), Fault(stale=True)])
 def test_every_answer_has_one_date_and_it_is_that_of_the_platforms_clock(fault):
     clock = ManualClock(datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC))
-    with serve_in_thread(Platform(clock=clock)) as running, httpx.Client(base_url=running.url, headers=AUTH) as client:
+    with serve_in_thread(Platform(FIXED, clock=clock)) as running, httpx.Client(base_url=running.url, headers=AUTH) as client:
         client.post(WORKLOADS, json=workload())
         if fault is not None:
             running.platform.faults.add(dataclasses.replace(fault, times=None))

@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatu
 
 from cpln_flows.emulator import Exit, Fault, Line, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor, Server
 
-from .support import TAIL, TOKEN, W1, WORKLOADS, run_body, until, workload
+from .support import AUTH, TAIL, TOKEN, W1, WORKLOADS, run_body, until, workload
 
 pytestmark = pytest.mark.anyio
 
@@ -21,7 +21,7 @@ SELECTOR = '{gvc="quickstart", workload="w-1"}'
 @contextlib.asynccontextmanager
 async def served(script=None, **config):
     executor = ScriptedExecutor(script or Script())
-    platform = Platform(PlatformConfig(**config), clock=ManualClock(), executor=executor)
+    platform = Platform(PlatformConfig(token=TOKEN, **config), clock=ManualClock(), executor=executor)
     async with Server(platform) as server:
         yield platform, server
     await platform.aclose()
@@ -86,7 +86,7 @@ async def test_a_tail_begins_with_the_newest_lines_since_the_start_in_order():
 
 async def test_a_run_is_followed_live():
     async with served(Script((Line(1, "one"), Line(2, "two"), Exit(3)))) as (platform, server):
-        async with httpx.AsyncClient(base_url=server.url, headers={"authorization": "x"}) as client:
+        async with httpx.AsyncClient(base_url=server.url, headers=AUTH) as client:
             await client.post(WORKLOADS, json=workload())
             await client.post(f"{W1}/-command", json=run_body())
         async with tail(server) as socket:
@@ -182,9 +182,9 @@ async def test_a_ping_is_answered():
     ("token", "params", "status"),
     [
         pytest.param("", {}, 401, id="no-token"),
-        pytest.param("w.token", {}, 403, id="a-workloads-token"),
-        pytest.param("x", {"query": "{}"}, 400, id="bad-selector"),
-        pytest.param("x", {"delay_for": "9"}, 400, id="bad-delay"),
+        pytest.param("w.token", {}, 401, id="nobodys-token"),
+        pytest.param(TOKEN, {"query": "{}"}, 400, id="bad-selector"),
+        pytest.param(TOKEN, {"delay_for": "9"}, 400, id="bad-delay"),
     ],
 )
 async def test_a_wrong_request_is_refused_at_the_upgrade(token, params, status):
@@ -198,7 +198,7 @@ async def test_a_wrong_request_is_refused_at_the_upgrade(token, params, status):
 async def test_an_unknown_path_is_refused():
     async with served() as (_, server):
         with pytest.raises(InvalidStatus) as refused:
-            async with connect(server.url.replace("http", "ws", 1) + "/else"):
+            async with connect(server.url.replace("http", "ws", 1) + "/else", additional_headers=AUTH):
                 pass
         assert refused.value.response.status_code == 404
 

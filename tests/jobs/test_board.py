@@ -53,7 +53,7 @@ class Board:
 async def _board(hours_ago=0.0, ends_after=None, **config):
     clock = ManualClock(datetime.now(UTC) - timedelta(hours=hours_ago))
     script = Script(()) if ends_after is None else Script([Exit(ends_after)])
-    platform = Platform(PlatformConfig(**config), clock=clock, executor=ScriptedExecutor(script, clock=clock))
+    platform = Platform(PlatformConfig(token="s.test", **config), clock=clock, executor=ScriptedExecutor(script, clock=clock))
     settings = ApiSettings(token=SecretStr("s.test"), endpoint="http://local", retry_seconds=0)
     async with CplnClient(settings, transport=httpx.ASGITransport(app=platform.app)) as client:
         await workloads.create(client, GvcRef("local", "quickstart"), WORKLOAD)

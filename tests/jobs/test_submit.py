@@ -40,7 +40,7 @@ async def submit(client: CplnClient) -> str:
 async def test_a_workload_is_reused_unless_it_may_be_about_to_be_deleted(hours, is_reused, retention) -> None:
     now = datetime.now(UTC)
     clock = ManualClock(now - timedelta(hours=hours + 30))
-    config = PlatformConfig(command_retention_seconds=retention)
+    config = PlatformConfig(token="t", command_retention_seconds=retention)
     platform = Platform(config, clock=clock, executor=ScriptedExecutor(Script((Exit(1),))))
     settings = ApiSettings(token=SecretStr("t"), endpoint="http://local")
     async with CplnClient(settings, transport=httpx.ASGITransport(app=platform.app)) as client:

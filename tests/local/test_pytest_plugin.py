@@ -75,7 +75,7 @@ def test_the_platform_can_be_another_and_each_test_has_its_own(users) -> None:
 
         @pytest.mark.parametrize("turn", [1, 2])
         def test_it(cpln_local, turn):
-            header = {"authorization": "any"}
+            header = {"authorization": cpln_local.platform.token}
             path = cpln_local.url + "/org/acme/secret"
             body = {"name": "only-one", "type": "opaque", "data": {"payload": "x"}}
             assert httpx.post(path, json=body, headers=header).status_code == 201

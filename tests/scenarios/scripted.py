@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import anyio
-from pydantic import SecretStr
 
 from cpln_flows import CplnConfig, CplnCredentials, CplnJob, CplnJobRun
 from cpln_flows.emulator import Exit, Fault, Line, Platform, PlatformConfig, Script, ScriptedExecutor
-from cpln_flows.local import LOCAL_TOKEN, LocalPlatform, local_platform
+from cpln_flows.local import LocalPlatform, local_platform
 from cpln_flows.orchestration import JobIdentity
 from tests.manifests import kubernetes_job
 
@@ -66,9 +65,8 @@ def run_of(
 ) -> CplnJobRun:
     """A run of a job that does what the platform's script says."""
     given = {"v1_job": kubernetes_job("the executor runs its script instead"), **fields}
-    job = CplnJob(
-        credentials=CplnCredentials(config=CplnConfig(token=SecretStr(LOCAL_TOKEN))), org="local", namespace="quickstart", **given
-    )
+    credentials = CplnCredentials(config=CplnConfig(token=local.settings.token))
+    job = CplnJob(credentials=credentials, org="local", namespace="quickstart", **given)
     wanted = local.settings.model_copy(update={**_QUICK, **(settings or {})})
     return CplnJobRun(job, identity or JobIdentity.anonymous(), wanted)
 

@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 CANARY = "s.canary-deployment-0123456789"
 
 
+@pytest.mark.parametrize("local", [lambda: Platform(PlatformConfig(token=CANARY, delete_delay_seconds=0))], indirect=True)
 def test_a_deployment_runs_the_job_of_a_saved_block_and_shows_no_token(local, prefect_api, tmp_path) -> None:
     credentials = CplnCredentials(config=CplnConfig(token=CANARY))
     CplnJob(credentials=credentials, v1_job=kubernetes_job(LINES)).save("deployed", overwrite=True)
@@ -56,7 +57,7 @@ def test_a_deployment_runs_the_job_of_a_saved_block_and_shows_no_token(local, pr
 
 
 MAINTAINER = "/org/local/gvc/quickstart/identity/maintainer"
-TOKENS = {"s.local-platform": "/org/local/group/superusers", "s.maintainer": MAINTAINER}
+TOKENS = {"s.root": "/org/local/group/superusers", "s.maintainer": MAINTAINER}
 RIGHTS = {
     "sync": {"org": ["view"], "workload": ["view", "exec.stopReplica"]},
     "cleanup": {"org": ["view"]} | {kind: ["view", "delete"] for kind in ("workload", "identity", "policy")},
@@ -74,7 +75,8 @@ def enforcing() -> Platform:
     def script(run):
         return Script(()) if "prefect.io/flow-run-id" in run.tags else Script((Exit(1),))
 
-    return Platform(PlatformConfig(delete_delay_seconds=0, tokens=TOKENS), clock=clock, executor=ScriptedExecutor(script))
+    config = PlatformConfig(delete_delay_seconds=0, token="s.root", tokens=TOKENS)
+    return Platform(config, clock=clock, executor=ScriptedExecutor(script))
 
 
 @pytest.fixture

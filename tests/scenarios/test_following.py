@@ -81,7 +81,7 @@ def _finish_while(run, act) -> str:
 
 
 def _request(local, method, path, **body):
-    answer = httpx.request(method, f"{local.url}{path}", headers={"authorization": "Bearer x"}, **body)
+    answer = httpx.request(method, f"{local.url}{path}", headers={"authorization": f"Bearer {local.platform.token}"}, **body)
     answer.raise_for_status()
     return answer
 

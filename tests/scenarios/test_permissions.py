@@ -13,7 +13,7 @@ import pytest
 from cpln_flows import JobTimeoutError
 from cpln_flows.emulator import Platform, PlatformConfig, Script, ScriptedExecutor
 from cpln_flows.errors import ForbiddenError
-from cpln_flows.local import LOCAL_TOKEN, LocalPlatform, local_platform
+from cpln_flows.local import LocalPlatform, local_platform
 from tests.manifests import texts
 from tests.scenarios import programs, scripted
 from tests.scenarios.scripted import ENDLESS, LINES, SUCCESS
@@ -29,8 +29,8 @@ DOCUMENTED = {
 @contextmanager
 def _granted(grants: dict[str, list[str]], script: Script = SUCCESS) -> Iterator[LocalPlatform]:
     """A platform on which the token of the local platform may do this and nothing else."""
-    tokens = {"s.root": "/org/local/group/superusers", LOCAL_TOKEN: WORKER}
-    config = PlatformConfig(delete_delay_seconds=0, tokens=tokens)
+    tokens = {"s.root": "/org/local/group/superusers", "s.worker": WORKER}
+    config = PlatformConfig(delete_delay_seconds=0, token="s.worker", tokens=tokens)
     with local_platform(Platform(config, executor=ScriptedExecutor(script))) as local:
         with httpx.Client(base_url=local.url, headers={"authorization": "s.root"}) as root:
             root.post("/org/local/serviceaccount", json={"name": "worker"}).raise_for_status()

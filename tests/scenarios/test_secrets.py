@@ -10,7 +10,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowR
 from prefect.client.schemas.sorting import FlowRunSort
 
 from cpln_flows import CplnJob, run_namespaced_job
-from cpln_flows.emulator import Fault
+from cpln_flows.emulator import Fault, Platform, PlatformConfig
 from tests.conftest import DATABASE, SHARED
 from tests.manifests import FAILING, LINES, kubernetes_job
 from tests.scenarios import programs
@@ -51,6 +51,7 @@ for script, refused in [({LINES!r}, False), ({FAILING!r}, False), ({LINES!r}, Tr
 """
 
 
+@pytest.mark.parametrize("local", [lambda: Platform(PlatformConfig(token=CANARY))], indirect=True)
 def test_the_token_is_in_no_log_result_run_or_block(local, prefect_api, tmp_path) -> None:
     results = tmp_path / "storage"
     # The first job's live log is refused; the last job is, with the token in the words of the refusal.

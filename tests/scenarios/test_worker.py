@@ -16,7 +16,7 @@ from prefect.states import Cancelled, Completed, Crashed, Running, Scheduled
 
 from cpln_flows import CplnConfig, CplnCredentials, CplnJob, SyncOptions, sync
 from cpln_flows.emulator import Fault, Platform, PlatformConfig, Script, ScriptedExecutor
-from cpln_flows.local import LOCAL_TOKEN, local_platform
+from cpln_flows.local import local_platform
 from tests.manifests import FOREVER, LINES, kubernetes_job
 from tests.scenarios import pools, programs
 from tests.scenarios.pools import Pool
@@ -36,7 +36,7 @@ def settings(prefect_api_url):
 
 @pytest.fixture(scope="module")
 def local():
-    with local_platform() as running:
+    with local_platform(Platform(PlatformConfig(token=CANARY))) as running:
         yield running
 
 
@@ -293,9 +293,8 @@ def _stop_on_platform(local, command: dict) -> None:
 
     workload = command["links"][0]["href"].split("/-command")[0]
     body = {"type": "stopReplica", "spec": {"location": "local-1", "replica": command["status"]["replica"]}}
-    answer = httpx.post(
-        f"{local.url}{workload}/-command", json=body, headers={"authorization": f"Bearer {LOCAL_TOKEN}"}, timeout=10
-    )
+    headers = {"authorization": f"Bearer {local.platform.token}"}
+    answer = httpx.post(f"{local.url}{workload}/-command", json=body, headers=headers, timeout=10)
     assert answer.status_code == 201, answer.text
 
 

@@ -63,7 +63,8 @@ async def races(seed: int) -> tuple[int, int]:
     chance = random.Random(seed)  # noqa: S311 - what happens shall be repeatable
     now = datetime.now(UTC)
     clock = ManualClock(now - timedelta(hours=30))
-    platform = Platform(PlatformConfig(delete_delay_seconds=5), clock=clock, executor=ScriptedExecutor(Script((Exit(1),))))
+    config = PlatformConfig(token="t", delete_delay_seconds=5)
+    platform = Platform(config, clock=clock, executor=ScriptedExecutor(Script((Exit(1),))))
     settings = ApiSettings(token=SecretStr("t"), endpoint="http://local")
     async with CplnClient(settings, transport=Uneven(platform, chance)) as client:
         ages = sorted((chance.choice([20, 24, 24, 22]) + chance.uniform(-0.01, 0.01) for _ in range(RACES)), reverse=True)

@@ -301,6 +301,7 @@ async def opened(seed: int) -> AsyncIterator[World]:
     scripts: dict[str, Script] = {}
     executor = ScriptedExecutor(lambda run: scripts[run.tags[_SCRIPT]])
     config = PlatformConfig(
+        token="t",
         seed=seed,
         page_size=7,
         start_delay_seconds=START_DELAY,

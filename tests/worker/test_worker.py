@@ -339,9 +339,12 @@ def test_a_limit_counts_jobs_that_run_and_not_submissions(pool, tmp_path) -> Non
     assert pool.local.platform.jobs_started == 3
 
 
-@pytest.mark.parametrize(
-    "local", [lambda: Platform(PlatformConfig(tokens={"s.local-platform": "/org/local/group/superusers"}))], indirect=True
-)
+def enforcing(token: str) -> Platform:
+    """A platform on which permissions count, and whose own token is that of its superusers."""
+    return Platform(PlatformConfig(token=token, tokens={token: "/org/local/group/superusers"}))
+
+
+@pytest.mark.parametrize("local", [lambda: enforcing("s.root")], indirect=True)
 def test_prefects_key_reaches_the_job_through_a_secret_and_stands_nowhere_in_clear(pool, monkeypatch) -> None:
     monkeypatch.setenv("PREFECT_CPLN_WORKER_STORE_PREFECT_API_IN_SECRET", "true")
     script = "import os, sys; sys.exit(0 if os.environ['PREFECT_API_KEY'] == '" + CANARY[::-1] + "'[::-1] else 1)"
@@ -358,9 +361,7 @@ def test_prefects_key_reaches_the_job_through_a_secret_and_stands_nowhere_in_cle
     assert CANARY not in " ".join(pools.messages(run_id))
 
 
-@pytest.mark.parametrize(
-    "local", [lambda: Platform(PlatformConfig(tokens={"s.local-platform": "/org/local/group/superusers"}))], indirect=True
-)
+@pytest.mark.parametrize("local", [lambda: enforcing("s.root")], indirect=True)
 def test_deployments_with_keys_of_their_own_get_each_its_own_and_lose_none(pool, monkeypatch) -> None:
     monkeypatch.setenv("PREFECT_CPLN_WORKER_STORE_PREFECT_API_IN_SECRET", "true")
     script = "import os, sys; sys.exit(os.environ['PREFECT_API_KEY'] != sys.argv[1])"
@@ -407,9 +408,7 @@ def test_no_token_stands_in_a_flow_run_a_deployment_or_a_command(pool) -> None:
     assert token not in stored + " ".join(pools.messages(run_id))
 
 
-@pytest.mark.parametrize(
-    "local", [lambda: Platform(PlatformConfig(tokens={CANARY: "/org/local/group/superusers"}))], indirect=True
-)
+@pytest.mark.parametrize("local", [lambda: enforcing(CANARY)], indirect=True)
 def test_a_pool_refers_to_a_block_whose_token_stands_nowhere_else(local, prefect_api, monkeypatch) -> None:
     for name, value in pools.QUICK.items():
         monkeypatch.setenv(name, value)

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from cpln_flows.emulator.answers import BAD_REQUEST, METHOD_NOT_ALLOWED, Document, RefusedError, refuse
+from cpln_flows.emulator.permissions import Principal
 
 # What is nested deeper could be stored, but not be written as an answer.
 _DEPTH_MAX = 100
@@ -22,7 +23,7 @@ class Call:
     path: str
     query: str
     body: bytes
-    authorization: str | None
+    principal: Principal
     base_url: str
 
     @property

@@ -9,11 +9,11 @@ from datetime import datetime
 from urllib.parse import parse_qsl
 
 from cpln_flows.emulator.answers import BAD_REQUEST, FORBIDDEN, Answer, Document, json_answer, refuse, text_answer
-from cpln_flows.emulator.authentication import Authentication
 from cpln_flows.emulator.clock import NANOSECONDS, Clock, datetime_to_ns, to_ns
 from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.links import org_link
 from cpln_flows.emulator.logs import Entry, Logs, Stream
+from cpln_flows.emulator.permissions import Principal
 from cpln_flows.emulator.resources import Resources
 from cpln_flows.emulator.routes.call import Call
 from cpln_flows.emulator.selector import Selector, SelectorError, parse_selector
@@ -56,17 +56,14 @@ class LogService:
         clock: Clock,
         logs: Logs,
         resources: Resources,
-        authentication: Authentication,
     ) -> None:
         self._config = config
         self._clock = clock
         self._logs = logs
         self._resources = resources
-        self._authentication = authentication
 
-    def authorize(self, authorization: str | None, org: str) -> None:
+    def authorize(self, principal: Principal, org: str) -> None:
         """Let in who may read the logs of the organisation."""
-        principal = self._authentication.principal(authorization)
         if principal.is_workload:
             # The token of a container is good for the API only, whatever its identity may do.
             raise refuse(FORBIDDEN, f'reading logs requires permission "readLogs" in org {org}')
@@ -74,7 +71,7 @@ class LogService:
 
     def range(self, call: Call, org: str) -> Answer:
         """Answer a range query."""
-        self.authorize(call.authorization, org)
+        self.authorize(call.principal, org)
         if call.method not in ("GET", "POST"):
             raise call.not_allowed()
         try:

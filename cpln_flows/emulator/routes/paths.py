@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cpln_flows.emulator.answers import FORBIDDEN, NOT_FOUND, Answer, RefusedError, error_answer, json_answer, refuse
-from cpln_flows.emulator.authentication import Authentication
 from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.kinds import KINDS, Kind
 from cpln_flows.emulator.links import org_link
@@ -24,13 +23,11 @@ class Paths:
     def __init__(
         self,
         config: PlatformConfig,
-        authentication: Authentication,
         objects: ObjectRoutes,
         workloads: WorkloadRoutes,
         log_service: LogService,
     ) -> None:
         self._config = config
-        self._authentication = authentication
         self._objects = objects
         self._workloads = workloads
         self._log_service = log_service
@@ -49,12 +46,9 @@ class Paths:
             case ["logs", "org", org, "loki", "api", "v1", "query_range"]:
                 return self._log_service.range(call, org)
             case ["org", *rest]:
-                principal = self._authentication.principal(call.authorization)
-                return self._org(call, principal, rest)
+                return self._org(call, call.principal, rest)
             case ["location", location, "replicas", *rest]:
-                principal = self._authentication.principal(call.authorization)
-                return self._workloads.replicas(call, principal, location, "/" + "/".join(rest))
-        self._authentication.principal(call.authorization)
+                return self._workloads.replicas(call, call.principal, location, "/" + "/".join(rest))
         raise not_found(call.path)
 
     def _discovery(self, call: Call) -> Answer:
@@ -71,7 +65,7 @@ class Paths:
             return self._objects.schema(call, "org")
         org, *below = rest
         if org != self._config.org:
-            if self._config.tokens is None:
+            if principal.is_superuser:
                 raise refuse(NOT_FOUND, f"org {org!r} was not found")
             raise refuse(FORBIDDEN, f'the operation requires permission "view" in org {org}')
         if not below:

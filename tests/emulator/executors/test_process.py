@@ -13,7 +13,7 @@ import pytest
 
 from cpln_flows.emulator import Platform, PlatformConfig, ProcessExecutor
 from cpln_flows.emulator.executors.process import _Process
-from tests.emulator.support import COMMANDS, W1, WORKLOADS, run_body, stop_body, until, workload
+from tests.emulator.support import AUTH, COMMANDS, FIXED, TOKEN, W1, WORKLOADS, run_body, stop_body, until, workload
 
 pytestmark = [
     pytest.mark.anyio,
@@ -53,7 +53,7 @@ def contents(folder):
 
 @contextlib.contextmanager
 def emulator_with(environment):
-    with subprocess.Popen([sys.executable, "-c", SERVING], stdout=subprocess.PIPE, env=environment, text=True) as process:
+    with subprocess.Popen([sys.executable, "-c", SERVING, TOKEN], stdout=subprocess.PIPE, env=environment, text=True) as process:
         try:
             yield process
         finally:
@@ -111,9 +111,9 @@ class Here:
 @pytest.fixture
 async def here(anyio_backend, tmp_path, monkeypatch, request):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    platform = Platform(PlatformConfig(stop_grace_seconds=getattr(request, "param", 0.3)))
+    platform = Platform(PlatformConfig(token=TOKEN, stop_grace_seconds=getattr(request, "param", 0.3)))
     transport = httpx.ASGITransport(app=platform.app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://local", headers={"authorization": "x"}) as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://local", headers=AUTH) as client:
         yield Here(platform, client)
     await platform.aclose()
     assert contents(tmp_path) == []
@@ -315,9 +315,9 @@ async def test_a_burst_of_lines_arrives_whole_and_in_order(here):
 async def test_the_search_path_can_be_given(anyio_backend, tmp_path):
     (tmp_path / "mine").write_text("#!/bin/sh\n/bin/echo found\n")
     (tmp_path / "mine").chmod(0o755)
-    platform = Platform(executor=ProcessExecutor(path=[str(tmp_path)]))
+    platform = Platform(FIXED, executor=ProcessExecutor(path=[str(tmp_path)]))
     transport = httpx.ASGITransport(app=platform.app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://local", headers={"authorization": "x"}) as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://local", headers=AUTH) as client:
         found = Here(platform, client)
         assert await found.end(await found.start("mine")) == "completed"
         assert await found.lines() == ["found"]
@@ -326,8 +326,8 @@ async def test_the_search_path_can_be_given(anyio_backend, tmp_path):
 
 SERVING = """
 import sys, threading
-from cpln_flows.emulator import Platform, serve_in_thread
-with serve_in_thread(Platform()) as running:
+from cpln_flows.emulator import Platform, PlatformConfig, serve_in_thread
+with serve_in_thread(Platform(PlatformConfig(token=sys.argv[1]))) as running:
     print(running.url, flush=True)
     threading.Event().wait()
 """
@@ -338,7 +338,7 @@ async def test_nothing_survives_the_death_of_the_emulator(tmp_path):
     environment = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)}
     with emulator_with(environment) as emulator:
         url = emulator.stdout.readline().strip()
-        async with httpx.AsyncClient(base_url=url, headers={"authorization": "x"}) as client:
+        async with httpx.AsyncClient(base_url=url, headers=AUTH) as client:
             found = Here(None, client)
             await found.start("python", "-c", RUNAWAY + "time.sleep(600)", marker)
             await found.wrote("ready")
