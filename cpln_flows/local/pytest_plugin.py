@@ -12,7 +12,8 @@ from contextlib import contextmanager
 import pytest
 
 from cpln_flows.emulator import Platform
-from cpln_flows.local.platform import LocalPlatform, local_platform
+from cpln_flows.local import prefect_console
+from cpln_flows.local.platform import OWN_PREFIX, LocalPlatform, local_platform
 
 
 @pytest.fixture
@@ -38,6 +39,7 @@ def cpln_local(cpln_platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iter
     """
     with pointed_at(cpln_platform, monkeypatch) as running:
         yield running
+    prefect_console.outlive_capture()
 
 
 @contextmanager
@@ -51,6 +53,5 @@ def pointed_at(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     with local_platform(platform) as running:
         for name, value in running.environment.items():
             monkeypatch.setenv(name, value)
-            # The other form of a name would win.
-            monkeypatch.delenv(f"PREFECT_INTEGRATIONS_{name}", raising=False)
+            monkeypatch.delenv(f"{OWN_PREFIX}{name}", raising=False)
         yield running
