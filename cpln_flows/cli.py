@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from cpln_flows import deploy
-from cpln_flows.local import LocalPlatform, local_platform
+from cpln_flows.local import LocalPlatform, local_platform, programs
 from cpln_flows.settings import process_environment
 
 app = App(name="cpln-flows", help="Run Control Plane jobs as Prefect flows.", version_flags=["--version"])
+app.register_install_completion_command(help="Install completion for your shell: bash, zsh or fish.")
 
+_FAILED = 1
 _NOT_FOUND = 127
+_PORT_MAX = 65_535
+# Prefect's own 20 s are not enough for the first start of its temporary server on a slow machine.
+_PATIENCE = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120"}
 
 
 @app.command
@@ -35,21 +43,32 @@ def quickstart(*, manifest: Path | None = None) -> int:
     if manifest is not None:
         command.append(str(manifest.resolve()))
     with tempfile.TemporaryDirectory(prefix="cpln-flows-") as home, local_platform() as local:
-        environment = process_environment(without=("PREFECT_", "CPLN_")) | local.environment | _private_prefect(home)
+        environment = local.environment_for(process_environment(without=("PREFECT_", "CPLN_"))) | _private_prefect(home)
         # Prefect also reads settings from files of the working folder, which are the user's.
         return _run(command, environment, folder=home)
 
 
 @app.command
-def local(*command: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int:
+def local(
+    *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    port: Annotated[int, Parameter(validator=Number(gte=0, lte=_PORT_MAX))] = 0,
+) -> int:
     """Serve a local Control Plane until interrupted; with a command, run it there and exit with its code.
 
     Args:
-        command: What to run, after `--`: `cpln-flows local -- python my_flow.py`.
+        command: What to run, after `--`: `cpln-flows local -- python my_flow.py`. The programs that are installed beside
+            cpln-flows come first on its PATH.
+        port: Where to listen on 127.0.0.1. Default: a free port.
     """
-    with local_platform() as running:
+    with ExitStack() as stack:
+        try:
+            running = stack.enter_context(local_platform(port=port))
+        except OSError as error:
+            reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
+            print(f"cpln-flows: port {port} {reason}; choose another --port, or leave it out for a free one", file=sys.stderr)
+            return _FAILED
         if command:
-            return _run(command, process_environment() | running.environment)
+            return _run(command, _PATIENCE | running.environment_for(process_environment()))
         _print_environment(running)
         _wait_for_interrupt()
         return 0
@@ -73,14 +92,15 @@ def _private_prefect(home: str) -> dict[str, str]:
         "PREFECT_HOME": home,
         "PREFECT_PROFILES_PATH": str(Path(home) / "profiles.toml"),
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        **_PATIENCE,
     }
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str], folder: str | None = None) -> int:
     """Run a command, pass on what would end us, and return its exit code."""
+    environment = {**environment, "PATH": programs.search_path(environment.get("PATH"))}
     try:
         process = subprocess.Popen(command, env=environment, cwd=folder)  # noqa: S603 - the user's own command
     except OSError as error:
@@ -97,7 +117,8 @@ def _print_environment(running: LocalPlatform) -> None:
     print(f"A local Control Plane is running at {running.url}. In another shell:\n")
     for name, value in running.environment.items():
         print(f"export {name}={value}")
-    print("\nCtrl-C ends it, and with it every job.", flush=True)
+    print("\nWhoever has the token can run programs on this machine; it ends with the platform.")
+    print("Ctrl-C ends it, and with it every job.", flush=True)
 
 
 def _wait_for_interrupt() -> None:

@@ -53,12 +53,13 @@ def test_the_first_two_commands_of_the_readme_are_those_that_ci_runs() -> None:
 
 
 def test_the_first_program_of_the_readme_runs_with_the_command_below_it(folder, prefect_api) -> None:
+    """In a shell that has no environment activated: its own python knows nothing of Prefect."""
     (folder / "nightly.py").write_text(PYTHON[0])
     program, *arguments = shlex.split(SHELL[2])
     assert program == ".venv/bin/cpln-flows"
     done = subprocess.run(
         [str(Path(sys.executable).with_name("cpln-flows")), *arguments],
-        env=os.environ | {"PREFECT_API_URL": prefect_api, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        env={"HOME": str(folder), "PATH": "/usr/bin:/bin", "PREFECT_API_URL": prefect_api},
         capture_output=True,
         text=True,
         timeout=90,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,6 +10,9 @@ from pydantic import SecretStr
 
 from cpln_flows.emulator import Platform, PlatformConfig, serve_in_thread
 from cpln_flows.settings import CplnSettings
+
+# Prefect's own form of a variable's name, which wins over the platform's.
+OWN_PREFIX = "PREFECT_INTEGRATIONS_"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,15 @@ class LocalPlatform:
             "CPLN_GVC": config.gvc,
             "CPLN_LOCATION": config.locations[0],
         }
+
+    def environment_for(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Return an environment that points at this platform, whatever it pointed at before.
+
+        Args:
+            environment: The environment to start from.
+        """
+        hidden = {f"{OWN_PREFIX}{name}" for name in self.environment}
+        return {name: value for name, value in environment.items() if name not in hidden} | self.environment
 
 
 @contextmanager

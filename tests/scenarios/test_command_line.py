@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,14 +14,15 @@ import yaml
 
 from tests.manifests import FAILING, kubernetes_job
 
-CLI = str(Path(sys.executable).with_name("cpln-flows"))
+BIN = str(Path(sys.executable).parent)
+CLI = f"{BIN}/cpln-flows"
 pytestmark = pytest.mark.xdist_group("command-line")
 
 
 def _run(*arguments: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [CLI, *arguments],
-        env={"PATH": os.environ["PATH"], "HOME": str(home), **environment},
+        env={"PATH": "/usr/bin:/bin", "HOME": str(home), **environment},
         cwd=home,
         capture_output=True,
         text=True,
@@ -67,12 +69,58 @@ def test_quickstart_with_a_wrong_manifest_names_the_fields(tmp_path) -> None:
     assert "spec.template.spec.containers" in done.stderr
 
 
+def test_a_command_has_the_programs_of_cpln_flows_first_on_its_path(tmp_path) -> None:
+    (tmp_path / "python").write_text("#!/bin/sh\nexit 9\n")
+    (tmp_path / "python").chmod(0o755)
+    program = "import prefect, shutil, sys; print(sys.executable, shutil.which('cpln-flows'))"
+    done = _run("local", "--", "python", "-c", program, home=tmp_path, PATH=f"{tmp_path}:/usr/bin:/bin")
+    assert done.stdout.split() == [f"{BIN}/python", CLI], done.stderr
+
+
+def test_a_command_sees_no_other_platform(tmp_path) -> None:
+    program = "import os; print(sorted(name for name in os.environ if 'CPLN_' in name), os.environ['CPLN_TOKEN'])"
+    foreign = {"PREFECT_INTEGRATIONS_CPLN_TOKEN": "s.real", "PREFECT_INTEGRATIONS_CPLN_ORG": "acme", "CPLN_TOKEN": "s.real"}
+    done = _run("local", "--", "python", "-c", program, home=tmp_path, **foreign)
+    names = [f"CPLN_{name}" for name in ("ENDPOINT", "GVC", "LOCATION", "LOGS_ENDPOINT", "ORG", "TOKEN")]
+    assert done.stdout.startswith(f"{names} s."), done.stderr
+    assert "s.real" not in done.stdout
+
+
+def test_a_port_can_be_chosen_and_a_taken_one_is_named(tmp_path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = _run("local", "--port", str(port), "--", "true", home=tmp_path)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"cpln-flows: port {port} is in use; choose another --port, or leave it out for a free one\n"
+    done = _run("local", f"--port={port}", "--", "sh", "-c", 'echo "$CPLN_ENDPOINT $*"', "x", "--port", "5", home=tmp_path)
+    assert done.stdout == f"http://127.0.0.1:{port} --port 5\n"
+    assert _run("local", "--port", "99999", home=tmp_path).returncode != 0
+
+
+def test_the_module_is_the_command_line(tmp_path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cpln_flows", "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0
+    assert "Usage: cpln-flows" in done.stdout
+    assert "--install-completion" in done.stdout
+
+
+def test_a_shell_completes_the_commands(tmp_path) -> None:
+    script = tmp_path / "completion"
+    done = _run("--install-completion", "--shell", "bash", "--output", str(script), home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    asked = f". {script}; COMP_WORDS=(cpln-flows q); COMP_CWORD=1; _cpln_flows; echo ${{COMPREPLY[*]}}"
+    completed = subprocess.run(["bash", "--norc", "-c", asked], capture_output=True, text=True, check=False)
+    assert completed.stdout.split() == ["quickstart"], completed.stderr
+
+
 @pytest.mark.parametrize("code", [0, 7])
 def test_a_command_runs_on_a_local_platform_and_its_code_is_ours(code, tmp_path) -> None:
     program = f"import os, sys; print(os.environ['CPLN_ENDPOINT'], os.environ['CPLN_ORG']); sys.exit({code})"
     done = _run("local", "--", sys.executable, "-c", program, home=tmp_path)
     assert done.returncode == code
-    assert re.match(r"http://127\.0\.0\.1:\d+ local\n", done.stdout)
+    assert re.match(r"http://127\.0\.0\.1:\d+ local\n", done.stdout), done.stderr
 
 
 def test_a_command_that_does_not_exist_is_named(tmp_path) -> None:
@@ -96,6 +144,7 @@ def test_local_prints_the_environment_and_serves_until_it_is_interrupted(number,
             if "Ctrl-C" in line:
                 break
         url = f"{exports['CPLN_ENDPOINT']}/org/{exports['CPLN_ORG']}"
+        assert httpx.get(url, headers={"authorization": "Bearer s.local-platform"}).status_code == 401
         assert httpx.get(url, headers={"authorization": f"Bearer {exports['CPLN_TOKEN']}"}).json()["name"] == "local"
         process.send_signal(number)
         assert process.wait(timeout=20) == 0
