@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +47,10 @@ def quickstart(*, manifest: Path | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="cpln-flows-") as home, local_platform() as local:
         environment = local.environment_for(process_environment(without=("PREFECT_", "CPLN_"))) | _private_prefect(home)
         # Prefect also reads settings from files of the working folder, which are the user's.
-        return _run(command, environment, folder=home)
+        code = _run(command, environment, folder=home)
+    if code == 0:
+        _print_next_steps()
+    return code
 
 
 @app.command
@@ -119,6 +124,19 @@ def _print_environment(running: LocalPlatform) -> None:
         print(f"export {name}={value}")
     print("\nWhoever has the token can run programs on this machine; it ends with the platform.")
     print("Ctrl-C ends it, and with it every job.", flush=True)
+
+
+def _print_next_steps() -> None:
+    path = process_environment().get("PATH")
+    ours, prefect = programs.typed("cpln-flows", path), programs.typed("prefect", path)
+    flow, job = (shlex.quote(str(resources.files("cpln_flows.examples") / name)) for name in ("hello_flow.py", "hello-job.yaml"))
+    print("\nTry next:")
+    for command, text in (
+        (f"{ours} local -- python {flow}", "a flow on a local Control Plane; copy the file to begin your own"),
+        (f"{ours} quickstart --manifest {job}", "a Kubernetes Job; copy its file likewise"),
+        (f"{prefect} block register -m cpln_flows.blocks", "the blocks on your own Prefect server"),
+    ):
+        print(f"  {command}\n      {text}")
 
 
 def _wait_for_interrupt() -> None:

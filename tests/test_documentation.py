@@ -20,9 +20,7 @@ from tests.manifests import kubernetes_job, texts
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 MODULES = [
-    module.name
-    for module in pkgutil.walk_packages(cpln_flows.__path__, "cpln_flows.")
-    if not module.name.endswith((".supervisor", ".examples.quickstart"))
+    module.name for module in pkgutil.walk_packages(cpln_flows.__path__, "cpln_flows.") if not module.name.endswith(".supervisor")
 ]
 
 
