@@ -44,7 +44,7 @@ from cpln_flows.reconcile.flow_runs import FlowRuns, PrefectFlowRuns
 from cpln_flows.reconcile.inventory import Storekeeper
 from cpln_flows.reconcile.observe import Observer
 from cpln_flows.reconcile.plan import Limits
-from cpln_flows.reconcile.snapshot import Memory, RunState, RunView, Scope
+from cpln_flows.reconcile.snapshot import Clocks, Memory, RunState, RunView, Scope
 from cpln_flows.reconcile.together import each, gathering
 from cpln_flows.settings import ApiSettings
 from tests.simulation.prefect_side import PrefectSide
@@ -121,11 +121,11 @@ async def _sync(runs: int) -> Cost:
 
 async def _cycle(client: CplnClient, runs: FlowRuns, expected: int) -> None:
     observer = Observer(client, runs, Scope("local"), Policy())
-    snapshot = await observer.snapshot(datetime.now(UTC), Memory())
+    snapshot = await observer.snapshot(Clocks.alike(datetime.now(UTC)), Memory())
     with gathering():
         plan = decide.decide(snapshot, observer.scope, observer.policy)
     assert (plan.judged, plan.actions, plan.unread) == (expected, (), ()), plan
-    await Actor(observer, lambda: datetime.now(UTC)).act(plan)
+    await Actor(observer, lambda: Clocks.alike(datetime.now(UTC))).act(plan)
 
 
 async def _containers(client: CplnClient, run_ids: list[UUID]) -> dict[UUID, CommandRef]:

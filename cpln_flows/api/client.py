@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from cpln_flows.api import body as bodies
 from cpln_flows.api import mapping
 from cpln_flows.api.retry import Repeat, retrying
-from cpln_flows.api.timekeeping import PlatformTime
+from cpln_flows.api.timekeeping import ServerTime
 from cpln_flows.api.transport import Connections, Routed
 from cpln_flows.errors import (
     AnswerTooLargeError,
@@ -109,7 +109,7 @@ class CplnClient:
         self._open: httpx.AsyncBaseTransport | None = None
         self._extensions = {"timeout": httpx.Timeout(settings.request_timeout_seconds).as_dict()}
         self._logs_endpoint = settings.logs_endpoint
-        self._time = PlatformTime()
+        self._time = ServerTime()
 
     def __repr__(self) -> str:
         return f"CplnClient(endpoint={self.settings.endpoint!r})"

@@ -1,19 +1,22 @@
-"""The platform's clock beside this machine's: what the platform says of its objects and lines is in its own time."""
+"""A server's clock beside this machine's: what a server says of its objects is in its own time."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from time import time_ns
 
 _NS = 1_000_000_000
 _HALF_NS = _NS // 2
 _AGREE_NS = 2 * _NS
 """The header has whole seconds, and an answer takes its time: clocks that are so close to each other count as equal."""
+_CREDIBLE_YEARS = range(2000, 2200)
 
 
-class PlatformTime:
-    """How far the platform's clock is ahead of this machine's, learned from the ``Date`` of its answers.
+class ServerTime:
+    """How far a server's clock is ahead of this machine's, learned from the ``Date`` of its answers.
 
-    >>> clock = PlatformTime()
+    >>> clock = ServerTime()
     >>> clock.learn("Sat, 10 Jan 2026 10:00:00 GMT", 1_768_039_190 * 10**9)
     >>> clock.offset_ns
     10500000000
@@ -23,19 +26,35 @@ class PlatformTime:
         self.offset_ns = 0
         self._learned: str | None = None
 
-    def learn(self, date: str | None, now_ns: int) -> None:
+    @property
+    def ahead(self) -> timedelta:
+        """How far the server's clock is ahead of this machine's; negative when it is behind."""
+        return timedelta(microseconds=self.offset_ns / 1000)
+
+    def now_ns(self) -> int:
+        """Return the server's time as far as its answers tell it, in nanoseconds since the epoch."""
+        return time_ns() + self.offset_ns
+
+    def now(self) -> datetime:
+        """Return the server's time as far as its answers tell it."""
+        return datetime.fromtimestamp(time_ns() / _NS, UTC) + self.ahead
+
+    def learn(self, date: str | None, now_ns: int | None = None) -> None:
         """Take the ``Date`` of an answer.
 
         Args:
             date: The header; without one, or with one that is no date, nothing is learned.
-            now_ns: This machine's time, in nanoseconds since the epoch.
+            now_ns: This machine's time, in nanoseconds since the epoch. Default: now.
         """
         if date is None or date == self._learned:
             return
         try:
-            told_ns = int(parsedate_to_datetime(date).timestamp()) * _NS + _HALF_NS
+            stamped = parsedate_to_datetime(date)
+            if stamped.year not in _CREDIBLE_YEARS:
+                return
+            told_ns = int(stamped.timestamp()) * _NS + _HALF_NS
         except (ValueError, OverflowError):
             return
         self._learned = date
-        offset_ns = told_ns - now_ns
+        offset_ns = told_ns - (time_ns() if now_ns is None else now_ns)
         self.offset_ns = offset_ns if abs(offset_ns) > _AGREE_NS else 0

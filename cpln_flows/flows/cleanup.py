@@ -11,8 +11,11 @@ from cpln_flows.blocks.credentials import CplnCredentials
 from cpln_flows.errors import LimitExceededError
 from cpln_flows.flows.job_flow import JobFlow
 from cpln_flows.flows.sync import place
+from cpln_flows.jobs.journal import Journal
+from cpln_flows.model.identifiers import Area
 from cpln_flows.reconcile import evidence, orphans
-from cpln_flows.reconcile.cycles import clock, validate
+from cpln_flows.reconcile.clocks import platform_skew
+from cpln_flows.reconcile.cycles import validate
 from cpln_flows.reconcile.inventory import Storekeeper
 from cpln_flows.reconcile.plan import Limits
 from cpln_flows.settings import CplnSettings
@@ -59,8 +62,10 @@ async def _cleanup_orphaned_workloads(
     logger = get_run_logger()
     org, gvc = place(org, gvc, CplnSettings.load())
     async with (credentials or CplnCredentials()).get_client() as client:
-        keeper = Storekeeper(client, org, gvc, timedelta(hours=idle_hours), clock, logger)
+        keeper = Storekeeper(client, org, gvc, timedelta(hours=idle_hours), client.now, logger)
         await validate(client, keeper.org, gvc, logger)
+        if sentence := platform_skew(client):
+            Journal(logger).warning(Area.INIT, sentence)
         inventory = await keeper.inventory()
         sweep = orphans.sweep(inventory, Limits(max_deletions, max_share), keeper.idle)
         await evidence.manifests(sweep, dry_run=dry_run)

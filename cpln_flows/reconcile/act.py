@@ -6,7 +6,6 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from uuid import UUID
 
 from cpln_flows.api import commands
@@ -17,6 +16,7 @@ from cpln_flows.reconcile.observe import Observer
 from cpln_flows.reconcile.plan import PROPOSALS, Action, Kind, Plan
 from cpln_flows.reconcile.snapshot import (
     ChildCase,
+    Clocks,
     JobView,
     Lookup,
     Memory,
@@ -49,12 +49,12 @@ class Actor:
 
     Args:
         observer: How to look again.
-        clock: The time.
+        clocks: What both servers' clocks show now.
         logger: Where the log lines go.
     """
 
     observer: Observer
-    clock: Callable[[], datetime]
+    clocks: Callable[[], Clocks]
     logger: Logger = field(default_factory=lambda: logging.getLogger("cpln_flows"))
     _found: dict[UUID, Lookup] = field(default_factory=dict)
 
@@ -66,7 +66,7 @@ class Actor:
         then = [action for action in plan.actions if action.kind in _STOPS]
         without = [action.run for action in first if action.run and not action.command and not action.child and action.is_change]
         # It takes a request for each workload to look for what is nowhere, so that look is taken once for all of them.
-        self._found = await self.observer.search(without) if without else {}
+        self._found = await self.observer.search(without, self.clocks()) if without else {}
         return (*await each(self._attempt, first, at_once=_AT_ONCE), *await each(self._attempt, then, at_once=_AT_ONCE))
 
     async def _attempt(self, action: Action) -> Outcome:
@@ -83,7 +83,7 @@ class Actor:
         runs = self.observer.runs
         match action.kind:
             case Kind.COUNT | Kind.RESET if action.run:
-                misses = decide.noted(action.run.misses, action, self.clock())
+                misses = decide.noted(action.run.misses, action, self.clocks().prefect)
                 if misses is not None:
                     await runs.count_misses(action.run.id, misses)
             case Kind.RECORD_PID if action.run and action.job:
@@ -120,7 +120,7 @@ class Actor:
         fresh = await self.observer.family.again(child)
         if fresh is None:
             return "Prefect does not know one of the flow runs any more"
-        now = decide.of_child(fresh, self.observer.policy, self.clock())
+        now = decide.of_child(fresh, self.observer.policy, self.clocks())
         return None if now.kind is action.kind else f"changed meanwhile: {now.reason}"
 
     async def _changed_run(self, action: Action) -> str | None:
@@ -133,9 +133,9 @@ class Actor:
         case = await self._again(replace(fresh, attempt=action.run.attempt), action)
         scope, policy = self.observer.scope, self.observer.policy
         if action.caller:
-            now = decide.of_caller(case, scope, policy, self.clock())
+            now = decide.of_caller(case, scope, policy, self.clocks())
         else:
-            now = decide.of_run(case.run, case.job, scope, policy, self.clock())
+            now = decide.of_run(case.run, case.job, scope, policy, self.clocks())
         return None if now.kind is action.kind else f"changed meanwhile: {now.reason}"
 
     async def _again(self, run: RunView, action: Action) -> RunCase:
@@ -172,7 +172,7 @@ class Actor:
         run = (await self.observer.runs.by_ids([job.run_id])).get(job.run_id)
         fresh = replace(case, job=seen, run=run or UnknownRun(), stop=await self.observer.stop_of(seen))
         installation = job.installation  # that it is ours was decided; it cannot change
-        actions = decide.of_job(fresh, installation, self.observer.scope, self.observer.policy, self.clock())
+        actions = decide.of_job(fresh, installation, self.observer.scope, self.observer.policy, self.clocks())
         if any(now.kind is action.kind for now in actions):
             return None
         return f"changed meanwhile: {actions[0].reason}"
@@ -220,7 +220,7 @@ def remember(snapshot: Snapshot, outcomes: Sequence[Outcome], before: Memory) ->
     for outcome in outcomes:
         action = outcome.action
         if action.kind is Kind.STOP and outcome.done and action.job is not None:
-            stopping[action.job.ref] = Stop(snapshot.now, snapshot.now)
+            stopping[action.job.ref] = Stop(snapshot.clocks.platform, snapshot.clocks.platform)
     reported = {key(outcome.action) for outcome in outcomes if outcome.action.kind is Kind.REPORT}
     attempts = {case.run.id: (case.run.since, case.run.attempt) for case in snapshot.runs if case.run.attempt}
     escalations = before.escalations | {case.job.ref: case.escalations for case in snapshot.jobs if case.escalations}

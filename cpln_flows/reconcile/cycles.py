@@ -15,9 +15,11 @@ from cpln_flows.api.client import CplnClient
 from cpln_flows.errors import CplnError, LimitExceededError, NotFoundError
 from cpln_flows.jobs.journal import Journal, Logger
 from cpln_flows.model.identifiers import Area, LogContext
+from cpln_flows.prefect_api.clock import PrefectClock
 from cpln_flows.reconcile import act, decide, evidence
 from cpln_flows.reconcile.act import Actor, Outcome
 from cpln_flows.reconcile.cadence import Cadence
+from cpln_flows.reconcile.clocks import ServerClocks
 from cpln_flows.reconcile.decide import Policy
 from cpln_flows.reconcile.flow_runs import PrefectFlowRuns
 from cpln_flows.reconcile.notes import Notes
@@ -45,6 +47,7 @@ class Reconciler:
 
     Args:
         observer: How both sides are read.
+        clocks: How the clocks of both are read.
         cadence: When there is another cycle.
         successor: Tells when the next run of the same deployment is to start.
         logger: Where the log lines go.
@@ -56,6 +59,7 @@ class Reconciler:
     def __init__(
         self,
         observer: Observer,
+        clocks: ServerClocks,
         cadence: Cadence,
         successor: Callable[[], Awaitable[datetime | None]],
         logger: Logger,
@@ -66,7 +70,8 @@ class Reconciler:
     ) -> None:
         self.summary = Summary()
         self._observer = observer
-        self._actor = Actor(observer, clock, logger)
+        self._clocks = clocks
+        self._actor = Actor(observer, clocks.now, logger)
         self._cadence = cadence
         self._successor = successor
         self._journal = Journal(logger)
@@ -74,9 +79,11 @@ class Reconciler:
         self._sleep = sleep
         self._memory = Memory()
         self._successor_at: datetime | None = None
+        self._began = clock()
         self._notes = notes
         self._noted: frozenset[str] = frozenset()
         self._standing: frozenset[str] = frozenset()
+        self._reported_skew = False
 
     async def cycles(self) -> AsyncIterator[int]:
         """Yield the number of each cycle when it is time for it.
@@ -103,15 +110,17 @@ class Reconciler:
 
     async def observe(self) -> Snapshot:
         """Read both sides; what cannot be read is in the snapshot as unread, and never as gone."""
-        now = clock()
+        self._began = clock()
         try:
+            clocks = await self._clocks.read()
+            self._report_skew()
             if self._memory.first_cycle and self._notes:
                 self._noted = await self._notes.read()
                 self._memory = replace(self._memory, reported=self._noted)
-            return await self._observer.snapshot(now, self._memory)
+            return await self._observer.snapshot(clocks, self._memory)
         except Exception as error:  # noqa: BLE001 - a cycle that sees nothing changes nothing; the next comes in a minute
             self._say(f"this cycle could not look: {error}", warn=True)
-            return Snapshot(now, unread=(f"Prefect: {error}",), is_blind=True)
+            return Snapshot(self._clocks.now(), unread=(f"Prefect: {error}",), is_blind=True)
 
     def decide(self, snapshot: Snapshot) -> Plan:
         """Return what follows from a snapshot."""
@@ -135,17 +144,25 @@ class Reconciler:
         self.summary.unread += len(plan.unread)
         self._memory = act.remember(snapshot, outcomes, self._memory)
         await self._note(plan)
-        took = (clock() - snapshot.now).total_seconds()
+        took = (clock() - self._began).total_seconds()
         self._say(f"{len(done)} actions; {plan.judged} runs and jobs on {snapshot.workloads} workloads looked at in {took:.1f} s")
         return outcomes
 
     async def _next_start(self) -> datetime | None:
         """Return when the successor is to start, as it was known last: an error of Prefect shall not end the run."""
         try:
-            self._successor_at = await self._successor()
+            start = await self._successor()
+            self._successor_at = self._clocks.here(start) if start else None
         except Exception as error:  # noqa: BLE001 - asked again after the next cycle
             self._say(f"when the next run is to start could not be read: {error}", warn=True)
         return self._successor_at
+
+    def _report_skew(self) -> None:
+        if self._reported_skew:
+            return
+        for sentence in self._clocks.skews():
+            self._reported_skew = True
+            self._journal.warning(Area.INIT, sentence)
 
     async def _note(self, plan: Plan) -> None:
         """Keep what was said, for the next process; what is not so any more may be said again when it comes back."""
@@ -171,7 +188,7 @@ class Reconciler:
 
 
 def clock() -> datetime:
-    """Tell the time."""
+    """Return this machine's time, which says when to look again; how old something is, the servers' clocks say."""
     return datetime.now(UTC)
 
 
@@ -200,8 +217,10 @@ async def reconciler(
             return await runs.next_start(run.deployment_id, but=run.id) if run and run.deployment_id else None
 
         observer = Observer(client, runs, scope, policy, areas)
+        clocks = ServerClocks(PrefectClock(prefect), client)
         cadence = Cadence(clock(), policy.interval, cycles)
-        yield Reconciler(observer, cadence, successor, logger, dry_run=dry_run, notes=Notes.of(prefect, scope, areas))
+        notes = Notes.of(prefect, scope, areas)
+        yield Reconciler(observer, clocks, cadence, successor, logger, dry_run=dry_run, notes=notes)
 
 
 async def validate(client: CplnClient, org: str, gvc: str | None, logger: Logger) -> None:

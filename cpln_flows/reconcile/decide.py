@@ -13,6 +13,7 @@ from cpln_flows.model.lifecycle import Stage
 from cpln_flows.reconcile.plan import Action, Kind, Limits, Plan, plan_of
 from cpln_flows.reconcile.snapshot import (
     ChildCase,
+    Clocks,
     Ended,
     JobCase,
     JobView,
@@ -74,22 +75,22 @@ def decide(snapshot: Snapshot, scope: Scope, policy: Policy, areas: Iterable[Are
     wanted = frozenset(areas)
     actions: list[Action] = []
     if TO_PREFECT in wanted:
-        actions += [of_run(case.run, case.job, scope, policy, snapshot.now) for case in snapshot.runs]
-        actions += [of_caller(case, scope, policy, snapshot.now) for case in snapshot.callers]
+        actions += [of_run(case.run, case.job, scope, policy, snapshot.clocks) for case in snapshot.runs]
+        actions += [of_caller(case, scope, policy, snapshot.clocks) for case in snapshot.callers]
     if TO_CPLN in wanted:
         for job in snapshot.jobs:
-            actions += of_job(job, snapshot.installation, scope, policy, snapshot.now)
-        actions += [of_child(child, policy, snapshot.now) for child in snapshot.children]
+            actions += of_job(job, snapshot.installation, scope, policy, snapshot.clocks)
+        actions += [of_child(child, policy, snapshot.clocks) for child in snapshot.children]
         actions += [_of_ended(ended) for ended in snapshot.ended]
     runs = {case.run.id for case in (*snapshot.runs, *snapshot.callers)} | {case.run.id for case in snapshot.children}
     judged = len(runs | {case.job.run_id for case in snapshot.jobs})
-    return plan_of(actions, now=snapshot.now, judged=judged, limits=policy.limits, unread=snapshot.unread)
+    return plan_of(actions, now=snapshot.clocks.prefect, judged=judged, limits=policy.limits, unread=snapshot.unread)
 
 
 # The platform is right: what its job makes of a flow run.
 
 
-def of_run(run: RunView, job: Lookup, scope: Scope, policy: Policy, now: datetime) -> Action:  # noqa: PLR0911 - a row each
+def of_run(run: RunView, job: Lookup, scope: Scope, policy: Policy, clocks: Clocks) -> Action:  # noqa: PLR0911 - a row each
     """Say what a flow run needs, now that its job was looked for."""
 
     def act(kind: Kind, reason: str, times: int = 0) -> Action:
@@ -107,29 +108,29 @@ def of_run(run: RunView, job: Lookup, scope: Scope, policy: Policy, now: datetim
         case NotRead(why):
             return act(Kind.KEEP, f"unknown is not gone: {why}")
         case NotFound():
-            return act(*_of_missing(run, job, scope, policy, now))
+            return act(*_of_missing(run, job, scope, policy, clocks))
         case NoJob():
-            return act(*_of_none(run, job, policy, now))
+            return act(*_of_none(run, job, policy, clocks))
         case JobView() if job.is_active:
-            return act(*_of_active(run, job, policy, now))
+            return act(*_of_active(run, job, policy, clocks))
         case JobView():
-            return act(*_of_ended_job(run, job, policy, now))
+            return act(*_of_ended_job(run, job, policy, clocks))
 
 
-def of_caller(case: RunCase, scope: Scope, policy: Policy, now: datetime) -> Action:
+def of_caller(case: RunCase, scope: Scope, policy: Policy, clocks: Clocks) -> Action:
     """Say what a run of ``run_namespaced_job`` needs that no container stands for, now that the job which it follows was read.
 
     Its process reports by itself as long as it lives, and reads the log to its end before.
     """
     run, job = case.run, case.job
-    kind, reason, times = _of_caller(run, job, scope, policy, now)
+    kind, reason, times = _of_caller(run, job, scope, policy, clocks)
     known = job if isinstance(job, JobView) else None
     ref = job.ref if isinstance(job, JobView | NotFound) else None
     return Action(kind, reason, TO_PREFECT, run=run, job=known, ref=ref, times=times, caller=case)
 
 
 def _of_caller(  # noqa: PLR0911 - a row each
-    run: RunView, job: Lookup, scope: Scope, policy: Policy, now: datetime
+    run: RunView, job: Lookup, scope: Scope, policy: Policy, clocks: Clocks
 ) -> tuple[Kind, str, int]:
     match job:
         case _ if run.state not in {RunState.RUNNING, RunState.CANCELLING}:
@@ -139,17 +140,17 @@ def _of_caller(  # noqa: PLR0911 - a row each
         case NotFound() if run.run_count > 1:
             return Kind.KEEP, f"unknown is not gone: command {job.ref.command_id} may not be its present one", 0
         case NotFound():
-            return _of_missing(run, job, scope, policy, now)
+            return _of_missing(run, job, scope, policy, clocks)
         case JobView() if job.role is not Role.JOB or not scope.is_of_agent(job):
             return Kind.KEEP, f"command {job.ref.command_id} is not its job", 0
         case JobView() if job.is_active:
             return _read(run), f"command {job.ref.command_id} is {job.stage}", 0
-        case JobView() if run.state is RunState.RUNNING and job.created < run.since:
+        case JobView() if run.state is RunState.RUNNING and clocks.in_prefect(job.created) < run.since:
             return Kind.KEEP, f"command {job.ref.command_id} is of an attempt before", 0
-        case JobView() if now - job.changed <= policy.stop_grace:
+        case JobView() if clocks.platform_age(job.changed) <= policy.stop_grace:
             return _read(run), f"command {job.ref.command_id} is {job.stage}; the process that follows it reports first", 0
         case JobView():
-            return *_of_ended_job(run, job, policy, now), 0
+            return *_of_ended_job(run, job, policy, clocks), 0
 
 
 def _read(run: RunView) -> Kind:
@@ -167,16 +168,16 @@ def _foreign_pid(run: RunView, scope: Scope) -> str | None:
     return None
 
 
-def _of_missing(run: RunView, job: NotFound, scope: Scope, policy: Policy, now: datetime) -> tuple[Kind, str, int]:
+def _of_missing(run: RunView, job: NotFound, scope: Scope, policy: Policy, clocks: Clocks) -> tuple[Kind, str, int]:
     if scope.agent is not None:
         return Kind.KEEP, f"unknown is not gone: command {job.ref.command_id} may be another agent's", 0
     seen = f"Got 404 for command {job.ref.command_id} of workload {job.ref.workload}"
-    return _counted(run, job.ref.command_id, seen, policy, now)
+    return _counted(run, job.ref.command_id, seen, policy, clocks)
 
 
-def _counted(run: RunView, command_id: str, seen: str, policy: Policy, now: datetime) -> tuple[Kind, str, int]:
+def _counted(run: RunView, command_id: str, seen: str, policy: Policy, clocks: Clocks) -> tuple[Kind, str, int]:
     before = run.misses if run.misses and run.misses.command_id == command_id else None
-    if before and before.count and now - before.at < policy.interval / 2:
+    if before and before.count and clocks.prefect_age(before.at) < policy.interval / 2:
         return Kind.KEEP, f"{seen}, already counted {before.count} of {policy.misses} in this interval", before.count
     times = (before.count if before else 0) + 1
     said = f"{seen}, {times} of {policy.misses} in a row"
@@ -186,10 +187,10 @@ def _counted(run: RunView, command_id: str, seen: str, policy: Policy, now: date
     return kind, f"{said}: the job no longer exists", times
 
 
-def _of_none(run: RunView, job: NoJob, policy: Policy, now: datetime) -> tuple[Kind, str] | tuple[Kind, str, int]:
+def _of_none(run: RunView, job: NoJob, policy: Policy, clocks: Clocks) -> tuple[Kind, str] | tuple[Kind, str, int]:
     if not job.complete:
         return Kind.KEEP, "unknown is not gone: not every list of commands was read"
-    age = now - run.since
+    age = clocks.prefect_age(run.since)
     if run.state is RunState.CANCELLING and age > policy.stop_grace:
         return Kind.CANCEL, f"no command of this attempt exists, and the run is cancelling for {_words(age)}"
     if run.state is RunState.PENDING and age > policy.submission_limit:
@@ -197,7 +198,7 @@ def _of_none(run: RunView, job: NoJob, policy: Policy, now: datetime) -> tuple[K
     if run.state is RunState.RUNNING and age > policy.submission_limit:
         # It has begun in some container, which nobody has named on the run and which is gone with its workload.
         return _counted(
-            run, NO_COMMAND, f"No command of this attempt exists, and the run is running for {_words(age)}", policy, now
+            run, NO_COMMAND, f"No command of this attempt exists, and the run is running for {_words(age)}", policy, clocks
         )
     return Kind.KEEP, f"no command of this attempt yet; the run is {run.state_name} for {_words(age)}"
 
@@ -206,17 +207,18 @@ NO_COMMAND = "none"
 """Stands for the command in the count of a run that has none."""
 
 
-def _of_active(run: RunView, job: JobView, policy: Policy, now: datetime) -> tuple[Kind, str]:
+def _of_active(run: RunView, job: JobView, policy: Policy, clocks: Clocks) -> tuple[Kind, str]:
     seen = f"command {job.ref.command_id} is {job.stage}"
     if run.state is RunState.CANCELLING:
-        age = now - run.since
+        age = clocks.prefect_age(run.since)
         if age > policy.stop_grace and job.replica is None:
             return Kind.CANCEL, f"{seen} without a container for {_words(age)} of cancelling"
         return Kind.KEEP, f"{seen}; the run is cancelling for {_words(age)}"
     if run.misses and run.misses.count:
         return Kind.RESET, f"{seen} again after {run.misses.count} times 404"
-    if run.pid != job.ref.pid and now - job.created > policy.record_after:
-        return Kind.RECORD_PID, f"{seen} and found by its tags; nobody has named it on the run for {_words(now - job.created)}"
+    age = clocks.platform_age(job.created)
+    if run.pid != job.ref.pid and age > policy.record_after:
+        return Kind.RECORD_PID, f"{seen} and found by its tags; nobody has named it on the run for {_words(age)}"
     waiting = job.stage == Stage.PENDING and job.replica is None
     if run.state is RunState.PENDING and waiting and run.state_name != INFRASTRUCTURE_PENDING:
         return Kind.PEND, f"{seen} and has no container yet"
@@ -226,7 +228,7 @@ def _of_active(run: RunView, job: JobView, policy: Policy, now: datetime) -> tup
 INFRASTRUCTURE_PENDING = "InfrastructurePending"
 
 
-def _of_ended_job(run: RunView, job: JobView, policy: Policy, now: datetime) -> tuple[Kind, str]:
+def _of_ended_job(run: RunView, job: JobView, policy: Policy, clocks: Clocks) -> tuple[Kind, str]:
     seen = f"command {job.ref.command_id} is {job.stage} since {job.changed.isoformat(timespec='seconds')}"
     if job.ending:
         seen = f"{seen} ({job.ending})"
@@ -236,7 +238,7 @@ def _of_ended_job(run: RunView, job: JobView, policy: Policy, now: datetime) -> 
         return Kind.CANCEL, seen
     if job.stage == Stage.FAILED:
         return (Kind.FAIL if policy.failed_as == "FAILED" else Kind.CRASH), seen
-    if now - job.changed <= policy.completed_grace:
+    if clocks.platform_age(job.changed) <= policy.completed_grace:
         return _read(run), f"{seen}; the engine reports first"
     if run.state is RunState.PENDING:
         return Kind.CRASH, f"the container ended without starting the flow: {seen}"
@@ -246,14 +248,14 @@ def _of_ended_job(run: RunView, job: JobView, policy: Policy, now: datetime) -> 
 # Prefect is right: which jobs must end.
 
 
-def of_job(case: JobCase, installation: UUID | None, scope: Scope, policy: Policy, now: datetime) -> tuple[Action, ...]:
+def of_job(case: JobCase, installation: UUID | None, scope: Scope, policy: Policy, clocks: Clocks) -> tuple[Action, ...]:
     """Say what an active job needs, now that its flow run was looked for."""
     job, run = case.job, case.run
     known = run if isinstance(run, RunView) else None
-    why = _must_end(case, installation, scope, policy, now)
+    why = _must_end(case, installation, scope, policy, clocks)
     if isinstance(why, Leave):
         return (Action(Kind.REPORT if why.report else Kind.KEEP, why.reason, TO_CPLN, known, job, case=case),)
-    kind, reason, times = _stop(case, why, policy, now)
+    kind, reason, times = _stop(case, why, policy, clocks)
     stop = Action(kind, reason, TO_CPLN, known, job, times=times, case=case)
     if known is None or known.is_final or case.ancestor is None:
         return (stop,)
@@ -261,12 +263,12 @@ def of_job(case: JobCase, installation: UUID | None, scope: Scope, policy: Polic
     return (Action(_ends(case.ancestor), why, TO_CPLN, known, job, case=case), stop)
 
 
-def of_child(case: ChildCase, policy: Policy, now: datetime) -> Action:
+def of_child(case: ChildCase, policy: Policy, clocks: Clocks) -> Action:
     """Say what a run needs whose job is over, now that a run above it is over."""
     run, ancestor = case.run, case.ancestor
     if run.is_final or not ancestor.is_final:
         return Action(Kind.KEEP, f"flow run {run.name} is {run.state_name}", TO_CPLN, run, child=case)
-    why = _of_dead_ancestor(ancestor, ended=case.ancestor_ended, policy=policy, now=now)
+    why = _of_dead_ancestor(ancestor, ended=case.ancestor_ended, policy=policy, clocks=clocks)
     if isinstance(why, Leave):
         return Action(Kind.KEEP, why.reason, TO_CPLN, run, child=case)
     return Action(_ends(ancestor), f"{why}, and no job of it runs", TO_CPLN, run, child=case)
@@ -276,9 +278,9 @@ def _ends(ancestor: RunView) -> Kind:
     return Kind.CANCEL if ancestor.state is RunState.CANCELLED else Kind.CRASH
 
 
-def must_end(case: JobCase, installation: UUID | None, scope: Scope, policy: Policy, now: datetime) -> bool:
+def must_end(case: JobCase, installation: UUID | None, scope: Scope, policy: Policy, clocks: Clocks) -> bool:
     """Whether an active job may not go on."""
-    return not isinstance(_must_end(case, installation, scope, policy, now), Leave)
+    return not isinstance(_must_end(case, installation, scope, policy, clocks), Leave)
 
 
 @dataclass(frozen=True)
@@ -290,7 +292,7 @@ class Leave:
 
 
 def _must_end(  # noqa: PLR0911 - a row each
-    case: JobCase, installation: UUID | None, scope: Scope, policy: Policy, now: datetime
+    case: JobCase, installation: UUID | None, scope: Scope, policy: Policy, clocks: Clocks
 ) -> str | Leave:
     job, run = case.job, case.run
     match run:
@@ -299,65 +301,82 @@ def _must_end(  # noqa: PLR0911 - a row each
         case NotRead(why):
             return Leave(f"unknown is not gone: {why}")
         case UnknownRun():
-            return _of_unknown_run(job, installation, scope, policy, now)
+            return _of_unknown_run(job, installation, scope, policy, clocks)
         case RunView() if job.role is None and run.pid != job.ref.pid and not scope.adopt:
             return Leave("the command carries no role and no flow run's pid names it: nobody's", report=True)
         case RunView() if run.is_final and case.successor:
             return Leave(f"flow run {run.name} is {run.state_name}; another of the same submission goes on with the job")
         case RunView() if case.ancestor is not None and job.role is Role.JOB:
-            return _of_dead_ancestor(case.ancestor, ended=case.ancestor_ended, policy=policy, now=now)
+            return _of_dead_ancestor(case.ancestor, ended=case.ancestor_ended, policy=policy, clocks=clocks)
         case RunView() if run.is_final:
-            return _of_finished_run(run, case, policy, now)
-        case RunView() if run.state is RunState.CANCELLING and job.role is not Role.JOB and now - run.since > policy.stop_grace:
-            return f"flow run {run.name} is cancelling for {_words(now - run.since)}, command {job.ref.command_id} {job.stage}"
+            return _of_finished_run(run, case, policy, clocks)
+        case RunView() if run.state is RunState.CANCELLING and job.role is not Role.JOB:
+            return _of_cancelling_run(run, job, policy, clocks)
         case RunView():
             return Leave(f"flow run {run.name} is {run.state_name}")
 
 
-def _of_unknown_run(job: JobView, installation: UUID | None, scope: Scope, policy: Policy, now: datetime) -> str | Leave:
+def _of_unknown_run(job: JobView, installation: UUID | None, scope: Scope, policy: Policy, clocks: Clocks) -> str | Leave:
     ours = job.installation is not None and job.installation == installation
     if not ours and not (scope.adopt and job.installation is None):
         whose = "carries no installation" if job.installation is None else f"is of installation {job.installation}"
         return Leave(f"Prefect does not know flow run {job.run_id}, and the command {whose}: left alone", report=True)
-    if now - job.created <= policy.stop_grace:
-        return Leave(f"Prefect does not know flow run {job.run_id}; its job is {_words(now - job.created)} old")
+    age = clocks.platform_age(job.created)
+    if age <= policy.stop_grace:
+        return Leave(f"Prefect does not know flow run {job.run_id}; its job is {_words(age)} old")
     return f"flow run {job.run_id} was deleted in Prefect while command {job.ref.command_id} is {job.stage}"
 
 
-def _of_finished_run(run: RunView, case: JobCase, policy: Policy, now: datetime) -> str | Leave:
-    said = f"flow run {run.name} is {run.state_name} for {_words(now - run.since)}"
-    if now - run.since <= policy.stop_grace:
+def _of_finished_run(run: RunView, case: JobCase, policy: Policy, clocks: Clocks) -> str | Leave:
+    age = clocks.prefect_age(run.since)
+    said = f"flow run {run.name} is {run.state_name} for {_words(age)}"
+    if age <= policy.stop_grace:
         return Leave(f"{said}; its hooks may still run")
     return f"{said} while command {case.job.ref.command_id} is {case.job.stage}"
 
 
-def _of_dead_ancestor(ancestor: RunView, *, ended: bool, policy: Policy, now: datetime) -> str | Leave:
-    said = f"flow run {ancestor.name}, which it belongs to, is {ancestor.state_name} for {_words(now - ancestor.since)}"
+def _of_cancelling_run(run: RunView, job: JobView, policy: Policy, clocks: Clocks) -> str | Leave:
+    age = clocks.prefect_age(run.since)
+    if age <= policy.stop_grace:
+        return Leave(f"flow run {run.name} is {run.state_name}")
+    return f"flow run {run.name} is cancelling for {_words(age)}, command {job.ref.command_id} {job.stage}"
+
+
+def _of_dead_ancestor(ancestor: RunView, *, ended: bool, policy: Policy, clocks: Clocks) -> str | Leave:
+    age = clocks.prefect_age(ancestor.since)
+    said = f"flow run {ancestor.name}, which it belongs to, is {ancestor.state_name} for {_words(age)}"
     if ended:
         return f"{said} and its container is over"
-    if now - ancestor.since <= policy.stop_grace:
+    if age <= policy.stop_grace:
         return Leave(f"{said}; its hooks may still run")
     return said
 
 
-def _stop(case: JobCase, why: str, policy: Policy, now: datetime) -> tuple[Kind, str, int]:
+def _stop(case: JobCase, why: str, policy: Policy, clocks: Clocks) -> tuple[Kind, str, int]:
     job, stop = case.job, case.stop
     if job.replica is None:
         return Kind.KEEP, f"{why}; it has no container yet that could be stopped", 0
     if stop is None:
         return Kind.STOP, why, 0
-    due = escalations(stop, policy, now)
+    due = escalations(stop, policy, clocks.platform)
     if due <= case.escalations:
-        return Kind.KEEP, f"{why}; told to stop {_words(now - stop.first)} ago", 0
+        return Kind.KEEP, f"{why}; told to stop {_words(clocks.platform_age(stop.first))} ago", 0
     times = f"{stop.times} time{'s' if stop.times > 1 else ''}"
     ref = job.ref
-    said = f"{why}; told to stop {times}, first {_words(now - stop.first)} ago, and still {job.stage}"
+    first = _words(clocks.platform_age(stop.first))
+    said = f"{why}; told to stop {times}, first {first} ago, and still {job.stage}"
     delete = f"cpln workload delete {ref.workload} --gvc {ref.gvc} --org {ref.org}"
     return Kind.ESCALATE, f"{said}; if nothing else helps, delete its workload: {delete}", due
 
 
 def escalations(stop: Stop, policy: Policy, now: datetime) -> int:
-    """Return how often it should have been said by now that a stopped job does not end: each time after four times as long."""
+    """Return how often it should have been said by now that a stopped job does not end: each time after four times as long.
+
+    Args:
+        stop: The stops that were sent.
+        policy: The thresholds.
+        now: The platform's time.
+    """
     age, due, number = now - stop.last, policy.escalate_after, 0
     while age >= due and number < _MOST_ESCALATIONS:
         due, number = 4 * due, number + 1
@@ -374,7 +393,13 @@ def _of_ended(ended: Ended) -> Action:
 
 
 def noted(misses: Misses | None, action: Action, now: datetime) -> Misses | None:
-    """Return the count of 404s that a flow run carries after an action."""
+    """Return the count of 404s that a flow run carries after an action.
+
+    Args:
+        misses: The count before.
+        action: What is done.
+        now: Prefect's time.
+    """
     if action.kind is Kind.RESET:
         return replace(misses, count=0, at=now) if misses else None
     if action.kind is Kind.COUNT:

@@ -46,7 +46,7 @@ class Storekeeper:
         org: Organization.
         gvc: One GVC; default all. Identities and policies that are left over are looked for in the whole organization only.
         idle: How long nothing may have run on a workload.
-        clock: The time.
+        clock: The platform's time, which it stamps its objects with.
         logger: Where the log lines go.
     """
 

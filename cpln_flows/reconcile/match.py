@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from cpln_flows.model.identifiers import Role, attempt_starts
-from cpln_flows.reconcile.snapshot import Attempt, JobView, RunState, RunView, StateView
+from cpln_flows.reconcile.snapshot import Attempt, Clocks, JobView, RunState, RunView, StateView
 
 _PENDING = "Pending"
 
@@ -21,7 +21,7 @@ def attempt_of(states: Sequence[StateView]) -> Attempt | None:
     return Attempt(len(starts) - 1, states[starts[-1]].at) if starts else None
 
 
-def is_of_attempt(job: JobView, run: RunView) -> bool:
+def is_of_attempt(job: JobView, run: RunView, clocks: Clocks) -> bool:
     """Whether a job is a container of a run's present attempt; without knowledge of the attempt, of any.
 
     A command that says which attempt it is of is believed; one that does not, the fork's, counts when it was created since
@@ -35,16 +35,16 @@ def is_of_attempt(job: JobView, run: RunView) -> bool:
         return True
     if job.attempt is not None:
         return job.attempt >= run.attempt.number
-    return job.created >= run.attempt.since
+    return clocks.in_prefect(job.created) >= run.attempt.since
 
 
-def newest(jobs: Iterable[JobView], run: RunView) -> JobView | None:
+def newest(jobs: Iterable[JobView], run: RunView, clocks: Clocks) -> JobView | None:
     """Return the newest container of a run's present attempt."""
-    mine = [job for job in jobs if is_of_attempt(job, run)]
+    mine = [job for job in jobs if is_of_attempt(job, run, clocks)]
     return max(mine, key=lambda job: (job.created, job.ref.command_id), default=None)
 
 
-def needs_history(run: RunView, job: JobView | None) -> bool:
+def needs_history(run: RunView, job: JobView | None, clocks: Clocks) -> bool:
     """Whether it must be looked up which attempt a run is in, given the active job that its tags found.
 
     A job that is active, and named by the pid of a run that has begun or never had another attempt, needs no look. Of a run
@@ -54,9 +54,9 @@ def needs_history(run: RunView, job: JobView | None) -> bool:
         return True
     if run.state is not RunState.PENDING:
         return False
-    return run.run_count > 0 or (job.created < run.since and run.state_name == _PENDING)
+    return run.run_count > 0 or (clocks.in_prefect(job.created) < run.since and run.state_name == _PENDING)
 
 
-def needs_search(run: RunView, now: datetime, patience: timedelta) -> bool:
+def needs_search(run: RunView, clocks: Clocks, patience: timedelta) -> bool:
     """Whether ended commands of a run are searched for in all lists: it takes a request for each workload."""
-    return now - run.since > patience
+    return clocks.prefect_age(run.since) > patience

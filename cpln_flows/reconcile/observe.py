@@ -24,6 +24,7 @@ from cpln_flows.reconcile.family import Family
 from cpln_flows.reconcile.flow_runs import FlowRuns
 from cpln_flows.reconcile.snapshot import (
     ChildCase,
+    Clocks,
     Ended,
     JobCase,
     JobView,
@@ -83,19 +84,19 @@ class Observer:
         """Make what looks at parents and children."""
         self.family = Family(self.runs, self.scope, self.read)
 
-    async def snapshot(self, now: datetime, memory: Memory) -> Snapshot:
+    async def snapshot(self, clocks: Clocks, memory: Memory) -> Snapshot:
         """Return both sides as they are now.
 
         What the platform does not tell is in the snapshot as unread. When Prefect does not answer there is no snapshot.
 
         Args:
-            now: The time.
+            clocks: What both servers' clocks show.
             memory: What the cycle before has left.
         """
         with gathering():
-            return await self._snapshot(now, memory)
+            return await self._snapshot(clocks, memory)
 
-    async def _snapshot(self, now: datetime, memory: Memory) -> Snapshot:
+    async def _snapshot(self, clocks: Clocks, memory: Memory) -> Snapshot:
         lists, under_way = await both(self._lists(), self.runs.under_way(self.scope.work_pool))
         installation = await self.runs.installation()
         by_run: dict[UUID, list[JobView]] = {}
@@ -107,20 +108,20 @@ class Observer:
         job_cases: list[JobCase] = []
         ended: tuple[Ended, ...] = ()
         if decide.TO_PREFECT in self.areas:
-            run_cases = await self._run_cases(under_way, by_run, lists, now, memory)
+            run_cases = await self._run_cases(under_way, by_run, lists, clocks, memory)
             known |= {case.run.id: case.run for case in run_cases}
         # A run of the job flow is in no work pool; one that is was seen with the others.
         flows = [] if self.scope.work_pool else await self.runs.job_flows()
         flows = [run for run in flows if run.id not in known and run.id not in by_run]
         children: list[ChildCase] = []
         if decide.TO_CPLN in self.areas:
-            job_cases = await self._job_cases(lists.jobs, known, installation, now, memory)
+            job_cases = await self._job_cases(lists.jobs, known, installation, clocks, memory)
             children = await self.family.of_job_flows(flows)
-            ended = await self._ended(lists, memory, now)
+            ended = await self._ended(lists, memory, clocks)
         unread = tuple(f"{what}: {why}" for what, why in lists.unread.items())
         callers = await self._callers(flows, {child.run.id for child in children}, lists)
         return Snapshot(
-            now,
+            clocks,
             installation,
             tuple(run_cases),
             tuple(job_cases),
@@ -160,16 +161,16 @@ class Observer:
         under_way: Collection[RunView],
         by_run: Mapping[UUID, list[JobView]],
         lists: Lists,
-        now: datetime,
+        clocks: Clocks,
         memory: Memory,
     ) -> list[RunCase]:
         settled: list[RunCase] = []
         open_: list[RunView] = []
         for run in under_way:
-            job = match.newest(by_run.get(run.id, ()), run)
+            job = match.newest(by_run.get(run.id, ()), run, clocks)
             if job is not None and not self.scope.is_of_agent(job):
                 continue
-            if job is not None and job.ref.pid == run.pid and not match.needs_history(run, job):
+            if job is not None and job.ref.pid == run.pid and not match.needs_history(run, job, clocks):
                 settled.append(RunCase(run, job))  # what the lists hold is in scope
                 continue
             if run.pid is not None and (run.command is None or run.command.org != self.scope.org):
@@ -177,14 +178,14 @@ class Observer:
                 continue
             if run.command is not None and not self.scope.holds(run.command.workload_ref):
                 continue
-            if job is None and run.pid is None and not match.needs_search(run, now, self.policy.record_after):
+            if job is None and run.pid is None and not match.needs_search(run, clocks, self.policy.record_after):
                 settled.append(RunCase(run, NoJob(complete=False)))
-            elif job is None or match.needs_history(run, job):
+            elif job is None or match.needs_history(run, job, clocks):
                 open_.append(run)
             else:
                 settled.append(RunCase(run, job))
         opened = await each(lambda run: self._with_attempt(run, memory), open_)
-        return settled + await self._look_up(opened, by_run, lists, now)
+        return settled + await self._look_up(opened, by_run, lists, clocks)
 
     async def _with_attempt(self, run: RunView, memory: Memory) -> RunView:
         """Return a run with its attempt, which is the same as long as its state is."""
@@ -194,9 +195,9 @@ class Observer:
         return replace(run, attempt=attempt)
 
     async def _look_up(
-        self, opened: Collection[RunView], by_run: Mapping[UUID, list[JobView]], lists: Lists, now: datetime
+        self, opened: Collection[RunView], by_run: Mapping[UUID, list[JobView]], lists: Lists, clocks: Clocks
     ) -> list[RunCase]:
-        listed = {run.id: match.newest(by_run.get(run.id, ()), run) for run in opened}
+        listed = {run.id: match.newest(by_run.get(run.id, ()), run, clocks) for run in opened}
         read = await self._read_all((run.command for run in opened if run.command and listed[run.id] is None), lists)
 
         def of(run: RunView) -> Lookup:
@@ -210,7 +211,7 @@ class Observer:
             match job:
                 case JobView() if not self.scope.is_of_agent(job):
                     continue
-                case JobView() if match.is_of_attempt(job, run):
+                case JobView() if match.is_of_attempt(job, run, clocks):
                     cases.append(RunCase(run, job))
                 case NotRead():
                     cases.append(RunCase(run, job))
@@ -218,19 +219,19 @@ class Observer:
                     cases.append(RunCase(run, job))
                 case _:
                     searched.append(run)
-        return cases + await self._search(searched, dict(zip((run.id for run in opened), looked_up, strict=True)), lists, now)
+        return cases + await self._search(searched, dict(zip((run.id for run in opened), looked_up, strict=True)), lists, clocks)
 
     async def _search(
-        self, runs: Collection[RunView], looked_up: Mapping[UUID, Lookup], lists: Lists, now: datetime
+        self, runs: Collection[RunView], looked_up: Mapping[UUID, Lookup], lists: Lists, clocks: Clocks
     ) -> list[RunCase]:
         """Look through all lists for ended commands of runs whose pid says nothing about their present attempt."""
-        patient = [run for run in runs if not match.needs_search(run, now, self.policy.record_after)]
+        patient = [run for run in runs if not match.needs_search(run, clocks, self.policy.record_after)]
         cases = [RunCase(run, NoJob(complete=False)) for run in patient]
-        sought = [run for run in runs if match.needs_search(run, now, self.policy.record_after)]
+        sought = [run for run in runs if match.needs_search(run, clocks, self.policy.record_after)]
         if not sought:
             return cases
-        found, complete = await self._containers(sought, lists)
-        newest = await each(self._with_ending, (match.newest(found, run) for run in sought))
+        found, complete = await self._containers(sought, lists, clocks)
+        newest = await each(self._with_ending, (match.newest(found, run, clocks) for run in sought))
         for run, job in zip(sought, newest, strict=True):
             missing = looked_up[run.id]
             gone = missing if isinstance(missing, NotFound) and not self._awaits_its_first_command(run) else None
@@ -240,18 +241,19 @@ class Observer:
     async def _with_ending(self, job: JobView | None) -> Lookup | None:
         return await self.read(job.ref) if job is not None and job.stage == Stage.FAILED else job
 
-    async def search(self, runs: Collection[RunView]) -> dict[UUID, Lookup]:
+    async def search(self, runs: Collection[RunView], clocks: Clocks) -> dict[UUID, Lookup]:
         """Look through all lists once more for the containers of runs that seem to have none."""
-        found, complete = await self._containers(runs, await self._lists())
-        return {run.id: match.newest(found, run) or NoJob(complete) for run in runs}
+        found, complete = await self._containers(runs, await self._lists(), clocks)
+        return {run.id: match.newest(found, run, clocks) or NoJob(complete) for run in runs}
 
-    async def _containers(self, runs: Collection[RunView], lists: Lists) -> tuple[list[JobView], bool]:
+    async def _containers(self, runs: Collection[RunView], lists: Lists, clocks: Clocks) -> tuple[list[JobView], bool]:
         """Return every container that is young enough for these runs, and whether none can be missing."""
-        oldest = min(run.attempt.since if run.attempt else run.since for run in runs) - _CLOCK_SKEW
+        oldest = min(run.attempt.since if run.attempt else run.since for run in runs)
+        since = clocks.in_platform(oldest) - _CLOCK_SKEW
 
         async def containers(workload: WorkloadRef) -> list[JobView] | None:
             try:
-                found = await commands.containers_since(self.client, workload, oldest)
+                found = await commands.containers_since(self.client, workload, since)
             except NotFoundError:
                 return []
             except CplnError:
@@ -334,18 +336,18 @@ class Observer:
     # What jobs need
 
     async def _job_cases(
-        self, jobs: Collection[JobView], known: Mapping[UUID, RunView], installation: UUID, now: datetime, memory: Memory
+        self, jobs: Collection[JobView], known: Mapping[UUID, RunView], installation: UUID, clocks: Clocks, memory: Memory
     ) -> list[JobCase]:
         of_runs = [job for job in jobs if job.run_id is not None and self.scope.is_of_agent(job)]
         wanted = {job.run_id for job in of_runs if job.run_id is not None} - known.keys()
         runs = {**known, **await self.runs.by_ids(wanted)}
         cases = [JobCase(job, runs.get(job.run_id) or UnknownRun()) for job in of_runs if job.run_id is not None]
         cases = await self.family.of_jobs(await self.family.in_pool(cases))
-        return self._with_escalations(await self._with_stops(cases, installation, now), memory, now)
+        return self._with_escalations(await self._with_stops(cases, installation, clocks), memory, clocks)
 
-    def _with_escalations(self, cases: list[JobCase], memory: Memory, now: datetime) -> list[JobCase]:
+    def _with_escalations(self, cases: list[JobCase], memory: Memory, clocks: Clocks) -> list[JobCase]:
         """Add how often it was said before that a job does not end; what was due two intervals ago, another process has said."""
-        before = now - 2 * self.policy.interval
+        before = clocks.platform - 2 * self.policy.interval
 
         def said(case: JobCase) -> int:
             if memory.first_cycle and case.stop is not None:
@@ -354,9 +356,9 @@ class Observer:
 
         return [replace(case, escalations=said(case)) if case.stop else case for case in cases]
 
-    async def _with_stops(self, cases: list[JobCase], installation: UUID, now: datetime) -> list[JobCase]:
+    async def _with_stops(self, cases: list[JobCase], installation: UUID, clocks: Clocks) -> list[JobCase]:
         """Add the stops that were sent before, for the jobs that would be stopped: the platform keeps them as commands."""
-        doomed = [case for case in cases if self._would_stop(case, installation, now)]
+        doomed = [case for case in cases if self._would_stop(case, installation, clocks)]
         since: dict[WorkloadRef, datetime] = {}
         for case in doomed:
             workload = case.job.ref.workload_ref
@@ -374,8 +376,8 @@ class Observer:
             for case in cases
         ]
 
-    def _would_stop(self, case: JobCase, installation: UUID, now: datetime) -> bool:
-        return case.job.replica is not None and decide.must_end(case, installation, self.scope, self.policy, now)
+    def _would_stop(self, case: JobCase, installation: UUID, clocks: Clocks) -> bool:
+        return case.job.replica is not None and decide.must_end(case, installation, self.scope, self.policy, clocks)
 
     async def stop_of(self, job: JobView) -> Stop | None:
         """Return the stops that were sent to a job so far."""
@@ -398,18 +400,18 @@ class Observer:
 
     # What became of jobs that were told to stop
 
-    async def _ended(self, lists: Lists, memory: Memory, now: datetime) -> tuple[Ended, ...]:
+    async def _ended(self, lists: Lists, memory: Memory, clocks: Clocks) -> tuple[Ended, ...]:
         active = {job.ref for job in lists.jobs}
         awaited = dict(memory.stopping)
         if memory.first_cycle:
-            awaited |= await self._stopped_lately(lists, now)
+            awaited |= await self._stopped_lately(lists, clocks)
         over = [ref for ref in awaited if ref not in active and ref.workload_ref.path not in lists.unread]
         looked_up = await each(self.read, over)
         return tuple(Ended(job, awaited[job.ref]) for job in looked_up if isinstance(job, JobView) and not job.is_active)
 
-    async def _stopped_lately(self, lists: Lists, now: datetime) -> dict[CommandRef, Stop]:
+    async def _stopped_lately(self, lists: Lists, clocks: Clocks) -> dict[CommandRef, Stop]:
         """Return the jobs that were told to stop in the last two intervals, whose end the process before may have missed."""
-        since = now - 2 * self.policy.interval
+        since = clocks.platform - 2 * self.policy.interval
         active = {job.replica for job in lists.jobs}
         found = await each(self._stops, ((workload, since) for workload in lists.workloads))
         lately: dict[CommandRef, Stop] = {}

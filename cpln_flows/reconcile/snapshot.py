@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 from typing import TypeAlias
@@ -12,6 +12,40 @@ from uuid import UUID
 from cpln_flows.model.identifiers import Role
 from cpln_flows.model.lifecycle import is_terminal
 from cpln_flows.model.links import CommandRef, WorkloadRef
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """What both servers' clocks show at one moment: the age of a stamp is told by the clock that made it.
+
+    Attributes:
+        prefect: Prefect's time, which states are stamped with.
+        platform: The platform's time, which commands, executions and workloads are stamped with.
+    """
+
+    prefect: datetime
+    platform: datetime
+
+    @classmethod
+    def alike(cls, now: datetime) -> Clocks:
+        """Return clocks that show the same."""
+        return cls(now, now)
+
+    def prefect_age(self, stamped: datetime) -> timedelta:
+        """Return how long ago Prefect stamped something."""
+        return self.prefect - stamped
+
+    def platform_age(self, stamped: datetime) -> timedelta:
+        """Return how long ago the platform stamped something."""
+        return self.platform - stamped
+
+    def in_prefect(self, stamped: datetime) -> datetime:
+        """Return what Prefect's clock showed when the platform stamped something."""
+        return stamped + (self.prefect - self.platform)
+
+    def in_platform(self, stamped: datetime) -> datetime:
+        """Return what the platform's clock showed when Prefect stamped something."""
+        return stamped + (self.platform - self.prefect)
 
 
 class RunState(StrEnum):
@@ -228,7 +262,7 @@ class Snapshot:
     ``is_blind`` says that nothing could be looked at.
     """
 
-    now: datetime
+    clocks: Clocks
     installation: UUID | None = None
     runs: tuple[RunCase, ...] = ()
     jobs: tuple[JobCase, ...] = ()

@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import anyio
@@ -330,7 +330,7 @@ class Container:
             if state is None or has_begun is None:
                 await entry.wait(None if state is None else self.settings.flow_run_poll_seconds)
                 continue
-            now = datetime.now(UTC)
+            now = await self.board.now()
             supervised = self.watching.has_supervisor
             match decisions.job_after(state, has_begun=has_begun, has_supervisor=supervised, graces=graces, now=now):
                 case Wait(until):

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 import anyio
@@ -15,6 +16,7 @@ from prefect.client.schemas.objects import State
 from prefect.client.schemas.sorting import FlowRunSort
 
 from cpln_flows.orchestration import PAGE
+from cpln_flows.prefect_api.clock import PrefectClock
 from cpln_flows.worker.decisions import NOTEWORTHY
 
 logger = logging.getLogger(__name__)
@@ -46,6 +48,18 @@ class FlowRunBoard:
     client: PrefectClient
     interval_seconds: float
     watched: dict[UUID, Watched] = field(default_factory=dict)
+    _clock: PrefectClock = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._clock = PrefectClock(self.client)
+
+    async def now(self) -> datetime:
+        """Return Prefect's time, by which the age of a state is judged."""
+        try:
+            return await self._clock.refresh()
+        except Exception as error:  # noqa: BLE001 - what is known of its clock stays good for a while
+            logger.debug("Prefect's time cannot be read: %r", error)
+            return self._clock.now()
 
     @contextmanager
     def watch(self, run_id: UUID) -> Iterator[Watched]:

@@ -29,18 +29,20 @@ from cpln_flows.reconcile.snapshot import (
 )
 from tests.reconcile.views import (
     ANCESTOR,
+    CLOCKS,
     GONE,
     INSTALLATION,
-    NOW,
     OTHER,
     POLICY,
     REF,
     SCOPE,
+    SKEWED,
     ago,
     case,
     job,
     missed,
     run,
+    stamped,
 )
 
 UNREAD = NotRead("503")
@@ -53,11 +55,35 @@ CHILD_JOB = job(role=Role.JOB)
 
 
 def of_run(seen, lookup, policy=POLICY, scope=SCOPE):
-    return decide.of_run(seen, lookup, scope, policy, NOW)
+    """The action, which is the same whatever the two clocks show."""
+    action = decide.of_run(seen, lookup, scope, policy, CLOCKS)
+    for clocks in SKEWED:
+        assert decide.of_run(seen, stamped(lookup, clocks), scope, policy, clocks).kind is action.kind
+    return action
 
 
 def of_job(given, policy=POLICY, scope=SCOPE):
-    return decide.of_job(given, INSTALLATION, scope, policy, NOW)
+    """The actions, which are the same whatever the two clocks show."""
+    actions = decide.of_job(given, INSTALLATION, scope, policy, CLOCKS)
+    for clocks in SKEWED:
+        again = decide.of_job(case_stamped(given, clocks), INSTALLATION, scope, policy, clocks)
+        assert [action.kind for action in again] == [action.kind for action in actions]
+    return actions
+
+
+def case_stamped(given, clocks):
+    stop = given.stop and replace(
+        given.stop, first=clocks.in_platform(given.stop.first), last=clocks.in_platform(given.stop.last)
+    )
+    return replace(given, job=stamped(given.job, clocks), stop=stop)
+
+
+def of_caller(seen, lookup):
+    action = decide.of_caller(RunCase(seen, lookup), SCOPE, POLICY, CLOCKS)
+    for clocks in SKEWED:
+        again = decide.of_caller(RunCase(seen, stamped(lookup, clocks)), SCOPE, POLICY, clocks)
+        assert again.kind is action.kind
+    return action
 
 
 @pytest.mark.parametrize(
@@ -167,9 +193,9 @@ FOLLOWED = job("completed", changed=121, role=Role.JOB)
     ],
 )
 def test_a_run_in_no_container_is_judged_by_the_job_that_it_follows(seen, lookup, kind, says) -> None:
-    (action,) = decide.decide(Snapshot(NOW, INSTALLATION, callers=(RunCase(seen, lookup),)), SCOPE, POLICY).actions or [
-        decide.of_caller(RunCase(seen, lookup), SCOPE, POLICY, NOW)
-    ]
+    action = of_caller(seen, lookup)
+    planned = decide.decide(Snapshot(CLOCKS, INSTALLATION, callers=(RunCase(seen, lookup),)), SCOPE, POLICY).actions
+    assert planned == (() if kind is Kind.KEEP else (action,))
     assert (action.kind, action.area) == (kind, TO_PREFECT)
     assert says in action.reason
 
@@ -179,9 +205,9 @@ def test_the_guard_counts_a_run_that_ends_with_its_job_once() -> None:
         case(job(role=Role.JOB, run_id=UUID(int=n)), replace(CHILD, id=UUID(int=n)), ancestor=ROOT) for n in range(10, 16)
     )
     others = tuple(RunCase(replace(run(), id=UUID(int=n)), job()) for n in range(20, 40))
-    plan = decide.decide(Snapshot(NOW, INSTALLATION, others, cases), SCOPE, POLICY)
+    plan = decide.decide(Snapshot(CLOCKS, INSTALLATION, others, cases), SCOPE, POLICY)
     assert (len(plan.changes), plan.judged, plan.withheld) == (12, 26, None)
-    assert decide.decide(Snapshot(NOW, INSTALLATION, jobs=cases), SCOPE, POLICY).withheld is None
+    assert decide.decide(Snapshot(CLOCKS, INSTALLATION, jobs=cases), SCOPE, POLICY).withheld is None
 
 
 def test_what_one_dead_parent_has_left_behind_is_no_reason_to_change_nothing() -> None:
@@ -192,10 +218,10 @@ def test_what_one_dead_parent_has_left_behind_is_no_reason_to_change_nothing() -
             for n in range(30)
         )
 
-    assert decide.decide(Snapshot(NOW, INSTALLATION, jobs=left_behind(1)), SCOPE, POLICY).withheld is None
-    assert "30 changes of 30" in str(decide.decide(Snapshot(NOW, INSTALLATION, jobs=left_behind(30)), SCOPE, POLICY).withheld)
+    assert decide.decide(Snapshot(CLOCKS, INSTALLATION, jobs=left_behind(1)), SCOPE, POLICY).withheld is None
+    assert "30 changes of 30" in str(decide.decide(Snapshot(CLOCKS, INSTALLATION, jobs=left_behind(30)), SCOPE, POLICY).withheld)
     few = Policy(limits=Limits(most=29))
-    assert "limit of 29" in str(decide.decide(Snapshot(NOW, INSTALLATION, jobs=left_behind(1)), SCOPE, few).withheld)
+    assert "limit of 29" in str(decide.decide(Snapshot(CLOCKS, INSTALLATION, jobs=left_behind(1)), SCOPE, few).withheld)
 
 
 def test_a_failed_job_may_be_a_failed_run() -> None:
@@ -305,7 +331,7 @@ def test_untagged_jobs_can_be_adopted() -> None:
 
 def test_the_time_that_a_stop_took_is_said() -> None:
     ended = Ended(job("failed", changed=0), Stop(ago(42), ago(42)))
-    (action,) = decide.decide(Snapshot(NOW, INSTALLATION, ended=(ended,)), SCOPE, POLICY).actions
+    (action,) = decide.decide(Snapshot(CLOCKS, INSTALLATION, ended=(ended,)), SCOPE, POLICY).actions
     assert action.kind is Kind.STOPPED
     assert "terminated successfully after 42 s" in action.reason
 
@@ -327,7 +353,7 @@ STATES = list(RunState)
     ],
 )
 def test_a_run_below_one_that_is_over(child, ancestor, ended, kind) -> None:
-    assert decide.of_child(ChildCase(child, ancestor, ended), POLICY, NOW).kind is kind
+    assert decide.of_child(ChildCase(child, ancestor, ended), POLICY, CLOCKS).kind is kind
 
 
 LOOKUPS = [*(job(stage) for stage in Stage), GONE, UNREAD, NONE, PARTIAL]
@@ -402,7 +428,7 @@ def test_a_sequence_of_cycles_crashes_only_after_five_404s_in_a_row_that_no_read
 @given(st.lists(st.tuples(states, lookups), min_size=1, max_size=40), st.integers(0, 20))
 def test_a_plan_that_would_change_too_much_is_withheld(pairs, most) -> None:
     cases = tuple(RunCase(replace(run(state), id=UUID(int=n)), lookup) for n, (state, lookup) in enumerate(pairs))
-    plan = decide.decide(Snapshot(NOW, INSTALLATION, cases), SCOPE, Policy(limits=Limits(most, 1)))
+    plan = decide.decide(Snapshot(CLOCKS, INSTALLATION, cases), SCOPE, Policy(limits=Limits(most, 1)))
     assert (plan.withheld is not None) == (len(plan.changes) > most)
     assert all(action.kind is not Kind.KEEP for action in plan.actions)
 
@@ -421,7 +447,7 @@ def test_the_same_action_has_the_same_event_and_another_has_another() -> None:
 
 
 def test_only_the_wanted_direction_is_decided() -> None:
-    snapshot = Snapshot(NOW, INSTALLATION, (RunCase(run(), job("failed")),), (case(job(), run("COMPLETED", age=121)),))
+    snapshot = Snapshot(CLOCKS, INSTALLATION, (RunCase(run(), job("failed")),), (case(job(), run("COMPLETED", age=121)),))
     assert [action.kind for action in decide.decide(snapshot, SCOPE, POLICY, [TO_CPLN]).actions] == [Kind.STOP]
     assert [action.kind for action in decide.decide(snapshot, SCOPE, POLICY, [TO_PREFECT]).actions] == [Kind.CRASH]
 

@@ -8,7 +8,7 @@ import pytest
 from cpln_flows.model.identifiers import Role
 from cpln_flows.reconcile import match
 from cpln_flows.reconcile.snapshot import Attempt, RunState, StateView
-from tests.reconcile.views import ANCESTOR, NOW, REF, ago, job, run
+from tests.reconcile.views import ANCESTOR, CLOCKS, REF, SKEWED, ago, job, run, stamped
 
 OTHER_REF = replace(REF, command_id="another")
 SECOND = Attempt(1, ago(300))
@@ -49,13 +49,14 @@ def test_an_attempt_begins_each_time_a_run_becomes_pending(had, number, since) -
     ],
 )
 def test_a_job_is_of_an_attempt(seen, of, expected) -> None:
-    assert match.is_of_attempt(seen, of) is expected
+    for clocks in (CLOCKS, *SKEWED):
+        assert match.is_of_attempt(stamped(seen, clocks), of, clocks) is expected
 
 
 def test_the_newest_container_counts() -> None:
     old, new = job(created=600), replace(job(created=500), ref=OTHER_REF)
-    assert match.newest([new, old], run()) is new
-    assert match.newest([], run()) is None
+    assert match.newest([new, old], run(), CLOCKS) is new
+    assert match.newest([], run(), CLOCKS) is None
 
 
 @pytest.mark.parametrize(
@@ -75,10 +76,11 @@ def test_the_newest_container_counts() -> None:
     ],
 )
 def test_the_history_of_a_run_is_looked_up_only_where_it_matters(of, seen, expected) -> None:
-    assert match.needs_history(of, seen) is expected
+    for clocks in (CLOCKS, *SKEWED):
+        assert match.needs_history(of, stamped(seen, clocks), clocks) is expected
 
 
 def test_a_search_waits_until_the_worker_had_its_time() -> None:
     patience = timedelta(seconds=60)
-    assert not match.needs_search(run(age=60), NOW, patience)
-    assert match.needs_search(run(age=61), NOW, patience)
+    assert not match.needs_search(run(age=60), CLOCKS, patience)
+    assert match.needs_search(run(age=61), CLOCKS, patience)

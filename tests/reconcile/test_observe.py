@@ -13,7 +13,7 @@ from cpln_flows.model.resources import Command, Workload
 from cpln_flows.reconcile import decide, observe
 from cpln_flows.reconcile.decide import Policy
 from cpln_flows.reconcile.observe import Observer
-from cpln_flows.reconcile.snapshot import Memory, RunState, RunView, Scope
+from cpln_flows.reconcile.snapshot import Clocks, Memory, RunState, RunView, Scope
 from tests.simulation.prefect_side import PrefectSide
 
 pytestmark = pytest.mark.anyio
@@ -72,7 +72,7 @@ async def test_a_cycle_over_thousands_of_runs_holds_the_loop_at_most_a_moment(mo
     observer = Observer(None, Running(views), Scope("local"), Policy())
 
     async def cycle() -> None:
-        snapshot = await observer.snapshot(NOW, Memory(first_cycle=False))
+        snapshot = await observer.snapshot(Clocks.alike(NOW), Memory(first_cycle=False))
         plan = decide.decide(snapshot, observer.scope, observer.policy)
         assert (plan.judged, plan.actions, plan.unread) == (RUNS, (), ())
 

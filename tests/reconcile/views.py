@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from cpln_flows.model.identifiers import Role
 from cpln_flows.model.links import CommandRef
 from cpln_flows.reconcile.decide import Policy
-from cpln_flows.reconcile.snapshot import JobCase, JobView, Misses, NotFound, RunState, RunView, Scope
+from cpln_flows.reconcile.snapshot import Clocks, JobCase, JobView, Lookup, Misses, NotFound, RunState, RunView, Scope
 
 NOW = datetime(2026, 1, 10, 10, 0, tzinfo=UTC)
+CLOCKS = Clocks.alike(NOW)
+SKEWED = [Clocks(NOW, NOW + timedelta(minutes=minutes)) for minutes in (-20, 20)]
 RUN, ANCESTOR, INSTALLATION, OTHER = (UUID(int=number) for number in range(1, 5))
 REF = CommandRef("acme", "dev", "etl", "9b38a647-cd2b-47e7-987b-8c4f8b114be6")
 SCOPE = Scope("acme")
@@ -46,3 +49,10 @@ def case(seen: JobView, owner, **more) -> JobCase:
 
 
 GONE = NotFound(REF)
+
+
+def stamped(seen: Lookup, clocks: Clocks) -> Lookup:
+    """What the platform shows of a job when its clock shows something else than Prefect's."""
+    if not isinstance(seen, JobView):
+        return seen
+    return replace(seen, created=clocks.in_platform(seen.created), changed=clocks.in_platform(seen.changed))

@@ -15,15 +15,17 @@ from cpln_flows.api import commands, workloads
 from cpln_flows.emulator import Fault, Platform, PlatformConfig
 from cpln_flows.errors import NotFoundError, UnauthorizedError
 from cpln_flows.model.identifiers import Owner, Role, Submission
+from cpln_flows.prefect_api.clock import PrefectClock
 from cpln_flows.reconcile import decide, evidence
 from cpln_flows.reconcile.act import Actor, Outcome, remember
 from cpln_flows.reconcile.cadence import Cadence
+from cpln_flows.reconcile.clocks import ServerClocks
 from cpln_flows.reconcile.cycles import Reconciler
 from cpln_flows.reconcile.decide import Policy
 from cpln_flows.reconcile.flow_runs import PrefectFlowRuns
 from cpln_flows.reconcile.observe import Observer
 from cpln_flows.reconcile.plan import Kind
-from cpln_flows.reconcile.snapshot import Memory, Scope
+from cpln_flows.reconcile.snapshot import Clocks, Memory, Scope
 from tests.manifests import FAILING, FOREVER
 from tests.scenarios.hands import Hands
 
@@ -60,12 +62,15 @@ class Cycles:
         self.memory = Memory()
         self.clock = now
 
+    def clocks(self) -> Clocks:
+        return Clocks.alike(self.clock())
+
     async def plan(self):
-        self.snapshot = await self.observer.snapshot(self.clock(), self.memory)
+        self.snapshot = await self.observer.snapshot(self.clocks(), self.memory)
         return decide.decide(self.snapshot, self.observer.scope, self.observer.policy)
 
     async def act(self, plan):
-        outcomes = await Actor(self.observer, self.clock).act(plan)
+        outcomes = await Actor(self.observer, self.clocks).act(plan)
         self.memory = remember(self.snapshot, outcomes, self.memory)
         return outcomes
 
@@ -701,7 +706,8 @@ class Between:
         monkeypatch.setattr("cpln_flows.reconcile.cycles.clock", lambda: began + timedelta(seconds=sum(self.slept)))
         cadence = Cadence(began, timedelta(seconds=60), cycles)
         observer = Cycles(hands).observer
-        self.reconciler = Reconciler(observer, cadence, successor, logging.getLogger("x"), sleep=self._sleep)
+        clocks = ServerClocks(PrefectClock(hands.prefect), hands.client)
+        self.reconciler = Reconciler(observer, clocks, cadence, successor, logging.getLogger("x"), sleep=self._sleep)
 
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)

@@ -78,7 +78,7 @@ class Judge:
 
     def _of_run(self, truth: Truth) -> Iterator[Owed]:
         run, state = truth.run, truth.run.state
-        since = self._seconds(state.at)
+        since = self._in_prefect(state.at)
         if state.type not in {RunState.PENDING, RunState.RUNNING, RunState.CANCELLING}:
             return
         cancelling = state.type is RunState.CANCELLING
@@ -106,7 +106,7 @@ class Judge:
         parent = self.world.prefect.runs.get(truth.run.parent) if truth.run.parent else None
         if parent is None or parent.state.type not in FINAL or truth.run.state.type is not RunState.RUNNING:
             return
-        ended = self._seconds(parent.state.at)
+        ended = self._in_prefect(parent.state.at)
         container = self.world.job(CommandRef.find(parent.pid)) if parent.pid else None
         over = container is not None and container["lifecycleStage"] in ENDED
         since = max(ended, self._ended(container)) if container and over else ended + STOP_GRACE
@@ -124,7 +124,7 @@ class Judge:
                 since = max(self._seconds(truth.deleted_at), self._created(job) + STOP_GRACE)
                 yield Owed("stop of a deleted run's job", job["id"], since)
             elif state.type in FINAL or (state.type is RunState.CANCELLING and truth.run.parent is None):
-                yield Owed("stop of a job", job["id"], max(self._seconds(state.at) + STOP_GRACE, self._created(job)))
+                yield Owed("stop of a job", job["id"], max(self._in_prefect(state.at) + STOP_GRACE, self._created(job)))
 
     # What must not be
 
@@ -191,7 +191,7 @@ class Judge:
         if mine.type is RunState.CANCELLING or mine.type in FINAL:
             # What came at the very moment of the cycle was not there when it was decided.
             moments = [state.at for state in truth.run.states if state.type in FINAL or state.type is RunState.CANCELLING]
-            return now - self._seconds(min(moments)) > STOP_GRACE
+            return now - self._in_prefect(min(moments)) > STOP_GRACE
         return False
 
     def _finals_stay(self) -> None:
@@ -208,6 +208,9 @@ class Judge:
 
     def _seconds(self, moment: datetime) -> float:
         return (moment - self.world.start).total_seconds()
+
+    def _in_prefect(self, moment: datetime) -> float:
+        return self._seconds(moment - self.world.skew)
 
     def _created(self, job: dict) -> float:
         return self._seconds(datetime.fromisoformat(job["created"]))

@@ -58,9 +58,9 @@ class Syncs:
         self.memory = results[0]
 
     async def _once(self, memory: Memory) -> Memory:
-        snapshot = await self.observer.snapshot(self.world.clock.now(), memory)
+        snapshot = await self.observer.snapshot(self.world.clocks(), memory)
         plan = act.news(decide.decide(snapshot, self.observer.scope, POLICY), memory)
-        outcomes = await Actor(self.observer, self.world.clock.now).act(plan)
+        outcomes = await Actor(self.observer, self.world.clocks).act(plan)
         failed = [outcome.said for outcome in outcomes if outcome.said.startswith("it failed") and not self.broken]
         assert not failed
         return act.remember(snapshot, outcomes, memory)

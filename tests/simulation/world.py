@@ -14,7 +14,7 @@ import itertools
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import httpx
@@ -26,7 +26,7 @@ from cpln_flows.emulator import Exit, ManualClock, NeverStart, OutOfMemory, Plat
 from cpln_flows.errors import CplnError
 from cpln_flows.model.identifiers import FLOW_RUN_ID, INSTALLATION, Owner, Role, Submission, attempt_starts, workload_tags
 from cpln_flows.model.links import CommandRef, GvcRef, WorkloadRef
-from cpln_flows.reconcile.snapshot import FINAL, RunState
+from cpln_flows.reconcile.snapshot import FINAL, Clocks, RunState
 from cpln_flows.settings import ApiSettings
 from tests.simulation.prefect_side import PrefectSide, Run
 
@@ -73,7 +73,9 @@ class World:
         self.clock: ManualClock = platform.clock  # type: ignore[assignment]
         self.start = self.clock.now()
         self.installation = self.id()
-        self.prefect = PrefectSide(self.installation, self.clock.now)
+        # What Prefect's clock shows beyond the platform's; no process of the flows under test has a clock of its own.
+        self.skew = timedelta(minutes=self.chance.choice([0, 0, -20, 20]))
+        self.prefect = PrefectSide(self.installation, lambda: self.clock.now() + self.skew)
         self.truths: dict[UUID, Truth] = {}
         self.gone: dict[str, datetime] = {}  # path of a workload -> when it was deleted
         self.stopped_by_world: set[str] = set()  # ids of stop commands
@@ -85,6 +87,10 @@ class World:
         return UUID(int=self.chance.getrandbits(128), version=4)
 
     # Time
+
+    def clocks(self) -> Clocks:
+        """What both servers' clocks show."""
+        return Clocks(self.prefect.clock(), self.clock.now())
 
     @property
     def seconds(self) -> float:

@@ -1,0 +1,1 @@
+"""What is asked of Prefect's API; the decisions stand elsewhere."""

@@ -1,0 +1,62 @@
+"""Reading both servers' clocks, and reporting that this machine's differs. What an age means stands in ``decide``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from cpln_flows.api.client import CplnClient
+from cpln_flows.prefect_api.clock import PrefectClock
+from cpln_flows.reconcile.snapshot import Clocks
+
+NOTEWORTHY_SKEW = timedelta(seconds=5)
+
+
+@dataclass(frozen=True)
+class ServerClocks:
+    """Both servers' clocks, as their answers tell them.
+
+    Args:
+        prefect: Prefect's clock.
+        platform: The client whose answers tell the platform's time.
+    """
+
+    prefect: PrefectClock
+    platform: CplnClient
+
+    def now(self) -> Clocks:
+        """Return what both clocks show, as far as it is known."""
+        return Clocks(self.prefect.now(), self.platform.now())
+
+    async def read(self) -> Clocks:
+        """Return what both clocks show; ask Prefect unless it was asked lately."""
+        await self.prefect.refresh()
+        return self.now()
+
+    def here(self, stamped: datetime) -> datetime:
+        """Return what this machine's clock shows at a moment that Prefect's clock tells."""
+        return stamped - self.prefect.ahead
+
+    def skews(self) -> list[str]:
+        """Return a sentence for each server whose clock differs from this machine's by more than some seconds."""
+        return [sentence for sentence in (skew("Prefect", self.prefect.ahead), platform_skew(self.platform)) if sentence]
+
+
+def platform_skew(client: CplnClient) -> str | None:
+    """Say how far the platform's clock is from this machine's, if it is more than some seconds."""
+    return skew("the platform", client.now() - datetime.now(UTC))
+
+
+def skew(whose: str, ahead: timedelta) -> str | None:
+    """Say how far a server's clock is from this machine's, if it is more than some seconds.
+
+    >>> skew("Prefect", timedelta(minutes=-20))
+    "This machine's clock is 1200 s ahead of the clock of Prefect; ages are judged by the clock that stamped the time"
+    """
+    if abs(ahead) <= NOTEWORTHY_SKEW:
+        return None
+    direction = "behind" if ahead > timedelta(0) else "ahead of"
+    return (
+        f"This machine's clock is {abs(ahead.total_seconds()):.0f} s {direction} the clock of {whose};"
+        " ages are judged by the clock that stamped the time"
+    )
