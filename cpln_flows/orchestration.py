@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from logging import LoggerAdapter
 from uuid import UUID, uuid4
 
@@ -29,6 +30,7 @@ from prefect.settings import get_current_settings
 from cpln_flows.jobs.reattach import EarlierAttempt, Outcome
 from cpln_flows.model.forwarding import Budget, Shown
 from cpln_flows.model.identifiers import Owner, Submission, attempt_starts
+from cpln_flows.prefect_api.clock import PrefectClock
 from cpln_flows.settings import CplnSettings
 
 INSTALLATION_VARIABLE = "cpln_installation"
@@ -306,13 +308,22 @@ async def _earlier_attempts(client: PrefectClient, run: FlowRun) -> tuple[Earlie
         ends += [other.state for other in siblings if other.id != run.id and other.state and other.state.is_final()]
     if run.run_count > 1:
         ends += [state for state in await client.read_flow_run_states(run.id) if _ends_an_attempt(state)]
-    return attempts_of(ends)
+    if not ends:
+        return ()
+    clock = PrefectClock(client)
+    await clock.refresh()
+    return attempts_of(ends, clock.ahead)
 
 
-def attempts_of(ends: Sequence[State]) -> tuple[EarlierAttempt, ...]:
-    """Return the earlier attempts that these states ended, oldest first."""
+def attempts_of(ends: Sequence[State], ahead: timedelta = timedelta(0)) -> tuple[EarlierAttempt, ...]:
+    """Return the earlier attempts that these states ended, oldest first, in this machine's time.
+
+    Args:
+        ends: The states.
+        ahead: How far Prefect's clock, which has stamped them, is ahead of this machine's.
+    """
     return tuple(
-        EarlierAttempt(state.timestamp, Outcome.CRASHED if state.type is StateType.CRASHED else Outcome.REPORTED)
+        EarlierAttempt(state.timestamp - ahead, Outcome.CRASHED if state.type is StateType.CRASHED else Outcome.REPORTED)
         for state in _ordered(ends)
     )
 

@@ -46,6 +46,12 @@ def test_the_history_of_a_run_tells_its_container(letters, number, has_begun) ->
     assert orchestration.has_begun(_history(letters)) is has_begun
 
 
+def test_attempts_end_by_this_machines_clock() -> None:
+    ahead = timedelta(minutes=20)
+    (attempt,) = orchestration.attempts_of([Failed(timestamp=BEGUN + ahead)], ahead)
+    assert attempt.ended == BEGUN
+
+
 RESULT = ResultRecordMetadata(storage_key="here", serializer={"type": "pickle"})
 PENDING = InfrastructurePending(message="waits")
 CANCELLED = Cancelled(message="ours")

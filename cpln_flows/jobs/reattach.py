@@ -12,7 +12,7 @@ from cpln_flows.model.lifecycle import Stage
 from cpln_flows.model.resources import Command
 
 _CLOCKS_AGREE = timedelta(minutes=1)
-"""An attempt ends in Prefect's time and a job in the platform's; the two are that close to each other."""
+"""The clocks of Prefect and the platform are compared by answers that bear whole seconds and take their time."""
 
 
 class Outcome(StrEnum):
@@ -26,7 +26,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class EarlierAttempt:
-    """An earlier attempt that reached a final state, or was sent into a retry."""
+    """An earlier attempt that reached a final state, or was sent into a retry; ``ended`` is this machine's time."""
 
     ended: datetime
     outcome: Outcome
@@ -55,7 +55,7 @@ def choose(commands: Sequence[Command], earlier: Sequence[EarlierAttempt]) -> Ad
 
     Args:
         commands: Every known command of the submission.
-        earlier: The earlier attempts that ended, as Prefect tells it, oldest first.
+        earlier: The earlier attempts that ended, as the platform's clock saw it, oldest first.
     """
     active = [command for command in commands if not command.is_terminal]
     if active:

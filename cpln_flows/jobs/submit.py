@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 
 import anyio
 
@@ -125,7 +125,7 @@ class Submitter:
                 found += [(command, workload) for command in await self._commands(workload)]
             except NotFoundError:
                 continue
-        choice = reattach.choose([command for command, _ in found], self.earlier)
+        choice = reattach.choose([command for command, _ in found], self._earlier_here())
         if isinstance(choice, StartNew):
             return None
         place = next(workload for command, workload in found if command.id == choice.command.id)
@@ -140,11 +140,16 @@ class Submitter:
         return self._chosen(workload, await self._look_until_seen(workload))
 
     def _chosen(self, workload: WorkloadRef, found: Sequence[Command]) -> StartedJob | None:
-        match reattach.choose(found, self.earlier):
+        match reattach.choose(found, self._earlier_here()):
             case Adopt(command, reason):
                 return self._adopted(workload, command, reason)
             case StartNew():
                 return None
+
+    def _earlier_here(self) -> list[EarlierAttempt]:
+        """Return the earlier attempts as the platform's clock saw them end: it has stamped the jobs they are compared with."""
+        ahead = self.client.now() - datetime.now(UTC)
+        return [replace(attempt, ended=attempt.ended + ahead) for attempt in self.earlier]
 
     def _adopted(self, workload: WorkloadRef, command: Command, reason: str) -> StartedJob:
         ref = workload.command(command.id)

@@ -66,7 +66,7 @@ def test_a_job_that_is_found_is_as_old_as_the_platform_says(ahead) -> None:
 
 
 @pytest.mark.parametrize("private", [True, False], ids=["private", "shared"])
-@pytest.mark.parametrize("ahead", [-5, 5])
+@pytest.mark.parametrize("ahead", [-20 * MINUTE, -5, 5, 20 * MINUTE])
 def test_a_failure_that_was_reported_is_not_taken_again(ahead, private) -> None:
     submission, earlier = Submission(), []
     with local_platform(_platform(ahead, FAILURE)) as local:
