@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
@@ -13,7 +12,7 @@ from cpln_flows.errors import ConflictError
 from cpln_flows.jobs.journal import Journal, Logger
 from cpln_flows.reconcile import decide
 from cpln_flows.reconcile.observe import Observer
-from cpln_flows.reconcile.plan import PROPOSALS, Action, Kind, Plan
+from cpln_flows.reconcile.plan import PROPOSALS, Action, Kind, Plan, Report
 from cpln_flows.reconcile.snapshot import (
     ChildCase,
     Clocks,
@@ -41,6 +40,15 @@ class Outcome:
     action: Action
     done: bool
     said: str = ""
+    failed: bool = False
+
+    @property
+    def report_key(self) -> str | None:
+        """What names the report that is made of it, so that it is made once."""
+        action = self.action
+        if not self.done:
+            return Report.UNDONE.key(action.kind, action.run_id, action.command, self.said)
+        return action.report_key
 
 
 @dataclass
@@ -57,11 +65,18 @@ class Actor:
     clocks: Callable[[], Clocks]
     logger: Logger = field(default_factory=lambda: logging.getLogger("cpln_flows"))
     _found: dict[UUID, Lookup] = field(default_factory=dict)
+    _reported: frozenset[str] = frozenset()
 
-    async def act(self, plan: Plan) -> tuple[Outcome, ...]:
-        """Do what a plan says and return what came of it; a plan that is withheld is not touched."""
+    async def act(self, plan: Plan, reported: Collection[str] = ()) -> tuple[Outcome, ...]:
+        """Do what a plan says and return what came of it; a plan that is withheld is not touched.
+
+        Args:
+            plan: What to do.
+            reported: Keys of what was reported before; that an action is not done for the same reason is not reported twice.
+        """
         if plan.withheld:
             return ()
+        self._reported = frozenset(reported)
         first = [action for action in plan.actions if action.kind not in _STOPS]
         then = [action for action in plan.actions if action.kind in _STOPS]
         without = [action.run for action in first if action.run and not action.command and not action.child and action.is_change]
@@ -73,10 +88,8 @@ class Actor:
         try:
             outcome = await self._carry_out(action)
         except Exception as error:  # noqa: BLE001 - one action that fails must not keep the others from being done
-            outcome = Outcome(action, done=False, said=f"it failed: {error}")
-            self._journal(action).warning(action.area, f"{_what(action)} failed: {error}")
-        else:
-            self._tell(outcome)
+            outcome = Outcome(action, done=False, said=str(error), failed=True)
+        self._tell(outcome)
         return outcome
 
     async def _carry_out(self, action: Action) -> Outcome:
@@ -183,6 +196,10 @@ class Actor:
         action, journal = outcome.action, self._journal(outcome.action)
         what = _what(action)
         match action.kind:
+            case _ if outcome.report_key in self._reported:
+                journal.debug(action.area, f"{what}: {outcome.said or action.reason}")
+            case _ if outcome.failed:
+                journal.warning(action.area, f"{what} failed: {outcome.said}")
             case _ if not outcome.done:
                 journal.info(action.area, f"{what} was not done: {outcome.said}")
             case Kind.COUNT:
@@ -208,7 +225,9 @@ def _what(action: Action) -> str:
 
 def news(plan: Plan, memory: Memory) -> Plan:
     """Return a plan without the reports that were made before."""
-    new = (action for action in plan.actions if action.kind is not Kind.REPORT or key(action) not in memory.reported)
+    quiet = (Kind.REPORT, Kind.STOPPED)
+    reported = frozenset(memory.reported)
+    new = (action for action in plan.actions if action.kind not in quiet or action.report_key not in reported)
     return replace(plan, actions=tuple(new))
 
 
@@ -221,21 +240,27 @@ def remember(snapshot: Snapshot, outcomes: Sequence[Outcome], before: Memory) ->
         action = outcome.action
         if action.kind is Kind.STOP and outcome.done and action.job is not None:
             stopping[action.job.ref] = Stop(snapshot.clocks.platform, snapshot.clocks.platform)
-    reported = {key(outcome.action) for outcome in outcomes if outcome.action.kind is Kind.REPORT}
     attempts = {case.run.id: (case.run.since, case.run.attempt) for case in snapshot.runs if case.run.attempt}
-    escalations = before.escalations | {case.job.ref: case.escalations for case in snapshot.jobs if case.escalations}
-    for outcome in outcomes:
-        action = outcome.action
-        if action.kind is Kind.ESCALATE and outcome.done and action.job is not None:
-            escalations[action.job.ref] = action.times
-    return Memory(stopping, escalations, attempts, before.reported | reported, first_cycle=False)
+    reports = [key for outcome in outcomes if (key := outcome.report_key)]
+    return Memory(stopping, attempts, before.reported, first_cycle=False).report(*reports)
 
 
-def key(action: Action) -> str:
-    """Name a report in few characters, so that it is made once."""
-    return hashlib.sha256(f"{action.run_id} {action.command}".encode()).hexdigest()[:12]
+def forget(memory: Memory, plan: Plan, snapshot: Snapshot, outcomes: Sequence[Outcome]) -> Memory:
+    """Return a memory without the reports of what is not so any more: that may be reported again when it comes back.
 
+    That a stopped job has ended stays so. When something was not read, nothing is known to have changed.
 
-def standing(plan: Plan) -> frozenset[str]:
-    """Return the reports of a plan, those that were made before too."""
-    return frozenset(key(action) for action in plan.actions if action.kind is Kind.REPORT)
+    Args:
+        memory: What was reported so far.
+        plan: The plan, with what was reported before.
+        snapshot: What was seen.
+        outcomes: What came of the plan.
+    """
+    if plan.unread:
+        return memory
+    standing = {key for action in plan.actions if (key := action.report_key)}
+    standing |= {key for outcome in outcomes if (key := outcome.report_key)}
+    for case in snapshot.jobs:
+        standing |= {Report.ESCALATED.key(case.job.ref, number) for number in range(1, case.escalations + 1)}
+    lasting = (Report.STOPPED, Report.SKEW)
+    return replace(memory, reported=tuple(key for key in memory.reported if key in standing or key.startswith(lasting)))

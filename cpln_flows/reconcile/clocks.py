@@ -37,26 +37,36 @@ class ServerClocks:
         """Return what this machine's clock shows at a moment that Prefect's clock tells."""
         return stamped - self.prefect.ahead
 
-    def skews(self) -> list[str]:
-        """Return a sentence for each server whose clock differs from this machine's by more than some seconds."""
-        return [sentence for sentence in (skew("Prefect", self.prefect.ahead), platform_skew(self.platform)) if sentence]
+    def skews(self) -> dict[str, str]:
+        """Return each server whose clock differs from this machine's by more than some seconds, with a sentence about it."""
+        return {whose: skew(whose, ahead) for whose, ahead in self._ahead().items() if abs(ahead) > NOTEWORTHY_SKEW}
+
+    def agreed(self) -> list[str]:
+        """Return each server whose clock surely agrees with this machine's; between the two limits nothing is reported."""
+        return [whose for whose, ahead in self._ahead().items() if abs(ahead) < NOTEWORTHY_SKEW / 2]
+
+    def _ahead(self) -> dict[str, timedelta]:
+        return {"Prefect": self.prefect.ahead, "the platform": _platform_ahead(self.platform)}
 
 
 def platform_skew(client: CplnClient) -> str | None:
     """Say how far the platform's clock is from this machine's, if it is more than some seconds."""
-    return skew("the platform", client.now() - datetime.now(UTC))
+    ahead = _platform_ahead(client)
+    return skew("the platform", ahead) if abs(ahead) > NOTEWORTHY_SKEW else None
 
 
-def skew(whose: str, ahead: timedelta) -> str | None:
-    """Say how far a server's clock is from this machine's, if it is more than some seconds.
+def skew(whose: str, ahead: timedelta) -> str:
+    """Say how far a server's clock is from this machine's.
 
     >>> skew("Prefect", timedelta(minutes=-20))
     "This machine's clock is 1200 s ahead of the clock of Prefect; ages are judged by the clock that stamped the time"
     """
-    if abs(ahead) <= NOTEWORTHY_SKEW:
-        return None
     direction = "behind" if ahead > timedelta(0) else "ahead of"
     return (
         f"This machine's clock is {abs(ahead.total_seconds()):.0f} s {direction} the clock of {whose};"
         " ages are judged by the clock that stamped the time"
     )
+
+
+def _platform_ahead(client: CplnClient) -> timedelta:
+    return client.now() - datetime.now(UTC)

@@ -15,6 +15,7 @@ from cpln_flows.api.client import CplnClient
 from cpln_flows.errors import CplnError, LimitExceededError, NotFoundError
 from cpln_flows.jobs.journal import Journal, Logger
 from cpln_flows.model.identifiers import Area, LogContext
+from cpln_flows.model.links import WorkloadRef
 from cpln_flows.prefect_api.clock import PrefectClock
 from cpln_flows.reconcile import act, decide, evidence
 from cpln_flows.reconcile.act import Actor, Outcome
@@ -22,10 +23,10 @@ from cpln_flows.reconcile.cadence import Cadence
 from cpln_flows.reconcile.clocks import ServerClocks
 from cpln_flows.reconcile.decide import Policy
 from cpln_flows.reconcile.flow_runs import PrefectFlowRuns
-from cpln_flows.reconcile.notes import Notes
+from cpln_flows.reconcile.notes import ReportedKeys
 from cpln_flows.reconcile.observe import Observer
-from cpln_flows.reconcile.plan import QUIET, Plan
-from cpln_flows.reconcile.snapshot import Memory, Scope, Snapshot
+from cpln_flows.reconcile.plan import QUIET, Plan, Report
+from cpln_flows.reconcile.snapshot import Memory, Scope, Snapshot, Unread
 from cpln_flows.reconcile.together import gathering
 
 ARTIFACT = "cpln-sync"
@@ -52,7 +53,7 @@ class Reconciler:
         successor: Tells when the next run of the same deployment is to start.
         logger: Where the log lines go.
         dry_run: Whether plans are shown and not carried out.
-        notes: Where it is kept what was said once; default: nowhere beyond this run.
+        reported: Where the keys of what was reported are kept; default: nowhere beyond this run.
         sleep: How to wait.
     """
 
@@ -65,7 +66,7 @@ class Reconciler:
         logger: Logger,
         *,
         dry_run: bool = False,
-        notes: Notes | None = None,
+        reported: ReportedKeys | None = None,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self.summary = Summary()
@@ -80,10 +81,9 @@ class Reconciler:
         self._memory = Memory()
         self._successor_at: datetime | None = None
         self._began = clock()
-        self._notes = notes
-        self._noted: frozenset[str] = frozenset()
-        self._standing: frozenset[str] = frozenset()
-        self._reported_skew = False
+        self._plan = Plan(clock())
+        self._reported = reported
+        self._kept: tuple[str, ...] = ()
 
     async def cycles(self) -> AsyncIterator[int]:
         """Yield the number of each cycle when it is time for it.
@@ -113,37 +113,35 @@ class Reconciler:
         self._began = clock()
         try:
             clocks = await self._clocks.read()
+            if self._memory.first_cycle and self._reported:
+                self._kept = await self._reported.read()
+                self._memory = replace(self._memory, reported=self._kept)
             self._report_skew()
-            if self._memory.first_cycle and self._notes:
-                self._noted = await self._notes.read()
-                self._memory = replace(self._memory, reported=self._noted)
             return await self._observer.snapshot(clocks, self._memory)
         except Exception as error:  # noqa: BLE001 - a cycle that sees nothing changes nothing; the next comes in a minute
             self._say(f"this cycle could not look: {error}", warn=True)
-            return Snapshot(self._clocks.now(), unread=(f"Prefect: {error}",), is_blind=True)
+            return Snapshot(self._clocks.now(), unread=(Unread("Prefect", str(error)),), is_blind=True)
 
     def decide(self, snapshot: Snapshot) -> Plan:
-        """Return what follows from a snapshot."""
+        """Return what follows from a snapshot and was not reported before."""
         with gathering():
-            plan = decide.decide(snapshot, self._observer.scope, self._observer.policy, self._observer.areas)
-        self._standing = act.standing(plan)
-        return act.news(plan, self._memory)
+            self._plan = decide.decide(snapshot, self._observer.scope, self._observer.policy, self._observer.areas)
+        return act.news(self._plan, self._memory)
 
     async def act(self, snapshot: Snapshot, plan: Plan) -> tuple[Outcome, ...]:
         """Carry out a plan, unless it is a dry run or the guard withholds it; leave the evidence."""
-        for what in plan.unread:
-            self._say(f"not read, so nothing follows from it: {what}", warn=True)
+        self._report_unread(snapshot)
         if plan.withheld:
+            self._say(f"nothing is changed: {plan.withheld}", warn=plan.withheld not in self.summary.withheld)
             self.summary.withheld.append(plan.withheld)
-            self._say(f"nothing is changed: {plan.withheld}", warn=True)
-        outcomes = () if self._dry_run else await self._actor.act(plan)
+        outcomes = () if self._dry_run else await self._actor.act(plan, self._memory.reported)
         await self._leave_evidence(plan, outcomes)
         done = [outcome.action for outcome in outcomes if outcome.done and outcome.action.kind not in QUIET]
         self.summary.actions += len(done)
         self.summary.changes += sum(action.is_change for action in done)
         self.summary.unread += len(plan.unread)
-        self._memory = act.remember(snapshot, outcomes, self._memory)
-        await self._note(plan)
+        self._memory = act.forget(act.remember(snapshot, outcomes, self._memory), self._plan, snapshot, outcomes)
+        await self._keep_reported(snapshot)
         took = (clock() - self._began).total_seconds()
         self._say(f"{len(done)} actions; {plan.judged} runs and jobs on {snapshot.workloads} workloads looked at in {took:.1f} s")
         return outcomes
@@ -158,22 +156,32 @@ class Reconciler:
         return self._successor_at
 
     def _report_skew(self) -> None:
-        if self._reported_skew:
-            return
-        for sentence in self._clocks.skews():
-            self._reported_skew = True
-            self._journal.warning(Area.INIT, sentence)
+        """Report a server's clock once that differs from this machine's, until they agree again."""
+        agreed = {Report.SKEW.key(whose) for whose in self._clocks.agreed()}
+        self._memory = replace(self._memory, reported=tuple(key for key in self._memory.reported if key not in agreed))
+        for whose, sentence in self._clocks.skews().items():
+            if (key := Report.SKEW.key(whose)) not in self._memory.reported:
+                self._journal.warning(Area.INIT, sentence)
+                self._memory = self._memory.report(key)
 
-    async def _note(self, plan: Plan) -> None:
-        """Keep what was said, for the next process; what is not so any more may be said again when it comes back."""
-        said = self._memory.reported if plan.unread else self._memory.reported & self._standing
-        if self._notes is None or self._dry_run or said == self._noted:
+    def _report_unread(self, snapshot: Snapshot) -> None:
+        """Report once what cannot be read, until it was read again."""
+        for unread in snapshot.unread if not snapshot.is_blind else ():
+            key = Report.UNREAD.key(unread.what)
+            is_new = key not in self._memory.reported
+            self._say(f"not read, so nothing follows from it: {unread}", warn=is_new, about=unread.workload)
+            self._memory = self._memory.report(key)
+
+    async def _keep_reported(self, snapshot: Snapshot) -> None:
+        """Keep what was reported for the next process."""
+        reported = self._memory.reported
+        if self._reported is None or self._dry_run or snapshot.is_blind or reported == self._kept:
             return
         try:
-            await self._notes.keep(said)
-            self._noted = said
-        except Exception as error:  # noqa: BLE001 - it is said again then
-            self._say(f"what was said could not be kept: {error}", warn=True)
+            await self._reported.keep(reported)
+            self._kept = reported
+        except Exception as error:  # noqa: BLE001 - it is reported again then
+            self._say(f"could not persist which reports were already made: {error}", warn=True)
 
     async def _leave_evidence(self, plan: Plan, outcomes: tuple[Outcome, ...]) -> None:
         try:
@@ -182,9 +190,10 @@ class Reconciler:
         except Exception as error:  # noqa: BLE001 - what was done is in the log; the next cycle shall come
             self._say(f"the artifact {ARTIFACT} could not be written: {error}", warn=True)
 
-    def _say(self, message: str, *, warn: bool = False) -> None:
+    def _say(self, message: str, *, warn: bool = False, about: WorkloadRef | None = None) -> None:
+        journal = self._journal.about(gvc=about.gvc, workload=about.name) if about else self._journal
         for area in sorted(self._observer.areas):
-            (self._journal.warning if warn else self._journal.debug)(area, message)
+            (journal.warning if warn else journal.debug)(area, message)
 
 
 def clock() -> datetime:
@@ -219,8 +228,8 @@ async def reconciler(
         observer = Observer(client, runs, scope, policy, areas)
         clocks = ServerClocks(PrefectClock(prefect), client)
         cadence = Cadence(clock(), policy.interval, cycles)
-        notes = Notes.of(prefect, scope, areas)
-        yield Reconciler(observer, clocks, cadence, successor, logger, dry_run=dry_run, notes=notes)
+        reported = ReportedKeys.of(prefect, scope, areas)
+        yield Reconciler(observer, clocks, cadence, successor, logger, dry_run=dry_run, reported=reported)
 
 
 async def validate(client: CplnClient, org: str, gvc: str | None, logger: Logger) -> None:

@@ -378,12 +378,12 @@ def escalations(stop: Stop, policy: Policy, now: datetime) -> int:
         now: The platform's time.
     """
     age, due, number = now - stop.last, policy.escalate_after, 0
-    while age >= due and number < _MOST_ESCALATIONS:
+    while age >= due and number < MOST_ESCALATIONS:
         due, number = 4 * due, number + 1
     return number
 
 
-_MOST_ESCALATIONS = 10
+MOST_ESCALATIONS = 10
 
 
 def _of_ended(ended: Ended) -> Action:

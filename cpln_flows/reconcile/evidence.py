@@ -122,7 +122,7 @@ def _description(plan: Plan, actions: int, *, dry_run: bool) -> str:
 
 def _row(action: Action, outcome: Outcome | None, *, dry_run: bool) -> dict[str, Any]:
     ref = action.command
-    result = ("planned" if dry_run else "withheld") if outcome is None else "done" if outcome.done else outcome.said
+    result = ("planned" if dry_run else "withheld") if outcome is None else _result(outcome)
     return {
         "action": str(action.kind),
         "result": result,
@@ -130,6 +130,12 @@ def _row(action: Action, outcome: Outcome | None, *, dry_run: bool) -> dict[str,
         "workload": _link(ref.workload, console_url(ref.workload_ref.path)) if ref else "",
         "evidence": action.reason,
     }
+
+
+def _result(outcome: Outcome) -> str:
+    if outcome.done:
+        return "done"
+    return f"failed: {outcome.said}" if outcome.failed else outcome.said
 
 
 def _run_url(action: Action) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from uuid import UUID
@@ -22,6 +22,7 @@ from cpln_flows.reconcile import decide, match
 from cpln_flows.reconcile.decide import Policy
 from cpln_flows.reconcile.family import Family
 from cpln_flows.reconcile.flow_runs import FlowRuns
+from cpln_flows.reconcile.plan import Report
 from cpln_flows.reconcile.snapshot import (
     ChildCase,
     Clocks,
@@ -40,6 +41,7 @@ from cpln_flows.reconcile.snapshot import (
     Snapshot,
     Stop,
     UnknownRun,
+    Unread,
 )
 from cpln_flows.reconcile.together import both, each, gathering
 
@@ -54,7 +56,7 @@ class Lists:
 
     workloads: tuple[WorkloadRef, ...] = ()
     jobs: tuple[JobView, ...] = ()
-    unread: Mapping[str, str] = field(default_factory=dict)
+    unread: tuple[Unread, ...] = ()
 
     @property
     def is_read(self) -> bool:
@@ -118,7 +120,6 @@ class Observer:
             job_cases = await self._job_cases(lists.jobs, known, installation, clocks, memory)
             children = await self.family.of_job_flows(flows)
             ended = await self._ended(lists, memory, clocks)
-        unread = tuple(f"{what}: {why}" for what, why in lists.unread.items())
         callers = await self._callers(flows, {child.run.id for child in children}, lists)
         return Snapshot(
             clocks,
@@ -127,7 +128,7 @@ class Observer:
             tuple(job_cases),
             tuple(children),
             ended,
-            unread,
+            lists.unread,
             len(lists.workloads),
             callers,
         )
@@ -138,8 +139,8 @@ class Observer:
         try:
             refs = tuple([workload.ref async for workload in workloads.ours(self.client, self.scope.org, self.scope.gvc)])
         except CplnError as error:
-            return Lists(unread={f"workloads of {self.scope.org}": str(error)})
-        unread: dict[str, str] = {}
+            return Lists(unread=(Unread(f"workloads of {self.scope.org}", str(error)),))
+        unread: list[Unread] = []
 
         async def jobs(workload: WorkloadRef) -> list[JobView]:
             try:
@@ -147,12 +148,12 @@ class Observer:
             except NotFoundError:
                 return []  # deleted a moment ago, and its commands with it
             except CplnError as error:
-                unread[workload.path] = str(error)
+                unread.append(Unread(workload.path, str(error), workload))
                 return []
             return [job_view(workload, command) for command in found]
 
         listed = await each(jobs, refs)
-        return Lists(refs, tuple(job for found in listed for job in found), unread)
+        return Lists(refs, tuple(job for found in listed for job in found), tuple(unread))
 
     # What flow runs need
 
@@ -343,26 +344,25 @@ class Observer:
         runs = {**known, **await self.runs.by_ids(wanted)}
         cases = [JobCase(job, runs.get(job.run_id) or UnknownRun()) for job in of_runs if job.run_id is not None]
         cases = await self.family.of_jobs(await self.family.in_pool(cases))
-        return self._with_escalations(await self._with_stops(cases, installation, clocks), memory, clocks)
+        return self._with_escalations(await self._with_stops(cases, installation, clocks), memory)
 
-    def _with_escalations(self, cases: list[JobCase], memory: Memory, clocks: Clocks) -> list[JobCase]:
-        """Add how often it was said before that a job does not end; what was due two intervals ago, another process has said."""
-        before = clocks.platform - 2 * self.policy.interval
+    @staticmethod
+    def _with_escalations(cases: list[JobCase], memory: Memory) -> list[JobCase]:
+        """Add how often it was reported before that a job does not end."""
+        reported = frozenset(memory.reported)
+        if not reported:
+            return cases
 
-        def said(case: JobCase) -> int:
-            if memory.first_cycle and case.stop is not None:
-                return decide.escalations(case.stop, self.policy, before)
-            return memory.escalations.get(case.job.ref, 0)
+        def times(case: JobCase) -> int:
+            numbers = range(decide.MOST_ESCALATIONS, 0, -1)
+            return next((number for number in numbers if Report.ESCALATED.key(case.job.ref, number) in reported), 0)
 
-        return [replace(case, escalations=said(case)) if case.stop else case for case in cases]
+        return [replace(case, escalations=times(case)) if case.stop else case for case in cases]
 
     async def _with_stops(self, cases: list[JobCase], installation: UUID, clocks: Clocks) -> list[JobCase]:
         """Add the stops that were sent before, for the jobs that would be stopped: the platform keeps them as commands."""
         doomed = [case for case in cases if self._would_stop(case, installation, clocks)]
-        since: dict[WorkloadRef, datetime] = {}
-        for case in doomed:
-            workload = case.job.ref.workload_ref
-            since[workload] = min(case.job.created, since.get(workload, case.job.created))
+        since = _since(case.job for case in doomed)
         found = await each(self._stops, since.items())
         stops = {replica: stop for some in found if some is not None for replica, stop in some.items()}
         unread = {workload for workload, some in zip(since, found, strict=True) if some is None}
@@ -402,12 +402,27 @@ class Observer:
 
     async def _ended(self, lists: Lists, memory: Memory, clocks: Clocks) -> tuple[Ended, ...]:
         active = {job.ref for job in lists.jobs}
+        unread = {unread.workload for unread in lists.unread}
         awaited = dict(memory.stopping)
         if memory.first_cycle:
             awaited |= await self._stopped_lately(lists, clocks)
-        over = [ref for ref in awaited if ref not in active and ref.workload_ref.path not in lists.unread]
-        looked_up = await each(self.read, over)
-        return tuple(Ended(job, awaited[job.ref]) for job in looked_up if isinstance(job, JobView) and not job.is_active)
+        over = [ref for ref in awaited if ref not in active and ref.workload_ref not in unread]
+        unreported = [ref for ref in over if Report.STOPPED.key(ref) not in memory.reported]
+        looked_up = await each(self.read, unreported)
+        ended = [job for job in looked_up if isinstance(job, JobView) and not job.is_active]
+        stops = await self._stops_of(ended)
+        return tuple(Ended(job, stops.get(job.ref, awaited[job.ref])) for job in ended)
+
+    async def _stops_of(self, jobs: Collection[JobView]) -> dict[CommandRef, Stop]:
+        """Return the stops of jobs as the platform keeps them, so that every process reports the same duration."""
+        since = _since(jobs)
+        found = await each(self._stops, since.items())
+        return {
+            workload.command(command_id): stop
+            for workload, stops in zip(since, found, strict=True)
+            for replica, stop in (stops or {}).items()
+            if (command_id := command_of_replica(replica))
+        }
 
     async def _stopped_lately(self, lists: Lists, clocks: Clocks) -> dict[CommandRef, Stop]:
         """Return the jobs that were told to stop in the last two intervals, whose end the process before may have missed."""
@@ -421,6 +436,15 @@ class Observer:
                 if command_id and replica not in active:
                     lately[workload.command(command_id)] = stop
         return lately
+
+
+def _since(jobs: Iterable[JobView]) -> dict[WorkloadRef, datetime]:
+    """Return when the oldest of the jobs of each workload was created."""
+    since: dict[WorkloadRef, datetime] = {}
+    for job in jobs:
+        workload = job.ref.workload_ref
+        since[workload] = min(job.created, since.get(workload, job.created))
+    return since
 
 
 def job_view(workload: WorkloadRef, command: Command) -> JobView:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +11,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import CommandRef
-from cpln_flows.reconcile.snapshot import ChildCase, JobCase, JobView, RunCase, RunState, RunView
+from cpln_flows.reconcile.snapshot import ChildCase, JobCase, JobView, RunCase, RunState, RunView, Unread
 
 
 class Kind(StrEnum):
@@ -54,6 +55,31 @@ CHANGES = frozenset({Kind.COMPLETE, Kind.CRASH, Kind.FAIL, Kind.CANCEL, Kind.STO
 
 QUIET = frozenset({Kind.KEEP, Kind.RESET, Kind.STOPPED, Kind.REPORT})
 """What says something or nothing, and changes neither side but for a count."""
+
+
+class Report(StrEnum):
+    """What kind of thing was reported, as the first letter of its key."""
+
+    LOOK = "l"
+    """Somebody should look at a run or a job."""
+    STOPPED = "s"
+    """A job that was told to stop is over."""
+    ESCALATED = "e"
+    """A job that was told to stop does not end; for each time once."""
+    UNDONE = "u"
+    """An action was not done, or failed, for the same reason as before."""
+    UNREAD = "n"
+    """Something could not be read."""
+    SKEW = "k"
+    """A server's clock differs from this machine's."""
+
+    def key(self, *about: object) -> str:
+        """Name a report in few characters, so that it is made once.
+
+        >>> len(Report.UNREAD.key("/org/acme")), Report.UNREAD.key("x") == Report.SKEW.key("x")
+        (8, False)
+        """
+        return f"{self}{hashlib.sha256(repr(about).encode()).hexdigest()[:7]}"
 
 
 @dataclass(frozen=True)
@@ -106,6 +132,19 @@ class Action:
         return self.kind in CHANGES
 
     @property
+    def report_key(self) -> str | None:
+        """What names the report that this action makes; nothing if it makes none, or may be made again."""
+        match self.kind:
+            case Kind.REPORT:
+                return Report.LOOK.key(self.run_id, self.command)
+            case Kind.STOPPED:
+                return Report.STOPPED.key(self.command)
+            case Kind.ESCALATE:
+                return Report.ESCALATED.key(self.command, self.times)
+            case _:
+                return None
+
+    @property
     def event_id(self) -> UUID:
         """The same for the same action on the same state of things, so that a repeat is not a second event."""
         since = self.run.since.isoformat() if self.run else ""
@@ -139,7 +178,7 @@ class Plan:
     actions: tuple[Action, ...] = ()
     judged: int = 0
     withheld: str | None = None
-    unread: tuple[str, ...] = ()
+    unread: tuple[Unread, ...] = ()
 
     @property
     def changes(self) -> tuple[Action, ...]:
@@ -147,7 +186,7 @@ class Plan:
         return tuple(action for action in self.actions if action.is_change)
 
 
-def plan_of(actions: Iterable[Action], *, now: datetime, judged: int, limits: Limits, unread: tuple[str, ...] = ()) -> Plan:
+def plan_of(actions: Iterable[Action], *, now: datetime, judged: int, limits: Limits, unread: tuple[Unread, ...] = ()) -> Plan:
     """Put a plan together; one that would change too much is withheld."""
     kept = tuple(action for action in actions if action.kind is not Kind.KEEP)
     # A run that is ended together with its job is one of those that were looked at, and is changed once.

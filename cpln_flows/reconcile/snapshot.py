@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
@@ -255,6 +255,18 @@ class Ended:
 
 
 @dataclass(frozen=True)
+class Unread:
+    """Something that could not be read: what, and why; of the commands of a workload, which workload."""
+
+    what: str
+    why: str
+    workload: WorkloadRef | None = None
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.why}"
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """Both sides at one moment.
 
@@ -268,7 +280,7 @@ class Snapshot:
     jobs: tuple[JobCase, ...] = ()
     children: tuple[ChildCase, ...] = ()
     ended: tuple[Ended, ...] = ()
-    unread: tuple[str, ...] = ()
+    unread: tuple[Unread, ...] = ()
     workloads: int = 0
     callers: tuple[RunCase, ...] = ()
     is_blind: bool = False
@@ -283,17 +295,19 @@ class Memory:
 
     Attributes:
         stopping: Jobs that were told to stop, and when.
-        escalations: How often it was said of a job that it does not end.
         attempts: Which attempt a run was in, and since when it was in the state that it had then.
-        reported: What was said once.
+        reported: Keys of what was reported, oldest first; they outlive the process.
         first_cycle: Whether there was no cycle before in this process.
     """
 
     stopping: dict[CommandRef, Stop] = field(default_factory=dict)
-    escalations: dict[CommandRef, int] = field(default_factory=dict)
     attempts: dict[UUID, tuple[datetime, Attempt]] = field(default_factory=dict)
-    reported: frozenset[str] = frozenset()
+    reported: tuple[str, ...] = ()
     first_cycle: bool = True
+
+    def report(self, *keys: str) -> Memory:
+        """Return this with more reports."""
+        return replace(self, reported=tuple(dict.fromkeys((*self.reported, *keys))))
 
 
 @dataclass(frozen=True)

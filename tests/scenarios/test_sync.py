@@ -16,15 +16,15 @@ from cpln_flows.emulator import Fault, Platform, PlatformConfig
 from cpln_flows.errors import NotFoundError, UnauthorizedError
 from cpln_flows.model.identifiers import Owner, Role, Submission
 from cpln_flows.prefect_api.clock import PrefectClock
-from cpln_flows.reconcile import decide, evidence
-from cpln_flows.reconcile.act import Actor, Outcome, remember
+from cpln_flows.reconcile import act, decide, evidence
+from cpln_flows.reconcile.act import Actor, Outcome
 from cpln_flows.reconcile.cadence import Cadence
 from cpln_flows.reconcile.clocks import ServerClocks
 from cpln_flows.reconcile.cycles import Reconciler
 from cpln_flows.reconcile.decide import Policy
 from cpln_flows.reconcile.flow_runs import PrefectFlowRuns
 from cpln_flows.reconcile.observe import Observer
-from cpln_flows.reconcile.plan import Kind
+from cpln_flows.reconcile.plan import Kind, Plan
 from cpln_flows.reconcile.snapshot import Clocks, Memory, Scope
 from tests.manifests import FAILING, FOREVER
 from tests.scenarios.hands import Hands
@@ -57,22 +57,32 @@ class Cycles:
     """One cycle after the other, without a flow around them."""
 
     def __init__(self, hands: Hands, policy: Policy = AT_ONCE, runs=None, **scope) -> None:
+        self.hands = hands
         scope = Scope("local", **{"work_pool": hands.pool, **scope})
         self.observer = Observer(hands.client, runs or PrefectFlowRuns(hands.prefect), scope, policy)
         self.memory = Memory()
         self.clock = now
+        self.planned = Plan(now())
 
     def clocks(self) -> Clocks:
         return Clocks.alike(self.clock())
 
     async def plan(self):
         self.snapshot = await self.observer.snapshot(self.clocks(), self.memory)
-        return decide.decide(self.snapshot, self.observer.scope, self.observer.policy)
+        self.planned = decide.decide(self.snapshot, self.observer.scope, self.observer.policy)
+        return act.news(self.planned, self.memory)
 
     async def act(self, plan):
-        outcomes = await Actor(self.observer, self.clocks).act(plan)
-        self.memory = remember(self.snapshot, outcomes, self.memory)
+        outcomes = await Actor(self.observer, self.clocks).act(plan, self.memory.reported)
+        memory = act.remember(self.snapshot, outcomes, self.memory)
+        self.memory = act.forget(memory, self.planned, self.snapshot, outcomes)
         return outcomes
+
+    def next_process(self) -> "Cycles":
+        """The cycles of the process after this one, which knows what was reported."""
+        another = Cycles(self.hands, self.observer.policy)
+        another.memory = Memory(reported=self.memory.reported)
+        return another
 
     async def __call__(self) -> list[tuple[Kind, bool]]:
         return [(outcome.action.kind, outcome.done) for outcome in await self.act(await self.plan())]
@@ -336,6 +346,39 @@ async def test_the_end_of_a_stopped_job_is_told_by_the_process_after(hands) -> N
     assert await Cycles(hands, policy)() == [(Kind.STOPPED, True)]
 
 
+async def test_every_process_knows_one_duration(hands) -> None:
+    ref = await outlives_its_run(hands, FOREVER)
+    policy = replace(AT_ONCE, interval=timedelta(seconds=60))
+    cycles = Cycles(hands, policy)
+    assert await cycles() == [(Kind.STOP, True)]
+    await reaches(hands, ref, *ENDED)
+    later = Cycles(hands, policy)
+    later.clock = lambda: now() + timedelta(seconds=30)
+    reasons = [(await some.plan()).actions[0].reason for some in (cycles, later)]
+    assert reasons[0] == reasons[1]
+    assert "terminated successfully after" in reasons[0]
+
+
+async def test_flow_runs_report_one_end_once(hands, caplog) -> None:
+    caplog.set_level(logging.INFO)
+    ref = await outlives_its_run(hands, FOREVER)
+    ends = []
+    for _ in range(4):
+        await sync_prefect_to_cpln(options=options(hands))
+        await reaches(hands, ref, *ENDED)
+        ends.append(sum("terminated successfully after" in line for line in caplog.messages))
+    assert ends == [0, 1, 1, 1]
+
+
+async def test_flow_runs_report_unread_workload_once(hands, caplog) -> None:
+    workload = await hands.workload("pass")
+    hands.local.platform.faults.add(Fault(path=f".*/{workload.name}/-command/-query", status=403, times=None))
+    for _ in range(2):
+        await sync_prefect_to_cpln(options=options(hands))
+    (line,) = [line for line in caplog.messages if "not read, so nothing follows" in line]
+    assert line.startswith(f"[CPLN] Sync Prefect→CPLN | GVC: quickstart, Workload: {workload.name} > ")
+
+
 async def test_a_job_that_does_not_end_is_told_to_stop_once_and_then_escalated(hands) -> None:
     await outlives_its_run(hands, STUBBORN)
     cycles = Cycles(hands)
@@ -481,9 +524,8 @@ async def test_a_job_that_does_not_end_is_escalated_rarely(hands) -> None:
 
     assert await after(301, cycles) == [(Kind.ESCALATE, True)]
     assert await after(361, cycles) == await after(1100, cycles) == []
-    another = Cycles(hands, replace(AT_ONCE, interval=timedelta(seconds=60)))
-    assert await after(700, another) == [], "another process has said it"
-    assert await after(1201, cycles) == [(Kind.ESCALATE, True)]
+    assert await after(700, cycles.next_process()) == [], "another process has reported it"
+    assert await after(1201, cycles.next_process()) == [(Kind.ESCALATE, True)]
 
 
 # What is not looked at
@@ -528,7 +570,7 @@ class Cost:
     async def __call__(self) -> tuple[int, int]:
         seen, self.runs.single = len(self.requests), 0
         await self.cycles.plan()
-        self.cycles.memory = remember(self.cycles.snapshot, (), self.cycles.memory)
+        self.cycles.memory = act.remember(self.cycles.snapshot, (), self.cycles.memory)
         return len(self.requests) - seen, self.runs.single
 
 

@@ -52,18 +52,18 @@ class Syncs:
     async def cycle(self) -> None:
         chance = self.world.chance
         if chance.random() < 0.2:
-            self.memory = Memory()
-        others = [self._once(Memory())] if chance.random() < 0.1 else []
+            self.memory = Memory(reported=self.memory.reported)
+        others = [self._once(Memory(reported=self.memory.reported))] if chance.random() < 0.1 else []
         results = await asyncio.gather(self._once(self.memory), *others)
         self.memory = results[0]
 
     async def _once(self, memory: Memory) -> Memory:
         snapshot = await self.observer.snapshot(self.world.clocks(), memory)
-        plan = act.news(decide.decide(snapshot, self.observer.scope, POLICY), memory)
-        outcomes = await Actor(self.observer, self.world.clocks).act(plan)
-        failed = [outcome.said for outcome in outcomes if outcome.said.startswith("it failed") and not self.broken]
+        plan = decide.decide(snapshot, self.observer.scope, POLICY)
+        outcomes = await Actor(self.observer, self.world.clocks).act(act.news(plan, memory), memory.reported)
+        failed = [outcome.said for outcome in outcomes if outcome.failed and not self.broken]
         assert not failed
-        return act.remember(snapshot, outcomes, memory)
+        return act.forget(act.remember(snapshot, outcomes, memory), plan, snapshot, outcomes)
 
     broken = False
 
