@@ -12,18 +12,19 @@ from uuid import UUID
 from cpln_flows.api import commands, workloads
 from cpln_flows.api.client import CplnClient
 from cpln_flows.api.retry import Repeat
-from cpln_flows.errors import CplnError, NotFoundError
+from cpln_flows.errors import CplnError, ForbiddenError, NotFoundError
 from cpln_flows.model import ending, identifiers
 from cpln_flows.model.identifiers import Area, Role
 from cpln_flows.model.lifecycle import Stage
 from cpln_flows.model.links import CommandRef, WorkloadRef
-from cpln_flows.model.resources import Command
+from cpln_flows.model.resources import Command, JobExecution
 from cpln_flows.reconcile import decide, match
 from cpln_flows.reconcile.decide import Policy
 from cpln_flows.reconcile.family import Family
 from cpln_flows.reconcile.flow_runs import FlowRuns
 from cpln_flows.reconcile.plan import Report
 from cpln_flows.reconcile.snapshot import (
+    EVER,
     ChildCase,
     Clocks,
     Ended,
@@ -47,6 +48,7 @@ from cpln_flows.reconcile.together import both, each, gathering
 
 _CLOCK_SKEW = timedelta(seconds=60)
 _ROLES = {str(role): role for role in Role}
+_STAGE_OF_EXECUTION = {"pending": Stage.PENDING, "successful": Stage.COMPLETED, "failed": Stage.FAILED, "removed": Stage.FAILED}
 _REPLICA = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
@@ -306,33 +308,61 @@ class Observer:
         except CplnError as error:
             return NotRead(str(error))
         job = job_view(ref.workload_ref, command)
-        return replace(job, ending=await self._ending(job, command)) if command.lifecycle_stage == Stage.FAILED else job
+        return await self._as_ended(job, command) if command.lifecycle_stage == Stage.FAILED else job
 
     async def _forgotten(self, ref: CommandRef) -> Lookup:
-        """Read the end of a job from its execution: how long the platform keeps the command itself is documented nowhere."""
+        """Read a job from its execution: how long the platform keeps the command itself is documented nowhere.
+
+        A command that is missing in one answer is not gone while an execution of it is listed.
+        """
         try:
             deployed = await workloads.deployments(self.client, ref.workload_ref)
         except NotFoundError:
             return NotFound(ref)
         except CplnError as error:
             return NotRead(str(error))
-        executions = {one.name: execution for one in deployed if (execution := one.execution_of(ref.command_id))}
-        for location, execution in executions.items():
-            main = ending.main_ended(execution, next(iter(execution.containers), ""))
-            if main is not None and execution.start_time is not None:
-                end = ending.main_ending(main)
-                changed = execution.completion_time or execution.start_time
-                return JobView(ref, end.stage, execution.start_time, changed, location, ending=end.describe())
+        for here in deployed:
+            execution = here.execution_of(ref.command_id)
+            if execution is not None:
+                return await self._of_execution(ref, execution, here.name)
         return NotFound(ref)
 
-    async def _ending(self, job: JobView, command: Command) -> str | None:
+    async def _of_execution(self, ref: CommandRef, execution: JobExecution, location: str) -> JobView:
+        created = execution.start_time or EVER
+        changed = execution.completion_time or created
+        main = ending.main_ended(execution, await self._main_of(ref, execution))
+        if main is not None:
+            end = ending.main_ending(main)
+            return JobView(ref, end.stage, created, changed, location, ending=end.describe())
+        stage = _STAGE_OF_EXECUTION.get(execution.status, Stage.RUNNING)
+        return JobView(ref, stage, created, changed, location, execution.replica)
+
+    async def _as_ended(self, job: JobView, command: Command) -> Lookup:
+        """Return a job whose command has failed as its main container has ended, which need not have failed."""
         try:
             deployed = await workloads.deployment(self.client, job.ref.workload_ref, job.location or "")
-        except CplnError:
-            return None  # that it failed is certain, only the words for it are missing
-        execution = deployed.execution_of(command.id)
-        main = next(iter(execution.containers), "") if execution else ""
-        return ending.ending_of(command, execution, main).describe()
+            execution = deployed.execution_of(command.id)
+            name = await self._main_of(job.ref, execution) if execution else ""
+        except (NotFoundError, ForbiddenError):
+            return job  # no later look would tell more
+        except CplnError as error:
+            return NotRead(f"how its main container ended: {error}")
+        main = ending.main_ended(execution, name)
+        if main is not None and main.restarts.exit_code == 0:
+            end = ending.main_ending(main)
+            return replace(job, stage=end.stage, ending=end.describe())
+        return replace(job, ending=ending.ending_of(command, execution, name).describe())
+
+    async def _main_of(self, ref: CommandRef, execution: JobExecution) -> str:
+        """Return the name of the main container: the workload's first."""
+        names = list(execution.containers)
+        if len(names) > 1:
+            try:
+                containers = (await workloads.read(self.client, ref.workload_ref)).spec.get("containers") or ()
+            except NotFoundError:
+                containers = ()  # the execution outlives its workload for a moment
+            names = [str(container.get("name")) for container in containers] or names
+        return names[0] if names else ""
 
     # What jobs need
 

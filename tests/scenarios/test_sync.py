@@ -183,12 +183,35 @@ async def test_a_job_that_is_read_again_counts_from_the_start(hands) -> None:
     run = await hands.run(Pending(), Running())
     ref = await hands.container(run, await hands.workload(FOREVER))
     cycles = Cycles(hands)
-    # Neither the list nor the command itself shows the job, as after a failover.
-    hands.local.platform.faults.add(Fault(path=".*-command/-query", body='{"items": []}', times=1))
+    # Neither the lists nor the command itself show the job, as after a failover.
+    hands.local.platform.faults.add(Fault(path=".*(-command/-query|/deployment)", body='{"items": []}', times=2))
     hands.local.platform.faults.add(Fault(method="GET", path=f".*{ref.command_id}", status=404, times=1))
     assert await cycles() == [(Kind.COUNT, True)]
     assert await cycles() == [(Kind.RESET, True)]
     assert await cycles() == []
+
+
+async def test_active_execution_outweighs_missing_command(hands) -> None:
+    run = await hands.run(Pending(), Running())
+    ref = await hands.container(run, await hands.workload(FOREVER))
+    await reaches(hands, ref, "running")
+    hands.local.platform.faults.add(Fault(path=".*-command/-query", body='{"items": []}', times=None))
+    hands.local.platform.faults.add(Fault(method="GET", path=f".*{ref.command_id}", status=404, times=None))
+    for _ in range(6):
+        assert await Cycles(hands)() == []
+    assert (await hands.state(run)).type == "RUNNING"
+
+
+async def test_main_container_decides_over_sidecar(hands) -> None:
+    run = await hands.run(Pending(), Running())
+    ref = await hands.container(run, await hands.workload("pass", sidecar=FAILING))
+    await reaches(hands, ref, "failed")
+    hands.client.settings = hands.client.settings.model_copy(update={"retry_seconds": 0})
+    hands.local.platform.faults.add(Fault(path=".*/deployment/.*", status=500, times=None))
+    assert await Cycles(hands)() == [], "whether the main container has failed is not known"
+    hands.local.platform.faults.clear()
+    assert await Cycles(hands)() == [(Kind.COMPLETE, True)]
+    assert (await hands.state(run)).type == "COMPLETED"
 
 
 async def test_a_stop_on_the_platform_ends_the_run(hands) -> None:
