@@ -259,6 +259,13 @@ class CplnSettings(BaseSettings):
         validation_alias=_names("LOG_ROTATE"),
         description="Seconds after which a connection to the live log is replaced; the platform cuts it after 1800.",
     )
+    log_poll_seconds: float = Field(
+        default=5,
+        gt=0,
+        le=60,
+        validation_alias=_names("LOG_POLL"),
+        description="Longest time between two looks at the stored log while a job has no live log, in seconds.",
+    )
     log_progress_seconds: float = Field(
         default=60,
         gt=0,

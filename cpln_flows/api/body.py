@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from typing import Any
 
@@ -21,6 +22,9 @@ MOST_ERROR_BYTES = 2**16
 _MOST_VALUES = 500_000
 """Values in one answer. Each takes up to some hundred bytes of memory, and only two or three in the answer."""
 _MOST_LEVELS = 64
+_REPLACED = r"\ufffd"
+# In JSON: an escaped backslash, a surrogate pair, or half of one, which no text can hold.
+_LONE = re.compile(r"(?P<whole>\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _NO_SIGN = bytes(set(range(256)) - set(b'",[]{}'))
 
 
@@ -68,10 +72,21 @@ def decode(body: bytes, source: str) -> Any:
 
 
 def decode_log(body: bytes, source: str) -> Any:
-    """Return the values of a JSON text of which only lines are read, so that their depth does not matter; else as ``decode``."""
+    """Return the values of a JSON text of which only lines are read, so that their depth does not matter; else as ``decode``.
+
+    Bytes that are not UTF-8 and halves of surrogate pairs become U+FFFD: they cost their character and not the log. Both
+    readers of a log decode with this function, so a line is the same whichever of them brings it.
+    """
     if _openings(body) + body.count(b",") > _MOST_VALUES:
         _structure(body, source)
-    return orjson.loads(body)
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return orjson.loads(_LONE.sub(_unless_whole, body.decode("utf-8", "replace")))
+
+
+def _unless_whole(found: re.Match[str]) -> str:
+    return found[0] if found["whole"] else _REPLACED
 
 
 async def _received(answer: httpx.Response, most: int, source: str, *, cut: bool = False) -> bytes:

@@ -104,6 +104,7 @@ class CplnClient:
         self.token = settings.token
         self._renew_token = renew_token
         self._renewed_at = -math.inf
+        self._reported: set[str] = set()
         self._transport = transport
         self._sleep = sleep
         self._open: httpx.AsyncBaseTransport | None = None
@@ -122,6 +123,12 @@ class CplnClient:
         transport, self._open = self._open, None
         if transport is not None:
             await transport.aclose()
+
+    def report_once(self, what: str) -> bool:
+        """Return whether this is the first time that something is reported by those who share this client."""
+        is_new = what not in self._reported
+        self._reported.add(what)
+        return is_new
 
     def now_ns(self) -> int:
         """Return the platform's time as far as its answers tell it, in nanoseconds since the epoch."""

@@ -65,6 +65,8 @@ class Tail:
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
+        self.closed = ""
+        """How the service has closed the session, once it has."""
 
     async def receive(self, seconds: float) -> Arrival | None:
         """Return the next message, or nothing once the service has closed the session.
@@ -80,6 +82,8 @@ class Tail:
             if error.sent is not None and error.sent.code == _TOO_LARGE:
                 limit = f"{bodies.MOST_LOG_BYTES // 2**20} MiB"
                 raise LogStreamError(f"a message of the live log has more than {limit}, the limit of this client") from None
+            told = error.rcvd
+            self.closed = f"{told.code} {told.reason}".strip() if told is not None else "without a goodbye"
             return None
         return Arrival(hash((len(message), message[:_EDGE], message[-_EDGE:])), read_frame(message))
 
@@ -87,12 +91,7 @@ class Tail:
 def read_frame(message: bytes) -> Frame | None:
     """Read a message of the live log, whatever it is; ``None`` if it is no frame."""
     try:
-        try:
-            content = bodies.decode_log(message, "the live log")
-        except orjson.JSONDecodeError:
-            # Bytes that are no UTF-8 cost their line, not the rest.
-            content = bodies.decode_log(message.decode("utf-8", "replace").encode(), "the live log")
-        return log_lines.parse_tail(content)
+        return log_lines.parse_tail(bodies.decode_log(message, "the live log"))
     except (orjson.JSONDecodeError, UnexpectedResponseError, RecursionError):
         return None
 
@@ -110,6 +109,10 @@ class LogSource:
     client: CplnClient
     org: str
     selector: str
+
+    def report_once(self, what: str) -> bool:
+        """Return whether this is the first time that something is reported by the jobs that share the client."""
+        return self.client.report_once(what)
 
     @asynccontextmanager
     async def open_tail(self, start_ns: int) -> AsyncIterator[Tail]:

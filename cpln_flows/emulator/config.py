@@ -76,6 +76,8 @@ class PlatformConfig:
         log_retention_days: Age at which lines are gone; 0 keeps none.
         log_delay_seconds: From a line's time stamp until the logs service knows it.
         log_rate_limit: Lines a second of one container that are kept; ``None`` keeps all.
+        tail_limit: Live logs at a time; a further one is accepted and closed at once, as Loki does beyond
+            ``max_concurrent_tail_requests``. ``None`` is no limit.
         tail_session_seconds: Length of a tail before the service ends it.
         tail_frame_entries: Lines in one frame of a tail.
         tail_buffer_entries: Lines that wait for a slow reader of a tail before further ones are dropped.
@@ -133,6 +135,7 @@ class PlatformConfig:
     log_retention_days: int = 30
     log_delay_seconds: float = 0.0
     log_rate_limit: int | None = 10_000
+    tail_limit: int | None = None
     tail_session_seconds: float = 1800.0
     tail_frame_entries: int = 100
     tail_buffer_entries: int = 10_000

@@ -43,6 +43,7 @@ class Tails:
         self._clock = clock
         self._logs = logs
         self._service = service
+        self._open = 0
 
     def check(self, principal: Principal, org: str, query: str) -> LogRequest | Answer:
         """Read a request for a tail: what it asks for, or the answer that refuses it."""
@@ -57,6 +58,11 @@ class Tails:
     async def serve(self, websocket: WebSocket, request: LogRequest, connection: Connection | None, fault: Fault | None) -> None:
         """Push lines until the client goes, the session is over or a fault cuts it."""
         await websocket.accept()
+        limit = self._config.tail_limit
+        if limit is not None and self._open >= limit:
+            await websocket.close(_INTERNAL_ERROR, f"max concurrent tail requests limit exceeded, count > limit ({limit})")
+            return
+        self._open += 1
         pusher = _Pusher(self._config, self._clock, fault or _NO_FAULT)
         subscription = self._logs.subscribe(request.selector, pusher.take)
         cap = self._clock.call_later(self._config.tail_session_seconds, pusher.expire)
@@ -66,6 +72,7 @@ class Tails:
             await pusher.push(websocket, request.delay_seconds)
             await _close(websocket, pusher, connection)
         finally:
+            self._open -= 1
             cap.cancel()
             self._logs.unsubscribe(subscription)
             reader.cancel()

@@ -23,10 +23,10 @@ from cpln_flows.model.cursor import Cursor
 from cpln_flows.model.identifiers import Area
 from cpln_flows.model.log_lines import Batch
 from cpln_flows.model.receipt import Gap, GapKind, LogReceipt
+from cpln_flows.model.time import LOG_CLOCK_SKEW_NS
 
 _NS = 1_000_000_000
 _INTERVAL_SECONDS = 5.0
-_CLOCK_SKEW_NS = 600 * _NS
 _AT_REST_NS = 600 * _NS
 OLDEST_NS = 31 * 86_400 * _NS
 """The platform keeps logs for 30 days, unless the organization says otherwise."""
@@ -227,7 +227,7 @@ class LogReading:
         if self.wanted.since is not None:
             return to_ns(self.wanted.since)
         if self.job.command is not None:
-            return to_ns(self.job.command.created) - _CLOCK_SKEW_NS  # the container's clock need not be the API's
+            return to_ns(self.job.command.created) - LOG_CLOCK_SKEW_NS  # the container's clock need not be the API's
         return now_ns - OLDEST_NS
 
     def _deliver(self, batch: Batch) -> None:
@@ -251,7 +251,7 @@ class LogReading:
 def span_of(wanted: Wanted, now_ns: int) -> tuple[int, int]:
     """Return the time in which a job is looked for of which nothing but the id is known."""
     since_ns = to_ns(wanted.since) if wanted.since else now_ns - OLDEST_NS
-    return since_ns, to_ns(wanted.until) if wanted.until else now_ns + _CLOCK_SKEW_NS
+    return since_ns, to_ns(wanted.until) if wanted.until else now_ns + LOG_CLOCK_SKEW_NS
 
 
 def to_ns(moment: datetime) -> int:

@@ -1,4 +1,14 @@
-"""The log of one job while it runs and after its end: a tail for speed, range queries for truth, each line once."""
+"""The log of one job while it runs and after its end: a tail for speed, range queries for truth, each line once.
+
+The live log (tail) pushes lines within milliseconds, and may lose some: when the service drops them, when the connection breaks,
+when the service allows no further connection, or when it falls silent. The stored log (range query) has every line, some of them
+a moment late. So the ledger remembers what was delivered, by time and content, and everything that may have fallen into a hole is
+read from the store: the lines since the last one after each break, what the service says it dropped, and the recent past after a
+silence. While there is no live log at all, the store is polled every few seconds and the connection is tried again each time.
+Every few minutes older lines are read once more and then forgotten. After the job's end, late lines get their time (settle), and
+the store is read until it brings nothing new (drain). Lines are handed over first and counted then: nothing that a line holds can
+end its log.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +32,13 @@ from cpln_flows.model.lateness import NS as _NS
 from cpln_flows.model.lateness import End, Lag
 from cpln_flows.model.log_lines import Batch, Frame
 from cpln_flows.model.receipt import Gap, GapKind, LogReceipt, Tally
+from cpln_flows.model.time import LOG_CLOCK_SKEW_NS
 from cpln_flows.settings import CplnSettings
 
 _OVERLAP_NS = 2 * _NS
-_CLOCK_SKEW_NS = 600 * _NS
 _FIRST_RECONNECT_SECONDS = 0.1
-_LONGEST_RECONNECT_SECONDS = 10.0
+_LEAST_POLL_SECONDS = 1.0
+_FUTILE_SESSIONS = 2  # so many sessions in a row without a line: then the store is read instead
 _HISTORY_SECONDS = 2.0
 _LONGEST_IDLE_SECONDS = 300.0
 _TEND_SECONDS = 5.0
@@ -54,6 +65,7 @@ class Pace:
         rotate: Age at which a connection is replaced; the platform cuts it after 30 minutes.
         idle: Silence after which it is asked whether the connection still tells everything.
         progress: Time until the first word on how far the log is; further ones come ever more seldom.
+        poll: Longest time between two looks at the stored log while there is no live one, and so about how late a line is.
     """
 
     settle: float = 5.0
@@ -61,6 +73,7 @@ class Pace:
     rotate: float = 1500.0
     idle: float = 30.0
     progress: float = 60.0
+    poll: float = 5.0
 
     @classmethod
     def of(cls, settings: CplnSettings) -> Pace:
@@ -71,6 +84,7 @@ class Pace:
             rotate=settings.log_rotate_seconds,
             idle=settings.log_idle_seconds,
             progress=settings.log_progress_seconds,
+            poll=settings.log_poll_seconds,
         )
 
 
@@ -209,22 +223,40 @@ class LogStream:
     # The live log
 
     async def _follow(self) -> None:
-        wait = _FIRST_RECONNECT_SECONDS
+        wait, futile = _FIRST_RECONNECT_SECONDS, 0
         while not (self.refused or self.ended):
             before = self.ledger.total
             try:
-                await self._sessions()
+                why = await self._sessions()
             except (UnauthorizedError, ForbiddenError) as error:
                 self._refuse(error)
                 return
             except CplnError as error:
-                self.journal.debug(Area.LOGS, f"the live log is interrupted: {error}")
-            wait = _FIRST_RECONNECT_SECONDS if self.ledger.total > before else min(wait * 2, _LONGEST_RECONNECT_SECONDS)
+                why = str(error)
+            self.journal.debug(Area.LOGS, f"the live log is interrupted: {why}")
+            futile = 0 if self.ledger.total > before else futile + 1
+            wait = _FIRST_RECONNECT_SECONDS if not futile else min(wait * 2, self.pace.poll)
+            if futile >= _FUTILE_SESSIONS and await self._polled(why):
+                wait = min(_LEAST_POLL_SECONDS, self.pace.poll)
             self.tally.reconnects += not self.ended
             await anyio.sleep(0 if self.ended else wait)
 
-    async def _sessions(self) -> None:
-        """Read one connection after another, each opened before the one before it is closed, until one breaks."""
+    async def _polled(self, why: str) -> bool:
+        """Read the stored log because there is no live one; return whether there were new lines.
+
+        A logs service has only so many live logs at a time and may close a further one at once, so fewer live logs than jobs
+        are nothing unusual. Each job without one polls the store, and tries again each time whether there is room by now.
+        """
+        if self.source.report_once("no live log"):
+            self.journal.warning(
+                Area.LOGS,
+                f"There is no live log for this job now ({why or 'the service closed it at once'}); its lines are read from the"
+                f" stored log at least every {self.pace.poll:g} s. The same may hold for further jobs of this process",
+            )
+        return bool(await self._catch_up(self._resume_ns()))
+
+    async def _sessions(self) -> str:
+        """Read one connection after another, each opened before the one before it is closed, until one breaks; return why."""
         current = AsyncExitStack()
         try:
             session = await self._connect(current)
@@ -238,6 +270,7 @@ class LogStream:
                     continue
                 replaced, current = current, following
                 await replaced.aclose()
+            return session.tail.closed
         finally:
             await current.aclose()
 
@@ -321,7 +354,7 @@ class LogStream:
     async def _catch_up(self, start_ns: int, end_ns: int | None = None) -> int | None:
         """Deliver what the store has from a time on; return how many lines were new, or nothing if it cannot be read."""
         try:
-            found = await self._read(start_ns, end_ns or self.now_ns() + _CLOCK_SKEW_NS, Repeat.NEVER)
+            found = await self._read(start_ns, end_ns or self.now_ns() + LOG_CLOCK_SKEW_NS, Repeat.NEVER)
         except CplnError as error:  # who may not read at all learns it from the live log
             self.journal.debug(Area.LOGS, f"the stored log cannot be read now: {error}")
             return None
@@ -333,7 +366,7 @@ class LogStream:
         """Read all that may have changed; return how many lines were new."""
         start_ns = self._floor_ns()
         try:
-            found = await self._read(start_ns, self.now_ns() + _CLOCK_SKEW_NS, repeat)
+            found = await self._read(start_ns, self.now_ns() + LOG_CLOCK_SKEW_NS, repeat)
         except (UnauthorizedError, ForbiddenError) as error:
             self._refuse(error)
             return 0
@@ -372,8 +405,8 @@ class LogStream:
                 new = look.new(part)
                 if not new.stamps:
                     continue
-                self.tally.add(new)
                 self._hand_over(new)
+                self._count(new)
                 self.last_line = _time()
                 self.ended = self.is_full is not None and self.is_full()
         if self._arrived is not None:
@@ -389,6 +422,13 @@ class LogStream:
             if not self._said_failure:
                 self._said_failure = True
                 self.journal.warning(Area.LOGS, f"lines could not be shown, which is not said again: {error!r}")
+
+    def _count(self, batch: Batch) -> None:
+        """Count lines that were given away; nothing that a job prints may end its log."""
+        try:
+            self.tally.add(batch)
+        except Exception as error:  # noqa: BLE001 - the lines are delivered, only their count is not known
+            self.tally.miss(Gap(GapKind.UNCOUNTED, lines=len(batch.stamps), first_ns=batch.stamps[0], reason=repr(error)))
 
     def _parts(self, batch: Batch) -> Sequence[Batch]:
         """Return the lines that are wanted: at once, or one by one if any of them may be the last."""

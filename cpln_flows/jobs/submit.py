@@ -29,13 +29,13 @@ from cpln_flows.jobs.reattach import Adopt, EarlierAttempt, StartNew
 from cpln_flows.model.identifiers import Area, Role
 from cpln_flows.model.links import CommandRef, WorkloadRef
 from cpln_flows.model.resources import Command
+from cpln_flows.model.time import LOG_CLOCK_SKEW_NS
 
 _IDLE_LIMIT = timedelta(hours=20)  # the clean-up deletes what is idle for 24 h; the hours between keep the two apart
 _MOST_GENERATIONS = 100
 _FIRST_LOOK_SECONDS = 0.1
 _LONGEST_LOOK_SECONDS = 2.0
 _LEAST_STARTS = 3
-_CLOCK_SKEW_NS = 600 * 1_000_000_000
 _LOCATIONS_SECONDS = 2.0  # the deployments of a new workload need not all appear at once
 
 
@@ -60,7 +60,7 @@ def adopted(ref: CommandRef, command: Command, location: str, now: datetime) -> 
         now: The platform's time.
     """
     age = max(timedelta(), now - command.created)
-    since_ns = int(command.created.timestamp()) * 1_000_000_000 - _CLOCK_SKEW_NS  # lines are stamped by other machines
+    since_ns = int(command.created.timestamp()) * 1_000_000_000 - LOG_CLOCK_SKEW_NS  # lines are stamped by other machines
     started = time.monotonic() - age.total_seconds()
     return StartedJob(ref, command.spec.location or location, since_ns, adopted=True, started=started)
 
@@ -222,7 +222,7 @@ class Submitter:
 
     async def _start(self, workload: WorkloadRef, *, contested: bool) -> StartedJob:
         journal = self.journal.about(workload=workload.name)
-        begun, since_ns = time.monotonic(), self.client.now_ns() - _CLOCK_SKEW_NS
+        begun, since_ns = time.monotonic(), self.client.now_ns() - LOG_CLOCK_SKEW_NS
         for starts in itertools.count(1):
             try:
                 ref = await self._start_once(workload)

@@ -15,9 +15,10 @@ from cpln_flows.model.log_lines import Batch, StreamKey
 
 _NS = 1_000_000_000
 _RATE_LIMITED = "#### Replica logs were rate-limited"
-_COUNT = re.compile(r"(\d[\d,]{0,17}) (?:log )?lines? (?:were |was )?(?:dropped|lost|discarded|suppressed|skipped)")
+_COUNT = re.compile(r"(?<![\d,])([0-9][0-9,]{0,17}) (?:log )?lines? (?:were |was )?(?:dropped|lost|discarded|suppressed|skipped)")
 _LEAST_TRUNCATED = 16 * 1024 // 4  # characters of up to four bytes
-_TRUNCATED = re.compile(r"\.\.\. \[truncated (\d+) bytes\]\Z")
+_TRUNCATED = re.compile(r"\.\.\. \[truncated ([0-9]{1,15}) bytes\]\Z")
+_REPLACEMENT = "\ufffd"
 
 
 class GapKind(StrEnum):
@@ -43,6 +44,8 @@ class GapKind(StrEnum):
     """Lines came so late that it was no longer known whether they had been delivered before, so they were not."""
     UNSHOWN = "unshown"
     """What was to show the lines raised an error."""
+    UNCOUNTED = "uncounted"
+    """Lines were delivered and could not be counted."""
     STATE_UNREAD = "state-unread"
     """It could not be read whether the job has ended, and its log was quiet."""
 
@@ -84,6 +87,7 @@ class Gap:
             GapKind.UNSETTLED: "the log had not come to rest",
             GapKind.LATE: f"{lines} too late to be told from those delivered before{often}{at}",
             GapKind.UNSHOWN: f"{lines} could not be shown ({self.reason})",
+            GapKind.UNCOUNTED: f"{lines} could not be counted ({self.reason})",
             GapKind.STATE_UNREAD: f"it is not known whether the job has ended ({self.reason})",
         }
         return texts[self.kind]
@@ -119,6 +123,7 @@ class LogReceipt:
         gaps: What is known to be missing.
         reconnects: How often the live log was connected to again.
         recovered: How many lines the live log said it left out, that a range query has brought.
+        replaced: How many characters stand for bytes that are not UTF-8; a program may also have printed them as they are.
         cursor: From here on nothing was delivered.
     """
 
@@ -126,6 +131,7 @@ class LogReceipt:
     gaps: tuple[Gap, ...] = ()
     reconnects: int = 0
     recovered: int = 0
+    replaced: int = 0
     cursor: Cursor = field(default_factory=Cursor)
 
     @property
@@ -161,9 +167,10 @@ class LogReceipt:
 
     def __str__(self) -> str:
         """Return the receipt in words: ``complete: 48,211 lines`` or ``incomplete: 312 lines rate-limited at 12:01:07; ...``."""
+        replaced = f", {self.replaced:,} bytes or characters replaced by {_REPLACEMENT}" if self.replaced else ""
         if self.complete:
-            return f"complete: {_lines(self.lines)}"
-        return f"incomplete: {'; '.join(map(str, self.gaps))}; {_lines(self.lines)} delivered"
+            return f"complete: {_lines(self.lines)}{replaced}"
+        return f"incomplete: {'; '.join(map(str, self.gaps))}; {_lines(self.lines)} delivered{replaced}"
 
 
 @dataclass
@@ -193,7 +200,7 @@ class Tally:
         self._streams: dict[StreamKey, _StreamTally] = {}
         self._gaps: dict[GapKind, Gap] = {}
         self._reported: Counter[int] = Counter()
-        self.recovered = 0
+        self.recovered = self.replaced = 0
         self.reconnects = 0
 
     def add(self, batch: Batch) -> None:
@@ -202,7 +209,9 @@ class Tally:
         if tally is None:
             tally = self._streams[batch.key] = _StreamTally()
         # Nearly no lines carry a mark of the platform; what rules it out for all of them at once costs next to nothing.
-        if "#" in tally.add(batch) or max(map(len, batch.lines)) >= _LEAST_TRUNCATED:
+        text = tally.add(batch)
+        self.replaced += text.count(_REPLACEMENT)
+        if "#" in text or max(map(len, batch.lines)) >= _LEAST_TRUNCATED:
             for gap in _declared(batch):
                 self.miss(gap)
 
@@ -238,7 +247,7 @@ class Tally:
         gaps = list(self._gaps.values())
         if self._reported:
             gaps.append(Gap(GapKind.DROPPED, lines=self._reported.total(), first_ns=min(self._reported) or None))
-        return LogReceipt(tuple(self._receipts()), tuple(gaps), self.reconnects, self.recovered, cursor)
+        return LogReceipt(tuple(self._receipts()), tuple(gaps), self.reconnects, self.recovered, self.replaced, cursor)
 
     def _receipts(self) -> Iterator[StreamReceipt]:
         for key, tally in sorted(self._streams.items()):

@@ -129,3 +129,23 @@ def test_wide_answer_is_not_deep() -> None:
 def test_malformed_answer_is_no_json(content) -> None:
     with pytest.raises(orjson.JSONDecodeError):
         body.decode(content, "GET /x")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        pytest.param(b"torn \xe2\x96", "torn \ufffd", id="bytes-that-are-no-utf-8"),
+        pytest.param(b"half \\ud83d", "half \ufffd", id="first-half-of-a-pair"),
+        pytest.param(b"half \\uDE00!", "half \ufffd!", id="second-half-of-a-pair"),
+        pytest.param(b"\xff \\ud83d\\ude00", "\ufffd \U0001f600", id="whole-pair"),
+        pytest.param(b"\xff \\\\ud83d", "\ufffd \\ud83d", id="backslash-before-the-letters"),
+        pytest.param(b"\xff \\u0000", "\ufffd \0", id="nul"),
+    ],
+)
+def test_torn_characters_are_replaced(text, line) -> None:
+    assert body.decode_log(b'{"line": "' + text + b'"}', "test") == {"line": line}
+
+
+def test_log_that_is_no_json_stays_an_error() -> None:
+    with pytest.raises(orjson.JSONDecodeError):
+        body.decode_log(b"\xff{", "test")

@@ -56,6 +56,16 @@ class Answer(StrEnum):
 
 
 @dataclass
+class Room:
+    """How many live logs there may be at a time; a further one is closed at once, or refused at its upgrade."""
+
+    most: float = math.inf
+    refuses: bool = False
+    taken: int = 0
+    reported: set[str] = field(default_factory=set)
+
+
+@dataclass
 class Service:
     """Holds the lines; is a source of them as the real one is, whose pages it asks for as that one does.
 
@@ -75,6 +85,7 @@ class Service:
     answers: list[Answer] = field(default_factory=list)
     limit: int = 3
     frame_lines: int = 2
+    room: Room = field(default_factory=Room)
 
     def __post_init__(self) -> None:
         self._by_arrival = sorted(self.lines, key=lambda line: line.arrives)
@@ -93,7 +104,20 @@ class Service:
             self.fates.pop(0)
             raise LogStreamError("refused")
         await anyio.sleep(0.01)
-        yield _Tail(self, self._by_arrival, start_ns)
+        is_full = self.room.taken >= self.room.most
+        if is_full and self.room.refuses:
+            raise LogStreamError("429 too many live logs")
+        tail = _Tail(self, self._by_arrival, start_ns, is_cut=is_full)
+        self.room.taken += not is_full
+        try:
+            yield tail
+        finally:
+            self.room.taken -= not is_full
+
+    def report_once(self, what: str) -> bool:
+        is_new = what not in self.room.reported
+        self.room.reported.add(what)
+        return is_new
 
     async def query_range(self, start_ns: int, end_ns: int, repeat: Repeat = Repeat.ALWAYS) -> AsyncIterator[Page]:
         await anyio.sleep(0.01)
@@ -126,7 +150,9 @@ class Service:
 
 
 class _Tail:
-    def __init__(self, service: Service, by_arrival: list[Printed], start_ns: int) -> None:
+    closed = "1011 too many"
+
+    def __init__(self, service: Service, by_arrival: list[Printed], start_ns: int, *, is_cut: bool = False) -> None:
         now = anyio.current_time()
         past = [line for line in service.stored() if line.ns >= start_ns]
         self._service = service
@@ -135,7 +161,7 @@ class _Tail:
         self._ends = now + SESSION_SECONDS
         self._again: Arrival | None = None
         self._dropped: list[int] = []
-        self._is_cut = self._is_deaf = False
+        self._is_cut, self._is_deaf = is_cut, False
 
     async def receive(self, seconds: float) -> Arrival | None:
         until = anyio.current_time() + seconds

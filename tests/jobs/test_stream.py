@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 import anyio
@@ -14,9 +15,9 @@ from cpln_flows.jobs.stream import LogStream, Pace
 from cpln_flows.model import cursor as cursor_module
 from cpln_flows.model.cursor import Cursor
 from cpln_flows.model.log_lines import Batch, StreamKey
-from cpln_flows.model.receipt import GapKind
+from cpln_flows.model.receipt import GapKind, Tally
 from tests.jobs import virtual_time
-from tests.jobs.log_service import EPOCH_NS, Fate, Printed, Service
+from tests.jobs.log_service import EPOCH_NS, Fate, Printed, Room, Service
 
 KEY = StreamKey("r", "main", "stdout")
 
@@ -176,3 +177,68 @@ def test_a_store_that_cannot_be_asked_leaves_all_lines_in_the_cursor(monkeypatch
         return stream.receipt.cursor
 
     assert len(virtual_time.run(main).places[KEY].emitted) == 50
+
+
+@pytest.mark.parametrize("refuses", [False, True], ids=["closed-at-once", "refused"])
+@pytest.mark.parametrize("most", [0, 2, 5])
+def test_lines_come_without_live_log(most, refuses, caplog) -> None:
+    caplog.set_level(logging.WARNING)
+    room, jobs = Room(most, refuses=refuses), 5
+    lines = [_printed(0.5 * n, f"{n}") for n in range(60)] + [_printed(50.0, "after a silence")]
+    seen: list[list[tuple[str, float]]] = [[] for _ in range(jobs)]
+
+    async def follow(number: int) -> LogStream:
+        service = Service(lines, limit=999, frame_lines=1, room=room)
+
+        def deliver(batch: Batch) -> None:
+            seen[number] += [(line, anyio.current_time() - (ns - EPOCH_NS) / 1e9) for ns, line in zip(*batch[1:], strict=True)]
+
+        stream = LogStream(service, deliver, Journal(), EPOCH_NS, now_ns=service.now_ns)
+        tail = asyncio.create_task(stream.tail())
+        await anyio.sleep_until(60)
+        tail.cancel()
+        await asyncio.wait([tail])
+        return stream
+
+    async def main() -> list[LogStream]:
+        return await asyncio.gather(*(follow(number) for number in range(jobs)))
+
+    assert all(stream.receipt.complete for stream in virtual_time.run(main))
+    for job in seen:
+        assert [line for line, _ in job] == [line.text for line in lines]
+        assert max(late for _, late in job) <= 6
+    assert len([line for line in caplog.messages if "no live log" in line]) == (most < jobs)
+
+
+def test_freed_live_log_is_taken() -> None:
+    room = Room(1, taken=1)
+    late: list[float] = []
+
+    async def main() -> None:
+        lines = [_printed(float(n), f"{n}") for n in range(60)]
+        service = Service(lines, limit=999, frame_lines=1, room=room)
+
+        def deliver(batch: Batch) -> None:
+            late.extend(anyio.current_time() - (ns - EPOCH_NS) / 1e9 for ns in batch.stamps)
+
+        stream = LogStream(service, deliver, Journal(), EPOCH_NS, now_ns=service.now_ns)
+        tail = asyncio.create_task(stream.tail())
+        await anyio.sleep_until(30)
+        room.taken -= 1
+        await anyio.sleep_until(60)
+        tail.cancel()
+        await asyncio.wait([tail])
+
+    virtual_time.run(main)
+    assert max(late[-20:]) < 0.1 < max(late[:20])
+
+
+def test_line_that_cannot_be_counted_is_delivered(monkeypatch) -> None:
+    def fails(self, batch) -> None:
+        raise ValueError("too many digits")
+
+    monkeypatch.setattr(Tally, "add", fails)
+    delivered, stream, _ = _read([*EARLY, _printed(3.0, "done")], 3.1)
+    assert delivered == [*(line.text for line in EARLY), "done"]
+    (gap,) = stream.receipt.gaps
+    assert (gap.kind, gap.lines) == (GapKind.UNCOUNTED, 9)

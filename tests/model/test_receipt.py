@@ -124,3 +124,28 @@ def test_the_digest_does_not_depend_on_how_the_lines_came(given_batches) -> None
     by_stream = sorted(single, key=lambda batch: batch.key)
     assert _receipt(*whole) == _receipt(*single) == _receipt(*by_stream)
     assert _receipt(*whole).digest == _receipt(*single).digest
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "#### Replica logs were rate-limited " + "9" * 5000 + " lines were dropped",
+        "#### Replica logs were rate-limited " + "9," * 5000,
+        "x" * 5000 + "... [truncated " + "9" * 5000 + " bytes]",
+        "x" * 5000 + "... [truncated \u0663 bytes]",
+        "\ud800" * 5000,
+        "\0" * 5000,
+    ],
+)
+def test_no_line_ends_the_count(line) -> None:
+    tally = Tally()
+    tally.add(Batch(OUT, [1], [line]))
+    assert tally.receipt(Cursor()).lines == 1
+
+
+def test_replaced_characters_are_counted() -> None:
+    tally = Tally()
+    tally.add(Batch(OUT, [1, 2], ["torn \ufffd\ufffd", "whole"]))
+    receipt = tally.receipt(Cursor())
+    assert receipt.replaced == 2
+    assert str(receipt) == "complete: 2 lines, 2 bytes or characters replaced by \ufffd"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime, parsedate_to_datetime
 
 import anyio
 import pytest
 
 from cpln_flows import JobFailedError
+from cpln_flows.api.timekeeping import ServerTime
 from cpln_flows.emulator import Exit, Fault, Line, Platform, PlatformConfig, RealClock, Script, ScriptedExecutor
 from cpln_flows.emulator.clock import Timer
 from cpln_flows.jobs.reattach import EarlierAttempt, Outcome
@@ -48,6 +50,24 @@ def _platform(ahead_seconds: float, script: Script = SUCCESS) -> Platform:
 @pytest.mark.parametrize("ahead", [-120 * MINUTE, -20 * MINUTE, -3, 3, 20 * MINUTE, 120 * MINUTE])
 def test_no_line_is_lost_between_clocks_that_disagree(ahead, has_tail) -> None:
     with local_platform(_platform(ahead)) as local:
+        if not has_tail:
+            local.platform.faults.add(Fault(path="/tail$", status=503, times=None))
+        run = scripted.run_of(local)
+        assert texts(anyio.run(scripted.finish, run)) == LINES
+        assert run.receipt.complete
+
+
+@pytest.mark.parametrize("has_tail", [True, False], ids=["live", "stored-only"])
+@pytest.mark.parametrize("ahead", [-60 * MINUTE, -11 * MINUTE, 11 * MINUTE, 60 * MINUTE])
+def test_stamps_of_log_need_not_fit_date_header(ahead, has_tail, monkeypatch) -> None:
+    learn = ServerTime.learn
+
+    def learn_skewed(self, date, now_ns=None) -> None:
+        moved = parsedate_to_datetime(date) + timedelta(seconds=ahead) if date else None
+        learn(self, format_datetime(moved, usegmt=True) if moved else None, now_ns)
+
+    monkeypatch.setattr(ServerTime, "learn", learn_skewed)
+    with local_platform(scripted.platform(SUCCESS)) as local:
         if not has_tail:
             local.platform.faults.add(Fault(path="/tail$", status=503, times=None))
         run = scripted.run_of(local)

@@ -273,3 +273,14 @@ def test_without_a_print_function_lines_go_into_prefects_logs_within_the_budget(
     told = [record for record in caplog.records if " - line 1" in record.getMessage() or "not shown here" in record.getMessage()]
     assert any("are not shown here" in record.getMessage() and "stream_logs('" in record.getMessage() for record in told)
     assert len([record for record in caplog.records if record.getMessage().startswith("20")]) <= 30
+
+
+def test_closed_live_log_is_made_up_for(caplog) -> None:
+    caplog.set_level(logging.WARNING)
+    script = Script([Line(0, "one"), Line(1, "two"), Exit(1.5)])
+    with local_platform(scripted.platform(script, tail_limit=0)) as local:
+        run = scripted.run_of(local)
+        assert texts(anyio.run(scripted.finish, run)) == ["one", "two"]
+        assert run.receipt.complete
+    (said,) = [line for line in caplog.messages if "no live log" in line]
+    assert "1011" in said
