@@ -242,7 +242,8 @@ def remember(snapshot: Snapshot, outcomes: Sequence[Outcome], before: Memory) ->
             stopping[action.job.ref] = Stop(snapshot.clocks.platform, snapshot.clocks.platform)
     attempts = {case.run.id: (case.run.since, case.run.attempt) for case in snapshot.runs if case.run.attempt}
     reports = [key for outcome in outcomes if (key := outcome.report_key)]
-    return Memory(stopping, attempts, before.reported, first_cycle=False).report(*reports)
+    memory = Memory(stopping, attempts, before.reported, snapshot.pooled, snapshot.outside, first_cycle=False)
+    return memory.report(*reports)
 
 
 def forget(memory: Memory, plan: Plan, snapshot: Snapshot, outcomes: Sequence[Outcome]) -> Memory:

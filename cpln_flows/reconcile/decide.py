@@ -99,14 +99,14 @@ def of_run(run: RunView, job: Lookup, scope: Scope, policy: Policy, clocks: Cloc
         return Action(kind, reason, TO_PREFECT, run=run, job=known, ref=ref, times=times)
 
     match job:
-        case _ if run.is_final:
-            return act(Kind.KEEP, f"the flow run is {run.state_name}")
         case _ if not run.is_under_way:
-            return act(Kind.KEEP, f"the flow run waits: it is {run.state_name}")
+            return act(Kind.KEEP, f"the flow run {'is' if run.is_final else 'waits: it is'} {run.state_name}")
         case _ if foreign := _foreign_pid(run, scope):
             return act(Kind.REPORT, foreign)
         case NotRead(why):
             return act(Kind.KEEP, f"unknown is not gone: {why}")
+        case JobView() | NotFound() if unknown := _unknown(run, job):
+            return act(Kind.KEEP, f"unknown is not gone: {unknown}")
         case NotFound():
             return act(*_of_missing(run, job, scope, policy, clocks))
         case NoJob():
@@ -115,6 +115,17 @@ def of_run(run: RunView, job: Lookup, scope: Scope, policy: Policy, clocks: Cloc
             return act(*_of_active(run, job, policy, clocks))
         case JobView():
             return act(*_of_ended_job(run, job, policy, clocks))
+
+
+def _unknown(run: RunView, job: JobView | NotFound) -> str | None:
+    """Say why the command that was looked up tells nothing about the container of a run, if so."""
+    match job:
+        case JobView(role=Role.JOB):
+            return f"command {job.ref.command_id} is a job that the run has started, not its container"
+        case NotFound() if not (run.in_pool or run.is_of_worker or run.is_deployed):
+            return f"nothing says that command {job.ref.command_id} was its container"
+        case _:
+            return None
 
 
 def of_caller(case: RunCase, scope: Scope, policy: Policy, clocks: Clocks) -> Action:

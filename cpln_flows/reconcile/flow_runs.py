@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from prefect.client.schemas.filters import (
     FlowFilterName,
     FlowRunFilter,
     FlowRunFilterDeploymentId,
+    FlowRunFilterExpectedStartTime,
     FlowRunFilterId,
     FlowRunFilterParentTaskRunId,
     FlowRunFilterState,
@@ -33,6 +35,9 @@ from cpln_flows.reconcile.snapshot import UNDER_WAY, Misses, RunState, RunView, 
 
 WORKER_TYPE = "cpln"
 NOT_FOUND_LABEL = "cpln-flows/not-found"
+_WORKER_TYPE_LABEL = "prefect.worker.type"  # a worker puts both on its runs, which keep them
+_WORK_POOL_LABEL = "prefect.work-pool.name"
+_SHORTEST = timedelta(seconds=1)
 _PAGE = 200  # the most that Prefect's API gives at once
 _UNDER_WAY = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType(state.value) for state in sorted(UNDER_WAY)]))
 
@@ -45,6 +50,9 @@ class FlowRuns(Protocol):
 
     async def under_way(self, work_pool: str | None) -> list[RunView]:
         """Return every run that is pending, running or cancelling, of one work pool or of all pools of type ``cpln``."""
+
+    async def without_pool(self) -> list[RunView]:
+        """Return every run that is pending, running or cancelling and in no work pool."""
 
     async def job_flows(self) -> list[RunView]:
         """Return every run of ``run_namespaced_job`` that is under way."""
@@ -93,6 +101,26 @@ class PrefectFlowRuns:
         if work_pool:
             pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[work_pool]))
         return await self._read(FlowRunFilter(state=_UNDER_WAY), pool)
+
+    async def without_pool(self) -> list[RunView]:
+        """Return every run that is pending, running or cancelling and in no work pool.
+
+        Prefect filters by a pool and not by its absence. So two counts are compared, and as long as they differ, the time in
+        which the runs were to start is halved until one page holds a half: the requests grow with the runs that are found.
+        """
+        found: dict[UUID, RunView] = {}
+        windows = [Window()]
+        while windows:
+            window = windows.pop()
+            counted = await self._counted(window)
+            if counted.all_in_pools:
+                continue
+            halves = (await self._bounded(window)).halves() if counted.every > _PAGE else ()
+            if halves:
+                windows += halves
+            else:
+                found |= {run.id: run for run in await self._read(window.filter()) if not run.in_pool}
+        return list(found.values())
 
     async def job_flows(self) -> list[RunView]:
         """Return every run of ``run_namespaced_job`` that is under way."""
@@ -157,6 +185,25 @@ class PrefectFlowRuns:
         )
         return next((run.expected_start_time for run in found if run.id != but), None)
 
+    async def _counted(self, window: Window) -> _Counted:
+        """Count the runs of a window; in pools before and after, because runs begin and end meanwhile."""
+        wanted, any_pool = window.filter(), WorkPoolFilter()
+        before = await self._client.count_flow_runs(flow_run_filter=wanted, work_pool_filter=any_pool)
+        every = await self._client.count_flow_runs(flow_run_filter=wanted)
+        after = await self._client.count_flow_runs(flow_run_filter=wanted, work_pool_filter=any_pool)
+        return _Counted(every, min(before, after))
+
+    async def _bounded(self, window: Window) -> Window:
+        """Return a window with both of its ends: where there was none, when the first or the last run was to start."""
+        ends = []
+        for given, sort in (
+            (window.after, FlowRunSort.EXPECTED_START_TIME_ASC),
+            (window.before, FlowRunSort.EXPECTED_START_TIME_DESC),
+        ):
+            found = [] if given else await self._client.read_flow_runs(flow_run_filter=window.filter(), sort=sort, limit=1)
+            ends.append(given or next((run.expected_start_time for run in found), None))
+        return Window(*ends)
+
     async def _read(
         self, wanted: FlowRunFilter, pool: WorkPoolFilter | None = None, flow: FlowFilter | None = None
     ) -> list[RunView]:
@@ -178,9 +225,48 @@ class PrefectFlowRuns:
             offset += _PAGE
 
 
+@dataclass(frozen=True)
+class Window:
+    """Runs that are under way and were to start within a stretch of time; without an end, as long as there are any."""
+
+    after: datetime | None = None
+    before: datetime | None = None
+
+    def filter(self) -> FlowRunFilter:
+        """Return what Prefect selects these runs by."""
+        start = FlowRunFilterExpectedStartTime(after_=self.after, before_=self.before)
+        return FlowRunFilter(state=_UNDER_WAY, expected_start_time=start if self.after or self.before else None)
+
+    def halves(self) -> tuple[Window, ...]:
+        """Return both halves; none of a window that has no ends, or is too short.
+
+        >>> from datetime import UTC
+        >>> window = Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC))
+        >>> [half.after.day for half in window.halves()]
+        [1, 2]
+        """
+        if self.after is None or self.before is None or self.before - self.after < _SHORTEST:
+            return ()
+        middle = self.after + (self.before - self.after) / 2
+        return Window(self.after, middle), Window(middle, self.before)
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """How many runs there are, and how many of them are in some work pool."""
+
+    every: int
+    pooled: int
+
+    @property
+    def all_in_pools(self) -> bool:
+        return self.every <= self.pooled
+
+
 def _view(run: FlowRun) -> RunView | None:
     if run.state is None:
         return None
+    former_pool = run.labels.get(_WORK_POOL_LABEL)
     return RunView(
         id=run.id,
         name=run.name,
@@ -192,7 +278,9 @@ def _view(run: FlowRun) -> RunView | None:
         parent_task_run_id=run.parent_task_run_id,
         is_deployed=run.deployment_id is not None,
         misses=Misses.parse(run.labels.get(NOT_FOUND_LABEL)),
-        work_pool=run.work_pool_name,
+        work_pool=run.work_pool_name or (former_pool if isinstance(former_pool, str) else None),
+        in_pool=run.work_pool_name is not None,
+        is_of_worker=run.labels.get(_WORKER_TYPE_LABEL) == WORKER_TYPE,
     )
 
 

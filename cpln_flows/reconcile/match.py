@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from cpln_flows.model.identifiers import Role, attempt_starts
-from cpln_flows.reconcile.snapshot import Attempt, Clocks, JobView, RunState, RunView, StateView
+from cpln_flows.reconcile.snapshot import Attempt, Clocks, JobView, RunState, RunView, Scope, StateView
 
 _PENDING = "Pending"
 
@@ -60,3 +60,22 @@ def needs_history(run: RunView, job: JobView | None, clocks: Clocks) -> bool:
 def needs_search(run: RunView, clocks: Clocks, patience: timedelta) -> bool:
     """Whether ended commands of a run are searched for in all lists: it takes a request for each workload."""
     return clocks.prefect_age(run.since) > patience
+
+
+def is_outside(run: RunView, scope: Scope, *, was_seen: bool = False) -> bool:
+    """Whether a run in no work pool is judged as those in a pool are: a worker of ours had it, or its pid is ours.
+
+    Prefect takes a run's pool away when the pool is deleted.
+
+    Args:
+        run: The run.
+        scope: What is looked at.
+        was_seen: Whether it was judged before, in its pool or without.
+    """
+    if run.in_pool or not run.is_under_way:
+        return False
+    if was_seen:
+        return True
+    if not scope.is_of_pool(run):
+        return False
+    return run.is_of_worker or (run.command is not None and run.command.org == scope.org)

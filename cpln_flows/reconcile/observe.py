@@ -101,39 +101,69 @@ class Observer:
             return await self._snapshot(clocks, memory)
 
     async def _snapshot(self, clocks: Clocks, memory: Memory) -> Snapshot:
-        lists, under_way = await both(self._lists(), self.runs.under_way(self.scope.work_pool))
+        lists, pooled = await both(self._lists(), self.runs.under_way(self.scope.work_pool))
         installation = await self.runs.installation()
+        known = {run.id: run for run in pooled}
+        # A run of the job flow is in no work pool; one that is was seen with the others.
+        flows = [] if self.scope.work_pool else [run for run in await self.runs.job_flows() if run.id not in known]
+        owners = await self._owners(lists, installation, known)
+        outside = await self._outside(pooled, flows, owners, memory)
+        known |= owners | {run.id: run for run in outside}
         by_run: dict[UUID, list[JobView]] = {}
         for job in lists.jobs:
             if job.run_id is not None:
                 by_run.setdefault(job.run_id, []).append(job)
-        known = {run.id: run for run in under_way}
         run_cases: list[RunCase] = []
         job_cases: list[JobCase] = []
+        children: list[ChildCase] = []
         ended: tuple[Ended, ...] = ()
         if decide.TO_PREFECT in self.areas:
-            run_cases = await self._run_cases(under_way, by_run, lists, clocks, memory)
+            run_cases = await self._run_cases([*pooled, *outside], by_run, lists, clocks, memory)
             known |= {case.run.id: case.run for case in run_cases}
-        # A run of the job flow is in no work pool; one that is was seen with the others.
-        flows = [] if self.scope.work_pool else await self.runs.job_flows()
         flows = [run for run in flows if run.id not in known and run.id not in by_run]
-        children: list[ChildCase] = []
         if decide.TO_CPLN in self.areas:
             job_cases = await self._job_cases(lists.jobs, known, installation, clocks, memory)
             children = await self.family.of_job_flows(flows)
             ended = await self._ended(lists, memory, clocks)
-        callers = await self._callers(flows, {child.run.id for child in children}, lists)
+        callers, contained = await self._callers(flows, {child.run.id for child in children}, lists, clocks, memory)
         return Snapshot(
             clocks,
             installation,
-            tuple(run_cases),
+            (*run_cases, *contained),
             tuple(job_cases),
             tuple(children),
             ended,
             lists.unread,
             len(lists.workloads),
             callers,
+            frozenset(run.id for run in pooled),
+            frozenset(run.id for run in outside),
         )
+
+    # Runs in no work pool
+
+    async def _owners(self, lists: Lists, installation: UUID, known: Mapping[UUID, RunView]) -> dict[UUID, RunView]:
+        """Return the runs of active containers of ours that are not among those in a work pool."""
+        ours = (job for job in lists.jobs if job.installation == installation and self.scope.is_of_agent(job))
+        wanted = {job.run_id for job in ours if job.role is Role.CONTAINER and job.run_id is not None} - known.keys()
+        return await self.runs.by_ids(wanted) if wanted else {}
+
+    async def _outside(
+        self, pooled: Collection[RunView], flows: Collection[RunView], owners: Mapping[UUID, RunView], memory: Memory
+    ) -> list[RunView]:
+        """Return the runs that are judged although they are in no work pool, because it was deleted for instance.
+
+        They are found by their active job, by having been seen before, and once in a process by asking Prefect.
+        """
+        if decide.TO_PREFECT not in self.areas:
+            return []
+        seen = (memory.pooled | memory.outside) - {run.id for run in pooled}
+        found = {run.id: run for run in await self.runs.without_pool()} if memory.first_cycle else {}
+        found |= await self.runs.by_ids(seen) if seen else {}
+        found |= {run_id: replace(run, is_of_worker=True) for run_id, run in owners.items()}
+        found |= {run_id: replace(found[run_id], is_of_worker=True) for run_id in seen & found.keys()}
+        others = found.keys() - {run.id for run in (*pooled, *flows)}
+        return [found[run_id] for run_id in others if match.is_outside(found[run_id], self.scope, was_seen=run_id in seen)]
 
     # The platform's lists
 
@@ -214,7 +244,7 @@ class Observer:
             match job:
                 case JobView() if not self.scope.is_of_agent(job):
                     continue
-                case JobView() if match.is_of_attempt(job, run, clocks):
+                case JobView() if match.is_of_attempt(job, run, clocks) or (job.role is Role.JOB and not run.in_pool):
                     cases.append(RunCase(run, job))
                 case NotRead():
                     cases.append(RunCase(run, job))
@@ -272,14 +302,26 @@ class Observer:
         # Only while a run is pending can the pid be that of an attempt before: nobody has named the new job yet.
         return run.state is RunState.PENDING
 
-    async def _callers(self, flows: Collection[RunView], but: Collection[UUID], lists: Lists) -> tuple[RunCase, ...]:
-        """Return the runs of ``run_namespaced_job`` whose job has ended, with that job: their process should have reported."""
+    async def _callers(
+        self, flows: Collection[RunView], but: Collection[UUID], lists: Lists, clocks: Clocks, memory: Memory
+    ) -> tuple[tuple[RunCase, ...], tuple[RunCase, ...]]:
+        """Return the runs of ``run_namespaced_job`` whose job has ended, with that job: their process should have reported.
+
+        Those that are in a container of their own, whose work pool was deleted, are returned apart, with that container.
+        """
         if decide.TO_PREFECT not in self.areas:
-            return ()
+            return (), ()
         found = {run: run.command for run in flows if run.id not in but and not run.is_final}
         wanted = {run: ref for run, ref in found.items() if ref is not None and self.scope.holds(ref.workload_ref)}
         read = await self._read_all(wanted.values(), lists)
-        return tuple(RunCase(run, read[ref]) for run, ref in wanted.items())
+        cases = [RunCase(run, read[ref]) for run, ref in wanted.items()]
+        contained = {case.run: case.job for case in cases if isinstance(case.job, JobView) and case.job.role is Role.CONTAINER}
+        with_attempts = await each(lambda run: self._with_attempt(run, memory), contained)
+        jobs = zip(with_attempts, contained.values(), strict=True)
+        return (
+            tuple(case for case in cases if case.run not in contained),
+            tuple(RunCase(run, job) for run, job in jobs if match.is_of_attempt(job, run, clocks)),
+        )
 
     async def _read_all(self, refs: Iterable[CommandRef], lists: Lists) -> dict[CommandRef, Lookup]:
         """Read commands; those of a workload that is gone by one look at the workload."""

@@ -111,7 +111,8 @@ class RunView:
     """A flow run as Prefect tells it.
 
     ``attempt`` is known only where it was looked up. ``is_deployed`` says that it runs in a process of its own, whatever has
-    called it. ``work_pool`` names the pool whose worker has started that process.
+    called it. ``work_pool`` names the pool whose worker has started that process; that of a run whose pool was deleted too,
+    which then is no longer ``in_pool``. ``is_of_worker`` says that a worker of type ``cpln`` had it.
     """
 
     id: UUID
@@ -126,6 +127,8 @@ class RunView:
     misses: Misses | None = None
     attempt: Attempt | None = None
     work_pool: str | None = None
+    in_pool: bool = True
+    is_of_worker: bool = False
 
     @property
     def is_final(self) -> bool:
@@ -271,6 +274,7 @@ class Snapshot:
     """Both sides at one moment.
 
     ``runs`` are in containers; ``callers`` are runs of ``run_namespaced_job`` in whatever process, with the job that they follow.
+    ``pooled`` are the ids of the runs that are in a work pool, ``outside`` of those that are judged although they are in none.
     ``is_blind`` says that nothing could be looked at.
     """
 
@@ -283,6 +287,8 @@ class Snapshot:
     unread: tuple[Unread, ...] = ()
     workloads: int = 0
     callers: tuple[RunCase, ...] = ()
+    pooled: frozenset[UUID] = frozenset()
+    outside: frozenset[UUID] = frozenset()
     is_blind: bool = False
 
 
@@ -297,12 +303,16 @@ class Memory:
         stopping: Jobs that were told to stop, and when.
         attempts: Which attempt a run was in, and since when it was in the state that it had then.
         reported: Keys of what was reported, oldest first; they outlive the process.
+        pooled: Runs that were under way in a work pool: one that is not there any more is over, or has lost its pool.
+        outside: Runs that were judged although they were in no work pool.
         first_cycle: Whether there was no cycle before in this process.
     """
 
     stopping: dict[CommandRef, Stop] = field(default_factory=dict)
     attempts: dict[UUID, tuple[datetime, Attempt]] = field(default_factory=dict)
     reported: tuple[str, ...] = ()
+    pooled: frozenset[UUID] = frozenset()
+    outside: frozenset[UUID] = frozenset()
     first_cycle: bool = True
 
     def report(self, *keys: str) -> Memory:

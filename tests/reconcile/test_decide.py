@@ -51,6 +51,7 @@ PARTIAL = NoJob(complete=False)
 AS_FAILED = replace(POLICY, failed_as="FAILED")
 ROOT = replace(run("CRASHED", age=121), id=ANCESTOR, name="parent")
 CHILD = run("RUNNING", pid=None)
+OUTSIDE = run(in_pool=False)
 CHILD_JOB = job(role=Role.JOB)
 
 
@@ -150,6 +151,11 @@ def of_caller(seen, lookup):
         pytest.param(run(pid="nonsense"), UNREAD, Kind.REPORT, "malformed", id="malformed-pid"),
         pytest.param(run(pid="other:dev:etl:1"), UNREAD, Kind.REPORT, "another org", id="pid-of-another-org"),
         pytest.param(run("COMPLETED", pid="nonsense"), UNREAD, Kind.KEEP, "", id="malformed-pid-of-a-finished-run"),
+        pytest.param(OUTSIDE, job("failed", changed=1), Kind.CRASH, "failed", id="outside-failed"),
+        pytest.param(OUTSIDE, job("failed", role=Role.JOB), Kind.KEEP, "not its container", id="outside-with-pid-of-a-job"),
+        pytest.param(OUTSIDE, GONE, Kind.KEEP, "nothing says", id="outside-gone-without-evidence"),
+        pytest.param(replace(OUTSIDE, is_of_worker=True), GONE, Kind.COUNT, "1 of 5", id="outside-gone-of-a-worker"),
+        pytest.param(replace(OUTSIDE, is_deployed=True), GONE, Kind.COUNT, "1 of 5", id="outside-gone-and-deployed"),
         pytest.param(run("PENDING", pid=None), job(created=61), Kind.RECORD_PID, "tags", id="worker-died-after-the-post"),
         pytest.param(run("PENDING", pid=None), job(created=59), Kind.KEEP, "both", id="worker-is-about-to-name-the-job"),
         pytest.param(run(pid="acme:dev:etl:old"), job(created=61), Kind.RECORD_PID, "", id="pid-of-the-attempt-before"),

@@ -8,7 +8,7 @@ import pytest
 from cpln_flows.model.identifiers import Role
 from cpln_flows.reconcile import match
 from cpln_flows.reconcile.snapshot import Attempt, RunState, StateView
-from tests.reconcile.views import ANCESTOR, CLOCKS, REF, SKEWED, ago, job, run, stamped
+from tests.reconcile.views import ANCESTOR, CLOCKS, REF, SCOPE, SKEWED, ago, job, run, stamped
 
 OTHER_REF = replace(REF, command_id="another")
 SECOND = Attempt(1, ago(300))
@@ -84,3 +84,29 @@ def test_a_search_waits_until_the_worker_had_its_time() -> None:
     patience = timedelta(seconds=60)
     assert not match.needs_search(run(age=60), CLOCKS, patience)
     assert match.needs_search(run(age=61), CLOCKS, patience)
+
+
+OUTSIDE = run(in_pool=False, is_of_worker=True)
+
+
+@pytest.mark.parametrize(
+    ("seen", "was_seen", "expected"),
+    [
+        pytest.param(OUTSIDE, False, True, id="a-worker-had-it"),
+        pytest.param(run(in_pool=False), False, True, id="its-pid-is-ours"),
+        pytest.param(run(in_pool=False, pid=None), False, False, id="somebody's-program"),
+        pytest.param(run(in_pool=False, pid="host:4711"), False, False, id="another-worker-type's"),
+        pytest.param(run(in_pool=False, pid="other:dev:etl:1"), False, False, id="another-org's"),
+        pytest.param(run(in_pool=False, pid=None), True, True, id="it-was-in-a-pool"),
+        pytest.param(run("COMPLETED", in_pool=False), True, False, id="it-is-over"),
+        pytest.param(run(), True, False, id="it-is-in-a-pool"),
+    ],
+)
+def test_run_outside_of_pools_is_ours(seen, was_seen, expected) -> None:
+    assert match.is_outside(seen, SCOPE, was_seen=was_seen) is expected
+
+
+def test_scope_knows_the_former_pool() -> None:
+    scope = replace(SCOPE, work_pool="former")
+    assert match.is_outside(replace(OUTSIDE, work_pool="former"), scope)
+    assert not match.is_outside(replace(OUTSIDE, work_pool="other"), scope)

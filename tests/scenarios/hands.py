@@ -54,7 +54,8 @@ class Hands:
         for run in self.made:
             with contextlib.suppress(ObjectNotFound):
                 await self.prefect.delete_flow_run(run)
-        await self.prefect.delete_work_pool(self.pool)
+        with contextlib.suppress(ObjectNotFound):
+            await self.prefect.delete_work_pool(self.pool)
         await self.prefect.__aexit__(*error)
         await self.client.__aexit__(*error)
 

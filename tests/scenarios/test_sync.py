@@ -27,7 +27,7 @@ from cpln_flows.reconcile.observe import Observer
 from cpln_flows.reconcile.plan import Kind, Plan
 from cpln_flows.reconcile.snapshot import Clocks, Memory, Scope
 from tests.manifests import FAILING, FOREVER
-from tests.scenarios.hands import Hands
+from tests.scenarios.hands import Hands, nothing
 
 pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.xdist_group("prefect"), pytest.mark.anyio]
 
@@ -236,6 +236,60 @@ async def test_a_worker_that_died_before_it_started_the_job_leaves_a_run_that_cr
     assert await Cycles(hands, replace(AT_ONCE, submission_limit=timedelta(minutes=15)))() == []
     assert await Cycles(hands)() == [(Kind.CRASH, True)]
     assert "worker died" in (await hands.state(run)).message
+
+
+async def test_deleted_pool_leaves_no_run_running(hands) -> None:
+    failed, gone = await hands.run(Pending(), Running()), await hands.run(Pending(), Running())
+    await reaches(hands, await hands.container(failed, await hands.workload(FAILING)), "failed")
+    workload = await hands.workload(FOREVER)
+    await hands.container(gone, workload)
+    await workloads.delete(hands.client, workload)
+    await hands.prefect.delete_work_pool(hands.pool)
+    for number in range(1, 6):
+        # Each with an empty memory, as another process would.
+        kinds = dict(await of_runs(Cycles(hands, runs=OfOne(hands), work_pool=None)))
+        assert kinds.get(failed.id) is (Kind.CRASH if number == 1 else None)
+        assert kinds[gone.id] is (Kind.CRASH if number == 5 else Kind.COUNT)
+    assert "exit code 3" in (await hands.state(failed)).message
+    assert "5 of 5" in (await hands.state(gone)).message
+
+
+async def of_runs(cycles: Cycles) -> list[tuple[uuid.UUID, Kind]]:
+    return [(outcome.action.run_id, outcome.action.kind) for outcome in await cycles.act(await cycles.plan())]
+
+
+async def test_pool_deleted_between_two_cycles(hands) -> None:
+    run = await hands.run(Pending(), Running())
+    ref = await hands.container(run, await hands.workload(FOREVER))
+    await reaches(hands, ref, "running")
+    cycles = Cycles(hands)
+    assert await cycles() == []
+    await hands.prefect.delete_work_pool(hands.pool)
+    replica = (await commands.read(hands.client, ref)).status.replica
+    await commands.stop(hands.client, ref.workload_ref, location="local-1", replica=replica)
+    await reaches(hands, ref, "failed")
+    assert await cycles() == [(Kind.CRASH, True)]
+    assert await cycles() == []
+
+
+async def test_job_flow_in_container_of_deleted_pool(hands) -> None:
+    run = await hands.prefect.create_flow_run(_child, state=Running())
+    hands.made.append(run.id)
+    ref = await hands.container(run, await hands.workload(FAILING))
+    await reaches(hands, ref, "failed")
+    assert await Cycles(hands, runs=OfOne(hands), work_pool=None)() == [(Kind.CRASH, True)]
+
+
+async def test_pid_of_a_job_is_no_container(hands) -> None:
+    run = await hands.prefect.create_flow_run(nothing, state=Running())
+    hands.made.append(run.id)
+    owner = Owner(run.id, "nothing", installation=await orchestration.installation(hands.prefect))
+    ref = await hands.start(await hands.workload(FAILING), owner.tags(Role.JOB) | Submission(run.id).tags)
+    await hands.prefect.update_flow_run(run.id, infrastructure_pid=ref.pid)
+    await reaches(hands, ref, "failed")
+    assert await Cycles(hands, runs=OfOne(hands), work_pool=None)() == [], "its flow goes on"
+    await workloads.delete(hands.client, ref.workload_ref)
+    assert await Cycles(hands, runs=OfOne(hands), work_pool=None)() == []
 
 
 async def test_a_list_that_breaks_off_crashes_nothing(hands) -> None:
@@ -496,6 +550,9 @@ class OfOne(PrefectFlowRuns):
 
     async def under_way(self, work_pool):
         return await super().under_way(self._hands.pool)
+
+    async def without_pool(self):
+        return [run for run in await super().without_pool() if run.id in self._hands.made]
 
     async def job_flows(self):
         return [run for run in await super().job_flows() if run.id in self._hands.made]

@@ -51,6 +51,7 @@ class Run:
     states: list[StateView] = field(default_factory=list)
     pid: str | None = None
     misses: Misses | None = None
+    lost_its_pool: bool = False
 
     @property
     def state(self) -> StateView:
@@ -61,8 +62,20 @@ class Run:
         """What Prefect's API tells in a list."""
         began = [state.type for state in self.states].count(RunState.RUNNING)
         last = self.state
+        is_container = self.parent is None
         return RunView(
-            self.id, str(self.id), last.type, last.name, last.at, self.pid, began, self.task_run, self.parent is None, self.misses
+            self.id,
+            str(self.id),
+            last.type,
+            last.name,
+            last.at,
+            self.pid,
+            began,
+            self.task_run,
+            is_container,
+            self.misses,
+            in_pool=is_container and not self.lost_its_pool,
+            is_of_worker=is_container,
         )
 
 
@@ -93,8 +106,13 @@ class PrefectSide:
         return self._installation
 
     async def under_way(self, work_pool: str | None) -> list[RunView]:
-        containers = (run for run in self.runs.values() if run.parent is None)
-        return [run.view for run in containers if run.state.type in UNDER_WAY]
+        return [view for view in self._views() if view.in_pool]
+
+    async def without_pool(self) -> list[RunView]:
+        return [view for view in self._views() if not view.in_pool]
+
+    def _views(self) -> list[RunView]:
+        return [run.view for run in self.runs.values() if run.state.type in UNDER_WAY]
 
     async def job_flows(self) -> list[RunView]:
         return [run.view for run in self.runs.values() if run.parent is not None and run.state.type in UNDER_WAY]

@@ -141,6 +141,8 @@ class World:
             self._retry(truth, others)
         if self.chance.random() < 0.06:
             self.at(self.chance.uniform(30, 1500), lambda: self._delete_run(truth))
+        if self.chance.random() < 0.1:
+            self.at(self.chance.uniform(0, 1500), lambda: self._lose_pool(truth))
         return truth
 
     # An attempt
@@ -182,7 +184,7 @@ class World:
             self.at(started + max(3, end - 1), lambda: self._report(truth, state))
 
     async def _pending(self, truth: Truth) -> None:
-        if truth.run.id in self.prefect.runs and truth.run.state.type is RunState.SCHEDULED:
+        if truth.run.id in self.prefect.runs and truth.run.state.type is RunState.SCHEDULED and not truth.run.lost_its_pool:
             self.prefect.become(truth.run.id, RunState.PENDING)
             truth.jobs.append(None)
 
@@ -260,6 +262,10 @@ class World:
         replica = str(job["status"]["replica"])
         await commands.stop(self.client, truth.job.workload_ref, location="local-1", replica=replica)
         self.stopped_by_world |= self.stops().keys() - known.keys()
+
+    async def _lose_pool(self, truth: Truth) -> None:
+        """A user deletes the work pool."""
+        truth.run.lost_its_pool = True
 
     async def _delete_run(self, truth: Truth) -> None:
         if self.prefect.runs.pop(truth.run.id, None) is not None:
