@@ -1,15 +1,16 @@
-"""Identities and policies that were made for Prefect: find them, delete them."""
+"""Identities, policies and secrets that were made for Prefect: find them, delete them."""
 
 from __future__ import annotations
 
 import re
 from typing import TypeVar
 
+from cpln_flows.api import secrets
 from cpln_flows.api.client import CplnClient
 from cpln_flows.api.retry import Repeat
 from cpln_flows.errors import NotFoundError, UnexpectedResponseError
 from cpln_flows.model.identifiers import CREATED_BY_PREFECT
-from cpln_flows.model.resources import Identity, Named, PlatformPolicy
+from cpln_flows.model.resources import Identity, Named, PlatformPolicy, Secret
 
 T = TypeVar("T", bound=Named)
 
@@ -22,6 +23,11 @@ async def identities(client: CplnClient, org: str) -> list[Identity]:
 async def policies(client: CplnClient, org: str) -> list[PlatformPolicy]:
     """Return every policy of the organization that was made for Prefect; asked once, never repeated."""
     return await _ours(client, org, "policy", PlatformPolicy)
+
+
+async def secrets_of_keys(client: CplnClient, org: str) -> list[Secret]:
+    """Return every secret of the organization that was made for what opens Prefect's API; asked once, never repeated."""
+    return [secret for secret in await _ours(client, org, "secret", Secret) if secrets.is_of_keys(secret.name)]
 
 
 async def delete(client: CplnClient, link: str) -> bool:

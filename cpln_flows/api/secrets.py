@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from uuid import UUID
 
 from cpln_flows.api.client import CplnClient
 from cpln_flows.model.identifiers import CREATED_BY_PREFECT
 from cpln_flows.model.links import GvcRef
 
 _USED = "cpln-flows/put"
+_OF_KEYS = re.compile(r"prefect-api-[0-9a-f]{12}-[0-9a-f]{8}")
+
+
+def name_of_keys(installation: UUID, digest: str) -> str:
+    """Return the name of the secret for what opens Prefect's API: of one installation, and of one set of values."""
+    return f"prefect-api-{installation.hex[:12]}-{digest[:8]}"
+
+
+def is_of_keys(name: str) -> bool:
+    """Whether a secret has the name of one for what opens Prefect's API."""
+    return _OF_KEYS.fullmatch(name) is not None
 
 
 async def put_dictionary(client: CplnClient, org: str, name: str, data: Mapping[str, str], *, description: str) -> None:

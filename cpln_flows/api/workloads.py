@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from cpln_flows.api.client import CplnClient
@@ -43,15 +44,24 @@ async def ours(client: CplnClient, org: str, gvc: str | None = None) -> AsyncIte
             yield workload
 
 
-async def identities_in_use(client: CplnClient, org: str) -> dict[str, set[str]]:
-    """Return the links of the workloads that use each identity, of all workloads of the organization; asked once."""
-    path = f"/org/{org}/workload"
-    users: dict[str, set[str]] = {}
+@dataclass(frozen=True)
+class Users:
+    """Links of the workloads of an organization that use an identity, by its link, and a secret, by its name."""
+
+    of_identities: dict[str, set[str]] = field(default_factory=dict)
+    of_secrets: dict[str, set[str]] = field(default_factory=dict)
+
+
+async def users(client: CplnClient, org: str) -> Users:
+    """Return who uses which identity and which secret, of all workloads of the organization; asked once."""
+    path, found = f"/org/{org}/workload", Users()
     async for page in client.pages(path, form=Workload, repeat=Repeat.NEVER):
         for workload in page:
-            if identity := workload.spec.get("identityLink"):
-                users.setdefault(str(identity), set()).add(workload.link)
-    return users
+            if workload.identity:
+                found.of_identities.setdefault(workload.identity, set()).add(workload.link)
+            for secret in workload.secrets:
+                found.of_secrets.setdefault(secret, set()).add(workload.link)
+    return found
 
 
 async def delete(client: CplnClient, ref: WorkloadRef) -> bool:

@@ -32,7 +32,7 @@ async def _cleanup_orphaned_workloads(
     max_share: float = 1,
     dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Delete the workloads of ours on which nothing ran for a day, with their identities and policies.
+    """Delete the workloads of ours on which nothing ran for a day, with their identities, policies and secrets.
 
     Never deleted is what has an active job, runs on its own schedule, or could not be read.
 

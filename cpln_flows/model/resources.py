@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
@@ -10,8 +11,22 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.alias_generators import to_camel
 
 from cpln_flows.errors import UnexpectedResponseError
+from cpln_flows.model import links
 from cpln_flows.model.lifecycle import Stage, is_terminal
 from cpln_flows.model.links import WorkloadRef
+
+_SECRET = re.compile(r"cpln://secret/([-a-z0-9]{1,64})")
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
 
 
 def _scalars_as_text(value: object) -> object:
@@ -115,9 +130,26 @@ class Workload(Named):
         """
         return WorkloadRef.parse(self.link)
 
+    @property
+    def identity(self) -> str | None:
+        """Link of its identity."""
+        found = self.spec.get("identityLink")
+        return found if isinstance(found, str) else None
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Names of the secrets that it refers to, wherever in its specification."""
+        return frozenset(_SECRET.findall("\n".join(_texts(self.spec))))
+
 
 class Identity(Named):
     """What a workload may do is granted to its identity."""
+
+
+class Secret(Named):
+    """A secret, without its data."""
+
+    type: str = ""
 
 
 class Binding(Resource):
@@ -138,6 +170,11 @@ class PlatformPolicy(Named):
     def principals(self) -> frozenset[str]:
         """Links of everybody who is granted something."""
         return frozenset(link for binding in self.bindings for link in binding.principal_links)
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Names of the secrets that something is granted on."""
+        return frozenset(map(links.last_segment, self.target_links)) if self.target_kind == "secret" else frozenset()
 
 
 class CommandSpec(Resource):

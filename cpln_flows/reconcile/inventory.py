@@ -12,14 +12,15 @@ from typing import Any
 from cpln_flows.api import commands, companions, workloads
 from cpln_flows.api.client import CplnClient
 from cpln_flows.api.commands import Latest
+from cpln_flows.api.workloads import Users
 from cpln_flows.errors import CplnError, NotFoundError
 from cpln_flows.jobs.journal import Journal, Logger
 from cpln_flows.model import links
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import WorkloadRef
-from cpln_flows.model.resources import Command, Identity, Named, PlatformPolicy, Workload, WorkloadDeployment
+from cpln_flows.model.resources import Command, Identity, Named, PlatformPolicy, Secret, Workload, WorkloadDeployment
 from cpln_flows.reconcile import orphans
-from cpln_flows.reconcile.masking import shown
+from cpln_flows.reconcile.masking import HIDDEN, shown
 from cpln_flows.reconcile.orphans import Companion, Deletion, Inventory, Look, NotKnown, Sweep, Use, WorkloadView
 from cpln_flows.reconcile.together import both, each, gathering
 
@@ -37,6 +38,23 @@ class Deleted:
     said: str = ""
 
 
+@dataclass(frozen=True)
+class _Companions:
+    """What was made for Prefect beside the workloads; secrets that cannot be read are left alone, and said."""
+
+    identities: list[Identity]
+    policies: list[PlatformPolicy]
+    secrets: list[Secret] = field(default_factory=list)
+    unread: tuple[str, ...] = ()
+
+    def readers(self, secret: Secret, users: Users) -> frozenset[str]:
+        """Return the workloads that refer to a secret, or whose identity may reveal it or was made for it."""
+        identities = {link for policy in self.policies if secret.name in policy.secrets for link in policy.principals}
+        identities |= {link for link in users.of_identities if links.last_segment(link) == secret.name}
+        found = (users.of_identities.get(link, set()) for link in identities)
+        return frozenset(users.of_secrets.get(secret.name, ())).union(*found)
+
+
 @dataclass
 class Storekeeper:
     """Reads and deletes.
@@ -44,7 +62,7 @@ class Storekeeper:
     Args:
         client: An open client.
         org: Organization.
-        gvc: One GVC; default all. Identities and policies that are left over are looked for in the whole organization only.
+        gvc: One GVC; default all. What is left over of others is looked for in the whole organization only.
         idle: How long nothing may have run on a workload.
         clock: The platform's time, which it stamps its objects with.
         logger: Where the log lines go.
@@ -70,9 +88,10 @@ class Storekeeper:
         unread += [f"{view.ref.path}: {view.use.why}" for view in views if isinstance(view.use, NotKnown)]
         try:
             inventory = await self._with_companions(Inventory(now, tuple(views)))
+            unread += inventory.unread
         except CplnError as error:
             inventory = Inventory(now, tuple(views))
-            unread.append(f"identities and policies of {self.org}: {error}")
+            unread.append(f"identities, policies and secrets of {self.org}: {error}")
         return replace(inventory, unread=tuple(unread))
 
     async def delete(self, sweep: Sweep) -> tuple[Deleted, ...]:
@@ -110,21 +129,32 @@ class Storekeeper:
         return latest.active if latest.is_all else await commands.active(self.client, ref)
 
     async def _with_companions(self, inventory: Inventory) -> Inventory:
-        identities, policies = await self._companions()
-        if not identities and not policies:
-            return inventory
-        users = await workloads.identities_in_use(self.client, self.org)
+        found = await self._companions()
+        if not any((found.identities, found.policies, found.secrets)):
+            return replace(inventory, unread=found.unread)
+        users = await workloads.users(self.client, self.org)
         return replace(
             inventory,
             identities=tuple(
-                Companion(one.link, _changed(one), frozenset(users.get(one.link, ())), _manifest(one)) for one in identities
+                Companion(one.link, _changed(one), frozenset(users.of_identities.get(one.link, ())), _manifest(one))
+                for one in found.identities
             ),
-            policies=tuple(Companion(one.link, _changed(one), one.principals, _manifest(one)) for one in policies),
-            used=frozenset(users),
+            policies=tuple(Companion(one.link, _changed(one), one.principals, _manifest(one)) for one in found.policies),
+            secrets=tuple(
+                Companion(one.link, _changed(one), found.readers(one, users), {**_manifest(one), "data": HIDDEN})
+                for one in found.secrets
+            ),
+            used=frozenset(users.of_identities),
+            unread=found.unread,
         )
 
-    async def _companions(self) -> tuple[list[Identity], list[PlatformPolicy]]:
-        return await both(companions.identities(self.client, self.org), companions.policies(self.client, self.org))
+    async def _companions(self) -> _Companions:
+        org = self.org
+        identities, policies = await both(companions.identities(self.client, org), companions.policies(self.client, org))
+        try:
+            return _Companions(identities, policies, await companions.secrets_of_keys(self.client, org))
+        except CplnError as error:
+            return _Companions(identities, policies, unread=(f"secrets of {org}: {error}",))
 
     # Deleting
 
@@ -132,22 +162,27 @@ class Storekeeper:
         return await self._delete(deletion, await self._changed(deletion.workload) if deletion.workload else None)
 
     async def _delete_companions(self, sweep: Sweep, gone: Collection[str]) -> list[Deleted]:
-        """Delete policies, then identities, after one more look at who uses them, one for all."""
+        """Delete policies, then identities, then secrets, after one more look at who uses them, one for all."""
         intended = [(deletion, deletion.companion) for deletion in sweep.deletions if deletion.companion]
         if not intended:
             return []
         try:
-            users, there = await both(workloads.identities_in_use(self.client, self.org), self._companions())
+            users, there = await both(workloads.users(self.client, self.org), self._companions())
         except CplnError as error:
             return [Deleted(deletion, done=False, said=f"unknown is not unused: {error}") for deletion, _ in intended]
 
-        changed = {one.link: _changed(one) for some in there for one in some}
+        changed = {one.link: _changed(one) for some in (there.identities, there.policies, there.secrets) for one in some}
+        using = users.of_identities | {one.link: there.readers(one, users) for one in there.secrets}
 
         async def attempt(one: tuple[Deletion, Companion]) -> Deleted:
-            return await self._delete(one[0], orphans.of_companion(one[1], changed.get(one[1].link), users, gone))
+            if there.unread and one[1].is_secret:
+                return await self._delete(one[0], f"unknown is not unused: {there.unread[0]}")
+            return await self._delete(one[0], orphans.of_companion(one[1], changed.get(one[1].link), using, gone))
 
-        policies = await each(attempt, [one for one in intended if one[1].is_policy], at_once=_AT_ONCE)
-        return policies + await each(attempt, [one for one in intended if not one[1].is_policy], at_once=_AT_ONCE)
+        deleted: list[Deleted] = []
+        for turn in range(3):
+            deleted += await each(attempt, [pair for pair in intended if orphans.order(pair[1]) == turn], at_once=_AT_ONCE)
+        return deleted
 
     async def _delete(self, deletion: Deletion, changed: str | None) -> Deleted:
         journal = Journal(self.logger, _context(deletion))
@@ -177,13 +212,13 @@ class Storekeeper:
 
 def _view(workload: Workload) -> WorkloadView:
     spec = workload.spec
-    options, identity = spec.get("defaultOptions"), spec.get("identityLink")
+    options = spec.get("defaultOptions")
     suspended = options.get("suspend") if isinstance(options, Mapping) else None
     return WorkloadView(
         ref=workload.ref,
         created=workload.created,
         scheduled=spec.get("type") != "cron" or str(suspended).lower() != "true",
-        identity=identity if isinstance(identity, str) else None,
+        identity=workload.identity,
         manifest=_manifest(workload),
     )
 

@@ -102,12 +102,12 @@ def of_workload(  # noqa: PLR0911 - a row each
 
 @dataclass(frozen=True)
 class Companion:
-    """An identity or a policy of ours.
+    """An identity, a policy or a secret of ours.
 
     Attributes:
         link: Which.
         changed: When it was made, or put once more: who is about to use it does that.
-        serves: Links of what it is for: the workloads of an identity, the identities of a policy.
+        serves: Links of what it is for: the workloads of an identity, or that can read a secret; the identities of a policy.
         manifest: What makes it again.
     """
 
@@ -121,10 +121,15 @@ class Companion:
         """Whether it is a policy."""
         return "/policy/" in self.link
 
+    @property
+    def is_secret(self) -> bool:
+        """Whether it is a secret."""
+        return "/secret/" in self.link
+
 
 @dataclass(frozen=True)
 class Deletion:
-    """One thing to delete, and why: a workload, or an identity or policy."""
+    """One thing to delete, and why: a workload, or an identity, policy or secret."""
 
     link: str
     reason: str
@@ -141,6 +146,7 @@ class Inventory:
     workloads: tuple[WorkloadView, ...] = ()
     identities: tuple[Companion, ...] = ()
     policies: tuple[Companion, ...] = ()
+    secrets: tuple[Companion, ...] = ()
     used: frozenset[str] = frozenset()
     unread: tuple[str, ...] = ()
 
@@ -151,7 +157,7 @@ class Sweep:
 
     Attributes:
         now: When it was decided.
-        deletions: What to delete: workloads first, then policies, then identities.
+        deletions: What to delete: workloads first, then policies, identities and secrets.
         kept: How many workloads stay.
         withheld: Why nothing of it may be done, if the guard says so.
         unread: What could not be read.
@@ -165,7 +171,7 @@ class Sweep:
 
 
 def sweep(inventory: Inventory, limits: Limits, idle: timedelta = IDLE) -> Sweep:
-    """Return what to delete: orphans with their identities and policies, and identities and policies that serve nobody.
+    """Return what to delete: orphans with their identities, policies and secrets, and those of these that serve nobody.
 
     Args:
         inventory: What was seen.
@@ -179,23 +185,24 @@ def sweep(inventory: Inventory, limits: Limits, idle: timedelta = IDLE) -> Sweep
         if isinstance(verdict, Delete):
             doomed.append(Deletion(view.ref.path, verdict.reason, view.manifest, view))
             with_it |= {one.link: _of(one, f"it belongs to {view.ref.path}") for one in _companions(view, inventory, idle)}
+    with_it |= {one.link: _of(one, reason) for one, reason in _secrets_of(frozenset(one.link for one in doomed), inventory, idle)}
     leftovers = [_of(one, reason) for one, reason in _leftovers(inventory, idle) if one.link not in with_it]
-    judged = len(inventory.workloads) + len(inventory.identities) + len(inventory.policies)
+    judged = sum(map(len, (inventory.workloads, inventory.identities, inventory.policies, inventory.secrets)))
     withheld = limits.exceeded_by(len(doomed) + len(leftovers), judged)
     kept = len(inventory.workloads) - len(doomed)
-    others = sorted((*with_it.values(), *leftovers), key=lambda one: not (one.companion and one.companion.is_policy))
+    others = sorted((*with_it.values(), *leftovers), key=lambda one: order(one.companion))
     return Sweep(inventory.now, (*doomed, *others), kept, withheld, inventory.unread)
 
 
 def of_companion(
     companion: Companion, changed: datetime | None, users: Mapping[str, Collection[str]], gone: Collection[str]
 ) -> str | None:
-    """Say right before the deletion of an identity or a policy why it must stay, if it must.
+    """Say right before the deletion of an identity, a policy or a secret why it must stay, if it must.
 
     Args:
         companion: Which.
         changed: When it was put the last time, if it is still there.
-        users: The workloads of the organization that use an identity, by its link.
+        users: The workloads of the organization that use an identity, or can read a secret, by its link.
         gone: Links of workloads that were deleted a moment ago, and may still be listed.
     """
     if changed not in (None, companion.changed):
@@ -205,6 +212,11 @@ def of_companion(
         if using:
             return f"{using[0]} uses {'its identity' if companion.is_policy else 'it'}"
     return None
+
+
+def order(companion: Companion | None) -> int:
+    """Return when a companion is deleted: what grants goes before those it is granted to, and those before what it is on."""
+    return 0 if companion is None or companion.is_policy else 2 if companion.is_secret else 1
 
 
 def _of(companion: Companion, reason: str) -> Deletion:
@@ -219,6 +231,13 @@ def _companions(view: WorkloadView, inventory: Inventory, idle: timedelta) -> It
             yield identity
 
 
+def _secrets_of(doomed: frozenset[str], inventory: Inventory, idle: timedelta) -> Iterable[tuple[Companion, str]]:
+    """Yield the secrets that only workloads can read which go too."""
+    for secret in inventory.secrets:
+        if secret.serves and secret.serves <= doomed and _is_old(secret, inventory, idle):
+            yield secret, f"it belongs to {min(secret.serves)}"
+
+
 def _leftovers(inventory: Inventory, idle: timedelta) -> Iterable[tuple[Companion, str]]:
     for policy in inventory.policies:
         serves_nobody = not policy.serves & inventory.used and all("/identity/" in link for link in policy.serves)
@@ -227,6 +246,9 @@ def _leftovers(inventory: Inventory, idle: timedelta) -> Iterable[tuple[Companio
     for one in inventory.identities:
         if not one.serves and _is_old(one, inventory, idle):
             yield one, "no workload uses it"
+    for secret in inventory.secrets:
+        if not secret.serves and _is_old(secret, inventory, idle):
+            yield secret, "no workload can read it"
 
 
 def _is_old(companion: Companion, inventory: Inventory, idle: timedelta) -> bool:

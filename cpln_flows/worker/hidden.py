@@ -38,7 +38,7 @@ class HiddenVariables:
         """Return what of a job's variables is to be hidden, and where; takes some 50 ms."""
         found = to_hide(env)
         digest = hashlib.pbkdf2_hmac("sha256", repr(sorted(found.items())).encode(), installation.bytes, _ROUNDS)
-        return cls(f"prefect-api-{installation.hex[:12]}-{digest.hex()[:8]}", found)
+        return cls(secrets.name_of_keys(installation, digest.hex()), found)
 
     @property
     def references(self) -> dict[str, str]:

@@ -232,6 +232,97 @@ async def test_companions_stay_when_their_users_cannot_be_read(hands, monkeypatc
     assert [one.done for one in await keeper.delete(sweep)] == [False, False]
 
 
+KEYS = "prefect-api-0123456789ab-"
+
+
+async def key(hands: Hands, number: int, workload: str | None = None, identity: str | None = None) -> str:
+    """The secret of a Prefect API key with what a job needs to read it, as a worker makes it, and a workload that does."""
+    name = f"{KEYS}{number:08x}"
+    await secrets.put_dictionary(hands.client, "local", name, {"PREFECT_API_KEY": "canary"}, description="for a job")
+    link = identity or await secrets.put_identity(hands.client, GVC, name, description="for a job")
+    await secrets.put_reveal_policy(hands.client, "local", f"{name}-p", secret=name, principal=link, description="for a job")
+    if workload:
+        await used_by(hands, workload, link)
+    return name
+
+
+def keys(hands: Hands) -> list[int]:
+    """The numbers of the secrets that are left; a deletion takes a moment of the platform's time."""
+    hands.local.platform.clock.advance(1)
+    return sorted(int(one["name"][-8:], 16) for one in hands.local.platform.objects("secret") if one["name"].startswith(KEYS))
+
+
+async def identity_of_users(hands: Hands) -> str:
+    await hands.client.put(f"{GVC.path}/identity", {"kind": "identity", "name": "users"})
+    return f"{GVC.path}/identity/users"
+
+
+async def test_secret_of_a_key_goes_when_nobody_can_read_it(hands) -> None:
+    users = await identity_of_users(hands)
+    await key(hands, 1, "idle")
+    await key(hands, 2, "busy")
+    await key(hands, 3)
+    await key(hands, 4, "busy-as-users", users)
+    await key(hands, 5, identity=users)  # another key of the same identity
+    await key(hands, 6)
+    referring = [
+        {"name": "main", "image": "python", "env": [{"name": "A", "value": f"cpln://secret/{KEYS}{6:08x}.PREFECT_API_KEY"}]}
+    ]
+    await hands.workload(name="refers", **{"cpln/createdByPrefect": "false"})
+    await hands.client.patch(GVC.workload("refers").path, {"spec": {"$replace/containers": referring}})
+    for name in ("busy", "busy-as-users"):
+        await job(hands, name, FOREVER)
+    hands.local.platform.clock.advance(90 * HOUR)
+    await key(hands, 7)
+    hands.local.platform.clock.advance(10 * HOUR)
+    result = await cleanup_orphaned_workloads()
+    assert result["failed"] == result["unread"] == 0
+    assert keys(hands) == [2, 4, 5, 6, 7], "5 may still be read by the identity that is in use"
+    manifests = (await hands.artifact("cpln-cleanup-manifests"))["data"]
+    assert f"kind: secret\nname: {KEYS}{1:08x}" in manifests
+    assert "canary" not in manifests
+
+
+async def test_secrets_of_others_are_left_alone(hands) -> None:
+    ours = {"cpln/createdByPrefect": "true"}
+    for name, tags in {f"{KEYS}0000000f": {}, "prefect-api": ours, "users-secret": ours, f"{KEYS}0000000fx": ours}.items():
+        body = {"kind": "secret", "name": name, "type": "dictionary", "data": {"A": "canary"}, "tags": tags}
+        await hands.client.put("/org/local/secret", body)
+    hands.local.platform.clock.advance(100 * HOUR)
+    await cleanup_orphaned_workloads()
+    assert len(hands.local.platform.objects("secret")) == 4
+
+
+async def test_secret_that_is_used_meanwhile_stays(hands) -> None:
+    for number in (1, 2, 3, 4):
+        await key(hands, number)
+    hands.local.platform.clock.advance(100 * HOUR)
+    keeper = storekeeper(hands)
+    sweep = orphans.sweep(await keeper.inventory(), Limits(share=1))
+    await key(hands, 1)
+    await used_by(hands, "young", f"{GVC.path}/identity/{KEYS}{2:08x}")
+    hands.local.platform.faults.add(Fault(method="DELETE", path=f".*/secret/{KEYS}{3:08x}", status=403, times=None))
+    deleted = await keeper.delete(sweep)
+    assert keys(hands) == [1, 2, 3]
+    kept = {one.deletion.link: one.said for one in deleted if not one.done and "/secret/" in one.deletion.link}
+    assert kept[f"/org/local/secret/{KEYS}{1:08x}"] == "changed meanwhile: it was put once more"
+    assert kept[f"/org/local/secret/{KEYS}{2:08x}"] == f"changed meanwhile: {GVC.workload('young').path} uses it"
+
+
+async def test_secrets_that_cannot_be_read_stay(hands, monkeypatch) -> None:
+    monkeypatch.setenv("CPLN_RETRY_SECONDS", "0.1")
+    await key(hands, 1, "idle")
+    hands.local.platform.clock.advance(100 * HOUR)
+    keeper = storekeeper(hands)
+    sweep = orphans.sweep(await keeper.inventory(), Limits())
+    hands.local.platform.faults.add(Fault(path="/org/local/secret/-query", status=403, times=None))
+    said = [one.said for one in await keeper.delete(sweep) if not one.done]
+    assert len(said) == 1
+    assert "unknown is not unused: secrets of local: " in said[0]
+    result = await cleanup_orphaned_workloads()
+    assert (keys(hands), names(hands), result["unread"]) == ([1], [], 1)
+
+
 async def test_the_manifest_of_a_deleted_workload_is_kept_when_its_policy_cannot_be_deleted(hands) -> None:
     await used_by(hands, "orphan", await made_by_us(hands, "of-ours"))
     hands.local.platform.clock.advance(100 * HOUR)

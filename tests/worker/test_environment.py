@@ -1,9 +1,10 @@
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from prefect.settings import Settings
 from pydantic import BaseModel, SecretStr
 
+from cpln_flows.api import secrets
 from cpln_flows.worker import environment
 from cpln_flows.worker.hidden import HiddenVariables
 
@@ -81,6 +82,12 @@ def test_secrets_of_prefects_model_are_known_by_all_their_names() -> None:
 def test_user_in_an_address_is_a_credential(name, value, expected) -> None:
     """Of a setting of Prefect: what users set by themselves is theirs."""
     assert environment.holds_credential(name, value) is expected
+
+
+def test_secret_of_a_key_has_the_name_that_the_clean_up_looks_for() -> None:
+    hidden = HiddenVariables.of({"PREFECT_API_KEY": CANARY}, uuid4())
+    assert secrets.is_of_keys(hidden.secret)
+    assert not secrets.is_of_keys(f"{hidden.secret}-x")
 
 
 def test_what_belongs_to_the_workers_machine_and_server_stays() -> None:
