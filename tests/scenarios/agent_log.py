@@ -27,15 +27,19 @@ class _Printed(logging.Handler):
         self.entries += [(time.time_ns(), line) for line in self.format(record).splitlines()]
 
 
-@contextmanager
-def kept(local: LocalPlatform) -> Iterator[None]:
-    """Give what this process logs at its default level to the platform, as the log of a worker's workload."""
+def console_formatter() -> logging.Formatter:
+    """How Prefect prints on the console."""
     from prefect.logging.configuration import DEFAULT_LOGGING_SETTINGS_PATH, load_logging_config
     from prefect.logging.formatters import PrefectFormatter
 
     standard = load_logging_config(DEFAULT_LOGGING_SETTINGS_PATH)["formatters"]["standard"]
-    logger = logging.getLogger("prefect")
-    printed = _Printed(PrefectFormatter(**{name: value for name, value in standard.items() if name != "()"}))
+    return PrefectFormatter(**{name: value for name, value in standard.items() if name != "()"})
+
+
+@contextmanager
+def kept(local: LocalPlatform) -> Iterator[None]:
+    """Give what this process logs at its default level to the platform, as the log of a worker's workload."""
+    logger, printed = logging.getLogger("prefect"), _Printed(console_formatter())
     logger.addHandler(printed)
     try:
         yield

@@ -1,12 +1,17 @@
 import logging
+from uuid import uuid4
 
 import pytest
 
+from cpln_flows.errors import JobFailedError
 from cpln_flows.jobs.forward import Forwarder
+from cpln_flows.jobs.journal import Journal
 from cpln_flows.model.forwarding import Budget, Shown
+from cpln_flows.model.identifiers import LogContext
 from cpln_flows.model.log_lines import Batch, StreamKey, render
 from cpln_flows.worker import output
 from cpln_flows.worker.output import Output
+from tests.scenarios import agent_log
 
 MAIN = StreamKey("r", "main", "stdout")
 SENT = "10:00:00.123 | INFO    | Flow run 'happy-fox' - Beginning flow run"
@@ -64,6 +69,17 @@ def _feed(out: Output, *lines: str, key=MAIN) -> list[str]:
 )
 def test_lines_are_forwarded_once(lines, forwarded) -> None:
     assert _feed(_output(), *lines) == forwarded
+
+
+@pytest.mark.parametrize("run", ["flow", "task"])
+def test_report_as_prefect_prints_it_is_the_engines(run, caplog) -> None:
+    error = JobFailedError("job a:b:c:d failed: exit code 3\nLast lines:\n  x\n\n  y", infrastructure_pid="a:b:c:d", exit_code=3)
+    Journal(logging.getLogger(f"prefect.{run}_runs"), LogContext(run_id=uuid4())).report(error)
+    (record,) = caplog.records
+    record.__dict__[f"{run}_run_name"] = "happy-fox"
+    printed = agent_log.console_formatter().format(record).splitlines()
+    assert len(printed) == 5
+    assert _feed(_output(), *printed, "what the program prints") == ["what the program prints"]
 
 
 def test_what_was_kept_is_forwarded_when_nobody_else_has_told_it() -> None:
