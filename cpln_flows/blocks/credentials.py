@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import anyio.to_thread
 from prefect.blocks.abstract import CredentialsBlock
 from prefect.blocks.core import Block, schema_extra
 from pydantic import ConfigDict, Field, HttpUrl, PrivateAttr, SecretStr
@@ -45,7 +46,7 @@ class _LeftBehind:
             ConfigurationError: It is not to be found here.
         """
         if self.document_id is not None:
-            return self._of_document(self.document_id)
+            return _of_document(self.document_id)
         if settings.token is None:
             raise ConfigurationError(
                 "token: it stayed behind when this block was pickled, for another process or as a result, and CPLN_TOKEN is not"
@@ -57,20 +58,28 @@ class _LeftBehind:
             )
         return settings.token
 
-    def _of_document(self, document_id: UUID) -> SecretStr:
-        load: Any = Block.load_from_ref
-        try:
-            found = load({"block_document_id": document_id}, _sync=True)
-        except Exception as error:
-            raise ConfigurationError(
-                f"token: it stayed behind when this block was pickled, and the saved block {document_id} cannot be loaded again:"
-                f" {error}"
-            ) from error
-        for name in ("credentials", "config"):  # the block itself, or one that holds it
-            found = getattr(found, name, found)
-        if not isinstance(found, CplnConfig):
-            raise ConfigurationError(f"token: the saved block {document_id} holds none any more; save one that does")
-        return found.token
+
+def _of_document(document_id: UUID) -> SecretStr:
+    load: Any = Block.load_from_ref
+    try:
+        found = load({"block_document_id": document_id}, _sync=True)
+    except Exception as error:
+        raise ConfigurationError(
+            f"token: this block was pickled without it, or the platform refuses it, and the saved block {document_id} cannot be"
+            f" loaded again: {error}"
+        ) from error
+    for name in ("credentials", "config"):  # the block itself, or one that holds it
+        found = getattr(found, name, found)
+    if not isinstance(found, CplnConfig):
+        raise ConfigurationError(f"token: the saved block {document_id} holds none any more; save one that does")
+    return found.token
+
+
+async def _present_token(document_id: UUID | None) -> SecretStr:
+    """Return the token as it is configured by now, in a saved block or else in the environment."""
+    if document_id is None:
+        return CplnSettings.load().api().token
+    return await anyio.to_thread.run_sync(_of_document, document_id)
 
 
 def _token_is_required(schema: dict[str, Any], model: Any) -> None:
@@ -134,9 +143,21 @@ class CplnConfig(Block, metaclass=ClearErrors):
         if left is not None and left.document_id is None and document_id is not None:
             self._left_behind = _LeftBehind(document_id, left.was_environments)
 
+    async def present_token(self, holder_id: UUID | None = None) -> SecretStr:
+        """Return the token as it is configured by now: it may have been renewed since this block was loaded.
+
+        Args:
+            holder_id: The saved block that this one is a part of.
+
+        Raises:
+            ConfigurationError: It is not to be found.
+        """
+        left = self._left_behind.document_id if self._left_behind else None
+        return await _present_token(self._block_document_id or holder_id or left)
+
     def get_api_client(self) -> CplnClient:
         """Return a client, to be opened with ``async with``."""
-        return CplnClient(self.api_settings())
+        return CplnClient(self.api_settings(), renew_token=self.present_token)
 
 
 class CplnCredentials(CredentialsBlock, metaclass=ClearErrors):
@@ -184,6 +205,18 @@ class CplnCredentials(CredentialsBlock, metaclass=ClearErrors):
         settings = settings or CplnSettings.load()
         return self.config.api_settings(settings) if self.config else settings.api()
 
+    async def present_token(self, holder_id: UUID | None = None) -> SecretStr:
+        """Return the token as it is configured by now: it may have been renewed since this block was loaded.
+
+        Args:
+            holder_id: The saved block that this one is a part of.
+
+        Raises:
+            ConfigurationError: It is not to be found.
+        """
+        holder = self._block_document_id or holder_id
+        return await (self.config.present_token(holder) if self.config else _present_token(None))
+
     def get_client(self, token: SecretStr | str | None = None, *, settings: CplnSettings | None = None) -> CplnClient:
         """Return a client, to be opened with ``async with``.
 
@@ -195,6 +228,6 @@ class CplnCredentials(CredentialsBlock, metaclass=ClearErrors):
             ConfigurationError: There is no token, or it is none.
         """
         if token is None:
-            return CplnClient(self.api_settings(settings))
+            return CplnClient(self.api_settings(settings), renew_token=self.present_token)
         given = token if isinstance(token, SecretStr) else SecretStr(token)
         return CplnClient((settings or CplnSettings.load()).api(given))

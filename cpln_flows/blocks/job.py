@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -318,7 +319,7 @@ class CplnJobRun(JobRun[str]):
         shown = await self._shown_before(print_func or self.logger) if self._started().adopted else None
         self._sink = Printer(print_func, self._journal(), shown) if print_func else self._into_prefect(shown)
         try:
-            async with session.shared(self._api_settings()) as shared:
+            async with self.connected() as shared:
                 self._ending = await self._follow(shared)
                 await self._clean(shared)
         except CplnError as error:
@@ -376,7 +377,7 @@ class CplnJobRun(JobRun[str]):
 
     async def _start(self) -> None:
         try:
-            async with session.shared(self._api_settings()) as shared:
+            async with self.connected() as shared:
                 plan = self._block.plan(self._identity, "")  # a wrong manifest is said before anything is asked for
                 self._plan = plan = replace(plan, location=await self._location(shared))
                 self._warn_of_loopback(plan)
@@ -395,7 +396,8 @@ class CplnJobRun(JobRun[str]):
 
     def connected(self) -> AbstractAsyncContextManager[JobSession]:
         """Keep the connections open over several steps of this run; without, each step makes its own."""
-        return session.shared(self._api_settings())
+        credentials, holder = self._block.credentials, self._block._block_document_id  # noqa: SLF001 - Prefect has no other way
+        return session.shared(credentials.api_settings(self._settings), partial(credentials.present_token, holder))
 
     async def record_pid(self) -> None:
         """Store the pid on the flow run that has started the job; the job does not depend on it."""
@@ -428,7 +430,7 @@ class CplnJobRun(JobRun[str]):
     async def _stop_and_clean(self, reason: str) -> stop.Stopped | None:
         if self._plan is None or self._cleaned:
             return None
-        async with session.shared(self._api_settings()) as shared:
+        async with self.connected() as shared:
             stopped = None
             if self._job is None:
                 self._job, stopped = await self._of_lost_start(shared)
@@ -497,7 +499,7 @@ class CplnJobRun(JobRun[str]):
         if not self._has_leftovers():
             return
         with anyio.CancelScope(shield=True), anyio.move_on_after(portal.CLEANUP_SECONDS) as scope:
-            async with session.shared(self._api_settings()) as shared:
+            async with self.connected() as shared:
                 # What was lost from sight may run on, and a deletion would kill it.
                 await self._clean(shared, only_idle=isinstance(error, JobLostError | JobAccessLostError))
         if scope.cancelled_caught:
@@ -610,9 +612,6 @@ class CplnJobRun(JobRun[str]):
         if self._job is None:
             raise ValueError("the job was not started; call `trigger` first")
         return self._job
-
-    def _api_settings(self) -> Any:
-        return self._block.credentials.api_settings(self._settings)
 
     def _journal(self) -> Journal:
         owner = self._identity.owner

@@ -102,8 +102,8 @@ async def _stream_logs(
         limit=limit,
     )
     settings = CplnSettings.load(org=org, gvc=namespace)
-    api = (credentials or CplnCredentials()).api_settings(settings)
-    async with session.shared(api) as shared:
+    credentials = credentials or CplnCredentials()
+    async with session.shared(credentials.api_settings(settings), credentials.present_token) as shared:
         target = await _Target.of(job, settings)
         found = await target.locate(shared, wanted)  # whose answers tell the platform's time
         journal = Journal(get_run_logger(), LogContext(gvc=target.gvc.gvc, command_id=target.command_id))

@@ -1,3 +1,4 @@
+import anyio
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import BlockDocumentCreate
@@ -129,3 +130,22 @@ def test_a_saved_block_has_its_token_when_it_is_loaded(block) -> None:
     block.save(name, overwrite=True)
     loaded = type(block).load(name)
     assert loaded.api_settings().token.get_secret_value() == CANARY
+
+
+def test_present_token_is_that_of_environment(monkeypatch) -> None:
+    monkeypatch.setenv("CPLN_TOKEN", "s.first-0123456789")
+    blocks = [CplnCredentials(), CplnCredentials(config=CplnConfig())]
+    monkeypatch.setenv("CPLN_TOKEN", "s.renewed-0123456789")
+    assert [anyio.run(block.present_token).get_secret_value() for block in blocks] == ["s.renewed-0123456789"] * 2
+
+
+@pytest.mark.parametrize("kind", ["config", "credentials"])
+def test_present_token_is_that_of_saved_block(kind, prefect_api) -> None:
+    name = f"renewed-{kind}"
+    block = CplnConfig(token="s.first-0123456789")
+    block = block if kind == "config" else CplnCredentials(config=block)
+    block.save(name, overwrite=True)
+    loaded = type(block).load(name)
+    renewed = CplnConfig(token="s.renewed-0123456789")
+    (renewed if kind == "config" else CplnCredentials(config=renewed)).save(name, overwrite=True)
+    assert anyio.run(loaded.present_token).get_secret_value() == "s.renewed-0123456789"
