@@ -11,6 +11,7 @@ from cpln_flows.model.identifiers import ATTEMPT
 from cpln_flows.model.lifecycle import Stage
 from cpln_flows.model.resources import Command
 
+_MOST_DIGITS = 9  # a tag can hold anything
 _CLOCKS_AGREE = timedelta(minutes=1)
 """The clocks of Prefect and the platform are compared by answers that bear whole seconds and take their time."""
 
@@ -74,7 +75,7 @@ def choose(commands: Sequence[Command], earlier: Sequence[EarlierAttempt]) -> Ad
 def _attempt_of(command: Command) -> int:
     """Return which attempt has started a job: what ended before that one knows nothing of it."""
     said = command.tags.get(ATTEMPT, "")
-    return int(said) if said.isdecimal() else 0
+    return int(said) if said.isdecimal() and len(said) <= _MOST_DIGITS else 0
 
 
 def _has_seen_the_end(attempt: EarlierAttempt, command: Command) -> bool:

@@ -248,14 +248,24 @@ class Follower:
         )
 
     async def _ending(self, command: Command) -> Ending:
-        """Read the exit code where it stands; a success needs no further request."""
-        execution = None
-        if command.lifecycle_stage != lifecycle.Stage.COMPLETED or self.has_sidecars:
+        """Read the exit code where it stands; a success needs no further request.
+
+        The platform writes commands and deployments in its own time, so an execution that still seems to be active is read again.
+        """
+        if command.lifecycle_stage == lifecycle.Stage.COMPLETED and not self.has_sidecars:
+            return ending.ending_of(command, None, self.main)
+        until, wait, execution = time.monotonic() + self.settings.query_settle_seconds, _QUIET_SECONDS, None
+        while True:
             try:
                 here = await workloads.deployment(self.session.client, self.job.ref.workload_ref, self.job.location)
-                execution = here.execution_of(command.id)
             except CplnError as error:
-                self.journal.warning(Area.JOB, f"The job's exit code cannot be read: {error}")
+                self.journal.warning(Area.JOB, f"Cannot read the job's exit code: {error}")
+                break
+            execution = here.execution_of(command.id)
+            if execution is None or not execution.is_active or time.monotonic() >= until:
+                break
+            await anyio.sleep(wait)
+            wait = min(2 * wait, _LOOKING_SECONDS)
         return ending.ending_of(command, execution, self.main)
 
     async def _end_sidecars(self, entry: Watched, end: Ending) -> Ending:

@@ -143,6 +143,21 @@ def test_lasting_refusal_ends_the_wait(status) -> None:
         assert len(local.platform.active_jobs) == 1
 
 
+def test_late_deployment_is_read_again_for_exit_code() -> None:
+    script = Script([Line(0, "one"), Exit(1, code=3)])
+    with local_platform(scripted.platform(script)) as local:
+        run = scripted.run_of(local, settings={"query_settle_seconds": 10})
+
+        def make_late() -> None:
+            # What was answered while the job ran is answered once more at its end.
+            _request(local, "GET", f"{CommandRef.parse(run.infrastructure_pid).workload_ref.path}/deployment/local-1")
+            local.platform.faults.add(Fault(method="GET", path="/deployment/local-1$", times=2, stale=True))
+
+        with pytest.raises(JobFailedError) as caught:
+            _finish_while(run, make_late)
+        assert caught.value.exit_code == 3
+
+
 @pytest.mark.parametrize("body", ["[]", '{"id": 7}', '{"id": "x", "lifecycleStage": []}', "no JSON"])
 def test_answers_of_wrong_shape_are_asked_again(body) -> None:
     with local_platform(scripted.platform(FAILURE)) as local:
