@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import random
-import re
 import threading
 import typing
 import uuid
@@ -12,10 +11,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cpln_flows.emulator.answers import BAD_REQUEST, Document, refuse
+from cpln_flows.emulator.pattern import Pattern, PatternError
 from cpln_flows.emulator.typed import fits
 
 When = Literal["before", "after"]
 
+FAULT_LIMIT = 1000
+HEADER_LIMIT = 1000
 _COUNT_MAX = 10**9
 _BOUNDS = (
     ("times", 0, _COUNT_MAX),
@@ -35,7 +37,7 @@ class Fault:
 
     Attributes:
         method: The method it concerns; ``None`` for all. A tail is a GET.
-        path: A regular expression that is searched for in the path; ``None`` for all. Control routes are never hit.
+        path: A regular expression (RE2's) that is searched for in the path; ``None`` for all. Control routes are never hit.
         times: How often it happens; ``None`` for ever.
         skip: How many requests that fit pass unharmed first.
         probability: The chance of each request that fits, by the platform's seed.
@@ -89,7 +91,7 @@ class Fault:
                 raise ValueError(f"{name!r} must be from {low} to {high}, not {value}")
         for name in ("content_type", "retry_after"):
             text = str(getattr(self, name))
-            if not (text.isascii() and text.isprintable()):
+            if not (text.isascii() and text.isprintable() and len(text) <= HEADER_LIMIT):
                 raise ValueError(f"{name!r} is no text of a header")
 
     @property
@@ -122,7 +124,7 @@ class _Armed:
 
     id: str
     fault: Fault
-    pattern: re.Pattern[str] | None
+    pattern: Pattern | None
     seen: int = 0
     fired: int = 0
 
@@ -132,7 +134,7 @@ class _Armed:
             return False
         if fault.method is not None and fault.method.upper() != method:
             return False
-        if self.pattern is not None and self.pattern.search(path) is None:
+        if self.pattern is not None and not self.pattern.found_in(path):
             return False
         self.seen += 1
         if self.seen <= fault.skip or chance.random() >= fault.probability:
@@ -157,9 +159,11 @@ class Faults:
     def add(self, fault: Fault) -> str:
         """Arm a fault; gives its id."""
         try:
-            pattern = None if fault.path is None else re.compile(fault.path)
-        except re.error as error:
+            pattern = None if fault.path is None else Pattern(fault.path)
+        except PatternError as error:
             raise refuse(BAD_REQUEST, f"path {fault.path!r} is not a regular expression: {error}") from error
+        if len(self._armed) >= FAULT_LIMIT:
+            raise refuse(BAD_REQUEST, f"at most {FAULT_LIMIT} faults can be armed; DELETE clears them")
         armed = _Armed(str(uuid.uuid4()), fault, pattern)
         with self._lock:
             self._armed.append(armed)

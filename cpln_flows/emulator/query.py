@@ -10,7 +10,6 @@ import base64
 import binascii
 import bisect
 import itertools
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -18,12 +17,17 @@ from typing import Any
 import orjson
 
 from cpln_flows.emulator.answers import BAD_REQUEST, Document, refuse
+from cpln_flows.emulator.pattern import Pattern, PatternError
 from cpln_flows.emulator.store import Key, Record, Store, scalar_text
 
 SORTABLE = ("id", "name", "version", "description", "created", "lastModified")
 _SUBJECTS = ("property", "rel", "tag")
 _VALUELESS = ("exists", "!exists")
 _MISSING = object()
+TERM_LIMIT = 100
+NAME_LIMIT = 512
+# How many orders are kept while nothing changes.
+_SORTED_KEPT = 32
 
 
 def _less(left: object, right: object) -> bool:
@@ -47,7 +51,7 @@ _COMPARISONS: dict[str, Callable[[object, object], bool]] = {
     "<=": lambda left, right: not _less(right, left),
     ">=": lambda left, right: not _less(left, right),
     "~": lambda left, right: scalar_text(right) in scalar_text(left),
-    "=~": lambda left, right: re.search(scalar_text(right), scalar_text(left)) is not None,
+    "=~": lambda left, right: right.found_in(scalar_text(left)) if isinstance(right, Pattern) else False,
     "contains": _contains,
 }
 
@@ -60,6 +64,7 @@ class Term:
     subject: str
     name: str
     value: object
+    pattern: Pattern | None = None
 
     def matches(self, record: Record) -> bool:
         """Whether an object fulfils the condition."""
@@ -70,7 +75,7 @@ class Term:
             return found is _MISSING
         if found is _MISSING:
             return self.op == "!="
-        return _COMPARISONS[self.op](found, self.value)
+        return _COMPARISONS[self.op](found, self.value if self.pattern is None else self.pattern)
 
     def key(self, kind: str) -> Key | None:
         """The index that holds exactly the objects fulfilling the condition, where there is one."""
@@ -160,6 +165,8 @@ def parse_query(kind: str, body: object, path: str = "") -> Query:
     terms = spec.get("terms")
     if terms is not None and not isinstance(terms, list):
         raise refuse(BAD_REQUEST, f'"{at}spec.terms" must be an array')
+    if len(terms or ()) > TERM_LIMIT:
+        raise refuse(BAD_REQUEST, f'"{at}spec.terms" must contain less than or equal to {TERM_LIMIT} items')
     parsed = tuple(_parse_term(term, f"{at}spec.terms[{index}]") for index, term in enumerate(terms or ()))
     if spec.get("sort") is None:
         return Query(kind, parsed, match, fetch)
@@ -196,15 +203,16 @@ def _parse_term(content: object, path: str) -> Term:
         raise refuse(BAD_REQUEST, f'"{path}.value" is required')
     if isinstance(term.get("value"), dict | list):
         raise refuse(BAD_REQUEST, f'"{path}.value" must be one of [string, number, boolean]')
-    if op == "=~":
-        _check_pattern(scalar_text(term["value"]), path)
-    return Term(op, subject, term[subject], term.get("value"))
+    if len(term[subject]) > NAME_LIMIT:
+        raise refuse(BAD_REQUEST, f'"{path}.{subject}" length must be less than or equal to {NAME_LIMIT} characters long')
+    value = term.get("value")
+    return Term(op, subject, term[subject], value, _pattern(value, path) if op == "=~" else None)
 
 
-def _check_pattern(pattern: str, path: str) -> None:
+def _pattern(value: object, path: str) -> Pattern:
     try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
+        return Pattern(scalar_text(value))
+    except PatternError as error:
         raise refuse(BAD_REQUEST, f'"{path}.value" is not a regular expression: {error}') from error
 
 
@@ -278,6 +286,8 @@ class Pages:
         if found is None:
             records = self._store.walk(scope, query.keys(), after=None, newest_first=False)
             found = sorted((_sort_key(record, query.sort_by), record.sequence, record) for record in records)
+            while len(self._sorted) >= _SORTED_KEPT:
+                del self._sorted[next(iter(self._sorted))]
             self._sorted[key] = found
         return found
 

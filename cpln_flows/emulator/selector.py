@@ -11,6 +11,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from cpln_flows.emulator.pattern import Pattern, PatternError
+
+TEXT_LIMIT = 16 * 1024
+CONDITION_LIMIT = 100
 _LABEL = re.compile(r"\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*")
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"|`([^`]*)`')
 _FILTER = re.compile(r"\s*(\|=|\|~|!=|!~)\s*")
@@ -33,14 +37,14 @@ class Matcher:
     label: str
     op: str
     value: str
-    pattern: re.Pattern[str] | None
+    pattern: Pattern | None
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether the label of a stream fulfils the condition."""
         found = labels.get(self.label, "")
         if self.pattern is None:
             return (found == self.value) is (self.op == "=")
-        return (self.pattern.fullmatch(found) is not None) is (self.op == "=~")
+        return self.pattern.fits(found) is (self.op == "=~")
 
     @property
     def allows_empty(self) -> bool:
@@ -61,13 +65,13 @@ class LineFilter:
 
     op: str
     value: str
-    pattern: re.Pattern[str] | None
+    pattern: Pattern | None
 
     def matches(self, line: str) -> bool:
         """Whether a line passes."""
         if self.pattern is None:
             return (self.value in line) is (self.op == "|=")
-        return (self.pattern.search(line) is not None) is (self.op == "|~")
+        return self.pattern.found_in(line) is (self.op == "|~")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,8 @@ class Selector:
 
 def parse_selector(text: str) -> Selector:
     """Read a selector."""
+    if len(text) > TEXT_LIMIT:
+        raise SelectorError(f"parse error: input size too long ({len(text)} > {TEXT_LIMIT})")
     matchers, place = _parse_matchers(text)
     filters: list[LineFilter] = []
     while place < len(text):
@@ -98,6 +104,8 @@ def parse_selector(text: str) -> Selector:
         op = found.group(1)
         filters.append(LineFilter(op, value, _compile(value) if op.endswith("~") else None))
         place = _skip(text, place)
+    if len(matchers) + len(filters) > CONDITION_LIMIT:
+        raise SelectorError(f"parse error: more than {CONDITION_LIMIT} label matchers and line filters")
     if all(matcher.allows_empty for matcher in matchers):
         raise SelectorError(_NOTHING_NEEDED)
     return Selector(tuple(matchers), tuple(filters))
@@ -157,11 +165,11 @@ def _character(number: int, last: int) -> str:
     return chr(number)
 
 
-def _compile(pattern: str) -> re.Pattern[str]:
+def _compile(pattern: str) -> Pattern:
     try:
-        return re.compile(pattern, re.DOTALL)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise SelectorError(f"error parsing regexp: {error}: `{pattern}`") from error
+        return Pattern(pattern)
+    except PatternError as error:
+        raise SelectorError(f"error parsing regexp: {error}") from error
 
 
 def _error(text: str, place: int, message: str) -> SelectorError:

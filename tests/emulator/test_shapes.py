@@ -261,7 +261,7 @@ def test_no_json_breaks_the_platform_or_what_is_read_afterwards(requests) -> Non
         {"query": '{a="\\U99999999"}'},
         {"query": '{a="\\ud800"}'},
         {"query": '{a="\\777"}'},
-        {"query": '{a=~"b{99999999999}"}'},
+        {"query": '{a=~"b{1001}"}'},
         {"query": '{a=~"' + "(" * 5000 + ")" * 5000 + '"}'},
     ],
     ids=lambda params: str(params)[:40],
