@@ -109,7 +109,8 @@ class HttpProtocol(H11Protocol):
     def _watch_head(self) -> None:
         """Give the head of a request its time, which runs from its first byte to its last."""
         is_serving = self.cycle is not None and not self.cycle.response_complete
-        if self._is_done or is_serving or self.timeout_keep_alive_task is not None:
+        is_idle = self.timeout_keep_alive_task is not None and not self.conn.trailing_data[0]
+        if self._is_done or is_serving or is_idle:
             self._stop_head_timer()
         elif self._head_timer is None:
             self._head_timer = self.loop.call_later(self._platform_config.read_timeout_seconds, self._head_is_late)

@@ -22,6 +22,7 @@ _LENGTH = re.compile(rb"[0-9]{1,19}")
 # So that a client which sends first and reads later finds the refusal, and not a connection that was reset.
 _DRAIN_BYTES = 64 * 2**20
 _DRAIN_SECONDS = 2.0
+_PAUSE_SECONDS = 0.25
 
 
 class ClientGoneError(Exception):
@@ -83,12 +84,12 @@ def has_body(head: Head) -> bool:
 
 
 async def drain(receive: Receive) -> None:
-    """Throw away what is left of a refused body, as far as that is worth while."""
+    """Throw away what is left of a refused body, as long as it comes and as far as that is worth while."""
     size = 0
     try:
         async with asyncio.timeout(_DRAIN_SECONDS):
             while size < _DRAIN_BYTES:
-                message = await receive()
+                message = await asyncio.wait_for(receive(), _PAUSE_SECONDS)
                 size += len(message.get("body", b""))
                 if not message.get("more_body"):
                     return
