@@ -16,6 +16,8 @@ NAME = re.compile(r"[a-z][-a-z0-9]+[a-z0-9]")
 NAME_LIMIT = 63
 TAG_LIMIT = 50
 DESCRIPTION_LIMIT = 250
+PROBLEM_LIMIT = 100
+MESSAGE_LIMIT = 1000
 
 
 @dataclass(slots=True)
@@ -26,11 +28,12 @@ class Problems:
 
     def add(self, path: str, rule: str) -> None:
         """Note that a field breaks a rule."""
-        self.messages.append(f'"{path}" {rule}')
+        self.say(f'"{path}" {rule}')
 
     def say(self, message: str) -> None:
-        """Note a fault in words of its own."""
-        self.messages.append(message)
+        """Note a fault in words of its own; the first hundred will do, each without what is endless in it."""
+        if len(self.messages) < PROBLEM_LIMIT:
+            self.messages.append(message[:MESSAGE_LIMIT])
 
     def refusal(self) -> RefusedError | None:
         """The refusal with everything noted, or nothing."""

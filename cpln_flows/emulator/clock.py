@@ -44,6 +44,10 @@ def iso(moment_ns: int) -> str:
     return ns_to_datetime(moment_ns).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+class TooManyTimersError(RuntimeError):
+    """More happens in a span of time than was allowed."""
+
+
 class Timer(Protocol):
     """A call that has not happened yet."""
 
@@ -131,14 +135,19 @@ class ManualClock:
         """Call back when the clock has been moved by some seconds."""
         return self._set(self._now_ns + to_ns(max(seconds, 0.0)), callback)
 
-    def advance(self, seconds: float) -> None:
-        """Move the time forward and run what falls due, in order."""
+    def advance(self, seconds: float, *, most: int | None = None) -> None:
+        """Move the time forward and run what falls due, in order; stop with an error after ``most`` timers."""
         target_ns = self._now_ns + to_ns(seconds)
         self._advancing = True
+        ran = 0
         while (due := self._pop(target_ns)) is not None:
             moment_ns, timer = due
             self._now_ns = max(self._now_ns, moment_ns)
             _run_in_its_loop(timer)
+            ran += 1
+            if ran == most:
+                self._advancing = False
+                raise TooManyTimersError(f"{most} timers have fallen due by {self.now().isoformat()}")
         self._now_ns = target_ns
 
     def _set(self, moment_ns: int, callback: Callable[[], None]) -> Timer:

@@ -15,6 +15,7 @@ _AT_LEAST_ONE = (
     "connection_limit", "history_limit", "page_size", "query_span_days", "range_limit_default", "range_limit_max",
     "tail_frame_entries", "workload_name_limit",
 )  # fmt: skip
+_AT_MOST = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +146,8 @@ class PlatformConfig:
         for each in dataclasses.fields(self):
             value = getattr(self, each.name)
             least = 1 if each.name in _AT_LEAST_ONE else 0
-            if each.name != "seed" and isinstance(value, int | float) and not value >= least:
-                raise ValueError(f"{each.name} must be at least {least}, not {value}")
+            if each.name != "seed" and isinstance(value, int | float) and not least <= value <= _AT_MOST:
+                raise ValueError(f"{each.name} must be at least {least} and at most {_AT_MOST}, not {value}")
 
     def provider_of(self, location: str) -> str:
         """Name the provider of a location."""

@@ -24,6 +24,8 @@ from cpln_flows.emulator.store import Record, Store
 _SECRET = re.compile(r"cpln://secret/([a-z][-a-z0-9]*)(?:\.(.+))?")
 _REFERENCE = re.compile(r"\$(\$?)\(([-._a-zA-Z][-._a-zA-Z0-9]*)\)")
 _DEFAULT_PORT = "8080"
+# The longest argument or variable that a process can be started with.
+_TEXT_LIMIT = 128 * 1024
 
 
 class MissingSecretError(Exception):
@@ -189,11 +191,15 @@ def _decoded(value: str, name: str) -> str:
 
 def _expand(text: str, env: Mapping[str, str]) -> str:
     """Replace ``$(NAME)`` by the variable's value; an unknown name stays as it is, and ``$$(NAME)`` is ``$(NAME)``."""
-
-    def value(matched: re.Match[str]) -> str:
+    parts: list[str] = []
+    size, end = 0, 0
+    for matched in _REFERENCE.finditer(text):
         escaped, name = matched.groups()
-        if escaped:
-            return matched.group(0)[1:]
-        return env.get(name, matched.group(0))
-
-    return _REFERENCE.sub(value, text)
+        value = matched.group(0)[1:] if escaped else env.get(name, matched.group(0))
+        parts += [text[end : matched.start()], value]
+        end = matched.end()
+        size += len(parts[-2]) + len(value)
+        if size > _TEXT_LIMIT:
+            # A text that refers to another one a thousand times; whole or cut, the kernel refuses it.
+            return "".join(parts)[: _TEXT_LIMIT + 1]
+    return "".join(parts) + text[end:]

@@ -9,6 +9,7 @@ import dataclasses
 import re
 import typing
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from cpln_flows.emulator.answers import (
     BAD_REQUEST,
@@ -22,7 +23,7 @@ from cpln_flows.emulator.answers import (
     json_answer,
     refuse,
 )
-from cpln_flows.emulator.clock import Clock, ManualClock, iso
+from cpln_flows.emulator.clock import Clock, ManualClock, TooManyTimersError, datetime_to_ns, iso, to_ns
 from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.faults import Fault, Faults
 from cpln_flows.emulator.logs import Entry, Logs
@@ -33,6 +34,12 @@ from cpln_flows.emulator.typed import fits
 PREFIX = "/_control/"
 _ADVANCE_MAX = 1e9
 _STAMP = re.compile(r"[0-9]{1,19}")
+_STAMP_MAX = 2**63 - 1
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,127}")
+_LAST_NS = datetime_to_ns(datetime(9000, 1, 1, tzinfo=UTC))
+_TIMERS_MAX = 10_000
+# Loki's own limits.
+LABEL_LIMIT, LABEL_VALUE_LIMIT, LINE_LIMIT = 30, 2048, 256 * 1024
 
 
 class Control:
@@ -80,10 +87,18 @@ class Control:
                 raise refuse(BAD_REQUEST, "the platform runs on real time, which cannot be moved")
             if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= _ADVANCE_MAX:
                 raise refuse(BAD_REQUEST, f'"advance_seconds" must be a number from 0 to {_ADVANCE_MAX:.0f}')
-            self._clock.advance(seconds)
+            self._advance(self._clock, seconds)
         elif call.method != "GET":
             raise call.not_allowed()
         return json_answer({"now": iso(self._clock.time_ns()), "time_ns": str(self._clock.time_ns())})
+
+    def _advance(self, clock: ManualClock, seconds: float) -> None:
+        if clock.time_ns() + to_ns(seconds) > _LAST_NS:
+            raise refuse(BAD_REQUEST, f"the clock cannot be moved beyond {iso(_LAST_NS)}")
+        try:
+            clock.advance(seconds, most=_TIMERS_MAX)
+        except TooManyTimersError as error:
+            raise refuse(BAD_REQUEST, f"{error}, where the clock stands now: move it in smaller steps") from error
 
     def _answer_requests(self, call: Call) -> Answer:
         if call.method == "DELETE":
@@ -140,6 +155,13 @@ def _read_labels(labels: object) -> dict[str, str]:
         return {}
     if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
         raise refuse(BAD_REQUEST, '"labels" must be an object of strings')
+    if len(labels) > LABEL_LIMIT:
+        raise refuse(BAD_REQUEST, f'"labels" must have less than or equal to {LABEL_LIMIT} keys')
+    for name, value in labels.items():
+        if not _LABEL.fullmatch(name) or len(value) > LABEL_VALUE_LIMIT:
+            raise refuse(
+                BAD_REQUEST, f'"labels" has a name that is none, or a value longer than {LABEL_VALUE_LIMIT}: {name[:100]!r}'
+            )
     return labels
 
 
@@ -154,5 +176,6 @@ def _read_entries(entries: object) -> list[Entry]:
 def _read_entry(entry: object, path: str) -> Entry:
     match entry:
         case [str() | int() as stamp, str() as line] if not isinstance(stamp, bool) and _STAMP.fullmatch(str(stamp)):
-            return int(stamp), line
-    raise refuse(BAD_REQUEST, f'"{path}" must be a time in nanoseconds and a line')
+            if int(stamp) <= _STAMP_MAX and len(line) <= LINE_LIMIT:
+                return int(stamp), line
+    raise refuse(BAD_REQUEST, f'"{path}" must be a time in nanoseconds, up to {_STAMP_MAX}, and a line of at most {LINE_LIMIT}')

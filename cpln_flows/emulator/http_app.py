@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections import OrderedDict
 from email.utils import format_datetime
 
 from starlette.types import Receive, Scope, Send
@@ -21,13 +20,13 @@ from cpln_flows.emulator.faults import Fault, Faults, When
 from cpln_flows.emulator.head import Head
 from cpln_flows.emulator.permissions import Principal
 from cpln_flows.emulator.recorder import Recorder, RequestRecord
+from cpln_flows.emulator.remembered import Remembered
 from cpln_flows.emulator.request_body import ClientGoneError, RequestBodies, drain, has_body
 from cpln_flows.emulator.routes.call import Call
 from cpln_flows.emulator.routes.log_service import LogRequest
 from cpln_flows.emulator.routes.paths import Paths
 from cpln_flows.emulator.tail import Tails, refuse_tail
 
-_REMEMBERED = 2048
 _SWITCHING = 101
 
 
@@ -63,7 +62,7 @@ class HttpApp:
         self._paths = paths
         self._tails = tails
         self._control = control
-        self._remembered: OrderedDict[tuple[str, str, str, bytes], Answer] = OrderedDict()
+        self._remembered = Remembered()
         self._date: tuple[int, bytes] = (-1, b"")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -136,9 +135,7 @@ class HttpApp:
     def _answer(self, call: Call) -> Answer:
         answer = self._paths.answer(call)
         if call.method == "GET" or call.path.endswith("/-query"):
-            self._remembered[_key(call)] = answer
-            if len(self._remembered) > _REMEMBERED:
-                self._remembered.popitem(last=False)
+            self._remembered.keep(call, answer)
         return answer
 
     async def _spoiled(self, call: Call, fault: Fault, connection: Connection | None) -> Answer:
@@ -156,7 +153,7 @@ class HttpApp:
             self._take_effect(call, fault.effect)
             return _wrong_answer(fault)
         if fault.stale:
-            return self._remembered.get(_key(call)) or self._answer(call)
+            return self._remembered.find(call) or self._answer(call)
         return self._answer(call)
 
     def _take_effect(self, call: Call, when: When) -> None:
@@ -282,7 +279,3 @@ async def _lifespan(receive: Receive, send: Send) -> None:
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return
-
-
-def _key(call: Call) -> tuple[str, str, str, bytes]:
-    return call.method, call.path, call.query, call.body

@@ -25,6 +25,7 @@ from cpln_flows.emulator.workload_rules import check_env, check_workload, normal
 
 TARGET_LIMIT = 200
 BINDING_LIMIT = 50
+RETENTION_LIMIT = 36_500
 _SECRET_TYPES: dict[str, tuple[str, ...] | None] = {
     "opaque": ("payload", "encoding"),
     "dictionary": None,
@@ -241,8 +242,8 @@ def _check_volumeset(problems: Problems, document: Document, _context: Context) 
 def _check_org(problems: Problems, document: Document, _context: Context) -> None:
     observability = mapping(problems, mapping(problems, document.get("spec"), "spec").get("observability"), "spec.observability")
     days = observability.get("logsRetentionDays")
-    if days is not None and days < 0:
-        problems.add("spec.observability.logsRetentionDays", "must be greater than or equal to 0")
+    if days is not None and not 0 <= days <= RETENTION_LIMIT:
+        problems.add("spec.observability.logsRetentionDays", f"must be from 0 to {RETENTION_LIMIT}")
 
 
 _SPEC = frozenset({"spec"})

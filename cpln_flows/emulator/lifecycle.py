@@ -32,6 +32,7 @@ from cpln_flows.emulator.workload_rules import check_run, check_stop
 
 _SECRET_RETRY_SECONDS = 5.0
 _RESTART_DELAY_MAX = 300.0
+_DOUBLINGS = 20
 _SUFFIX = string.ascii_lowercase + string.digits
 _MINUTE = 60
 
@@ -296,7 +297,7 @@ class Lifecycle:
         state.handle = None
         state.exit_code, state.reason, state.message = code, reason, message
         if self._restarts(run, state):
-            delay = min(self._config.restart_delay_seconds * 2**state.restarts, _RESTART_DELAY_MAX)
+            delay = min(self._config.restart_delay_seconds * 2 ** min(state.restarts, _DOUBLINGS), _RESTART_DELAY_MAX)
             state.restarts += 1
             self._later(run, delay, lambda: self._start_container(run, state))
             return

@@ -5,6 +5,8 @@ Pure: takes a document and a patch, returns a new document.
 
 from __future__ import annotations
 
+import orjson
+
 from cpln_flows.emulator.answers import BAD_REQUEST, Document, refuse
 
 _OPERATORS = ("$append", "$drop", "$replace", "$patch")
@@ -57,12 +59,17 @@ def _name(item: object) -> object:
 
 
 def _drop(current: object, unwanted: list[object]) -> object:
-    names = [_name(item) for item in unwanted]
+    names = {_mark(_name(item)) for item in unwanted}
     if isinstance(current, dict):
-        return {key: value for key, value in current.items() if key not in names}
+        return {key: value for key, value in current.items() if _mark(key) not in names}
     if isinstance(current, list):
-        return [item for item in current if _name(item) not in names]
+        return [item for item in current if _mark(_name(item)) not in names]
     return current
+
+
+def _mark(name: object) -> bytes:
+    """What equal names have in common, also those that cannot be members of a set."""
+    return orjson.dumps(name, option=orjson.OPT_SORT_KEYS)
 
 
 def _merge_by_name(current: list[object], changes: list[object]) -> list[object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections import deque
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from cpln_flows.emulator.head import Head
 
 _KEPT = 100_000
 _CUT = 256
+_QUERY_CUT = 4096
 
 Kind = Literal["http", "websocket"]
 
@@ -23,7 +25,7 @@ class RequestRecord:
     Attributes:
         method: The method; a tail's upgrade is a GET.
         path: The path, without the query.
-        query: The query string as it came.
+        query: The query string as it came, if it is not endless.
         status: The status of the answer; ``None`` when none was sent.
         time: When it came, on the monotonic clock of the machine, in seconds.
         connection: The number of its TCP connection; ``None`` in process.
@@ -54,6 +56,8 @@ class Recorder:
 
     def record(self, request: RequestRecord) -> None:
         """Note a request."""
+        if len(request.query) > _QUERY_CUT:
+            request = dataclasses.replace(request, query=request.query[:_QUERY_CUT])
         self._requests.append(request)
 
     def refused(self, head: Head, status: int, time: float, connection: Connection | None, kind: Kind) -> None:

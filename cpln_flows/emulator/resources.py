@@ -8,6 +8,8 @@ import secrets
 import uuid
 from dataclasses import dataclass
 
+import orjson
+
 from cpln_flows.emulator.answers import (
     BAD_REQUEST,
     CONFLICT,
@@ -146,6 +148,8 @@ class Resources:
             raise refuse(METHOD_NOT_ALLOWED, f"a {kind.name} cannot be changed")
         changes = {key: value for key, value in body.items() if key not in ("id", "version")}
         patched = apply_patch(record.document, changes)
+        if len(orjson.dumps(patched)) > self._config.body_limit_bytes:
+            raise refuse(BAD_REQUEST, f"{record.link} would be larger than {self._config.body_limit_bytes} bytes")
         if patched.get("name") != record.name:
             raise refuse(BAD_REQUEST, '"name" may not be changed')
         document = {**_base(record.document), **self._content(kind, record.gvc, patched)}

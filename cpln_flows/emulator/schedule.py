@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,6 +18,8 @@ _MACROS = {
     "@hourly": "0 * * * *",
 }
 _FIELD_COUNT = 5
+TEXT_LIMIT = 1000
+_DIGITS = re.compile(r"[0-9]{1,4}")
 _SUNDAY_AS_SEVEN = 7
 # A leap day on a given weekday comes within 28 years, and 2100 is no leap year.
 _SEARCH_DAYS = 366 * 41
@@ -70,6 +73,8 @@ class Schedule:
 
 def parse_schedule(text: str) -> Schedule:
     """Read a cron expression of five fields, or one of the usual names such as ``@hourly``."""
+    if len(text) > TEXT_LIMIT:
+        raise InvalidScheduleError(f"it is longer than {TEXT_LIMIT} characters")
     fields = _MACROS.get(text.strip().lower(), text).split()
     if len(fields) != _FIELD_COUNT:
         raise InvalidScheduleError(f"{text!r} has {len(fields)} fields, not {_FIELD_COUNT}")
@@ -112,6 +117,6 @@ def _range(text: str, low: int, high: int, names: tuple[str, ...], first: int) -
 def _number(text: str, low: int, high: int, names: tuple[str, ...], first: int) -> int:
     if text.upper() in names:
         return names.index(text.upper()) + first
-    if not text.isdigit() or not low <= int(text) <= high:
+    if not _DIGITS.fullmatch(text) or not low <= int(text) <= high:
         raise InvalidScheduleError(f"{text!r} is not a number from {low} to {high}")
     return int(text)

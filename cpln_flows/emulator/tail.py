@@ -12,7 +12,6 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import Sequence
-from urllib.parse import parse_qsl
 
 import orjson
 from starlette.responses import Response
@@ -25,6 +24,7 @@ from cpln_flows.emulator.connection import Connection
 from cpln_flows.emulator.faults import Fault
 from cpln_flows.emulator.logs import Entry, Logs, Stream
 from cpln_flows.emulator.permissions import Principal
+from cpln_flows.emulator.routes.call import read_params
 from cpln_flows.emulator.routes.log_service import BadLogRequestError, LogRequest, LogService, stream_document
 
 _DROPPED_MAX = 1000
@@ -49,7 +49,7 @@ class Tails:
         """Read a request for a tail: what it asks for, or the answer that refuses it."""
         try:
             self._service.authorize(principal, org)
-            return self._service.read(dict(parse_qsl(query)), default_direction="forward")
+            return self._service.read(read_params(query), default_direction="forward")
         except RefusedError as refusal:
             return error_answer(refusal.status, refusal.message, refusal.details)
         except BadLogRequestError as error:

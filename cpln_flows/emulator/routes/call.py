@@ -13,6 +13,8 @@ from cpln_flows.emulator.permissions import Principal
 
 # What is nested deeper could be stored, but not be written as an answer.
 _DEPTH_MAX = 100
+_VALUES_MAX = 100_000
+_PARAMS_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Call:
     @property
     def params(self) -> dict[str, str]:
         """The query parameters; the last of equal ones counts."""
-        return dict(parse_qsl(self.query, keep_blank_values=True))
+        return read_params(self.query)
 
     def document(self) -> Document:
         """The body as a JSON object."""
@@ -39,8 +41,9 @@ class Call:
             raise refuse(BAD_REQUEST, f"the body is not JSON: {error}") from error
         if not isinstance(content, dict):
             raise refuse(BAD_REQUEST, "the body must be a JSON object")
-        if self.body.count(b"{") + self.body.count(b"[") > _DEPTH_MAX and _depth(content) > _DEPTH_MAX:
-            raise refuse(BAD_REQUEST, f"the body is nested deeper than {_DEPTH_MAX} levels")
+        brackets, commas = self.body.count(b"{") + self.body.count(b"["), self.body.count(b",")
+        if brackets > _DEPTH_MAX or brackets + commas > _VALUES_MAX:
+            _check_size(content)
         return content
 
     def not_allowed(self) -> RefusedError:
@@ -48,12 +51,24 @@ class Call:
         return refuse(METHOD_NOT_ALLOWED, f"{self.method} is not allowed on {self.path}")
 
 
-def _depth(content: object) -> int:
-    level, depth = [content], 0
+def read_params(text: str) -> dict[str, str]:
+    """Read a query string, or a form; the last of equal names counts."""
+    try:
+        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_PARAMS_MAX))
+    except ValueError:
+        raise refuse(BAD_REQUEST, f"there are more than {_PARAMS_MAX} parameters") from None
+
+
+def _check_size(content: object) -> None:
+    level, depth, values = [content], 0, 0
     while level:
         depth += 1
+        values += len(level)
+        if depth > _DEPTH_MAX:
+            raise refuse(BAD_REQUEST, f"the body is nested deeper than {_DEPTH_MAX} levels")
+        if values > _VALUES_MAX:
+            raise refuse(BAD_REQUEST, f"the body holds more than {_VALUES_MAX} values")
         level = [item for each in level for item in _items(each)]
-    return depth
 
 
 def _items(content: object) -> Iterable[object]:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import parse_qsl
 
 from cpln_flows.emulator.answers import BAD_REQUEST, FORBIDDEN, Answer, Document, json_answer, refuse, text_answer
 from cpln_flows.emulator.clock import NANOSECONDS, Clock, datetime_to_ns, to_ns
@@ -15,7 +14,7 @@ from cpln_flows.emulator.links import org_link
 from cpln_flows.emulator.logs import Entry, Logs, Stream
 from cpln_flows.emulator.permissions import Principal
 from cpln_flows.emulator.resources import Resources
-from cpln_flows.emulator.routes.call import Call
+from cpln_flows.emulator.routes.call import Call, read_params
 from cpln_flows.emulator.selector import Selector, SelectorError, parse_selector
 
 _HOUR_NS = 3600 * NANOSECONDS
@@ -124,7 +123,7 @@ class LogService:
 
 def _params(call: Call) -> dict[str, str]:
     """The parameters of a range query; a POST has them in its body, as a form."""
-    return {**call.params, **dict(parse_qsl(call.body.decode("utf-8", errors="replace")))} if call.body else call.params
+    return {**call.params, **read_params(call.body.decode("utf-8", errors="replace"))} if call.body else call.params
 
 
 def stream_document(stream: Stream, entries: list[Entry]) -> Document:
