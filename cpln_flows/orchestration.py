@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from logging import LoggerAdapter
+from functools import partial
 from uuid import UUID, uuid4
 
 import anyio
@@ -30,14 +31,20 @@ from prefect.settings import get_current_settings
 from cpln_flows.jobs.reattach import EarlierAttempt, Outcome
 from cpln_flows.model.forwarding import Budget, Shown
 from cpln_flows.model.identifiers import Owner, Submission, attempt_starts
+from cpln_flows.prefect_api import task_runs
 from cpln_flows.prefect_api.clock import PrefectClock
 from cpln_flows.settings import CplnSettings
+
+logger = logging.getLogger(__name__)
 
 INSTALLATION_VARIABLE = "cpln_installation"
 _RETRYING = "AwaitingRetry"
 _DEEPEST = 50
 _FLUSH_SECONDS = 10
 _PROPOSAL_SECONDS = 60
+_END_BELOW_SECONDS = 300
+_BELOW = {StateType.CANCELLED: StateType.CANCELLED}
+"""What becomes of a task run whose flow run has ended so; else it has crashed, for nobody knows its end."""
 _MOST_MESSAGES = 20_000
 _BYTES_OF_A_CHARACTER = 6  # at most, in the JSON that is sent
 PAGE = 200
@@ -134,7 +141,31 @@ async def propose(
     present = (await client.read_flow_run(run_id)).state
     if present is None or present.type not in only_from or present.name == unless:
         return False
-    return (await propose_giving_way(client, run_id, state)).accepted
+    accepted = (await propose_giving_way(client, run_id, state)).accepted
+    if accepted and state.is_final():
+        try:
+            await end_below(client, {run_id: state.type})
+        except Exception as error:  # noqa: BLE001 - the flow run itself has its state
+            logger.warning("The task runs of flow run %s could not be ended with it: %r", run_id, error)
+    return accepted
+
+
+async def end_below(client: PrefectClient, ended: Mapping[UUID, StateType]) -> None:
+    """End what has not ended with its flow run: task runs, and flow runs that ran in the same process.
+
+    Args:
+        client: A client of Prefect's API.
+        ended: Flow runs that are over, whose process is gone, and the type of their state.
+
+    Raises:
+        TimeoutError: Prefect did not answer in time.
+    """
+    for state_type in sorted(set(ended.values())):
+        flow_runs = [run_id for run_id, of_run in ended.items() if of_run is state_type]
+        message = f"The flow run that it belongs to is {state_type.value}, and it has not reported its own end"
+        below: State[None] = State(type=_BELOW.get(state_type, StateType.CRASHED), message=message)
+        with anyio.fail_after(_END_BELOW_SECONDS):
+            await task_runs.end_below(client, flow_runs, below, partial(propose_giving_way, client))
 
 
 async def propose_giving_way(client: PrefectClient, run_id: UUID, state: State) -> Proposed:
@@ -250,7 +281,7 @@ def log_of(logger: object) -> UUID | None:
     >>> log_of(print)
     """
     adapter = getattr(logger, "__self__", logger)
-    found = adapter.extra.get("flow_run_id") if isinstance(adapter, LoggerAdapter) and adapter.extra else None
+    found = adapter.extra.get("flow_run_id") if isinstance(adapter, logging.LoggerAdapter) and adapter.extra else None
     return UUID(str(found)) if found else None
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from cpln_flows.api import commands
 from cpln_flows.errors import ConflictError
 from cpln_flows.jobs.journal import Journal, Logger
+from cpln_flows.model.identifiers import Area
 from cpln_flows.reconcile import decide
 from cpln_flows.reconcile.observe import Observer
 from cpln_flows.reconcile.plan import PROPOSALS, Action, Kind, Plan, Report
@@ -22,6 +23,7 @@ from cpln_flows.reconcile.snapshot import (
     NoJob,
     NotFound,
     RunCase,
+    RunState,
     RunView,
     Snapshot,
     Stop,
@@ -66,6 +68,7 @@ class Actor:
     logger: Logger = field(default_factory=lambda: logging.getLogger("cpln_flows"))
     _found: dict[UUID, Lookup] = field(default_factory=dict)
     _reported: frozenset[str] = frozenset()
+    _ended: dict[UUID, RunState] = field(default_factory=dict)
 
     async def act(self, plan: Plan, reported: Collection[str] = ()) -> tuple[Outcome, ...]:
         """Do what a plan says and return what came of it; a plan that is withheld is not touched.
@@ -82,7 +85,9 @@ class Actor:
         without = [action.run for action in first if action.run and not action.command and not action.child and action.is_change]
         # It takes a request for each workload to look for what is nowhere, so that look is taken once for all of them.
         self._found = await self.observer.search(without, self.clocks()) if without else {}
-        return (*await each(self._attempt, first, at_once=_AT_ONCE), *await each(self._attempt, then, at_once=_AT_ONCE))
+        done = await each(self._attempt, first, at_once=_AT_ONCE)
+        await self._end_below(done)
+        return (*done, *await each(self._attempt, then, at_once=_AT_ONCE))
 
     async def _attempt(self, action: Action) -> Outcome:
         try:
@@ -113,6 +118,21 @@ class Actor:
         return Outcome(action, done=True)
 
     # Prefect's states
+
+    async def _end_below(self, done: Sequence[Outcome]) -> None:
+        """End the task runs of the runs that were ended, for all at once; what fails is tried again in the next cycle."""
+        for outcome in done:
+            action = outcome.action
+            if outcome.done and action.run is not None and action.kind in PROPOSALS and action.is_change:
+                self._ended[action.run.id] = PROPOSALS[action.kind]
+        if not self._ended:
+            return
+        try:
+            await self.observer.runs.end_below(self._ended)
+        except Exception as error:  # noqa: BLE001 - the flow runs have their states; the stops must still be sent
+            Journal(self.logger).warning(Area.SYNC_TO_PREFECT, f"task runs could not be ended, will retry: {error}")
+        else:
+            self._ended = {}
 
     async def _propose(self, action: Action) -> Outcome:
         changed = await self._changed(action)

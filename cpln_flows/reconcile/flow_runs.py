@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -71,6 +71,9 @@ class FlowRuns(Protocol):
 
     async def propose(self, run_id: UUID, state: RunState, name: str | None, message: str) -> Proposed:
         """Propose a state, never by force, and never for good over a final one."""
+
+    async def end_below(self, ended: Mapping[UUID, RunState]) -> None:
+        """End the task runs, and the flow runs in the same process, of runs that were ended."""
 
     async def count_misses(self, run_id: UUID, misses: Misses) -> None:
         """Keep the count of 404s with the run."""
@@ -164,6 +167,10 @@ class PrefectFlowRuns:
         """Propose a state, never by force, and never for good over a final one."""
         proposed: State[None] = State(type=StateType(state.value), name=name, message=message)
         return await orchestration.propose_giving_way(self._client, run_id, proposed)
+
+    async def end_below(self, ended: Mapping[UUID, RunState]) -> None:
+        """End the task runs, and the flow runs in the same process, of runs that were ended."""
+        await orchestration.end_below(self._client, {run_id: StateType(state.value) for run_id, state in ended.items()})
 
     async def count_misses(self, run_id: UUID, misses: Misses) -> None:
         """Keep the count of 404s with the run."""

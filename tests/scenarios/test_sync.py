@@ -60,6 +60,7 @@ class Cycles:
         self.hands = hands
         scope = Scope("local", **{"work_pool": hands.pool, **scope})
         self.observer = Observer(hands.client, runs or PrefectFlowRuns(hands.prefect), scope, policy)
+        self.actor = Actor(self.observer, self.clocks)
         self.memory = Memory()
         self.clock = now
         self.planned = Plan(now())
@@ -73,7 +74,7 @@ class Cycles:
         return act.news(self.planned, self.memory)
 
     async def act(self, plan):
-        outcomes = await Actor(self.observer, self.clocks).act(plan, self.memory.reported)
+        outcomes = await self.actor.act(plan, self.memory.reported)
         memory = act.remember(self.snapshot, outcomes, self.memory)
         self.memory = act.forget(memory, self.planned, self.snapshot, outcomes)
         return outcomes
@@ -130,6 +131,27 @@ async def test_a_container_that_fails_crashes_its_run_with_exit_code_and_reason(
     artifact = await hands.artifact("cpln-sync")
     assert ref.command_id in artifact["data"]
     assert f"/runs/flow-run/{run.id}" in artifact["data"]
+
+
+async def test_task_runs_end_with_crashed_run(hands) -> None:
+    class Restarting(PrefectFlowRuns):
+        """Prefect fails once, after it has taken the state of the run."""
+
+        failed = False
+
+        async def end_below(self, ended):
+            if not self.failed:
+                self.failed = True
+                raise OSError("Prefect restarts")
+            await super().end_below(ended)
+
+    run = await hands.run(Pending(), Running())
+    left = await hands.prefect.create_task_run(_step, flow_run_id=run.id, dynamic_key="0", state=Running())
+    await reaches(hands, await hands.container(run, await hands.workload(FAILING)), "failed")
+    cycles = Cycles(hands, runs=Restarting(hands.prefect))
+    assert await cycles() == [(Kind.CRASH, True)]
+    assert await cycles() == []
+    assert (await hands.prefect.read_task_run(left.id)).state.type == "CRASHED"
 
 
 async def test_a_container_that_has_ended_completes_its_run_and_crashes_one_that_never_began(hands) -> None:

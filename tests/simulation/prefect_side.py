@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
@@ -135,6 +135,9 @@ class PrefectSide:
     async def propose(self, run_id: UUID, state: RunState, name: str | None, message: str) -> Proposed:
         proposed: State = State(type=StateType(state.value), name=name, message=message)
         return await orchestration.propose_giving_way(cast("PrefectClient", _Server(self)), run_id, proposed)
+
+    async def end_below(self, ended: Mapping[UUID, RunState]) -> None:
+        """Nothing: no run here has task runs."""
 
     async def count_misses(self, run_id: UUID, misses: Misses) -> None:
         if run_id in self.runs:
