@@ -11,7 +11,8 @@ import pytest
 LONG = "long"
 
 
-def _is_long(config: pytest.Config) -> bool:
+def is_long(config: pytest.Config) -> bool:
+    """Whether this is the long profile."""
     return config.getoption("hypothesis_profile", None) == LONG
 
 
@@ -19,7 +20,7 @@ def _is_long(config: pytest.Config) -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     """Give a long run a seed that is known, unless it has one."""
     config.stash[COUNTED] = Counter()
-    if _is_long(config) and config.getoption("hypothesis_seed", None) is None:
+    if is_long(config) and config.getoption("hypothesis_seed", None) is None:
         config.option.hypothesis_seed = str(random.SystemRandom().randrange(2**32))
 
 
@@ -41,7 +42,7 @@ def count_example(request: pytest.FixtureRequest):
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say what a long run was; run it with ``-n 0``, or others have counted."""
     counted = config.stash[COUNTED]
-    if not _is_long(config) or not counted:
+    if not is_long(config) or not counted:
         return
     examples = ", ".join(f"{count:,} of {name}" for name, count in counted.items())
     seed = config.getoption("hypothesis_seed")

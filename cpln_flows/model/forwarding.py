@@ -83,6 +83,11 @@ class Shown:
         """Time of the oldest line."""
         return min((line[:_STAMP_LENGTH] for line in self._lines), default=None)
 
+    @property
+    def newest(self) -> str | None:
+        """Time of the newest line."""
+        return max((line[:_STAMP_LENGTH] for line in self._lines), default=None)
+
     def take(self, line: str) -> bool:
         """Whether a line was forwarded; asked again, it is about the next one that reads the same."""
         if self._lines[line] > 0:

@@ -6,14 +6,14 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from uuid import UUID
 
 import anyio
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed, InfrastructurePending
 
@@ -47,9 +47,22 @@ _ANNOUNCE_SECONDS = 3.0
 _LOOK_SECONDS = 2.0
 _AGAIN_SECONDS = 10.0
 _KNOWN_LINES = 1000
+_MOST_KNOWN_LINES = 16_000  # more than one job's log may have there
+_ENDED = "Ended: "
 _PENDING_NAME = "InfrastructurePending"
 _UNDER_WAY = frozenset({StateType.CANCELLING, StateType.PENDING, StateType.RUNNING})
 _NO_IMAGE = re.compile(r"ErrImage|ImagePull|InvalidImageName|manifest unknown", re.IGNORECASE)
+
+
+def reports_end(messages: Iterable[str], pid: str | None) -> bool:
+    """Whether a flow run's log says that its job has ended, which stands behind the last line of the job.
+
+    Args:
+        messages: The newest messages of the log.
+        pid: The job; without there is none, or it is not known.
+    """
+    command = f"Cmd: {(pid or ':').rpartition(':')[2]} > {_ENDED}"
+    return bool(pid) and any(message.startswith("[CPLN] ") and command in message for message in messages)
 
 
 class _NotWantedError(Exception):
@@ -86,6 +99,7 @@ class Container:
         journal: What to tell the user, on the flow run.
         settings: Graces and waits.
         watching: How it is watched.
+        is_ours: Whether the flow run, as it is right before its job is started, is this worker process's still.
     """
 
     prefect: PrefectClient
@@ -96,6 +110,7 @@ class Container:
     journal: Journal
     settings: CplnSettings
     watching: Watching
+    is_ours: Callable[[FlowRun], bool] = lambda _: True
     _job: StartedJob | None = None
     _command: Command | None = None
     _no_start: str | None = None
@@ -171,7 +186,7 @@ class Container:
         await asyncio.gather(*helpers, return_exceptions=True)
         self._ending, self._ended = end, time.monotonic()
         self._output.finish()
-        self.journal.info(Area.JOB, f"Ended: {end.stopped_by_us or end.describe()}")
+        self.journal.info(Area.JOB, f"{_ENDED}{end.stopped_by_us or end.describe()}")
         if end.exit_code is not None:
             return end.exit_code
         return 0 if end.succeeded else 1
@@ -210,14 +225,16 @@ class Container:
     async def _look_whether_it_is_wanted(self) -> None:
         """Look at the flow run right before its job is started: until the workload was ready, minutes may have passed."""
         try:
-            state = (await self.prefect.read_flow_run(self.run_id)).state
+            run = await self.prefect.read_flow_run(self.run_id)
         except ObjectNotFound:
             raise _NotWantedError("the flow run was deleted") from None
         except Exception as error:  # noqa: BLE001 - the guard looks again, and stops what is not wanted
             self.journal.debug(Area.JOB, f"The state of the flow run cannot be read before its job is started: {error!r}")
             return
-        if (why := decisions.no_start(state)) is not None:
+        if (why := decisions.no_start(run.state)) is not None:
             raise _NotWantedError(why)
+        if not self.is_ours(run):
+            raise _NotWantedError("another worker process has taken the flow run up")
 
     def _know(self) -> None:
         if self._job is not None:
@@ -267,6 +284,10 @@ class Container:
 
     async def _do_without(self, why: str) -> None:
         self.journal.info(Area.JOB, f"No job is started: {why}")
+        await self.cancel_without_job()
+
+    async def cancel_without_job(self) -> None:
+        """Cancel the flow run if it is cancelling: it has no job that would have to end first."""
         try:
             await self._propose_cancelled("the flow run was cancelled before it had a job", {StateType.CANCELLING})
         except Exception as error:  # noqa: BLE001 - the sync flow does what could not be done here
@@ -289,6 +310,7 @@ class Container:
             if isinstance(outcome, Superseded):
                 self._job = outcome.by
                 self._know()
+                await self._know_output()  # another process may have delivered lines of it
                 await self._store_pid()
                 continue
             return replace(outcome, stopped_by_us=self._no_start) if self._no_start else outcome
@@ -446,11 +468,22 @@ class Container:
         if not self.job.adopted or not self.watching.stream_output:
             return
         try:
-            messages = await orchestration.newest_messages(self.prefect, self.run_id, _KNOWN_LINES)
+            shown, since_ns = await self._shown()
         except Exception as error:  # noqa: BLE001 - lines that come twice are better than none
             self.journal.debug(Area.LOGS, f"The flow run's logs cannot be read: {error!r}")
             return
-        shown = Shown(messages)
         self._output = self._output_with(shown)
-        if len(messages) >= _KNOWN_LINES and shown.oldest is not None:
-            self._job = replace(self.job, since_ns=max(self.job.since_ns, output.to_ns(shown.oldest)))
+        self._job = replace(self.job, since_ns=max(self.job.since_ns, since_ns))
+
+    async def _shown(self) -> tuple[Shown, int]:
+        """Return the newest lines that stand in the flow run's logs, and from when on those are all; not more than needed."""
+        most = _KNOWN_LINES
+        while True:
+            messages = await orchestration.newest_messages(self.prefect, self.run_id, most)
+            shown = Shown(messages)
+            if len(messages) < most:
+                return shown, 0
+            since_ns = output.read_from_ns(shown)
+            if since_ns is not None or most >= _MOST_KNOWN_LINES:
+                return shown, since_ns or 0
+            most *= 4

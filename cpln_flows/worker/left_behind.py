@@ -1,76 +1,171 @@
-"""Flow runs whose worker is gone: found by the labels that workers give them, and claimed by one of those that look."""
+"""Flow runs whose worker is gone: which they are, and how one of the workers that look gets one of them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import anyio
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
+    FlowRunFilterEndTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
     WorkPoolFilter,
     WorkPoolFilterName,
 )
-from prefect.client.schemas.objects import FlowRun, StateType, WorkerStatus
+from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
 from cpln_flows.orchestration import PAGE
+from cpln_flows.worker.roster import RECORD_LABEL, WORKER_LABEL, Identity, Roster, owner, process_of
 
-WORKER_LABEL = "prefect.worker.name"
+LOOKBACK = timedelta(hours=24)
+"""What a worker that was last heard of before this has left behind of the logs of ended runs is not looked for."""
 
 _UNDER_WAY = (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
-# A worker labels a run a moment after it has made it PENDING.
+# A program that submits a run stores the pid a moment after it has made it PENDING.
 _YOUNG = timedelta(seconds=30)
-_CLAIM_SECONDS = 1.0
+# A worker delivers the end of a log after the end of its run.
+_DELIVERY = timedelta(minutes=10)
+_MOST_ENDED = 5000
+# Longer than a claim may take: whoever has looked before another one's claim has made its own before that one looks again.
+_CLAIM_SECONDS = 4.0
+_MOST_CLAIMS = 5
 
 
 async def under_way(client: PrefectClient, pool: str) -> list[FlowRun]:
     """Return the pool's runs that have, or should have, a container."""
+    wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(_UNDER_WAY))))
+    return await _runs(client, pool, wanted, FlowRunSort.ID_DESC, most=None)
+
+
+async def ended(client: PrefectClient, pool: str, since: datetime) -> list[FlowRun]:
+    """Return the pool's runs that have ended since then, newest first, and not more than some thousands."""
+    wanted = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=sorted(TERMINAL_STATES))),
+        end_time=FlowRunFilterEndTime(after_=since - _DELIVERY),
+    )
+    return await _runs(client, pool, wanted, FlowRunSort.END_TIME_DESC, most=_MOST_ENDED)
+
+
+async def _runs(client: PrefectClient, pool: str, wanted: FlowRunFilter, sort: FlowRunSort, *, most: int | None) -> list[FlowRun]:
     found: list[FlowRun] = []
-    while True:
+    while most is None or len(found) < most:
         page = await client.read_flow_runs(
             work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
-            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(_UNDER_WAY)))),
-            sort=FlowRunSort.ID_DESC,
+            flow_run_filter=wanted,
+            sort=sort,
             limit=PAGE,
             offset=len(found),
         )
         found += page
         if len(page) < PAGE:
-            return found
+            break
+    return found
 
 
-async def online(client: PrefectClient, pool: str) -> set[str]:
-    """Return the names of the pool's workers that have sent a heartbeat lately."""
-    workers = await client.read_workers_for_work_pool(pool, limit=PAGE, offset=0)
-    return {worker.name for worker in workers if worker.status is WorkerStatus.ONLINE}
-
-
-def is_left_behind(run: FlowRun, *, name: str, online: Collection[str], now: datetime) -> bool:
-    """Whether the worker that had this run is gone.
+@dataclass(frozen=True)
+class Seen:
+    """What a worker process has seen when it looked for flow runs that were left behind.
 
     Args:
-        run: A run that the worker which looks does not follow.
-        name: Name of that worker: what carries it was left behind by its predecessor.
-        online: Names of the workers that have sent a heartbeat lately.
-        now: The time.
+        me: The process that looks.
+        since: Its start, in Prefect's time.
+        roster: The workers of the pool.
+        gone: Processes of this machine, as they stand on flow runs, that have ended.
+        under_way: Runs that have, or should have, a container.
+        ended: Runs that have ended lately, if some worker has fallen silent.
     """
-    label = run.labels.get(WORKER_LABEL)
-    if label == name:
-        return True
-    if run.state is None or now - run.state.timestamp < _YOUNG:
+
+    me: Identity
+    since: datetime
+    roster: Roster
+    gone: Collection[str]
+    under_way: Collection[FlowRun] = ()
+    ended: Collection[FlowRun] = ()
+
+
+def is_left_behind(run: FlowRun, seen: Seen) -> bool:
+    """Whether the worker process that had a run which is under way is gone.
+
+    Args:
+        run: A run that the process which looks does not follow.
+        seen: What it has seen.
+    """
+    if run.state is None:
         return False
-    # Without a label it is either about to get one, or was submitted from somebody's program, which then stores the pid.
-    return run.infrastructure_pid is not None if label is None else label not in online
+    age, has = seen.roster.now - run.state.timestamp, owner(run)
+    if has is None:
+        if run.infrastructure_pid is not None:  # submitted from somebody's program, which does not follow it
+            return age >= _YOUNG
+        # Without a deployment it is about to be submitted by somebody's program.
+        return run.deployment_id is not None and run.state.type is StateType.PENDING and age > seen.roster.patience
+    if has == seen.me.record:  # lost by this very process, or by one that had to give way to this one's label
+        return age > seen.roster.patience
+    if RECORD_LABEL not in run.labels and age < _YOUNG:
+        return False  # a worker of another version labels a run a moment after it has made it PENDING
+    return is_gone(run, seen)
 
 
-async def claim(client: PrefectClient, run: FlowRun, name: str) -> bool:
-    """Put this worker's name on a run; return false if another worker was quicker to put its own."""
-    if run.labels.get(WORKER_LABEL) == name:
+def is_gone(run: FlowRun, seen: Seen) -> bool:
+    """Whether the worker process whose labels a run bears is gone; false if it bears none."""
+    has, name = owner(run), run.labels.get(WORKER_LABEL)
+    if has is None or has == seen.me.record:
+        return False
+    if process_of(run) in seen.gone:
         return True
-    await client.update_flow_run_labels(run.id, {WORKER_LABEL: name})
+    if has in seen.roster.heartbeats and has != seen.me.name:
+        return seen.roster.is_silent(has)
+    # Its record was deleted at a clean end, or it had none of its own. The record of our own name tells nothing about it: our
+    # heartbeats are there as well.
+    if name == seen.me.name:
+        return seen.roster.now - seen.since > seen.roster.patience
+    return seen.roster.is_silent(str(name))
+
+
+def may_lack_lines(run: FlowRun, seen: Seen) -> bool:
+    """Whether a run that has ended may lack the end of its log: when it ended its worker process was gone, or about to be."""
+    beats = seen.roster.heartbeats.get(owner(run) or "")
+    is_of_interest = beats is not None and run.end_time is not None and run.end_time >= beats.last - _DELIVERY
+    return is_of_interest and is_gone(run, seen)
+
+
+async def claim(client: PrefectClient, run: FlowRun, me: Identity, turn: anyio.Lock) -> FlowRun | None:
+    """Put this process's labels on a run; return the run as it is then, or nothing if another process was quicker.
+
+    Prefect knows no condition that could travel with a change. So a claim is made right after a look, within a short time or
+    not at all, and counts only if it is still there after a longer one.
+
+    Args:
+        client: A client of Prefect's API.
+        run: The run as it was seen before.
+        me: The process that claims it.
+        turn: Held while the claim is made: many at once would take long.
+
+    Raises:
+        TimeoutError: Prefect answers too slowly for that.
+    """
+    for _ in range(_MOST_CLAIMS):
+        async with turn:
+            with anyio.move_on_after(_CLAIM_SECONDS * 0.75) as scope:
+                if not await _make_claim(client, run, me):
+                    return None
+        if not scope.cancelled_caught:
+            break
+    else:
+        raise TimeoutError(f"Prefect took longer than {_CLAIM_SECONDS:g} s to label flow run {run.id}")
     await anyio.sleep(_CLAIM_SECONDS)
-    return (await client.read_flow_run(run.id)).labels.get(WORKER_LABEL) == name
+    present = await client.read_flow_run(run.id)
+    return present if owner(present) == me.record else None
+
+
+async def _make_claim(client: PrefectClient, run: FlowRun, me: Identity) -> bool:
+    present = await client.read_flow_run(run.id)
+    if owner(present) not in (owner(run), me.record):
+        return False
+    if owner(present) != me.record:
+        await client.update_flow_run_labels(run.id, dict(me.labels))
+    return True

@@ -12,12 +12,14 @@ from enum import Enum, auto
 from cpln_flows.jobs.forward import Forwarder
 from cpln_flows.jobs.journal import CONTINUED
 from cpln_flows.model import log_lines
+from cpln_flows.model.forwarding import Shown
 from cpln_flows.model.log_lines import Batch
 
 KEPT_LINES = 500
 """So many last lines are at hand when a job dies before its flow could say anything."""
 
 _NS = 1_000_000_000
+_OVERLAP_SECONDS = 10
 # What the engine prints of a flow or task run it has sent to the API itself.
 _SENT_BY_ENGINE = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} \| [A-Z]+ +\| (Flow|Task) run '")
 _REPORT = re.compile(r"^\S+ \| ERROR +\| .* - \[CPLN\] ")
@@ -115,10 +117,18 @@ class Output:
         self.kept.clear()
 
 
-def to_ns(stamp: str) -> int:
-    """Return the second of a rendered time, in nanoseconds.
+def read_from_ns(shown: Shown) -> int | None:
+    """Return from when on a log is to be read of which only the newest lines that were delivered are known.
 
-    >>> to_ns("1970-01-01T00:00:01.500000+00:00")
-    1000000000
+    Of the second of the oldest known line more may have been delivered than is known, so it begins with the next one. Nothing if
+    the known lines are of so short a time that lines of it may be on their way.
+
+    >>> stamp = "1970-01-01T00:00:{:02d}.500000+00:00"
+    >>> read_from_ns(Shown([f"{stamp.format(second)} - a" for second in (1, 2, 30)]))
+    2000000000
+    >>> read_from_ns(Shown([f"{stamp.format(1)} - a"]))
     """
-    return int(datetime.fromisoformat(stamp).timestamp()) * _NS
+    if shown.oldest is None or shown.newest is None:
+        return None
+    oldest, newest = (int(datetime.fromisoformat(stamp).timestamp()) for stamp in (shown.oldest, shown.newest))
+    return (oldest + 1) * _NS if newest - oldest > _OVERLAP_SECONDS else None

@@ -7,10 +7,9 @@ import contextlib
 import copy
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -26,26 +25,43 @@ from prefect.workers.base import BaseWorker
 from cpln_flows import orchestration
 from cpln_flows.api import workloads
 from cpln_flows.blocks.credentials import DOCUMENTATION_URL, LOGO_URL
-from cpln_flows.errors import ConfigurationError, CplnError
+from cpln_flows.errors import (
+    ConfigurationError,
+    CplnError,
+    ManifestError,
+    RateLimitedError,
+    ServerError,
+    SubmissionUnknownError,
+    TransportError,
+    UnexpectedResponseError,
+)
 from cpln_flows.jobs import access, session, stop
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.plan import JobPlan
 from cpln_flows.jobs.session import JobSession
+from cpln_flows.jobs.submit import StartedJob
 from cpln_flows.model import addresses
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import CommandRef, GvcRef
 from cpln_flows.settings import ApiSettings, CplnSettings
-from cpln_flows.worker import failures, left_behind
+from cpln_flows.worker import container as containers
+from cpln_flows.worker import failures, left_behind, roster
 from cpln_flows.worker.configuration import CplnWorkerJobConfiguration, CplnWorkerResult, CplnWorkerVariables
 from cpln_flows.worker.container import Container, Watching
 from cpln_flows.worker.failures import FlowRunLogger
 from cpln_flows.worker.flow_runs import FlowRunBoard
 from cpln_flows.worker.hidden import HiddenVariables, hide, to_hide, with_identity
+from cpln_flows.worker.left_behind import Seen
+from cpln_flows.worker.roster import Identity
+from cpln_flows.worker.takeover import Watch
 
 _AT_ONCE = 10
 _CAN_CRASH = frozenset({StateType.PENDING, StateType.RUNNING})
 # What was made for the hidden variables may have been deleted meanwhile, by people or by a clean-up.
 _HIDDEN_SECONDS = 3600.0
+_LEAVE_SECONDS = 3.0
+# None of these says that the same would fail again.
+_PASSING = (TransportError, ServerError, RateLimitedError, UnexpectedResponseError, SubmissionUnknownError)
 
 
 class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, CplnWorkerResult]):
@@ -81,7 +97,12 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         # on SQLite it refuses some of hundreds, which would crash their runs.
         self._preparing = anyio.CapacityLimiter(_AT_ONCE)
         self._followed: set[UUID] = set()
-        self._done: set[UUID] = set()
+        self._done: dict[UUID, str] = {}  # and whose each was then
+        self._scopes: dict[UUID, anyio.CancelScope] = {}
+        self._identity = Identity.of(self.name, is_given=bool(kwargs.get("name") or args[2:3]))
+        self._watch: Watch | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._looks, self._claims = anyio.Lock(), anyio.Lock()
         self._to_hide: dict[str, HiddenVariables] = {}
         self._hidden: dict[tuple[GvcRef, str | None, str], float] = {}
         self._validated = False
@@ -103,15 +124,19 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         """Connect to Prefect, validate access to the platform, and take up what was left behind."""
         await super().setup()
         self._looking = asyncio.create_task(self._flow_runs.look_for_ever())
+        if self._serves:
+            self._watching = asyncio.create_task(self._watch_others())
 
     async def teardown(self, *exc_info: Any) -> None:
         """Let go of everything; jobs run on, and the next worker or the sync flow takes them up."""
-        if self._looking is not None:
-            self._looking.cancel()
+        for task in (self._looking, self._watching):
+            if task is not None:
+                task.cancel()
+        await self._leave()
         try:
             await super().teardown(*exc_info)
         finally:
-            self._board = None
+            self._board = self._watch = None
             self._sessions.clear()
             with anyio.CancelScope(shield=True):
                 await self._connections.aclose()
@@ -127,24 +152,72 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         if not self._serves:
             return
         try:
-            found = await self._left_behind()
+            await self._others.beat()
+            await self._look()
         except Exception as error:  # noqa: BLE001 - the next heartbeat looks again
-            self._logger.warning("It could not be looked for runs that were left behind: %r", error)
-            return
-        for run in found:
-            self._followed.add(run.id)
-            self._runs_task_group.start_soon(self._take_up, run)
+            self._logger.warning("Could not look for abandoned flow runs, will look again: %r", error)
 
-    async def _left_behind(self) -> list[FlowRun]:
+    async def _watch_others(self) -> None:
+        """Show that this process lives, and look for abandoned runs as soon as another one does not any more."""
+        while True:
+            await anyio.sleep(self._others.interval_seconds)
+            try:
+                if await self._others.has_news():
+                    await self._look()
+            except Exception as error:  # noqa: BLE001 - the next one may go well
+                self._logger.debug("Could not look after the other worker processes, will look again: %r", error)
+
+    async def _leave(self) -> None:
+        """Say that this process ends, so that its runs are taken up at once."""
+        if self._watch is None or self._client is None:
+            return
+        with anyio.move_on_after(_LEAVE_SECONDS, shield=True):
+            try:
+                await self._watch.leave(owes=bool(self._followed or self._submitting_flow_run_ids))
+            except Exception as error:  # noqa: BLE001 - others learn it from its silence
+                self._logger.debug("Could not report the end of this worker process: %r", error)
+
+    async def _look(self) -> None:
+        """Take up the runs that nobody follows, and let go of those that others have taken up."""
+        async with self._looks:
+            seen = await self._others.look()
+            # Nothing waits from here on: what this process follows now is compared with what was seen.
+            listed = {run.id for run in (*seen.under_way, *seen.ended)}
+            self._done = {run_id: record for run_id, record in self._done.items() if run_id in listed}
+            lost = [run for run in seen.under_way if self._is_lost(run)]
+            for run in self._left_behind(seen):
+                self._followed.add(run.id)
+                self._start_soon(self._take_up, run)
+            for run in lost:
+                self._start_soon(self._let_go_if_lost, run)
+            await self._others.settle(seen, frozenset(self._followed))
+
+    def _left_behind(self, seen: Seen) -> list[FlowRun]:
         """Return the runs that nobody follows."""
-        runs = await left_behind.under_way(self.client, self._work_pool_name)
-        self._done &= {run.id for run in runs}
-        known = self._followed | self._submitting_flow_run_ids | self._done
-        unknown = [run for run in runs if run.id not in known]
-        if not unknown:
-            return []
-        online, now = await left_behind.online(self.client, self._work_pool_name), datetime.now(UTC)
-        return [run for run in unknown if left_behind.is_left_behind(run, name=self.name, online=online, now=now)]
+        unknown = [run for run in seen.under_way if not self._knows(run)]
+        found = [run for run in unknown if left_behind.is_left_behind(run, seen)]
+        return found + [run for run in seen.ended if not self._knows(run) and left_behind.may_lack_lines(run, seen)]
+
+    def _knows(self, run: FlowRun) -> bool:
+        """Whether this process follows a run, or has done all that it can do about it."""
+        has_finished = run.id in self._done and roster.owner(run) in (None, self._done[run.id])
+        return has_finished or run.id in self._followed or run.id in self._submitting_flow_run_ids
+
+    def _is_lost(self, run: FlowRun) -> bool:
+        """Whether another process bears a run that this one follows."""
+        return run.id in self._scopes and roster.owner(run) not in (None, self._identity.record)
+
+    async def _let_go_if_lost(self, run: FlowRun) -> None:
+        """Let go of a run that another process has taken up: this one was silent for too long, or the other was as quick."""
+        try:
+            present = await self.client.read_flow_run(run.id)
+        except Exception as error:  # noqa: BLE001 - the next look sees it again
+            self._logger.debug("Flow run %s could not be read: %r", run.id, error)
+            return
+        scope = self._scopes.get(run.id)
+        if scope is not None and self._is_lost(present):
+            self._logger.warning("Flow run %s is followed by worker process %s now", run.id, roster.owner(present))
+            scope.cancel()
 
     # What Prefect asks for
 
@@ -164,16 +237,19 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         Returns:
             The pid and the exit code of the main container; no pid if the run was over, or cancelled, before there was a job.
         """
-        self._followed.add(flow_run.id)
-        try:
+        result, is_told = CplnWorkerResult(identifier="", status_code=0), task_status is None
+        with self._following(flow_run.id):
             container = await self._container(flow_run, configuration)
             self._is_prepared(flow_run.id)
             job = await container.start(flow_run.infrastructure_pid)
             if task_status is not None:
                 task_status.started(job.ref.pid if job is not None else None)  # with no pid Prefect stores none
-            return await self._follow(container) if job is not None else CplnWorkerResult(identifier="", status_code=0)
-        finally:
-            self._let_go(flow_run.id)
+                is_told = True
+            if job is not None:
+                result = await self._follow(container)
+        if task_status is not None and not is_told:
+            task_status.started(None)
+        return result
 
     async def kill_infrastructure(
         self, infrastructure_pid: str, configuration: CplnWorkerJobConfiguration, grace_seconds: int = 30
@@ -213,6 +289,11 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         await self._preparing.acquire_on_behalf_of(flow_run.id)
         try:
             await super()._submit_run(flow_run)
+        except Exception:
+            # It would end the whole worker. What is scheduled is found again, what is Pending is taken up again.
+            self._logger.exception("Flow run %s could not be submitted, will be tried again", flow_run.id)
+            self._submitting_flow_run_ids.discard(flow_run.id)
+            self._release_limit_slot(flow_run.id)
         finally:
             self._is_prepared(flow_run.id)
 
@@ -220,12 +301,29 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         """Propose Pending if the run is scheduled still: while it waited here another worker may have run it to its end.
 
         Prefect's server lets a run that has crashed or failed become Pending, and so run once more.
+
+        The run gets this process's labels before, not after, as Prefect would do it: should this process be killed at any
+        moment, a run that is Pending says whose it was.
         """
         state = (await self.client.read_flow_run(flow_run.id)).state
         if state is not None and not state.is_scheduled():
             self.get_flow_run_logger(flow_run).info("Not submitted: the flow run is %s by now", state.name)
             return False
+        await self._give_worker_labels_to_flow_run(flow_run.id)
         return await super()._propose_pending_state(flow_run)
+
+    async def _give_worker_labels_to_flow_run(self, flow_run_id: UUID) -> None:
+        """Label a run as Prefect does, and with what tells this process from others of the same name.
+
+        Prefect calls it once more when the run is Pending: of two workers that propose Pending at once, the one that was refused
+        may have been the last to label it.
+        """
+        if self._client is None:
+            return
+        labels: dict[str, Any] = {"prefect.worker.type": self.type, **self._identity.labels}
+        if self._work_pool is not None:
+            labels |= {"prefect.work-pool.name": self._work_pool.name, "prefect.work-pool.id": str(self._work_pool.id)}
+        await self._client.update_flow_run_labels(flow_run_id, labels)
 
     async def _propose_submitting_state(self, flow_run: FlowRun) -> None:
         """Propose Submitting to a run that is Pending: Prefect's own way would undo a cancellation of this moment."""
@@ -296,7 +394,12 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
                 timeout_seconds=configuration.job_watch_timeout_seconds,
                 start_seconds=configuration.pod_watch_timeout_seconds or settings.ready_timeout_seconds,
             ),
+            is_ours=self._is_ours,
         )
+
+    def _is_ours(self, run: FlowRun) -> bool:
+        """Whether this process may start a run's job."""
+        return not self._serves or roster.owner(run) in (None, self._identity.record)
 
     async def _plan(
         self,
@@ -344,38 +447,46 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
 
     async def _take_up(self, flow_run: FlowRun) -> None:
         """Follow a run that its worker has left behind; one that has no container yet gets it now."""
+        has_ended = flow_run.state is not None and flow_run.state.is_final()
         try:
-            if self._limiter is not None:
+            if has_ended and await self._has_whole_log(flow_run):
+                self._let_go(flow_run.id, roster.owner(flow_run))
+                return
+            if self._limiter is not None and not has_ended:
                 await self._limiter.acquire_on_behalf_of(flow_run.id)
-            if await left_behind.claim(self.client, flow_run, self.name):
-                await self._go_on_with(flow_run)
-                self._let_go(flow_run.id)
-            else:
+            mine = await left_behind.claim(self.client, flow_run, self._identity, self._claims)
+            if mine is None:
                 self._followed.discard(flow_run.id)  # its new worker may die as well
+                return
+            await self._preparing.acquire_on_behalf_of(flow_run.id)
+            with self._following(flow_run.id):
+                await self._go_on_with(mine)
         except Exception:
             self._followed.discard(flow_run.id)  # the next heartbeat tries again
             self._logger.exception("Flow run %s was left behind by its worker and could not be taken up", flow_run.id)
         finally:
+            self._is_prepared(flow_run.id)
             self._release_limit_slot(flow_run.id)
 
+    async def _has_whole_log(self, flow_run: FlowRun) -> bool:
+        """Whether the log of a run that has ended was delivered: its worker reports the job's end right after it.
+
+        No mark of its own is needed for that, and no request at the end of each run. What cannot be told is delivered again,
+        and of that only the lines that are not there yet.
+        """
+        messages = await orchestration.newest_messages(self.client, flow_run.id, orchestration.PAGE)
+        return containers.reports_end(messages, flow_run.infrastructure_pid)
+
     async def _go_on_with(self, flow_run: FlowRun) -> None:
-        await self._give_worker_labels_to_flow_run(flow_run.id)
-        configuration = await self.job_configuration.resolve_for_flow_run(
-            flow_run,
-            client=self.client,
-            work_pool=copy.deepcopy(self.work_pool),
-            worker_name=self.name,
-            worker_id=self.backend_id,
-        )
-        container = await self._container(flow_run, configuration)
+        container = await self._prepared_again(flow_run)
+        if container is None:
+            return
         job = await container.find(flow_run.infrastructure_pid)
         if job is None:
-            if flow_run.state is None or flow_run.state.type is not StateType.PENDING:
-                container.journal.warning(Area.JOB, "No job of this flow run was found; the sync flow decides about it")
-                return
-            job = await container.start(flow_run.infrastructure_pid)
-            if job is None:
-                return
+            job = await self._without_job(flow_run, container)
+        self._is_prepared(flow_run.id)
+        if job is None:
+            return
         container.journal.info(Area.JOB, f"Taken up by worker {self.name}")
         if job.ref.pid != flow_run.infrastructure_pid:
             await self.client.update_flow_run(flow_run.id, infrastructure_pid=job.ref.pid)
@@ -383,16 +494,79 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         if result.status_code:
             self._logger.info("Flow run %s ended with exit code %s", flow_run.id, result.status_code)
 
-    def _let_go(self, run_id: UUID) -> None:
-        """Follow a run no longer, and do not take it up again as long as its state is not final: sync decides about it."""
-        self._done.add(run_id)
+    async def _prepared_again(self, flow_run: FlowRun) -> Container | None:
+        """Prepare the container of a run that was taken up; nothing if that cannot be, which is then the run's end."""
+        try:
+            await self._give_worker_labels_to_flow_run(flow_run.id)
+            configuration = await self.job_configuration.resolve_for_flow_run(
+                flow_run,
+                client=self.client,
+                work_pool=copy.deepcopy(self.work_pool),
+                worker_name=self.name,
+                worker_id=self.backend_id,
+            )
+            return await self._container(flow_run, configuration)
+        except (ConfigurationError, ManifestError, ValueError) as error:
+            if not _is_pending(flow_run):
+                raise
+            await self._propose_crashed_state(flow_run, _not_submitted(error))
+        return None
+
+    async def _without_job(self, flow_run: FlowRun, container: Container) -> StartedJob | None:
+        """Do what is to be done about a run that was taken up and has no job: start it, or see that it is over."""
+        if _is_pending(flow_run):
+            try:
+                return await container.start(flow_run.infrastructure_pid)
+            except _PASSING:
+                raise
+            except CplnError as error:
+                await self._propose_crashed_state(flow_run, _not_submitted(error))
+        elif flow_run.state is not None and flow_run.state.is_cancelling():
+            await container.cancel_without_job()
+        elif flow_run.state is None or not flow_run.state.is_final():
+            container.journal.warning(Area.JOB, "No job of this flow run was found; the sync flow decides about it")
+        return None
+
+    @contextlib.contextmanager
+    def _following(self, run_id: UUID) -> Iterator[None]:
+        """Follow a run, until it is let go; of a worker that is ended in between it stays the run."""
+        self._followed.add(run_id)
+        scope = self._scopes[run_id] = anyio.CancelScope()
+        try:
+            with scope:
+                yield
+        except Exception:
+            self._let_go(run_id)
+            raise
+        else:
+            if scope.cancelled_caught:
+                self._followed.discard(run_id)
+            else:
+                self._let_go(run_id)
+        finally:
+            self._scopes.pop(run_id, None)
+
+    def _let_go(self, run_id: UUID, record: str | None = None) -> None:
+        """Follow a run no longer, and do not take it up again unless another worker process has had it: sync decides about it."""
+        self._done[run_id] = record or self._identity.record
         self._followed.discard(run_id)
+
+    def _start_soon(self, function: Callable[[FlowRun], Coroutine[Any, Any, None]], run: FlowRun) -> None:
+        if self._runs_task_group is not None:
+            self._runs_task_group.start_soon(function, run)
 
     # What is shared
 
     @property
     def _journal(self) -> Journal:
         return Journal(self._logger)
+
+    @property
+    def _others(self) -> Watch:
+        if self._watch is None:
+            seconds = self.heartbeat_interval_seconds
+            self._watch = Watch(self.client, self._work_pool_name, self._identity, seconds, self._journal)
+        return self._watch
 
     @property
     def _flow_runs(self) -> FlowRunBoard:
@@ -442,6 +616,15 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             self._journal.error(Area.INIT, f"Not ready to run jobs: {error}")
         else:
             self._journal.about(gvc=gvc.gvc).info(Area.INIT, f"Ready: {said}")
+
+
+def _is_pending(run: FlowRun) -> bool:
+    return run.state is not None and run.state.type is StateType.PENDING
+
+
+def _not_submitted(error: Exception) -> str:
+    """Return what Prefect's worker says in the same case."""
+    return f"Failed to submit flow run to infrastructure: {type(error).__name__}: {error}"
 
 
 async def _first_location(shared: JobSession, gvc: GvcRef) -> str:

@@ -21,6 +21,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.handlers import APILogHandler
 
 from cpln_flows.worker import CplnWorker, CplnWorkerJobConfiguration
+from cpln_flows.worker.roster import Identity
 from tests.scenarios import programs
 
 QUICK = {
@@ -162,6 +163,12 @@ async def in_process(pool: Pool, name: str | None = None, **kwargs: Any) -> Asyn
     async with worker:
         yield worker
     await APILogHandler.aflush()  # as the end of a process does
+
+
+def label_as_left_behind(run_id: UUID, name: str = "dead") -> None:
+    """Label a run as a worker process does that is not heard of any more."""
+    with get_client(sync_client=True) as client:
+        client.update_flow_run_labels(run_id, dict(Identity.of(name, is_given=True).labels))
 
 
 async def idle(worker: CplnWorker) -> None:

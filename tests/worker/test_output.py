@@ -103,5 +103,17 @@ def test_a_line_says_its_container_when_there_are_several() -> None:
 
 def test_lines_that_are_known_already_are_not_forwarded_again() -> None:
     shown = Shown([*render(Batch(MAIN, [0, 1_000_000], ["a", "b"])), "Flow run 'x' submitted to infrastructure"])
-    assert output.to_ns(shown.oldest) == 0
     assert _feed(_output(shown=shown), "a", "b", "c", "a") == ["c", "a"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "from_second"),
+    [
+        pytest.param([3, 3, 20], 4, id="the-oldest-second-may-be-known-in-part"),
+        pytest.param([3, 3, 3], None, id="nothing-is-known-of-a-second-that-is-over"),
+        pytest.param([], None, id="no-line"),
+    ],
+)
+def test_long_log_is_read_from_known_second(seconds, from_second) -> None:
+    shown = Shown(render(Batch(MAIN, [second * 1_000_000_000 for second in seconds], ["line"] * len(seconds))))
+    assert output.read_from_ns(shown) == (None if from_second is None else from_second * 1_000_000_000)

@@ -2,7 +2,6 @@
 
 import logging
 import re
-from datetime import timedelta
 from uuid import UUID, uuid4
 
 import anyio
@@ -17,8 +16,6 @@ from prefect.workers.base import BaseWorker
 from cpln_flows import CplnConfig, CplnWorker
 from cpln_flows.emulator import Fault, Platform, PlatformConfig
 from cpln_flows.errors import ConfigurationError, CplnError, ForbiddenError
-from cpln_flows.worker import left_behind
-from cpln_flows.worker.left_behind import WORKER_LABEL
 from tests.manifests import FOREVER, LINES
 from tests.scenarios import pools, programs
 from tests.scenarios.pools import Pool, Started
@@ -83,7 +80,8 @@ def _submitted(pool, run_id, meanwhile=None) -> State:
 
                 async def label(labelled) -> None:
                     await real(labelled)
-                    await worker.client.set_flow_run_state(run_id, meanwhile, force=True)
+                    if (await worker.client.read_flow_run(run_id)).state.is_pending():
+                        await worker.client.set_flow_run_state(run_id, meanwhile, force=True)
 
                 worker._give_worker_labels_to_flow_run = label
             worker._submitting_flow_run_ids.add(run_id)
@@ -217,11 +215,10 @@ def test_a_run_that_its_worker_left_behind_is_taken_up_and_no_line_comes_twice(p
 
 def test_a_pending_run_without_a_job_gets_it_from_the_next_worker(pool) -> None:
     run_id = pool.start(pool.deploy(command=pools.command(LINES)), Pending())
+    pools.label_as_left_behind(run_id)
 
     async def main() -> None:
         async with pools.in_process(pool, "steady", limit=1) as worker:
-            await worker._give_worker_labels_to_flow_run(run_id)
-            await worker.sync_with_backend()
             await pools.idle(worker)
 
     anyio.run(main)
@@ -257,13 +254,12 @@ async def _look_until(worker, seen) -> None:
 
 
 def test_of_two_workers_that_look_at_once_one_takes_a_run_up_and_the_other_when_that_one_dies(pool, monkeypatch) -> None:
-    monkeypatch.setattr(left_behind, "_YOUNG", timedelta(0))
     run_id = pool.start(pool.deploy(command=pools.command(FOREVER), job_watch_timeout_seconds=1), Pending())
     taken_up = []
 
     async def main() -> None:
         async with pools.in_process(pool, "one") as one, pools.in_process(pool, "two") as two:
-            await one.client.update_flow_run_labels(run_id, {WORKER_LABEL: "dead"})
+            pools.label_as_left_behind(run_id)
             run = await one.client.read_flow_run(run_id)
             async with anyio.create_task_group() as group:
                 for worker in (one, two):
@@ -274,7 +270,7 @@ def test_of_two_workers_that_look_at_once_one_takes_a_run_up_and_the_other_when_
             loser = two if winner == "one" else one
             await loser.sync_with_backend()
             assert run_id not in loser._followed, "its new worker lives"
-            await loser.client.update_flow_run_labels(run_id, {WORKER_LABEL: "dead too"})
+            pools.label_as_left_behind(run_id)
             await _look_until(loser, lambda: taken_up[1:])
             assert taken_up == [winner, loser.name]
 
@@ -287,11 +283,10 @@ def test_of_two_workers_that_look_at_once_one_takes_a_run_up_and_the_other_when_
 def test_a_running_run_without_a_job_is_left_to_sync_and_started_by_nobody(pool) -> None:
     run_id = pool.start(pool.deploy(command=pools.command(LINES)), Pending())
     pools.set_state(run_id, Running())
+    pools.label_as_left_behind(run_id)
 
     async def main() -> None:
         async with pools.in_process(pool, "steady") as worker:
-            await worker._give_worker_labels_to_flow_run(run_id)
-            await worker.sync_with_backend()
             await pools.idle(worker)
 
     anyio.run(main)
@@ -301,11 +296,10 @@ def test_a_running_run_without_a_job_is_left_to_sync_and_started_by_nobody(pool)
 
 def test_a_limit_counts_runs_that_were_taken_up(pool) -> None:
     run_id = pool.start(pool.deploy(command=pools.command(FOREVER), job_watch_timeout_seconds=2), Pending())
+    pools.label_as_left_behind(run_id)
 
     async def main() -> None:
         async with pools.in_process(pool, "steady", limit=1) as worker:
-            await worker._give_worker_labels_to_flow_run(run_id)
-            await worker.sync_with_backend()
             await anyio.to_thread.run_sync(programs.until, lambda: programs.running_command(pool.local))
             assert worker.limiter.available_tokens == 0
             await pools.idle(worker)
