@@ -111,11 +111,10 @@ def test_the_flow_of_the_readme_goes_on_with_the_very_next_line(prefect_api, loc
 
 def test_the_maintenance_flows_of_the_readme_show_what_they_would_do(prefect_api, local, capsys) -> None:
     exec(compile(PYTHON[3], "README.md", "exec"), {})
-    told = capsys.readouterr().out.splitlines()[-2:]
-    assert told == [
-        "{'cycles': 1, 'changes': 0, 'actions': 0, 'unread': 0, 'withheld': []}",
-        "{'deleted': 0, 'kept': 0, 'failed': 0, 'unread': 0}",
-    ]
+    # Runs that other tests have left on the shared server may be in the plan of the sync.
+    synced, cleaned = [line for line in capsys.readouterr().out.splitlines() if line.startswith("dry run: ")]
+    assert synced.endswith("runs and jobs checked")
+    assert cleaned == "dry run: 0 to delete, 0 workloads kept, 0 not read"
     assert len(PYTHON) == 5, "a further program needs a test"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from prefect import get_run_logger
 
@@ -18,6 +17,7 @@ from cpln_flows.reconcile.clocks import platform_skew
 from cpln_flows.reconcile.cycles import validate
 from cpln_flows.reconcile.inventory import Storekeeper
 from cpln_flows.reconcile.plan import Limits
+from cpln_flows.reconcile.results import FlowResult
 from cpln_flows.settings import CplnSettings
 from cpln_flows.tasks import reconcile as steps
 
@@ -31,7 +31,7 @@ async def _cleanup_orphaned_workloads(
     max_deletions: int = 200,
     max_share: float = 1,
     dry_run: bool = False,
-) -> dict[str, Any]:
+) -> FlowResult:
     """Delete the workloads of ours on which nothing ran for a day, with their identities, policies and secrets.
 
     Never deleted is what has an active job, runs on its own schedule, or could not be read.
@@ -44,19 +44,20 @@ async def _cleanup_orphaned_workloads(
             than 24 lets a job be started and deleted at once.
         max_deletions: How much one run may delete.
         max_share: Which share of what it looks at one run may delete, once that is more than ten.
-        dry_run: Whether to write the plan as an artifact and delete nothing.
+        dry_run: Whether to show the plan, and delete nothing: in the log, as an artifact, and in the result.
 
     Returns:
-        How much was deleted, was kept, failed and could not be read.
+        How much was deleted, was kept, failed and could not be read; of a dry run also the plan, as ``planned``, and printed
+        as a table.
 
     Raises:
-        LimitExceededError: It would have deleted more than it may.
+        LimitExceededError: It would have deleted more than it may; not in a dry run.
 
     Example:
         ```python
         from cpln_flows import cleanup_orphaned_workloads
 
-        cleanup_orphaned_workloads(dry_run=True)
+        print(cleanup_orphaned_workloads(dry_run=True))
         ```
     """
     logger = get_run_logger()
@@ -71,13 +72,18 @@ async def _cleanup_orphaned_workloads(
         await evidence.manifests(sweep, dry_run=dry_run)
         deleted = () if dry_run else await steps.delete(keeper, sweep)
     await evidence.of_sweep(sweep, deleted, logger, dry_run=dry_run)
-    if sweep.withheld:
+    if sweep.withheld and not dry_run:
         raise LimitExceededError(
             f"nothing was deleted: {sweep.withheld}. The artifact {evidence.CLEANUP} shows the plan; raise max_deletions or"
             " max_share if it is right"
         )
     done = sum(one.done for one in deleted)
-    return {"deleted": done, "kept": sweep.kept, "failed": len(deleted) - done, "unread": len(sweep.unread)}
+    counts = {"deleted": done, "kept": sweep.kept, "failed": len(deleted) - done, "unread": len(sweep.unread)}
+    if not dry_run:
+        return FlowResult(counts)
+    summary = evidence.sweep_summary(sweep) + (f"; withheld: {sweep.withheld}" if sweep.withheld else "")
+    rows = [{"action": "delete", "object": deletion.link, "reason": deletion.reason} for deletion in sweep.deletions]
+    return FlowResult.of_dry_run(counts, summary, rows)
 
 
 cleanup_orphaned_workloads = JobFlow(_cleanup_orphaned_workloads, name="cleanup-orphaned-workloads")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import asdict
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from prefect import get_run_logger
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,6 +20,7 @@ from cpln_flows.reconcile import cycles as both
 from cpln_flows.reconcile.cycles import Reconciler
 from cpln_flows.reconcile.decide import BOTH, TO_CPLN, TO_PREFECT, Policy
 from cpln_flows.reconcile.plan import Limits
+from cpln_flows.reconcile.results import FlowResult
 from cpln_flows.reconcile.snapshot import Scope
 from cpln_flows.settings import CplnSettings
 from cpln_flows.tasks import reconcile as steps
@@ -79,7 +79,7 @@ async def _sync_cpln_to_prefect(
     options: SyncOptions | None = None,
     cycles: int = 1,
     dry_run: bool = False,
-) -> dict[str, Any]:
+) -> FlowResult:
     """Bring flow runs into the state that their jobs on the platform are in.
 
     Args:
@@ -89,19 +89,20 @@ async def _sync_cpln_to_prefect(
         options: What is looked at, the graces and the limits.
         cycles: How many cycles to run, ``PREFECT_AGENT_CPLN_MONITOR_INTERVAL`` (60) seconds apart; a run of a deployment goes
             on until its successor is due.
-        dry_run: Whether to write the plan as an artifact and do nothing.
+        dry_run: Whether to show the plan, and do nothing: in the log, as an artifact, and in the result.
 
     Returns:
-        How many cycles, actions and changes there were, and how much could not be read.
+        How many cycles, actions and changes there were, and how much could not be read; of a dry run also the plan, as
+        ``planned``, and printed as a table.
 
     Raises:
-        LimitExceededError: A cycle would have changed more than it may.
+        LimitExceededError: A cycle would have changed more than it may; not in a dry run.
 
     Example:
         ```python
         from cpln_flows import sync_cpln_to_prefect
 
-        sync_cpln_to_prefect(dry_run=True)
+        print(sync_cpln_to_prefect(dry_run=True))
         ```
     """
     async with _init({TO_PREFECT}, org, gvc, credentials, options, cycles=cycles, dry_run=dry_run) as reconciler:
@@ -109,7 +110,7 @@ async def _sync_cpln_to_prefect(
             snapshot = await reconciler.observe()
             plan = reconciler.decide(snapshot)
             await steps.act(reconciler, snapshot, plan)
-    return asdict(reconciler.summary)
+    return reconciler.result()
 
 
 async def _sync_prefect_to_cpln(
@@ -120,7 +121,7 @@ async def _sync_prefect_to_cpln(
     options: SyncOptions | None = None,
     cycles: int = 1,
     dry_run: bool = False,
-) -> dict[str, Any]:
+) -> FlowResult:
     """Stop jobs on the platform whose flow runs are over.
 
     Args:
@@ -130,19 +131,20 @@ async def _sync_prefect_to_cpln(
         options: What is looked at, the graces and the limits.
         cycles: How many cycles to run, ``PREFECT_AGENT_CPLN_MONITOR_INTERVAL`` (60) seconds apart; a run of a deployment goes
             on until its successor is due.
-        dry_run: Whether to write the plan as an artifact and do nothing.
+        dry_run: Whether to show the plan, and do nothing: in the log, as an artifact, and in the result.
 
     Returns:
-        How many cycles, actions and changes there were, and how much could not be read.
+        How many cycles, actions and changes there were, and how much could not be read; of a dry run also the plan, as
+        ``planned``, and printed as a table.
 
     Raises:
-        LimitExceededError: A cycle would have changed more than it may.
+        LimitExceededError: A cycle would have changed more than it may; not in a dry run.
 
     Example:
         ```python
         from cpln_flows import sync_prefect_to_cpln
 
-        sync_prefect_to_cpln(dry_run=True)
+        print(sync_prefect_to_cpln(dry_run=True))
         ```
     """
     async with _init({TO_CPLN}, org, gvc, credentials, options, cycles=cycles, dry_run=dry_run) as reconciler:
@@ -150,7 +152,7 @@ async def _sync_prefect_to_cpln(
             snapshot = await reconciler.observe()
             plan = reconciler.decide(snapshot)
             await steps.act(reconciler, snapshot, plan)
-    return asdict(reconciler.summary)
+    return reconciler.result()
 
 
 async def _sync(
@@ -161,7 +163,7 @@ async def _sync(
     options: SyncOptions | None = None,
     cycles: int = 1,
     dry_run: bool = False,
-) -> dict[str, Any]:
+) -> FlowResult:
     """Keep Prefect and the platform in agreement, in both directions.
 
     Args:
@@ -171,19 +173,20 @@ async def _sync(
         options: What is looked at, the graces and the limits.
         cycles: How many cycles to run, ``PREFECT_AGENT_CPLN_MONITOR_INTERVAL`` (60) seconds apart; a run of a deployment goes
             on until its successor is due.
-        dry_run: Whether to write the plan as an artifact and do nothing.
+        dry_run: Whether to show the plan, and do nothing: in the log, as an artifact, and in the result.
 
     Returns:
-        How many cycles, actions and changes there were, and how much could not be read.
+        How many cycles, actions and changes there were, and how much could not be read; of a dry run also the plan, as
+        ``planned``, and printed as a table.
 
     Raises:
-        LimitExceededError: A cycle would have changed more than it may.
+        LimitExceededError: A cycle would have changed more than it may; not in a dry run.
 
     Example:
         ```python
         from cpln_flows import sync
 
-        sync(dry_run=True)
+        print(sync(dry_run=True))
         ```
     """
     async with _init(BOTH, org, gvc, credentials, options, cycles=cycles, dry_run=dry_run) as reconciler:
@@ -191,7 +194,7 @@ async def _sync(
             snapshot = await reconciler.observe()
             plan = reconciler.decide(snapshot)
             await steps.act(reconciler, snapshot, plan)
-    return asdict(reconciler.summary)
+    return reconciler.result()
 
 
 def _init(

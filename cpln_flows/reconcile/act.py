@@ -13,7 +13,7 @@ from cpln_flows.jobs.journal import Journal, Logger
 from cpln_flows.model.identifiers import Area
 from cpln_flows.reconcile import decide
 from cpln_flows.reconcile.observe import Observer
-from cpln_flows.reconcile.plan import PROPOSALS, Action, Kind, Plan, Report
+from cpln_flows.reconcile.plan import PROPOSALS, WOULD, Action, Kind, Plan, Report
 from cpln_flows.reconcile.snapshot import (
     ChildCase,
     Clocks,
@@ -32,6 +32,7 @@ from cpln_flows.reconcile.snapshot import (
 from cpln_flows.reconcile.together import each
 
 _AT_ONCE = 10  # Prefect's server takes no more changes a second from more clients at once
+_MOST_SHOWN = 1000
 _STOPS = frozenset({Kind.STOP, Kind.ESCALATE})
 
 
@@ -69,6 +70,7 @@ class Actor:
     _found: dict[UUID, Lookup] = field(default_factory=dict)
     _reported: frozenset[str] = frozenset()
     _ended: dict[UUID, RunState] = field(default_factory=dict)
+    _flow_names: dict[UUID, str] = field(default_factory=dict)
 
     async def act(self, plan: Plan, reported: Collection[str] = ()) -> tuple[Outcome, ...]:
         """Do what a plan says and return what came of it; a plan that is withheld is not touched.
@@ -80,6 +82,7 @@ class Actor:
         if plan.withheld:
             return ()
         self._reported = frozenset(reported)
+        await self._learn_flow_names(plan)
         first = [action for action in plan.actions if action.kind not in _STOPS]
         then = [action for action in plan.actions if action.kind in _STOPS]
         without = [action.run for action in first if action.run and not action.command and not action.child and action.is_change]
@@ -88,6 +91,26 @@ class Actor:
         done = await each(self._attempt, first, at_once=_AT_ONCE)
         await self._end_below(done)
         return (*done, *await each(self._attempt, then, at_once=_AT_ONCE))
+
+    async def show(self, plan: Plan) -> list[dict[str, str]]:
+        """Log what a plan would do, and return it as rows."""
+        await self._learn_flow_names(plan)
+        for action in plan.actions[:_MOST_SHOWN]:
+            self._journal(action).info(action.area, f"dry run, would {WOULD[action.kind]}: {action.reason}")
+        if (others := len(plan.actions) - _MOST_SHOWN) > 0:
+            Journal(self.logger).info(Area.SYNC_TO_PREFECT, f"dry run, {others} further actions are in the flow's result")
+        return [action.row(self._flow_name(action)) for action in plan.actions]
+
+    async def _learn_flow_names(self, plan: Plan) -> None:
+        """Learn the names of the flows whose runs are spoken of and whose jobs do not tell; a name that is known stays so."""
+        runs = [action.run for action in plan.actions if action.run and not (action.job and action.job.flow_name)]
+        unknown = {run.flow_id for run in runs if run.flow_id is not None} - self._flow_names.keys()
+        if not unknown:
+            return
+        try:
+            self._flow_names |= await self.observer.runs.flow_names(unknown)
+        except Exception as error:  # noqa: BLE001 - the lines have the run's id all the same
+            Journal(self.logger).debug(Area.SYNC_TO_PREFECT, f"the names of {len(unknown)} flows could not be read: {error}")
 
     async def _attempt(self, action: Action) -> Outcome:
         try:
@@ -236,7 +259,11 @@ class Actor:
                 journal.info(action.area, f"{what}: {action.reason}")
 
     def _journal(self, action: Action) -> Journal:
-        return Journal(self.logger, action.context())
+        return Journal(self.logger, action.context(self._flow_name(action)))
+
+    def _flow_name(self, action: Action) -> str | None:
+        flow_id = action.run.flow_id if action.run else None
+        return self._flow_names.get(flow_id) if flow_id else None
 
 
 def _what(action: Action) -> str:

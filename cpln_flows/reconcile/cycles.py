@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 
 import anyio
 from prefect.client.orchestration import get_client
@@ -23,13 +24,15 @@ from cpln_flows.reconcile.cadence import Cadence
 from cpln_flows.reconcile.clocks import ServerClocks
 from cpln_flows.reconcile.decide import Policy
 from cpln_flows.reconcile.flow_runs import PrefectFlowRuns
-from cpln_flows.reconcile.notes import ReportedKeys
+from cpln_flows.reconcile.notes import LastCycle, ReportedKeys
 from cpln_flows.reconcile.observe import Observer
-from cpln_flows.reconcile.plan import QUIET, Plan, Report
+from cpln_flows.reconcile.plan import QUIET, Action, Plan, Report
+from cpln_flows.reconcile.results import FlowResult
 from cpln_flows.reconcile.snapshot import Memory, Scope, Snapshot, Unread
 from cpln_flows.reconcile.together import gathering
 
 ARTIFACT = "cpln-sync"
+_SIGN_EVERY = timedelta(minutes=4)  # a search through the logs of the last five minutes finds one
 
 
 @dataclass
@@ -54,6 +57,7 @@ class Reconciler:
         logger: Where the log lines go.
         dry_run: Whether plans are shown and not carried out.
         reported: Where the keys of what was reported are kept; default: nowhere beyond this run.
+        last_cycle: Where it is kept when the last cycle was; default: nowhere.
         sleep: How to wait.
     """
 
@@ -67,6 +71,7 @@ class Reconciler:
         *,
         dry_run: bool = False,
         reported: ReportedKeys | None = None,
+        last_cycle: LastCycle | None = None,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self.summary = Summary()
@@ -82,6 +87,10 @@ class Reconciler:
         self._successor_at: datetime | None = None
         self._began = clock()
         self._plan = Plan(clock())
+        self._shown: Plan | None = None
+        self._rows: list[dict[str, str]] = []
+        self._signed: datetime | None = None
+        self._last_cycle = last_cycle
         self._reported = reported
         self._kept: tuple[str, ...] = ()
 
@@ -96,12 +105,14 @@ class Reconciler:
             yield self.summary.cycles
             self.summary.cycles += 1
             if late := self._cadence.overrun(began, clock()):
-                self._say(f"the cycle took {late.total_seconds():.1f} s longer than the interval between two cycles", warn=True)
+                self._log(
+                    logging.WARNING, f"the cycle took {late.total_seconds():.1f} s longer than the interval between two cycles"
+                )
             due = self._cadence.next_cycle(began, self.summary.cycles, clock(), await self._next_start())
             if due is None:
                 break
             await self._sleep(max(0.0, (due - clock()).total_seconds()))
-        if self.summary.withheld:
+        if self.summary.withheld and not self._dry_run:
             raise LimitExceededError(
                 f"nothing was changed in {len(self.summary.withheld)} of {self.summary.cycles} cycles; the last time:"
                 f" {self.summary.withheld[-1]}. The artifact {ARTIFACT} shows the plan; raise max_changes or max_share if it is"
@@ -119,7 +130,7 @@ class Reconciler:
             self._report_skew()
             return await self._observer.snapshot(clocks, self._memory)
         except Exception as error:  # noqa: BLE001 - a cycle that sees nothing changes nothing; the next comes in a minute
-            self._say(f"this cycle could not look: {error}", warn=True)
+            self._log(logging.WARNING, f"this cycle could not look: {error}")
             return Snapshot(self._clocks.now(), unread=(Unread("Prefect", str(error)),), is_blind=True)
 
     def decide(self, snapshot: Snapshot) -> Plan:
@@ -132,9 +143,10 @@ class Reconciler:
         """Carry out a plan, unless it is a dry run or the guard withholds it; leave the evidence."""
         self._report_unread(snapshot)
         if plan.withheld:
-            self._say(f"nothing is changed: {plan.withheld}", warn=plan.withheld not in self.summary.withheld)
+            is_new = plan.withheld not in self.summary.withheld
+            self._log(logging.WARNING if is_new else logging.DEBUG, f"nothing is changed: {plan.withheld}")
             self.summary.withheld.append(plan.withheld)
-        outcomes = () if self._dry_run else await self._actor.act(plan, self._memory.reported)
+        outcomes = await self._show(plan) if self._dry_run else await self._actor.act(plan, self._memory.reported)
         await self._leave_evidence(plan, outcomes)
         done = [outcome.action for outcome in outcomes if outcome.done and outcome.action.kind not in QUIET]
         self.summary.actions += len(done)
@@ -142,9 +154,54 @@ class Reconciler:
         self.summary.unread += len(plan.unread)
         self._memory = act.forget(act.remember(snapshot, outcomes, self._memory), self._plan, snapshot, outcomes)
         await self._keep_reported(snapshot)
-        took = (clock() - self._began).total_seconds()
-        self._say(f"{len(done)} actions; {plan.judged} runs and jobs on {snapshot.workloads} workloads looked at in {took:.1f} s")
+        await self._sign(snapshot, plan, done)
         return outcomes
+
+    def result(self) -> FlowResult:
+        """Return what the run has done; of a dry run, what the last cycle would have done."""
+        counts = asdict(self.summary)
+        if not self._dry_run:
+            return FlowResult(counts)
+        plan = self._shown or Plan(clock())
+        said = [f"{len(plan.actions)} actions planned, {len(plan.changes)} of them end a run or a job"]
+        said += [f"{plan.judged} runs and jobs checked"]
+        said += [f"withheld: {plan.withheld}"] if plan.withheld else []
+        said += [f"not read: {unread}" for unread in plan.unread]
+        return FlowResult.of_dry_run(counts, "; ".join(said), self._rows)
+
+    async def _show(self, plan: Plan) -> tuple[Outcome, ...]:
+        """Log what a plan would do, once; nothing comes of it."""
+        if self._shown is None or plan.subjects != self._shown.subjects:
+            self._rows = await self._actor.show(plan)
+        return ()
+
+    async def _sign(self, snapshot: Snapshot, plan: Plan, done: Sequence[Action]) -> None:
+        """Leave a sign of life: a line, at INFO in the first cycle and every few minutes, and the time of this cycle."""
+        if snapshot.is_blind:
+            return
+        seconds = (clock() - self._began).total_seconds()
+        count = f"dry run, {len(plan.actions)} actions planned" if self._dry_run else f"{len(done)} actions"
+        seen = f"{plan.judged} runs and jobs on {snapshot.workloads} workloads checked in {seconds:.1f} s"
+        unread = f", {len(plan.unread)} could not be read" if plan.unread else ""
+        is_due = self._signed is None or clock() - self._signed >= _SIGN_EVERY
+        self._signed = clock() if is_due else self._signed
+        self._log(logging.INFO if is_due else logging.DEBUG, f"{count}; {seen}{unread}")
+        if self._last_cycle is None or self._dry_run:
+            return
+        try:
+            await self._last_cycle.keep(
+                {
+                    "at": snapshot.clocks.prefect.isoformat(timespec="seconds"),
+                    "seconds": round(seconds, 1),
+                    "checked": plan.judged,
+                    "workloads": snapshot.workloads,
+                    "actions": len(done),
+                    "unread": len(plan.unread),
+                    "withheld": plan.withheld,
+                }
+            )
+        except Exception as error:  # noqa: BLE001 - the next cycle tries again
+            self._log(logging.WARNING, f"could not persist the time of this cycle: {error}")
 
     async def _next_start(self) -> datetime | None:
         """Return when the successor is to start, as it was known last: an error of Prefect shall not end the run."""
@@ -152,7 +209,7 @@ class Reconciler:
             start = await self._successor()
             self._successor_at = self._clocks.here(start) if start else None
         except Exception as error:  # noqa: BLE001 - asked again after the next cycle
-            self._say(f"when the next run is to start could not be read: {error}", warn=True)
+            self._log(logging.WARNING, f"when the next run is to start could not be read: {error}")
         return self._successor_at
 
     def _report_skew(self) -> None:
@@ -168,8 +225,8 @@ class Reconciler:
         """Report once what cannot be read, until it was read again."""
         for unread in snapshot.unread if not snapshot.is_blind else ():
             key = Report.UNREAD.key(unread.what)
-            is_new = key not in self._memory.reported
-            self._say(f"not read, so nothing follows from it: {unread}", warn=is_new, about=unread.workload)
+            level = logging.DEBUG if key in self._memory.reported else logging.WARNING
+            self._log(level, f"not read, so nothing follows from it: {unread}", unread.workload)
             self._memory = self._memory.report(key)
 
     async def _keep_reported(self, snapshot: Snapshot) -> None:
@@ -181,19 +238,24 @@ class Reconciler:
             await self._reported.keep(reported)
             self._kept = reported
         except Exception as error:  # noqa: BLE001 - it is reported again then
-            self._say(f"could not persist which reports were already made: {error}", warn=True)
+            self._log(logging.WARNING, f"could not persist which reports were already made: {error}")
 
     async def _leave_evidence(self, plan: Plan, outcomes: tuple[Outcome, ...]) -> None:
+        reported = self._memory.reported
         try:
             evidence.events(outcomes)
-            await evidence.table(ARTIFACT, plan, outcomes, dry_run=self._dry_run)
+            was_shown = self._shown is not None and plan.subjects == self._shown.subjects
+            if outcomes or not was_shown:
+                await evidence.changes(ARTIFACT, plan, outcomes, reported, dry_run=self._dry_run)
+            self._shown = None if outcomes else plan
         except Exception as error:  # noqa: BLE001 - what was done is in the log; the next cycle shall come
-            self._say(f"the artifact {ARTIFACT} could not be written: {error}", warn=True)
+            self._log(logging.WARNING, f"the artifact {ARTIFACT} could not be written: {error}")
 
-    def _say(self, message: str, *, warn: bool = False, about: WorkloadRef | None = None) -> None:
+    def _log(self, level: int, message: str, about: WorkloadRef | None = None) -> None:
         journal = self._journal.about(gvc=about.gvc, workload=about.name) if about else self._journal
+        write = {logging.DEBUG: journal.debug, logging.INFO: journal.info}.get(level, journal.warning)
         for area in sorted(self._observer.areas):
-            (journal.warning if warn else journal.debug)(area, message)
+            write(area, message)
 
 
 def clock() -> datetime:
@@ -229,7 +291,8 @@ async def reconciler(
         clocks = ServerClocks(PrefectClock(prefect), client)
         cadence = Cadence(clock(), policy.interval, cycles)
         reported = ReportedKeys.of(prefect, scope, areas)
-        yield Reconciler(observer, clocks, cadence, successor, logger, dry_run=dry_run, reported=reported)
+        last_cycle = LastCycle.of(prefect, scope, areas)
+        yield Reconciler(observer, clocks, cadence, successor, logger, dry_run=dry_run, reported=reported, last_cycle=last_cycle)
 
 
 async def validate(client: CplnClient, org: str, gvc: str | None, logger: Logger) -> None:

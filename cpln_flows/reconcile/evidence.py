@@ -1,12 +1,12 @@
-"""What a cycle leaves behind for people: a table artifact of what changed, and an event for each action."""
+"""What a cycle leaves behind for people: an artifact of what changed and why, and an event for each action."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import re
+from collections.abc import Collection, Sequence
 
 import yaml
-from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
+from prefect.artifacts import acreate_markdown_artifact
 from prefect.events import emit_event
 from prefect.utilities.urls import url_for
 
@@ -22,24 +22,36 @@ from cpln_flows.settings import console_url
 CLEANUP = "cpln-cleanup"
 MANIFESTS = "cpln-cleanup-manifests"
 _MOST_ROWS = 1000
+_LONGEST = 2000
+_SPECIAL = re.compile(r"[\\`*_|\[\]~]")
 _EVENT = "prefect.cpln.sync"
 
 
-async def table(key: str, plan: Plan, outcomes: Sequence[Outcome], *, dry_run: bool) -> None:
-    """Write the table artifact of a cycle that changed something, would have, or was withheld; an idle cycle writes none.
+async def changes(key: str, plan: Plan, outcomes: Sequence[Outcome], reported: Collection[str], *, dry_run: bool) -> None:
+    """Write the artifact of a cycle that changed something, would have, or was withheld; an idle cycle writes none.
+
+    The artifact is a list with the evidence below each action: Prefect's UI cuts the cells of a table off.
 
     Args:
         key: The artifact's key: lower case and dashes.
         plan: What was intended.
         outcomes: What came of it; none of a plan that was not carried out.
+        reported: Keys of what was reported before: that an action failed again for the same reason is nothing new.
         dry_run: Whether nothing was to be done.
     """
-    said = {id(outcome.action): outcome for outcome in outcomes}
+    came_of = {id(outcome.action): outcome for outcome in outcomes}
     worth = [action for action in plan.actions if action.kind not in QUIET or action.kind is Kind.STOPPED]
-    if not worth:
+    entries = [(action, came_of.get(id(action))) for action in worth]
+    entries = [(action, outcome) for action, outcome in entries if outcome is None or outcome.report_key not in reported]
+    if not entries:
         return
-    rows = [_row(action, said.get(id(action)), dry_run=dry_run) for action in worth[:_MOST_ROWS]]
-    await acreate_table_artifact(rows, key=key, description=_description(plan, len(worth), dry_run=dry_run))
+    lines = [_entry(action, outcome, dry_run=dry_run) for action, outcome in entries[:_MOST_ROWS]]
+    await _write(key, lines, _description(plan, len(entries), dry_run=dry_run))
+
+
+async def _write(key: str, entries: Sequence[str], description: str) -> None:
+    text = "\n".join((escaped(description), "", *entries, ""))
+    await acreate_markdown_artifact(text, key=key, description=description)
 
 
 def events(outcomes: Sequence[Outcome]) -> None:
@@ -83,17 +95,29 @@ async def of_sweep(sweep: Sweep, deleted: Sequence[Deleted], logger: Logger, *, 
     if sweep.withheld:
         journal.warning(Area.CLEANUP, f"nothing is deleted: {sweep.withheld}")
     done = sum(one.done for one in deleted)
-    journal.info(Area.CLEANUP, f"{done} deleted, {sweep.kept} workloads kept, {len(sweep.unread)} not read")
+    if dry_run:
+        for deletion in sweep.deletions[:_MOST_ROWS]:
+            Journal(logger, deletion.context).info(Area.CLEANUP, f"dry run, would delete {deletion.link}: {deletion.reason}")
+    summary = sweep_summary(sweep) if dry_run else f"{done} deleted, {_kept(sweep)}"
+    journal.info(Area.CLEANUP, f"dry run: {summary}" if dry_run else summary)
     if not sweep.deletions:
         return
-    said = {one.deletion.link: "done" if one.done else one.said for one in deleted}
+    came_of = {one.deletion.link: "done" if one.done else one.said for one in deleted}
     planned = "planned" if dry_run else "withheld"
-    rows = [
-        {"object": _link(one.link, console_url(one.link)), "result": said.get(one.link, planned), "evidence": one.reason}
-        for one in sweep.deletions
+    entries = [
+        _lines(["delete", came_of.get(one.link, planned), _link(one.link, console_url(one.link))], one.reason)
+        for one in sweep.deletions[:_MOST_ROWS]
     ]
-    description = f"{done} of {len(rows)} deleted, {sweep.kept} workloads kept, {sweep.now.isoformat(timespec='seconds')}"
-    await acreate_table_artifact(rows[:_MOST_ROWS], key=CLEANUP, description=description)
+    await _write(CLEANUP, entries, f"{summary}, {sweep.now.isoformat(timespec='seconds')}")
+
+
+def sweep_summary(sweep: Sweep) -> str:
+    """Say what a clean-up would do."""
+    return f"{len(sweep.deletions)} to delete, {_kept(sweep)}"
+
+
+def _kept(sweep: Sweep) -> str:
+    return f"{sweep.kept} workloads kept, {len(sweep.unread)} not read"
 
 
 class _Readable(yaml.SafeDumper):
@@ -120,16 +144,21 @@ def _description(plan: Plan, actions: int, *, dry_run: bool) -> str:
     return "; ".join(said)
 
 
-def _row(action: Action, outcome: Outcome | None, *, dry_run: bool) -> dict[str, Any]:
+def _entry(action: Action, outcome: Outcome | None, *, dry_run: bool) -> str:
     ref = action.command
     result = ("planned" if dry_run else "withheld") if outcome is None else _result(outcome)
-    return {
-        "action": str(action.kind),
-        "result": result,
-        "flow run": _link(str(action.run.name if action.run else action.run_id), _run_url(action)) if action.run_id else "",
-        "workload": _link(ref.workload, console_url(ref.workload_ref.path)) if ref else "",
-        "evidence": action.reason,
-    }
+    about = [str(action.kind), result]
+    if action.run_id:
+        about.append("flow run " + _link(str(action.run.name if action.run else action.run_id), _run_url(action)))
+    if ref:
+        about.append("workload " + _link(ref.workload, console_url(ref.workload_ref.path)))
+    return _lines(about, action.reason)
+
+
+def _lines(about: Sequence[str], evidence: str) -> str:
+    """Return an entry of a list: what was done to what, and below it why."""
+    what, result, *rest = about
+    return " · ".join((f"- **{escaped(what)}**", escaped(result), *rest)) + f"  \n  {escaped(evidence)}"
 
 
 def _result(outcome: Outcome) -> str:
@@ -143,4 +172,13 @@ def _run_url(action: Action) -> str | None:
 
 
 def _link(text: str, url: str | None) -> str:
-    return f"[{text}]({url})" if url else text
+    return f"[{escaped(text)}]({url})" if url else escaped(text)
+
+
+def escaped(text: str) -> str:
+    r"""Return text as one line of markdown that shows it as it is: names and messages are other people's.
+
+    >>> print(escaped("<b> *exit* | [x](y)"))
+    &lt;b> \*exit\* \| \[x\](y)
+    """
+    return _SPECIAL.sub(r"\\\g<0>", " ".join(text[:_LONGEST].split())).replace("<", "&lt;")

@@ -11,6 +11,7 @@ from uuid import UUID
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
     FlowFilter,
+    FlowFilterId,
     FlowFilterName,
     FlowRunFilter,
     FlowRunFilterDeploymentId,
@@ -59,6 +60,9 @@ class FlowRuns(Protocol):
 
     async def by_ids(self, ids: Collection[UUID]) -> dict[UUID, RunView]:
         """Return the runs with these ids; one that is missing does not exist."""
+
+    async def flow_names(self, flow_ids: Collection[UUID]) -> dict[UUID, str]:
+        """Return the names of flows by their ids."""
 
     async def parents(self, runs: Collection[RunView]) -> dict[UUID, RunView]:
         """Return the flow run directly above each of these, by the id of the lower one."""
@@ -134,6 +138,14 @@ class PrefectFlowRuns:
         found: dict[UUID, RunView] = {}
         for batch in _in_batches(ids):
             found |= {view.id: view for view in await self._read(FlowRunFilter(id=FlowRunFilterId(any_=batch)))}
+        return found
+
+    async def flow_names(self, flow_ids: Collection[UUID]) -> dict[UUID, str]:
+        """Return the names of flows by their ids."""
+        found: dict[UUID, str] = {}
+        for batch in _in_batches(flow_ids):
+            flows = await self._client.read_flows(flow_filter=FlowFilter(id=FlowFilterId(any_=batch)), limit=_PAGE)
+            found |= {flow.id: flow.name for flow in flows}
         return found
 
     async def parents(self, runs: Collection[RunView]) -> dict[UUID, RunView]:
@@ -288,6 +300,7 @@ def _view(run: FlowRun) -> RunView | None:
         work_pool=run.work_pool_name or (former_pool if isinstance(former_pool, str) else None),
         in_pool=run.work_pool_name is not None,
         is_of_worker=run.labels.get(_WORKER_TYPE_LABEL) == WORKER_TYPE,
+        flow_id=run.flow_id,
     )
 
 

@@ -16,7 +16,7 @@ from cpln_flows.api.workloads import Users
 from cpln_flows.errors import CplnError, NotFoundError
 from cpln_flows.jobs.journal import Journal, Logger
 from cpln_flows.model import links
-from cpln_flows.model.identifiers import Area, LogContext
+from cpln_flows.model.identifiers import Area
 from cpln_flows.model.links import WorkloadRef
 from cpln_flows.model.resources import Command, Identity, Named, PlatformPolicy, Secret, Workload, WorkloadDeployment
 from cpln_flows.reconcile import orphans
@@ -185,7 +185,7 @@ class Storekeeper:
         return deleted
 
     async def _delete(self, deletion: Deletion, changed: str | None) -> Deleted:
-        journal = Journal(self.logger, _context(deletion))
+        journal = Journal(self.logger, deletion.context)
         if changed:
             journal.info(Area.CLEANUP, f"Kept {deletion.link}: changed meanwhile, {changed}")
             return Deleted(deletion, done=False, said=f"changed meanwhile: {changed}")
@@ -241,8 +241,3 @@ def _manifest(one: Named) -> dict[str, Any]:
 
 def _changed(one: Named) -> datetime:
     return one.last_modified or one.created
-
-
-def _context(deletion: Deletion) -> LogContext:
-    ref = deletion.workload.ref if deletion.workload else None
-    return LogContext(gvc=ref.gvc if ref else None, workload=ref.name if ref else None)

@@ -1,11 +1,12 @@
-"""What was reported once and is not reported again: keys, kept from one process of a maintenance flow to the next."""
+"""What a maintenance flow keeps in Prefect variables: what was reported once, and when it has looked last."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import VariableCreate, VariableUpdate
@@ -14,6 +15,7 @@ from cpln_flows.model.identifiers import Area
 from cpln_flows.reconcile.snapshot import Scope
 
 _MOST = 550  # of nine characters each: a Prefect variable holds 5,000
+_DIRECTIONS = {Area.SYNC_TO_PREFECT: "cpln_to_prefect", Area.SYNC_TO_CPLN: "prefect_to_cpln"}
 _KEY = re.compile(r"[a-z][0-9a-f]{7}")
 
 
@@ -30,8 +32,7 @@ class ReportedKeys:
     @classmethod
     def of(cls, client: PrefectClient, scope: Scope, areas: Iterable[Area]) -> ReportedKeys:
         """Return the keys of the flows that look at a scope, in some directions."""
-        looked_at = hashlib.sha256(repr((scope, sorted(map(str, areas)))).encode()).hexdigest()[:12]
-        return cls(client, f"cpln_sync_reported_{looked_at}")
+        return cls(client, f"cpln_sync_reported_{_hash(scope, sorted(map(str, areas)))[:12]}")
 
     async def read(self) -> tuple[str, ...]:
         """Return the keys of what was reported before, oldest first."""
@@ -40,8 +41,44 @@ class ReportedKeys:
 
     async def keep(self, keys: Collection[str]) -> None:
         """Keep the newest of these keys."""
-        value = " ".join(list(keys)[-_MOST:])
-        if await self.client.read_variable_by_name(self.name) is None:
-            await self.client.create_variable(VariableCreate(name=self.name, value=value))
+        await _write(self.client, self.name, " ".join(list(keys)[-_MOST:]))
+
+
+@dataclass
+class LastCycle:
+    """When a sync has looked last and what it saw, in a Prefect variable that each of its cycles writes anew."""
+
+    client: PrefectClient
+    name: str
+    _exists: bool = False
+
+    @classmethod
+    def of(cls, client: PrefectClient, scope: Scope, areas: Collection[Area]) -> LastCycle:
+        """Return the variable of the flows that look at a scope, in some directions.
+
+        >>> LastCycle.of(None, Scope("my-org"), [Area.SYNC_TO_CPLN]).name
+        'cpln_sync_my_org_prefect_to_cpln'
+        """
+        parts = ["cpln_sync", re.sub(r"[^a-z0-9]+", "_", scope.org.lower())]
+        parts += [_DIRECTIONS[area] for area in areas] if len(set(areas)) == 1 else []
+        parts += [_hash(scope)[:8]] if scope != Scope(scope.org) else []
+        return cls(client, "_".join(parts))
+
+    async def keep(self, seen: Mapping[str, Any]) -> None:
+        """Keep what the newest cycle has seen."""
+        if self._exists:
+            await self.client.update_variable(VariableUpdate(name=self.name, value=dict(seen)))
         else:
-            await self.client.update_variable(VariableUpdate(name=self.name, value=value))
+            await _write(self.client, self.name, dict(seen))
+            self._exists = True
+
+
+async def _write(client: PrefectClient, name: str, value: Any) -> None:
+    if await client.read_variable_by_name(name) is None:
+        await client.create_variable(VariableCreate(name=name, value=value))
+    else:
+        await client.update_variable(VariableUpdate(name=name, value=value))
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from cpln_flows.model.identifiers import LogContext
 from cpln_flows.model.links import WorkloadRef
 from cpln_flows.reconcile.plan import Limits
 
@@ -136,6 +137,12 @@ class Deletion:
     manifest: Mapping[str, Any]
     workload: WorkloadView | None = None
     companion: Companion | None = None
+
+    @property
+    def context(self) -> LogContext:
+        """What log lines about it begin with."""
+        ref = self.workload.ref if self.workload else None
+        return LogContext(gvc=ref.gvc if ref else None, workload=ref.name if ref else None)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,23 @@ PROPOSALS = {
 }
 """The state that an action proposes to Prefect."""
 
+WOULD = {
+    Kind.KEEP: "do nothing",
+    Kind.COUNT: "count one more 404",
+    Kind.RESET: "forget the 404s",
+    Kind.RECORD_PID: "record the job on the flow run",
+    Kind.PEND: "mark as InfrastructurePending",
+    Kind.COMPLETE: "mark as COMPLETED",
+    Kind.CRASH: "mark as CRASHED",
+    Kind.FAIL: "mark as FAILED",
+    Kind.CANCEL: "mark as CANCELLED",
+    Kind.STOP: "stop the job",
+    Kind.ESCALATE: "stop the job again and report it",
+    Kind.STOPPED: "report the end of a stopped job",
+    Kind.REPORT: "report",
+}
+"""What an action would do, in words."""
+
 CHANGES = frozenset({Kind.COMPLETE, Kind.CRASH, Kind.FAIL, Kind.CANCEL, Kind.STOP})
 """What ends something; the guard counts these."""
 
@@ -161,6 +178,19 @@ class Action:
             command_id=ref.command_id if ref else None,
         )
 
+    def row(self, flow_name: str | None = None) -> dict[str, str]:
+        """Return it as a row of a plan."""
+        context = self.context(flow_name)
+        return {
+            "action": WOULD[self.kind],
+            "flow": context.flow or "",
+            "flow_run": self.run.name if self.run else str(self.run_id or ""),
+            "flow_run_id": str(self.run_id or ""),
+            "workload": context.workload or "",
+            "command": context.command_id or "",
+            "reason": self.reason,
+        }
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -184,6 +214,11 @@ class Plan:
     def changes(self) -> tuple[Action, ...]:
         """The actions by which something ends."""
         return tuple(action for action in self.actions if action.is_change)
+
+    @property
+    def subjects(self) -> frozenset[tuple[Kind, UUID | None, CommandRef | None]]:
+        """What is done to what: the same in two cycles that plan the same, whatever their reasons say about ages."""
+        return frozenset((action.kind, action.run_id, action.command) for action in self.actions)
 
 
 def plan_of(actions: Iterable[Action], *, now: datetime, judged: int, limits: Limits, unread: tuple[Unread, ...] = ()) -> Plan:

@@ -129,6 +129,7 @@ class RunView:
     work_pool: str | None = None
     in_pool: bool = True
     is_of_worker: bool = False
+    flow_id: UUID | None = None
 
     @property
     def is_final(self) -> bool:

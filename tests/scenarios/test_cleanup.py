@@ -103,6 +103,8 @@ async def test_a_dry_run_deletes_nothing_and_shows_all(hands) -> None:
     result = await cleanup_orphaned_workloads(dry_run=True)
     assert names(hands) == sorted(KEPT + ORPHANS)
     assert result["deleted"] == 0
+    assert sorted(row["object"].rpartition("/")[2] for row in result.planned) == ORPHANS
+    assert "3 to delete, 4 workloads kept" in str(result)
     assert "planned" in (await hands.artifact("cpln-cleanup"))["data"]
 
 

@@ -688,6 +688,24 @@ async def test_what_another_agents_jobs_cost_does_not_grow_with_them(hands) -> N
     assert (await Cost(hands, agent="hands")())[1] == 0
 
 
+async def test_missing_job_is_logged_with_its_flow(hands, caplog) -> None:
+    run = await hands.run(Pending(), Running())
+    workload = await hands.workload(FOREVER)
+    await hands.container(run, workload)
+    await workloads.delete(hands.client, workload)
+    await sync_cpln_to_prefect(options=options(hands))
+    line = next(line for line in caplog.messages if "Got 404" in line)
+    assert line.startswith(f"[CPLN] Sync CPLN→Prefect | Flow: nothing, RunID: {run.id}, GVC: quickstart, Workload: ")
+
+
+async def test_last_cycle_is_kept_in_a_variable(hands) -> None:
+    await sync(options=options(hands))
+    found = [one for one in await hands.prefect.read_variables() if one.name.startswith("cpln_sync_local_")]
+    newest = max(found, key=lambda one: one.value["at"])
+    assert now() - datetime.fromisoformat(newest.value["at"]) < timedelta(minutes=5)
+    assert (newest.value["actions"], newest.value["unread"]) == (0, 0)
+
+
 async def test_another_agents_run_does_not_crash_when_its_workload_is_gone(hands) -> None:
     workload = await hands.workload(FOREVER)
     run = await hands.run(Pending(), Running())
@@ -758,12 +776,17 @@ async def test_two_flows_at_once_end_in_the_right_state_and_send_one_stop(hands)
     assert len([command for command in hands.local.platform.commands() if command["type"] == "stopReplica"]) == 1
 
 
-async def test_a_dry_run_writes_the_plan_and_does_nothing(hands) -> None:
+async def test_a_dry_run_writes_the_plan_and_does_nothing(hands, caplog) -> None:
     run = await hands.run(Pending(), Running())
     ref = await hands.container(run, await hands.workload(FAILING))
     await reaches(hands, ref, "failed")
     result = await sync(options=options(hands), dry_run=True)
     assert result["actions"] == 0
+    (row,) = result.planned
+    assert (row["action"], row["flow_run_id"], row["command"]) == ("mark as CRASHED", str(run.id), ref.command_id)
+    assert "1 actions planned" in str(result)
+    assert "mark as CRASHED" in str(result)
+    assert any(f"Flow: nothing, RunID: {run.id}" in line and "dry run, would mark" in line for line in caplog.messages)
     assert (await hands.state(run)).type == "RUNNING"
     artifact = await hands.artifact("cpln-sync")
     assert "planned" in artifact["data"]
@@ -784,7 +807,9 @@ async def test_one_flow_run_covers_several_cycles(hands, monkeypatch, caplog) ->
     monkeypatch.setenv("PREFECT_AGENT_CPLN_MONITOR_INTERVAL", "0.05")
     result = await sync(options=options(hands), cycles=3)
     assert result["cycles"] == 3
-    assert not [line for line in caplog.messages if "[CPLN] Sync" in line and "longer than" not in line], "idle cycles are quiet"
+    lines = [line for line in caplog.messages if "[CPLN] Sync" in line and "longer than" not in line]
+    assert [line.partition(" > ")[0] for line in lines] == ["[CPLN] Sync CPLN→Prefect", "[CPLN] Sync Prefect→CPLN"]
+    assert all("0 runs and jobs on 0 workloads checked" in line for line in lines)
 
 
 async def test_a_platform_that_fails_stops_no_flow(hands, caplog) -> None:
@@ -890,7 +915,7 @@ async def test_a_run_goes_on_when_its_artifact_cannot_be_written(hands, monkeypa
     async def fails(*_, **__) -> None:
         raise OSError("Prefect restarts")
 
-    monkeypatch.setattr(evidence, "acreate_table_artifact", fails)
+    monkeypatch.setattr(evidence, "acreate_markdown_artifact", fails)
     run = await hands.run(Pending(), Running())
     await reaches(hands, await hands.container(run, await hands.workload(FAILING)), "failed")
     assert await Between(hands, monkeypatch, none, 2)() == 2

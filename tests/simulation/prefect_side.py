@@ -122,6 +122,10 @@ class PrefectSide:
             self.meanwhile(run_id)
         return {run_id: self.runs[run_id].view for run_id in ids if run_id in self.runs}
 
+    async def flow_names(self, flow_ids: Collection[UUID]) -> dict[UUID, str]:
+        assert not flow_ids, "no run here has a flow"
+        return {}
+
     async def parents(self, runs: Collection[RunView]) -> dict[UUID, RunView]:
         above = {run.id: self.runs[run.id].parent for run in runs if run.id in self.runs}
         return {child: self.runs[parent].view for child, parent in above.items() if parent in self.runs}
