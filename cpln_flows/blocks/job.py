@@ -35,7 +35,7 @@ from cpln_flows.jobs.session import JobSession
 from cpln_flows.jobs.stream import LogStream
 from cpln_flows.jobs.submit import StartedJob, Submitter
 from cpln_flows.jobs.watch import Follower
-from cpln_flows.model import addresses, conversion, links, log_lines
+from cpln_flows.model import addresses, conversion, links, log_lines, yaml_text
 from cpln_flows.model.ending import Ending
 from cpln_flows.model.field_errors import ClearErrors
 from cpln_flows.model.forwarding import Shown
@@ -188,7 +188,9 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
             ManifestError: The file is not a manifest.
         """
         path = Path(manifest_path)
-        return cls(v1_job=dict(conversion.parse_yaml(path.read_bytes(), source=str(path))), **kwargs)
+        with path.open("rb") as file:
+            content = file.read(yaml_text.MOST_BYTES + 1)  # a device or the wrong file may have no end
+        return cls(v1_job=dict(conversion.parse_yaml(content, source=str(path))), **kwargs)
 
     def preview(self) -> dict[str, Any]:
         """Return the workload that this job would run on, without asking the platform for anything.

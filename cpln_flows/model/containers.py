@@ -7,7 +7,7 @@ from typing import Any
 
 from cpln_flows.model import limits
 from cpln_flows.model.manifest import ContainerSpec
-from cpln_flows.model.reader import Reader, describe
+from cpln_flows.model.reader import Reader, describe, describe_apart
 
 VALUE_ONLY = "only plain values are supported: give `value`, such as cpln://secret/NAME.KEY for a secret"
 
@@ -50,7 +50,7 @@ def working_folder(container: Reader) -> str | None:
     """Read the working folder."""
     folder = container.text("workingDir")
     if folder is not None and not folder.startswith("/"):
-        container.fault("workingDir", f"expected an absolute path, found {folder!r}")
+        container.fault("workingDir", f"expected an absolute path, found {limits.shown(folder)}")
     return folder
 
 
@@ -74,7 +74,7 @@ def tags_of(reader: Reader, key: str) -> dict[str, str]:
     if tags is None:
         return {}
     if not isinstance(tags, dict):
-        reader.fault(key, f"expected an object, found {describe(tags)}")
+        reader.fault(key, f"expected an object, found {describe_apart(tags)}")
         return {}
     for name, value in tags.items():
         if not isinstance(value, _SCALARS):

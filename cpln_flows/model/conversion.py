@@ -8,7 +8,9 @@ from typing import Any
 from cpln_flows.errors import Fault, ManifestError
 from cpln_flows.model import kubernetes, native, plain, yaml_text
 from cpln_flows.model.manifest import JobManifest
-from cpln_flows.model.reader import Reader, describe
+from cpln_flows.model.reader import Reader, describe, describe_apart
+
+_SHORT = 16
 
 
 def convert(document: object, *, gvc: str) -> JobManifest:
@@ -53,10 +55,15 @@ def parse_yaml(text: str | bytes, *, source: str) -> Mapping[str, Any]:
     except ValueError as error:
         raise ManifestError([Fault(source, f"not YAML: {error}")]) from None
     if len(documents) != 1 or not isinstance(documents[0], Mapping):
-        found = describe(documents[0]) if len(documents) == 1 else f"{len(documents)} documents"
+        found = _kind_of(documents[0]) if len(documents) == 1 else f"{len(documents)} documents"
         raise ManifestError([Fault(source, f"expected one document that is an object, found {found}")])
     faults: list[Fault] = []
     document = plain.copy(documents[0], faults)
     if faults:
         raise ManifestError(faults)
     return document
+
+
+def _kind_of(document: object) -> str:
+    # The wrong file may be that of a token.
+    return describe_apart(document) if isinstance(document, str) and len(document) > _SHORT else describe(document)

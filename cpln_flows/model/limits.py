@@ -9,7 +9,7 @@ from itertools import combinations
 
 from slugify import slugify
 
-from cpln_flows.model import quantities
+from cpln_flows.model import addresses, quantities
 
 WORKLOAD_NAME_LENGTH = 49
 CONTAINERS = 8
@@ -88,8 +88,9 @@ def env_name(name: str) -> str | None:
     if name.startswith("CPLN_") or name in _RESERVED_ENV:
         return f"{shown(name)} is reserved: the platform sets it by itself and refuses workloads that do; remove or rename it"
     if not _ENV_NAME.fullmatch(name) or len(name) > ENV_NAME_LENGTH:
+        without_value = re.sub("=.*", "=...", name, flags=re.DOTALL)
         return (
-            f"{shown(name)} is not a name of a variable: at most {ENV_NAME_LENGTH} letters, digits, '-', '.' and '_', no"
+            f"{shown(without_value)} is not a name of a variable: at most {ENV_NAME_LENGTH} letters, digits, '-', '.' and '_', no"
             " digit first"
         )
     return None
@@ -148,7 +149,7 @@ def volume(uri: str) -> str | None:
     """Say what is wrong with the address of a volume, or nothing."""
     if any(uri.startswith(scheme) and len(uri) > len(scheme) for scheme in _VOLUME_SCHEMES):
         return None
-    return f"expected one of {', '.join(_VOLUME_SCHEMES)}, each with a name, found {shown(uri)}"
+    return f"expected one of {', '.join(_VOLUME_SCHEMES)}, each with a name, found {shown(addresses.without_credentials(uri))}"
 
 
 def mount(path: str) -> str | None:

@@ -17,6 +17,9 @@ _MOST_PLACES = 3
 _UNKNOWN = "is not supported on Control Plane; remove it"
 _KINDS: Mapping[type, str] = {str: "a text", int: "a whole number", bool: "true or false", list: "a list", dict: "an object"}
 
+_MAY_BE_SECRET = frozenset({"annotations", "args", "command", "data", "env", "exec", "httpHeaders", "labels", "tags", "value"})
+_PARTS = re.compile(r"[.\[]")
+
 
 @dataclass
 class _Document:
@@ -113,7 +116,7 @@ class Reader:
             if isinstance(value, Mapping):
                 yield Reader(value, self.at(f"{key}[{index}]"), self._faults, parent=self)
             else:
-                self.fault(f"{key}[{index}]", f"expected an object, found {describe(value)}")
+                self.fault(f"{key}[{index}]", f"expected an object, found {self._kind_of(key, value)}")
 
     def accept(self, *keys: str) -> None:
         """Note fields that need no translation."""
@@ -176,9 +179,12 @@ class Reader:
                 self.fault(key, f"is missing; expected {_KINDS[kind]}")
             return None
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            self.fault(key, f"expected {_KINDS[kind]}, found {describe(value)}")
+            self.fault(key, f"expected {_KINDS[kind]}, found {self._kind_of(key, value)}")
             return None
         return value
+
+    def _kind_of(self, key: str, value: object) -> str:
+        return describe_apart(value) if _MAY_BE_SECRET.intersection(_PARTS.split(self.at(key))) else describe(value)
 
 
 def describe(value: object) -> str:
@@ -190,3 +196,12 @@ def describe(value: object) -> str:
     if isinstance(value, list | Mapping):
         return "a list" if isinstance(value, list) else "an object"
     return "nothing" if value is None else f"a {type(value).__name__}"
+
+
+def describe_apart(value: object) -> str:
+    """Say what was found in the place of something else, without a text that may be a secret.
+
+    >>> describe_apart("--password=hush"), describe_apart(3)
+    ('a text', 'the number 3')
+    """
+    return "a text" if isinstance(value, str) else describe(value)

@@ -8,8 +8,21 @@ from typing import Any
 import yaml
 from yaml.composer import ComposerError
 
+from cpln_flows.model.limits import shown
+
+MOST_BYTES = 2**20
+"""A manifest has some kilobytes, and a megabyte of YAML takes some ten seconds to read."""
+_MOST_VALUES = 100_000
 _TAG = "tag:yaml.org,2002:"
 _MERGE = f"{_TAG}merge"
+# What is quoted after these may have been meant as a value, such as a password.
+_TAKEN = (
+    "found undefined alias",
+    "found duplicate anchor",
+    "found undefined tag handle",
+    "could not determine a constructor for the tag",
+)
+_ADVICE = "; put quotes around a text that begins with *, & or !"
 
 
 class _Loader(yaml.SafeLoader):
@@ -26,6 +39,30 @@ class _Loader(yaml.SafeLoader):
         if tag is None or tag.removeprefix(_TAG) in ("null", "bool", "int", "float", "str", "seq", "map")
     }
 
+    def __init__(self, stream: str | bytes) -> None:
+        super().__init__(stream)
+        self._values = self._merged = 0
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
+        """Count the values while they are made: each takes a thousand times the memory of its text."""
+        self._values += 1
+        if self._values > _MOST_VALUES:
+            raise ComposerError(None, None, f"there are more than {_MOST_VALUES:,} values in it; that is no manifest of a job")
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Count what is merged before it is: ten lines that merge each other make billions of values."""
+        for key, value in node.value:
+            parts = value.value if isinstance(value, yaml.SequenceNode) else [value]
+            for part in parts if key.tag == _MERGE else ():
+                if isinstance(part, yaml.MappingNode):
+                    self.flatten_mapping(part)
+                    self._merged += 1 + len(part.value)
+                if self._merged > _MOST_VALUES:
+                    raise ComposerError(None, None, f"more than {_MOST_VALUES:,} values are merged in it", key.start_mark)
+        super().flatten_mapping(node)
+
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Refuse a key that is given twice, of which YAML would drop the first."""
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
@@ -34,7 +71,7 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
                 continue
             if key.value in seen:
-                raise ComposerError(None, None, f"the key {key.value!r} is given twice", key.start_mark)
+                raise ComposerError(None, None, f"the key {shown(key.value)} is given twice", key.start_mark)
             seen.add(key.value)
         return node
 
@@ -68,8 +105,10 @@ def load(text: str | bytes) -> list[Any]:
     """Return the documents of a text, without the empty ones.
 
     Raises:
-        ValueError: It is not YAML; the message says where and why.
+        ValueError: It is not YAML, or too much of it; the message says where and why, and holds no value.
     """
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"there are more than {MOST_BYTES // 2**20} MiB of it; that is no manifest of a job")
     try:
         return [document for document in yaml.load_all(text, Loader=_Loader) if document is not None]
     except yaml.YAMLError as error:
@@ -83,4 +122,6 @@ def load(text: str | bytes) -> list[Any]:
 def _said(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-    return where + " ".join((getattr(error, "problem", None) or str(error)).split())
+    problem = " ".join((getattr(error, "problem", None) or str(error)).split())
+    taken = next((form for form in _TAKEN if problem.startswith(form)), None)
+    return where + (f"{taken}{_ADVICE}" if taken else problem)

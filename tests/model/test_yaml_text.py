@@ -1,0 +1,118 @@
+"""Texts that are made to cost more than they say, and errors about texts that hold a secret."""
+
+import string
+
+import pytest
+
+from cpln_flows import CplnJob
+from cpln_flows.errors import ManifestError
+from cpln_flows.model import conversion, yaml_text
+from tests.manifests import changed, kubernetes_job, native_job
+
+LETTERS = string.ascii_lowercase
+
+
+def laughs(form: str) -> str:
+    """Ten lines, each of which holds the one before it nine times."""
+    lines = [f"{LETTERS[n + 1]}: &{LETTERS[n + 1]} {form.format(','.join([f'*{LETTERS[n]}'] * 9))}\n" for n in range(9)]
+    return "a: &a {k: v}\n" + "".join(lines)
+
+
+WIDE = "a: &a {" + ",".join(f"k{n}: 1" for n in range(2000)) + "}\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(laughs("[{}]"), id="lists"),
+        pytest.param(laughs("{{x: [{}]}}"), id="objects"),
+        pytest.param(WIDE + "b: {<<: [" + ",".join(["*a"] * 200) + "]}", id="wide-merge"),
+        pytest.param(WIDE + "".join(f"b{n}: {{<<: *a}}\n" for n in range(200)), id="many-merges"),
+        pytest.param("[" * 2_000, id="depth"),
+        pytest.param("- " * 100_000, id="depth-of-blocks"),
+        pytest.param("a: " + "x" * 2**20, id="length"),
+        pytest.param(b"a: " + b"x" * 2**20, id="length-in-bytes"),
+        pytest.param("a: " + "9" * 10_000, id="digits"),
+    ],
+)
+def test_bomb_is_refused(text) -> None:
+    with pytest.raises(ManifestError):
+        conversion.parse_yaml(text, source="job.yaml")
+
+
+def test_merges_that_repeat_each_other_are_counted() -> None:
+    """Newer versions of PyYAML leave out what they have merged already; older ones make billions of it."""
+    with pytest.raises(ManifestError):
+        conversion.parse_yaml(laughs("{{<<: [{}]}}") + laughs("{{<<: [{}]}}").replace("k: v", WIDE[7:-2]), source="job.yaml")
+
+
+def test_values_are_counted(monkeypatch) -> None:
+    monkeypatch.setattr(yaml_text, "_MOST_VALUES", 100)
+    assert len(yaml_text.load("[" + "a," * 98 + "a]")[0]) == 99
+    with pytest.raises(ValueError, match="more than 100 values"):
+        yaml_text.load("[" + "a," * 99 + "a]")
+
+
+def test_usual_anchors_and_merges_are_read() -> None:
+    text = "a: &a {x: 1, y: 2}\nb:\n  <<: *a\n  y: 3\nc: [*a, *a]\n"
+    (found,) = yaml_text.load(text)
+    assert found == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}, "c": [{"x": 1, "y": 2}] * 2}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("a: *hush1", "a: !hush1", "a: !hush1!b c", "a: !!hush1 b", "a: &hush1 x\nb: &hush1 y\n", "a: !!int hush1"),
+        *("s.hush1.0123456789abc", "a: 'hush1", 'a: "hush1', "a: [hush1", "a: hush1: b", "a: !<hush1> b", "@hush1: a"),
+        *("a: |hush1", "%hush1 x\n---\na: b: c"),
+    ],
+)
+def test_error_about_a_text_does_not_show_it(text) -> None:
+    with pytest.raises(ManifestError) as caught:
+        conversion.parse_yaml(text, source="job.yaml")
+    assert "hush" not in str(caught.value)
+
+
+CONTAINER = "spec.template.spec.containers[0]"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (f"{CONTAINER}.env", "A=hush"),
+        (f"{CONTAINER}.env", ["A=hush"]),
+        (f"{CONTAINER}.env", [{"name": "A=hush", "value": "b"}]),
+        (f"{CONTAINER}.env", [{"name": "A", "value": ["hush"]}]),
+        (f"{CONTAINER}.env", [{"name": "A", "value": "hush" * 2000}]),
+        (f"{CONTAINER}.args", "--password hush"),
+        (f"{CONTAINER}.args", [["hush"]]),
+        (f"{CONTAINER}.command", "run hush"),
+        ("metadata.labels", "hush"),
+        ("metadata.annotations", ["hush"]),
+    ],
+)
+def test_fault_of_a_field_does_not_show_its_secret(path, value) -> None:
+    with pytest.raises(ManifestError) as caught:
+        conversion.convert(changed(kubernetes_job("pass"), (path, value)), gvc="dev")
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("spec.containers[0].args", "--password hush"),
+        ("spec.containers[0].env", "A=hush"),
+        ("spec.containers[0].volumes", [{"uri": "nfs://me:hush@host/x", "path": "/x"}]),
+        ("tags", "hush"),
+        ("tags", {"a": ["hush"]}),
+    ],
+)
+def test_fault_of_a_native_field_does_not_show_its_secret(path, value) -> None:
+    with pytest.raises(ManifestError) as caught:
+        conversion.convert(changed(native_job(), (path, value)), gvc="dev")
+    assert "hush" not in str(caught.value)
+
+
+def test_file_without_end_is_read_no_further() -> None:
+    with pytest.raises(ManifestError, match="more than 1 MiB"):
+        CplnJob.from_yaml_file("/dev/zero", org="acme", namespace="dev")
