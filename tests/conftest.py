@@ -11,9 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import certifi
 import httpx
 import pytest
 from hypothesis import settings
+
+from tests.patience import PATIENCE_SECONDS
 
 pytest_plugins = ["pytester", "tests.facts", "tests.proof"]
 
@@ -48,12 +51,29 @@ def _forget_the_user(shared: str) -> None:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+def _trust_one(shared: str) -> None:
+    """Have every program trust one authority instead of a hundred.
+
+    Nothing here speaks TLS, but each client of httpx reads all certificates, for 40 ms of CPU, and a run makes thousands.
+    """
+    certificates, mark = Path(certifi.where()).read_text(), "-----END CERTIFICATE-----\n"
+    path = Path(shared, "one-authority.pem")
+    if not path.exists():
+        path.write_text(certificates[: certificates.index(mark)] + mark)
+    os.environ["SSL_CERT_FILE"] = str(path)
+
+
 if SHARED not in os.environ:
     os.environ[SHARED] = tempfile.mkdtemp(prefix="cpln-flows-tests-")
 _forget_the_user(os.environ[SHARED])
+_trust_one(os.environ[SHARED])
 
 
+# No clock decides a test: how long an example takes is a matter of the machine.
+settings.register_profile("suite", max_examples=40, deadline=None)
 settings.register_profile("long", max_examples=55_000, deadline=None)
+settings.load_profile("suite")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -131,8 +151,8 @@ def prefect_api_url() -> str:
         pass
     else:
         _start_server(shared)
-    url = _wait_for(lambda: (shared / "url").read_text() if (shared / "url").exists() else None, 30)
-    _wait_for(lambda: _answers(f"{url}/health"), 100)
+    url = _wait_for(lambda: (shared / "url").read_text() if (shared / "url").exists() else None)
+    _wait_for(lambda: _answers(f"{url}/health"))
     return url
 
 
@@ -143,13 +163,13 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _wait_for(look, seconds):
-    until = time.monotonic() + seconds
+def _wait_for(look):
+    until = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < until:
         if found := look():
             return found
         time.sleep(0.1)
-    raise TimeoutError(f"the Prefect server of the tests did not start within {seconds} s")
+    raise TimeoutError(f"the Prefect server of the tests did not start within {PATIENCE_SECONDS:.0f} s")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import re
+from pathlib import Path
 from typing import Any
 
 
@@ -17,6 +18,11 @@ LINES = "import time\nfor n in range(5):\n    print('line', n, flush=True)\n    
 FOREVER = "import time\nprint('begun', flush=True)\nwhile True: time.sleep(0.1)"
 FAILING = "import sys\nprint('about to fail')\nsys.exit(3)"
 SILENT = "pass"
+
+
+def goes_on_with(path: Path) -> str:
+    """Python code that waits until a file is there, which a test makes when it has seen what comes before."""
+    return f"import pathlib, time\nwhile not pathlib.Path({str(path)!r}).exists(): time.sleep(0.02)\n"
 
 
 def texts(result: str) -> list[str]:

@@ -16,6 +16,7 @@ import yaml
 
 import cpln_flows
 from tests.manifests import kubernetes_job, texts
+from tests.patience import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -60,7 +61,7 @@ def test_the_first_program_of_the_readme_runs_with_the_command_below_it(folder, 
         env={"HOME": str(folder), "PATH": "/usr/bin:/bin", "PREFECT_API_URL": prefect_api},
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -77,7 +78,7 @@ def test_the_pool_and_the_worker_of_the_readme_start(folder, prefect_api, local)
             env=os.environ | local.environment | {"PREFECT_API_URL": prefect_api},
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=PATIENCE_SECONDS,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr

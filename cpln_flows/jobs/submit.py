@@ -306,17 +306,17 @@ class Submitter:
             if not other.is_terminal:
                 journal = self.journal.about(workload=workload.name, command_id=other.id)
                 journal.warning(Area.KILL, "Stopping a second job of the same submission")
-                await self._stop_double(workload.command(other.id))
+                await self._stop_double(workload.command(other.id), journal)
         return oldest
 
-    async def _stop_double(self, ref: CommandRef) -> None:
+    async def _stop_double(self, ref: CommandRef, journal: Journal) -> None:
         await stop.stop(
             self.client,
             ref,
             location=self.plan.location,
             reason="another job of the same submission is older",
             grace_seconds=self.ready_timeout_seconds,
-            journal=self.journal,
+            journal=journal,
         )
 
     def _of_this_attempt(self, found: Sequence[Command]) -> list[Command]:

@@ -11,6 +11,7 @@ from cpln_flows.api.client import CplnClient
 from cpln_flows.emulator import Platform, PlatformConfig, serve_in_thread
 from cpln_flows.errors import ConfigurationError, TransportError
 from cpln_flows.settings import ApiSettings
+from tests.patience import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -70,7 +71,7 @@ async def test_an_answer_whose_body_takes_long_holds_up_no_other_request() -> No
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as api:
         slow = asyncio.create_task(api.get("/slow"))
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE_SECONDS):
             for _ in range(3):
                 await asyncio.sleep(0.02)  # until the head of the slow answer has come
                 await api.get("/quick")
@@ -93,7 +94,7 @@ async def test_a_request_that_is_cancelled_at_any_point_holds_up_no_other_one() 
                 done += request.done()
                 request.cancel()
                 await asyncio.wait([request])
-                with anyio.fail_after(10):
+                with anyio.fail_after(PATIENCE_SECONDS):
                     await api.get("/org/local")
                 if done > 5:
                     return

@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx
 
+from tests.patience import PATIENCE_SECONDS
+
 IMAGE = "python:3.12-slim"
 
 
@@ -24,7 +26,7 @@ class Target:
     org: str
     gvc: str
     location: str
-    patience_seconds: float
+    poll_seconds: float
     http: httpx.Client = field(init=False)
     _run: str = field(default_factory=lambda: secrets.token_hex(3))
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -35,7 +37,7 @@ class Target:
 
     def client(self, token: str | None) -> httpx.Client:
         headers = {} if token is None else {"authorization": f"Bearer {token}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=60)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE_SECONDS)
 
     def close(self) -> None:
         for link in reversed(self._created):
@@ -52,7 +54,7 @@ class Target:
 
     @property
     def logs_url(self) -> str:
-        endpoints = httpx.get(f"{self.url}/discovery", timeout=60).json()["endpoints"]
+        endpoints = httpx.get(f"{self.url}/discovery", timeout=PATIENCE_SECONDS).json()["endpoints"]
         return str(endpoints["logs"]).replace("/org/{org}", "").rstrip("/")
 
     def name(self, stem: str = "contract") -> str:
@@ -126,13 +128,13 @@ class Target:
 
     def until(self, look: Callable[[], Any]) -> Any:
         """Wait for what a platform brings about in its own time."""
-        deadline = time.monotonic() + self.patience_seconds
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             found = look()
             if found:
                 return found
             assert time.monotonic() < deadline, "the platform did not come to it"
-            time.sleep(self.patience_seconds / 1000)
+            time.sleep(self.poll_seconds)
 
     def member(self, *bindings: dict[str, Any]) -> httpx.Client:
         """A client with the key of ``key``; close it."""

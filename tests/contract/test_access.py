@@ -6,6 +6,8 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
+from tests.patience import PATIENCE_SECONDS
+
 pytestmark = pytest.mark.xdist_group("contract")
 
 KINDS = ("workload", "org", "secret", "serviceaccount", "image")
@@ -22,7 +24,7 @@ def workload(platform) -> str:
 def test_a_token_is_taken_with_and_without_bearer(platform, path, form, status) -> None:
     base = platform.url if path.startswith("/org") else platform.logs_url
     header = {"authorization": form.format(platform.token)} if form else {}
-    assert httpx.get(base + path.format(org=platform.org), headers=header, timeout=60).status_code == status
+    assert httpx.get(base + path.format(org=platform.org), headers=header, timeout=PATIENCE_SECONDS).status_code == status
 
 
 @pytest.mark.fact("F020", "F021")
@@ -35,7 +37,7 @@ def test_the_websocket_takes_both_forms_too(platform, form) -> None:
 
 @pytest.mark.fact("F007")
 def test_discovery_needs_no_token(platform) -> None:
-    found = httpx.get(f"{platform.url}/discovery", timeout=60)
+    found = httpx.get(f"{platform.url}/discovery", timeout=PATIENCE_SECONDS)
     assert found.status_code == 200
     assert {"logs", "registry"} <= set(found.json()["endpoints"])
 

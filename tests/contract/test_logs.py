@@ -10,6 +10,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from tests.patience import PATIENCE_SECONDS
+
 pytestmark = pytest.mark.xdist_group("contract")
 
 SAY = """
@@ -59,7 +61,9 @@ class Logs:
         text = "&".join(f"{name}={quote(str(value), safe='')}" for name, value in words.items())
         header = {"authorization": self.platform.token if token is None else token}
         url = f"{base}/logs/org/{self.platform.org}/loki/api/v1/tail?{text}"
-        return connect(url, additional_headers={name: value for name, value in header.items() if value}, open_timeout=30)
+        return connect(
+            url, additional_headers={name: value for name, value in header.items() if value}, open_timeout=PATIENCE_SECONDS
+        )
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +182,7 @@ def test_long_lines_are_cut_and_empty_ones_dropped(logs) -> None:
 @pytest.mark.parametrize("delay", [0, 1])
 def test_a_tail_begins_with_what_was_stored(logs, delay) -> None:
     with logs.tail(start=logs.begin, delay_for=delay) as socket:
-        frame = json.loads(socket.recv(timeout=30))
+        frame = json.loads(socket.recv(timeout=PATIENCE_SECONDS))
     assert set(frame) >= {"streams"}
     assert not frame.get("dropped_entries")
     lines = [line for stream in frame["streams"] for _, line in stream["values"]]
@@ -193,7 +197,7 @@ def test_a_tail_gives_every_line_of_a_run_that_begins_later(platform, logs) -> N
         starting.start()
         found = []
         while len(found) < 6:
-            frame = json.loads(socket.recv(timeout=platform.patience_seconds))
+            frame = json.loads(socket.recv(timeout=PATIENCE_SECONDS))
             found += [line for stream in frame["streams"] for _, line in stream["values"]]
         starting.join()
     assert found == [f"line {n}" for n in range(6)]
@@ -229,7 +233,7 @@ def test_other_forms_that_loki_reads_are_read(platform, logs, form) -> None:
     params = {"query": logs.selector + ' |= "last"'}
     if form == "post":
         header = {"authorization": f"Bearer {platform.token}"}
-        answer = httpx.post(base, data={**params, "start": str(logs.begin)}, headers=header, timeout=60)
+        answer = httpx.post(base, data={**params, "start": str(logs.begin)}, headers=header, timeout=PATIENCE_SECONDS)
     elif form == "seconds":
         answer = platform.http.get(base, params={**params, "start": str(logs.begin // SECOND), "end": str(logs.end // SECOND)})
     else:

@@ -8,6 +8,8 @@ import pytest
 import requests
 from websockets.sync.client import connect
 
+from tests.patience import PATIENCE_SECONDS
+
 pytestmark = pytest.mark.xdist_group("contract")
 
 
@@ -20,7 +22,7 @@ class Incumbent:
         self.session.headers.update({"Authorization": f"Bearer {platform.token}", "Content-Type": "application/json"})
 
     def ask(self, method, path, json=None):
-        return self.session.request(method, self.platform.url + path, json=json, timeout=60)
+        return self.session.request(method, self.platform.url + path, json=json, timeout=PATIENCE_SECONDS)
 
     def put_then_get(self, kind, body, *, gvc=True):
         """PUT to the collection, then GET what is there now."""
@@ -87,7 +89,7 @@ def test_a_job_from_manifest_to_last_line(platform, incumbent) -> None:
     with connect(url, additional_headers={"Authorization": platform.token}) as socket:
         lines = []
         while len(lines) < 2:
-            frame = json.loads(socket.recv(timeout=platform.patience_seconds))
+            frame = json.loads(socket.recv(timeout=PATIENCE_SECONDS))
             lines += [value[1] for stream in frame["streams"] for value in stream["values"]]
     assert lines == ["one", "two"]
 

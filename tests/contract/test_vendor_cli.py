@@ -16,8 +16,9 @@ import yaml
 
 from tests.contract.target import Target
 from tests.contract.vendor_cli import VendorCli, install
+from tests.patience import PATIENCE_SECONDS
 
-pytestmark = [pytest.mark.xdist_group("vendor-cli"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.xdist_group("vendor-cli")
 
 FOREVER = "import time\nprint('begun', flush=True)\nwhile True: time.sleep(0.1)"
 
@@ -558,7 +559,7 @@ def test_the_vendors_command_line_runs_below_the_local_command(cli) -> None:
     command = [local, "local", "--", str(cli.program), "gvc", "get", "-o", "names"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CONTRACT_")}
     environment |= {"CPLN_HOME": str(cli.home), "CPLN_SKIP_UPDATE_CHECK": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert (done.returncode, done.stdout.split()) == (0, ["quickstart"]), done.stderr
 
 
@@ -568,9 +569,9 @@ def test_the_tail_of_the_vendors_command_line_is_live(cli, platform) -> None:
     first = platform.ended(platform.start(workload))["status"]["replica"]
     with cli.following("logs", query, "--tail") as tail:
         # The first line was there before; only what comes after it is live.
-        assert first in tail.wait_for("said", platform.patience_seconds)
+        assert first in tail.wait_for("said")
         second = platform.running(platform.start(workload))["status"]["replica"]
-        assert second in tail.wait_for("said", platform.patience_seconds)
+        assert second in tail.wait_for("said")
 
 
 def test_a_profile_of_the_vendors_command_line_serves_as_well_as_the_environment(cli, platform, tmp_path) -> None:

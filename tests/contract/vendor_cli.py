@@ -14,6 +14,7 @@ from queue import Empty, Queue
 import pytest
 
 from tests.contract.target import Target
+from tests.patience import PATIENCE_SECONDS
 
 PACKAGE = "@controlplane/cli@3.10.1"
 _INSTALL_SECONDS = 240
@@ -68,7 +69,9 @@ class VendorCli:
 
     def run(self, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
         command = [str(self.program), *arguments]
-        return subprocess.run(command, env=self.environment, input=text, capture_output=True, text=True, timeout=100, check=False)
+        return subprocess.run(
+            command, env=self.environment, input=text, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+        )
 
     @contextmanager
     def following(self, *arguments: str) -> Iterator["Following"]:
@@ -93,10 +96,10 @@ class Following:
         self.reader = threading.Thread(target=lambda: [self._lines.put(line) for line in process.stdout], daemon=True)
         self.reader.start()
 
-    def wait_for(self, text: str, seconds: float) -> str:
+    def wait_for(self, text: str) -> str:
         """The next line that holds a text."""
         try:
-            while text not in (line := self._lines.get(timeout=seconds)):
+            while text not in (line := self._lines.get(timeout=PATIENCE_SECONDS)):
                 pass
         except Empty:
             raise AssertionError(f"no line with {text!r}") from None

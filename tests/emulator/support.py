@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import httpx
 
 from cpln_flows.emulator import ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor
+from tests.patience import PATIENCE_SECONDS
 
 GVC = "/org/local/gvc/quickstart"
 WORKLOADS = f"{GVC}/workload"
@@ -101,7 +102,7 @@ async def local(script=None, token=TOKEN, clock=None, **config) -> AsyncIterator
             await platform.aclose()
 
 
-async def until(ready, seconds=10.0):
+async def until(ready, seconds=PATIENCE_SECONDS):
     """Wait for something that a real process brings about."""
     async with asyncio.timeout(seconds):
         while not await ready():  # noqa: ASYNC110 - what happens in another process sets no event here

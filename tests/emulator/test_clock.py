@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cpln_flows.emulator.clock import ManualClock, RealClock, datetime_to_ns, iso, ns_to_datetime
+from tests.patience import PATIENCE_SECONDS
 
 START = datetime(2026, 1, 10, 10, 0, tzinfo=UTC)
 
@@ -72,7 +73,7 @@ def test_real_clock_calls_back_in_the_running_loop():
         done = asyncio.Event()
         clock = RealClock()
         clock.call_at(clock.now() - timedelta(seconds=1), done.set)
-        await asyncio.wait_for(done.wait(), 5)
+        await asyncio.wait_for(done.wait(), PATIENCE_SECONDS)
 
     asyncio.run(main())
 

@@ -2,7 +2,7 @@ import asyncio
 import dataclasses
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cpln_flows.emulator import Exit, Fault, PlatformConfig, RealClock, Script
@@ -93,7 +93,6 @@ FIELDS = {
 }
 
 
-@settings(deadline=None)
 @given(st.sampled_from(list(FIELDS)).flatmap(lambda name: st.tuples(st.just(name), st.sampled_from(FIELDS[name]), JSON)))
 def test_no_value_of_a_control_route_breaks_the_platform(asked):
     name, field, value = asked

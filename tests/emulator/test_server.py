@@ -2,7 +2,6 @@ import dataclasses
 import logging
 import socket
 import threading
-import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -10,6 +9,7 @@ import httpx
 import pytest
 
 from cpln_flows.emulator import Fault, ManualClock, Platform, Server, serve_in_thread
+from tests.scenarios import programs
 
 from .support import AUTH, COMMANDS, FIXED, W1, WORKLOADS, run_body, workload
 
@@ -61,9 +61,8 @@ def test_requests_and_connections_are_counted():
     with serve_in_thread(Platform(FIXED)) as running, httpx.Client(base_url=running.url, headers=AUTH) as client:
         client.get("/org/local")
         client.get("/org/local?x=1")
-        until = time.monotonic() + 10
-        while len(records := running.platform.requests) < 2 and time.monotonic() < until:
-            time.sleep(0.01)  # an answer is noted after it was sent
+        programs.until(lambda: len(running.platform.requests) == 2)  # an answer is noted after it was sent
+        records = running.platform.requests
         assert [(each.method, each.path, each.query, each.status, each.kind) for each in records] == [
             ("GET", "/org/local", "", 200, "http"),
             ("GET", "/org/local", "x=1", 200, "http"),
@@ -78,11 +77,10 @@ def test_a_job_runs_with_the_address_that_its_submitter_used():
         client.put(WORKLOADS, json=workload())
         overrides = [{"name": "main", "command": "sh", "args": ["-c", "echo $CPLN_ENDPOINT; sleep 600"]}]
         link = client.post(COMMANDS, json=run_body(overrides=overrides)).headers["location"]
-        for _ in range(1000):
-            params = {"query": '{workload="w-1"}'}
-            found = client.get("/logs/org/local/loki/api/v1/query_range", params=params).json()["data"]["result"]
-            if found:
-                break
+        params = {"query": '{workload="w-1"}'}
+        found = programs.until(
+            lambda: client.get("/logs/org/local/loki/api/v1/query_range", params=params).json()["data"]["result"]
+        )
         assert found[0]["values"][0][1] == running.url
         assert client.get(link).json()["lifecycleStage"] == "running"
         assert running.platform.active_jobs == [f"command-{link.rsplit('/', 1)[1]}"]

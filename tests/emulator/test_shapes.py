@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cpln_flows.emulator.query import Cursor
@@ -209,7 +209,6 @@ def mutations(draw):
     return "PATCH", f"{path}/x-1", changed
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.lists(mutations(), min_size=5, max_size=5))
 def test_no_json_breaks_the_platform_or_what_is_read_afterwards(requests) -> None:
     async def scenario():

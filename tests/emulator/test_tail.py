@@ -9,6 +9,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
 from cpln_flows.emulator import Exit, Fault, Line, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor, Server
+from tests.patience import PATIENCE_SECONDS
 
 from .support import AUTH, TAIL, TOKEN, W1, WORKLOADS, run_body, until, workload
 
@@ -32,11 +33,11 @@ def tail(server, token=TOKEN, sock=None, max_queue=16, **params):
     url = server.url.replace("http", "ws", 1) + f"{TAIL}?{query}"
     header = {"authorization": token} if token else {}
     more = {} if sock is None else {"sock": sock, "compression": None}
-    return connect(url, additional_headers=header, open_timeout=5, max_queue=max_queue, **more)
+    return connect(url, additional_headers=header, open_timeout=PATIENCE_SECONDS, max_queue=max_queue, **more)
 
 
 async def frame(socket):
-    return json.loads(await asyncio.wait_for(socket.recv(), 5))
+    return json.loads(await asyncio.wait_for(socket.recv(), PATIENCE_SECONDS))
 
 
 def lines(*frames):
@@ -167,7 +168,7 @@ async def test_the_session_ends_after_its_time():
         assert await read(socket, 1) == ["still there"]
         platform.clock.advance(1)
         with pytest.raises(ConnectionClosed) as closed:
-            await asyncio.wait_for(socket.recv(), 5)
+            await asyncio.wait_for(socket.recv(), PATIENCE_SECONDS)
         assert closed.value.rcvd.code == 1011
         await connected(platform, 0)
 
@@ -175,7 +176,7 @@ async def test_the_session_ends_after_its_time():
 @pytest.mark.fact("F170")
 async def test_a_ping_is_answered():
     async with served() as (_, server), tail(server) as socket:
-        await asyncio.wait_for(await socket.ping(), 5)
+        await asyncio.wait_for(await socket.ping(), PATIENCE_SECONDS)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from cpln_flows.local import LocalPlatform, local_platform
 from cpln_flows.model.links import CommandRef, GvcRef
 from cpln_flows.model.receipt import LogReceipt
 from tests.manifests import texts
+from tests.patience import PATIENCE_SECONDS
 from tests.scenarios import scripted
 
 GVC = GvcRef("local", "quickstart")
@@ -44,7 +45,7 @@ class Reader:
         found = found or await locate.locate(self.client, self.ref)
         journal = Journal(logging.getLogger("test"))
         reading = LogReading(self.client, "local", found, Wanted(**wanted), show or lines.extend, journal, PACE)
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE_SECONDS):
             receipt = await reading.read()
         return texts("\n".join(lines)), receipt
 
@@ -111,7 +112,7 @@ def test_a_job_that_nobody_knows_is_waited_for_a_while_and_not_for_ever() -> Non
         reading = LogReading(
             reader.client, "local", found, Wanted(), print, Journal(), PACE, look_again=look_again, unknown_seconds=0.1
         )
-        with anyio.fail_after(10), pytest.raises(LogStreamError, match=r"no job is known .*no-such-id"):
+        with anyio.fail_after(PATIENCE_SECONDS), pytest.raises(LogStreamError, match=r"no job is known .*no-such-id"):
             await reading.read()
         assert asked
         with pytest.raises(LogStreamError, match="no job is known"):
@@ -134,7 +135,7 @@ def test_a_job_that_becomes_known_is_followed_to_its_end() -> None:
             PACE,
             look_again=lambda: locate.locate(reader.client, reader.ref),
         )
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE_SECONDS):
             receipt = await reading.read()
         return texts("\n".join(lines)), receipt
 

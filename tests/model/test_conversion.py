@@ -18,7 +18,7 @@ from cpln_flows.model.manifest import spec_hash
 from tests.manifests import kubernetes_job
 from tests.model.manifest_values import ANYTHING, KUBERNETES, NATIVE, nearly_good, shuffled
 
-MANY = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+MANY = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 def _refused_or_converted(document: Any):

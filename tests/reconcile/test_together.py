@@ -4,6 +4,7 @@ import gc
 import pytest
 
 from cpln_flows.reconcile.together import both, each, gathering
+from tests.patience import PATIENCE_SECONDS
 
 
 async def test_results_come_in_the_order_of_the_items_and_few_at_once() -> None:
@@ -27,7 +28,7 @@ async def test_items_are_taken_while_the_next_page_is_on_its_way() -> None:
 
     async def pages():
         yield 1
-        await asyncio.wait_for(taken.wait(), 10)
+        await asyncio.wait_for(taken.wait(), PATIENCE_SECONDS)
         yield 2
 
     async def take(number: int) -> int:

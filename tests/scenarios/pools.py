@@ -96,14 +96,20 @@ def read(run_id: UUID) -> FlowRun:
         return client.read_flow_run(run_id)
 
 
-def final(run_id: UUID, seconds: float = 60) -> FlowRun:
+def states(run_id: UUID) -> list[State]:
+    """The states that a flow run has had, oldest first."""
+    with get_client(sync_client=True) as client:
+        return sorted(client.read_flow_run_states(run_id), key=lambda state: state.timestamp)
+
+
+def final(run_id: UUID) -> FlowRun:
     """Wait until a flow run is over."""
 
     def look() -> FlowRun | None:
         run = read(run_id)
         return run if run.state.is_final() else None
 
-    return programs.until(look, seconds)
+    return programs.until(look)
 
 
 def messages(run_id: UUID) -> list[str]:
@@ -123,7 +129,7 @@ def lines(run_id: UUID, count: int) -> list[str]:
         found = [text.split(" - ")[1] for text in messages(run_id) if " - line " in text]
         return found if len(found) >= count else None
 
-    return programs.until(look, 30)
+    return programs.until(look)
 
 
 def delete(run_ids: Iterable[UUID]) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import anyio
 
+from tests.patience import PATIENCE_SECONDS
+
 
 def start(source: str, folder: Path, environment: dict[str, str], name: str = "program.py") -> subprocess.Popen[str]:
     """Write a program and start it."""
@@ -28,21 +30,21 @@ def start(source: str, folder: Path, environment: dict[str, str], name: str = "p
 def run(source: str, folder: Path, environment: dict[str, str]) -> tuple[int, str]:
     """Run a program to its end; return its exit code and what it printed."""
     process = start(source, folder, environment)
-    output, _ = process.communicate(timeout=90)
+    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     return process.returncode, output
 
 
-def until(look: Callable[[], Any], seconds: float = 40) -> Any:
+def until(look: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
     """Wait for something that another process does; return what the look has found."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := look():
             return found
         time.sleep(0.1)
-    raise TimeoutError("it did not happen in time")
+    raise TimeoutError(f"it did not happen within {seconds:.0f} s")
 
 
-async def reached(look: Callable[[], Any], seconds: float = 40) -> None:
+async def reached(look: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> None:
     """Wait in async code until something is so."""
     with anyio.fail_after(seconds):
         while not look():  # noqa: ASYNC110 - what happens in another thread sets no event here

@@ -15,6 +15,7 @@ import yaml
 
 from cpln_flows.examples.quickstart import EXAMPLE
 from tests.manifests import FAILING, kubernetes_job
+from tests.patience import PATIENCE_SECONDS
 
 BIN = str(Path(sys.executable).parent)
 CLI = f"{BIN}/cpln-flows"
@@ -28,7 +29,7 @@ def _run(*arguments: str, home: Path, **environment: str) -> subprocess.Complete
         cwd=home,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
 
@@ -111,7 +112,7 @@ def test_quickstart_with_a_failing_job_fails_and_says_why(tmp_path, local, prefe
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 1
@@ -204,4 +205,4 @@ def test_local_prints_the_environment_and_serves_until_it_is_interrupted(number,
         assert httpx.get(url, headers={"authorization": "Bearer s.local-platform"}).status_code == 401
         assert httpx.get(url, headers={"authorization": f"Bearer {exports['CPLN_TOKEN']}"}).json()["name"] == "local"
         process.send_signal(number)
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=PATIENCE_SECONDS) == 0

@@ -18,6 +18,7 @@ from cpln_flows.errors import ConfigurationError
 from cpln_flows.examples.fan_out import AT_ONCE, fan_out
 from cpln_flows.examples.retrying import retrying
 from tests.manifests import LINES, kubernetes_job
+from tests.patience import PATIENCE_SECONDS
 from tests.scenarios.hands import GVC, Hands
 from tests.scenarios.test_sync import options, reaches
 
@@ -45,7 +46,7 @@ def test_a_deployment_runs_the_job_of_a_saved_block_and_shows_no_token(local, pr
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=PATIENCE_SECONDS,
             check=False,
         )
         run = client.read_flow_run(run.id)

@@ -30,6 +30,8 @@ class Request:
     fails: bool = False
     """Whether the job fails: then its exit code is asked for."""
     websocket: bool = False
+    live: bool = False
+    """Whether it is made only while the job runs."""
 
 
 REQUESTS = {
@@ -40,8 +42,8 @@ REQUESTS = {
     "start": Request("POST", "/-command$"),
     "status": Request("GET", "/-command/[^/]+$"),
     "exit-code": Request("GET", "/deployment/[^/]+$", fails=True),
-    "discovery": Request("GET", "/discovery$"),
-    "tail": Request("GET", "/tail$", websocket=True),
+    "discovery": Request("GET", "/discovery$", live=True),
+    "tail": Request("GET", "/tail$", websocket=True, live=True),
     "logs": Request("GET", "/query_range$"),
     "stop": Request("POST", "/-command$", skip=1, stops=True),
     "delete": Request("DELETE", "/workload/[^/]+$"),
@@ -77,6 +79,7 @@ def _cell(name: str, fault: str, times: int | None, **settings: Any) -> Cell:
         fields={"delete_after_completion": request.private, "timeout_seconds": 1 if request.stops else None},
         settings=settings | ({"logs_endpoint": None} if name == "discovery" else {}),
         warm=not request.private,
+        held=request.live,
     )
 
 

@@ -11,6 +11,7 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 
 from tests.manifests import FOREVER, kubernetes_job
+from tests.patience import PATIENCE_SECONDS
 from tests.scenarios import programs
 
 SYNC = f"""
@@ -42,7 +43,7 @@ def test_a_signal_to_the_caller_stops_the_job_and_ends_the_child_run(kind, numbe
         command = programs.until(lambda: programs.running_command(local))
         time.sleep(0.3)  # the flow shall be in the middle of following, whatever it does there
         process.send_signal(number)
-        output, _ = process.communicate(timeout=40)
+        output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     finally:
         process.kill()
     assert local.platform.active_jobs == [], output
@@ -67,7 +68,7 @@ def test_cancelling_the_flow_run_stops_the_job_and_ends_the_child_run(kind, loca
         with get_client(sync_client=True) as client:
             deployment = programs.until(lambda: _deployment(client, f"{name}/{name}"))
             run = client.create_flow_run_from_deployment(deployment.id)
-            command = programs.until(lambda: programs.running_command(local), 60)
+            command = programs.until(lambda: programs.running_command(local))
             subprocess.run(
                 [sys.executable, "-m", "prefect", "flow-run", "cancel", str(run.id)], check=True, env=os.environ | environment
             )

@@ -7,17 +7,21 @@ from collections import Counter
 import anyio
 import pytest
 
-from cpln_flows.emulator import Exit, Line, Script
+from cpln_flows.emulator import Exit, Line, ManualClock, Script
+from cpln_flows.emulator.recorder import RequestRecord
 from cpln_flows.local import local_platform
 from tests.manifests import kubernetes_job, texts
-from tests.scenarios import scripted
+from tests.scenarios import programs, scripted
 
 JOBS = 60
-SCRIPT = Script([Line(0.1, "one"), Exit(8)])
+LOOKS = 3
+SCRIPT = Script([Line(0, "one"), Exit(1)])
 
 
-async def _run_all(local, workloads: int) -> list[str]:
+async def _run_all(local, workloads: int, clock: ManualClock) -> tuple[list[str], list[RequestRecord]]:
+    """Run the jobs at the same time; return their results, and the requests of some looks at all of them."""
     results: list[str] = []
+    quiet: list[RequestRecord] = []
     runs = []
     for n in range(JOBS):
         manifest = kubernetes_job("x")
@@ -39,22 +43,35 @@ async def _run_all(local, workloads: int) -> list[str]:
     async with runs[0].connected(), anyio.create_task_group() as group:
         for run in runs:
             group.start_soon(one, run)
-    return results
+        await programs.reached(lambda: all(run.logs for run in runs))
+        begun = len(local.platform.requests)
+        await programs.reached(lambda: _looked(local.platform.requests[begun:], workloads))
+        quiet += local.platform.requests[begun:]
+        clock.advance(1)
+    return results, quiet
+
+
+def _looked(requests: list[RequestRecord], workloads: int) -> bool:
+    """Whether the jobs of each workload were looked at some times."""
+    times = Counter(poll.path for poll in _polls(requests))
+    return len(times) == workloads and min(times.values()) >= LOOKS
+
+
+def _polls(requests: list[RequestRecord]) -> list[RequestRecord]:
+    return [request for request in requests if request.kind == "http" and "/-command" in request.path]
 
 
 @pytest.mark.parametrize("workloads", [1, 10])
 def test_the_polls_of_many_jobs_grow_with_their_workloads(workloads) -> None:
-    with local_platform(scripted.platform(SCRIPT, page_size=1000)) as local:
-        results = anyio.run(_run_all, local, workloads)
+    clock = ManualClock()
+    with local_platform(scripted.platform(SCRIPT, jobs_clock=clock, page_size=1000)) as local:
+        results, quiet = anyio.run(_run_all, local, workloads, clock)
         assert [texts(result) for result in results] == [["one"]] * JOBS
         assert local.platform.jobs_started == JOBS
         assert len(local.platform.workloads()) == workloads
-        starts = [r.time for r in local.platform.requests if r.method == "POST" and r.path.endswith("/-command")]
-        # All jobs run from the last start on, and none has ended until the script's end after the first.
-        quiet = [r for r in local.platform.requests if max(starts) < r.time < min(starts) + 8]
-        polls = Counter(r.path for r in quiet if r.kind == "http" and "/-command" in r.path)
-        seconds = min(starts) + 8 - max(starts)
-        assert seconds > 1, "the jobs did not run at the same time"
-        assert sum(polls.values()) <= workloads * (seconds / 0.75 + 2)
+        polls = _polls(quiet)
+        assert {poll.path.rsplit("/", 1)[1] for poll in polls} == {"-query"}, "a look at all jobs of a workload is one query"
+        seconds = polls[-1].time - polls[0].time
+        assert len(polls) <= workloads * (seconds / 0.75 + 2)
         # The pool holds 40; those that were idle for some seconds are made anew.
         assert len({r.connection for r in local.platform.requests if r.kind == "http"}) <= 3 * 40

@@ -7,6 +7,7 @@ from cpln_flows import CplnJob, run_namespaced_job
 from cpln_flows.emulator import Fault
 from cpln_flows.errors import SubmissionUnknownError
 from tests.manifests import kubernetes_job, texts
+from tests.patience import PATIENCE_SECONDS
 from tests.scenarios import programs
 from tests.scenarios.deployed import Deployed
 
@@ -43,7 +44,7 @@ class Parent(Deployed):
     def finish(self) -> tuple[str, str]:
         process = self.execute()
         try:
-            output, _ = process.communicate(timeout=60)
+            output, _ = process.communicate(timeout=PATIENCE_SECONDS)
         finally:
             process.kill()
         assert (self.folder / "result").exists(), output

@@ -10,15 +10,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.manifests import kubernetes_job
+from tests.patience import PATIENCE_SECONDS
 from tests.scenarios import programs
 
 pytestmark = [pytest.mark.usefixtures("prefect_api")]
 
-LONGEST_SECONDS = 10.0
-"""What a slow machine needs for it, and far below any timeout of Prefect's client."""
 SCRIPT = "for n in range(300): print('line', n)"
 PROGRAM = """
-import time
 from pathlib import Path
 from prefect import flow
 from cpln_flows import CplnJob, run_namespaced_job
@@ -27,11 +25,8 @@ from cpln_flows import CplnJob, run_namespaced_job
 def parent():
     return run_namespaced_job(CplnJob(v1_job=MANIFEST))
 
-began = time.monotonic()
-result = parent()
-Path("result").write_text(result)
-Path("seconds.part").write_text(str(time.monotonic() - began))
-Path("seconds.part").rename("seconds")
+Path("result.part").write_text(parent())
+Path("result.part").rename("result")
 """
 
 
@@ -85,14 +80,15 @@ def _stalling(url: str) -> Iterator[Stalling]:
 
 def test_a_log_api_that_never_answers_does_not_hold_up_the_job(local, prefect_api_url, tmp_path) -> None:
     source = PROGRAM.replace("MANIFEST", repr(kubernetes_job(SCRIPT)))
-    seconds = tmp_path / "seconds"
+    result = tmp_path / "result"
+    # Whoever waited for an answer would wait longer than this test does.
+    never = {"PREFECT_API_REQUEST_TIMEOUT": str(100 * PATIENCE_SECONDS)}
     with _stalling(prefect_api_url) as proxy:
-        process = programs.start(source, tmp_path, local.environment | {"PREFECT_API_URL": proxy.url})
+        process = programs.start(source, tmp_path, local.environment | never | {"PREFECT_API_URL": proxy.url})
         try:
-            programs.until(lambda: seconds.exists() or process.poll() is not None)
+            programs.until(lambda: result.exists() or process.poll() is not None)
         finally:
             process.kill()  # at its exit Prefect tries to get rid of its logs, however long that takes
             output, _ = process.communicate()
     assert proxy.stalled, output
-    assert float(seconds.read_text()) < LONGEST_SECONDS
-    assert len((tmp_path / "result").read_text().splitlines()) == 300
+    assert len(result.read_text().splitlines()) == 300, output

@@ -82,7 +82,7 @@ def _cancelled_at(run, look) -> None:
     async def main() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(scripted.finish, run)
-            await programs.reached(look, 15)
+            await programs.reached(look)
             group.cancel_scope.cancel()
 
     anyio.run(main)

@@ -17,6 +17,7 @@ from cpln_flows.errors import ConfigurationError, LogStreamError
 from cpln_flows.model.links import CommandRef, GvcRef
 from tests.emulator.support import WORKLOAD
 from tests.manifests import kubernetes_job, texts
+from tests.patience import PATIENCE_SECONDS
 from tests.scenarios import programs, scripted
 from tests.scenarios.deployed import Deployed
 
@@ -265,7 +266,7 @@ def test_a_parent_that_is_killed_and_executed_again_shows_neither_gap_nor_repeat
     finally:
         parent.kill(process)
     second = parent.execute()
-    output, _ = second.communicate(timeout=60)
+    output, _ = second.communicate(timeout=PATIENCE_SECONDS)
     shown = programs.until(lambda: (found := parent.lines())[29:] and found)
     assert shown == [f"line {n}" for n in range(30)], output
     job.wait_for_completion()

@@ -27,6 +27,7 @@ from cpln_flows.reconcile.observe import Observer
 from cpln_flows.reconcile.plan import Kind, Plan
 from cpln_flows.reconcile.snapshot import Clocks, Memory, Scope
 from tests.manifests import FAILING, FOREVER
+from tests.patience import PATIENCE_SECONDS
 from tests.scenarios.hands import Hands, nothing
 
 pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.xdist_group("prefect"), pytest.mark.anyio]
@@ -94,7 +95,7 @@ def now() -> datetime:
 
 
 async def reaches(hands: Hands, ref, *stages: str) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE_SECONDS):
         while await hands.stage(ref) not in stages:  # noqa: ASYNC110 - another process sets no event here
             await anyio.sleep(0.05)
 
@@ -192,7 +193,7 @@ async def test_a_deleted_workload_crashes_its_run_after_five_cycles_of_five_proc
 async def test_the_end_of_a_job_whose_command_is_forgotten_is_read_from_its_execution(hands, script, ends) -> None:
     run = await hands.run(Pending(), Running())
     ref = await hands.container(run, await hands.workload(script))
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE_SECONDS):
         while ref.command_id in {one["id"] for one in hands.local.platform.commands()}:  # noqa: ASYNC110 - another process does it
             await anyio.sleep(0.05)
     await Cycles(hands)()
@@ -348,7 +349,7 @@ async def test_a_retried_run_is_judged_by_its_new_attempt_only(hands) -> None:
     assert await Cycles(hands, patient)() == [], "the old command says nothing about the new attempt"
     await hands.container(run, await hands.workload(FAILING), attempt=1, record=False)
     await hands.become(run, Running())
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE_SECONDS):
         while (Kind.CRASH, True) not in await Cycles(hands, patient)():  # noqa: ASYNC110 - another process does it
             await anyio.sleep(0.05)
     assert "exit code 3" in (await hands.state(run)).message
@@ -837,7 +838,7 @@ async def test_a_repeated_action_is_one_event(hands) -> None:
     (action,) = plan.changes
     for _ in range(2):
         evidence.events([Outcome(action, done=True)])
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE_SECONDS):
         while not (found := await _events(hands, action)):  # noqa: ASYNC110 - another process does it
             await anyio.sleep(0.2)
     assert [event["event"] for event in found] == ["prefect.cpln.sync.crash"]

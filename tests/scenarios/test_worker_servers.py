@@ -19,7 +19,7 @@ from tests.manifests import FOREVER, LINES
 from tests.scenarios import pools, programs
 from tests.scenarios.pools import Pool
 
-pytestmark = [pytest.mark.xdist_group("worker-servers"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.xdist_group("worker-servers")
 
 _BIN = next((path for path in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
 _HANGS = f"{pools.command(FOREVER)} prefect flow-run execute"  # looks supervised, and does nothing about a cancellation
@@ -76,7 +76,7 @@ def server(request, tmp_path) -> Iterator[str]:
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
         process = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log)
     try:
-        programs.until(lambda: conftest._answers(f"{url}/health"), 100)
+        programs.until(lambda: conftest._answers(f"{url}/health"))
         with conftest._settings(url):
             yield url
     finally:
@@ -96,7 +96,7 @@ def test_a_run_of_a_worker_and_one_that_the_server_tears_down(server, tmp_path) 
             programs.until(lambda: pools.read(hanging).infrastructure_pid)
             pools.set_state(hanging, Running())
             pools.set_state(hanging, Cancelling())
-            programs.until(lambda: not local.platform.active_jobs, 60)
+            programs.until(lambda: not local.platform.active_jobs)
             assert pools.final(hanging).state.is_cancelled()
         finally:
             pools.end(worker)

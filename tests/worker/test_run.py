@@ -12,6 +12,7 @@ from prefect.states import Cancelled, Cancelling, Completed, Crashed, Pending, R
 from cpln_flows import CplnWorker
 from cpln_flows.emulator import Fault, ImagePullFailure, Platform, PlatformConfig, Script, ScriptedExecutor
 from tests.manifests import FOREVER, LINES
+from tests.patience import PATIENCE_SECONDS
 from tests.scenarios import pools, programs
 from tests.scenarios.pools import Pool, Started
 
@@ -73,7 +74,7 @@ def _run_and(pool: Pool, run_id, act=None, *, wait_for_container=True, prepare=N
             async def one() -> None:
                 results.append(await worker.run(run, made, started))
 
-            with anyio.fail_after(60):
+            with anyio.fail_after(PATIENCE_SECONDS):
                 async with anyio.create_task_group() as group:
                     group.start_soon(one)
                     await started.event.wait()
@@ -119,17 +120,19 @@ def test_a_custom_command_that_is_cancelled_while_it_runs_is_stopped(pool) -> No
 
 
 def test_a_supervised_flow_that_does_not_end_within_the_grace_is_stopped(pool, monkeypatch) -> None:
-    monkeypatch.setenv("CPLN_CANCEL_GRACE", "2")
+    monkeypatch.setenv("CPLN_CANCEL_GRACE", "1")
     run_id = pool.start(pool.deploy(command=supervised(FOREVER)), Pending())
+    asked: list[float] = []
 
     async def act(worker, pid) -> None:
         await worker.client.set_flow_run_state(run_id, Running())
+        asked.append(time.monotonic())
         await worker.client.set_flow_run_state(run_id, Cancelling())
-        await anyio.sleep(1)
-        assert len(pool.local.platform.active_jobs) == 1, "the supervisor gets its time"
 
     _run_and(pool, run_id, act)
     assert pools.read(run_id).state.is_cancelled()
+    _, stop, *_ = [request.time for request in pool.local.platform.requests if request.path.endswith("/-command")]
+    assert stop - asked[0] >= 1, "the supervisor gets its time"
 
 
 @pytest.mark.parametrize("state", [Cancelled(), Completed(), Crashed()], ids=lambda state: state.name)
@@ -191,17 +194,9 @@ def test_the_state_says_that_the_platform_starts_the_container_and_why_it_does_n
             monkeypatch.setenv(name, value)
         pool = Pool(scripted, prefect_api)
         run_id = pool.start(pool.deploy(image="nobody/nothing", pod_watch_timeout_seconds=4), Pending())
-        seen = []
-
-        async def act(worker, pid) -> None:
-            while not seen:
-                state = (await worker.client.read_flow_run(run_id)).state
-                if state.name == "InfrastructurePending":
-                    seen.append(state.message)
-                await anyio.sleep(0.2)
-
-        _run_and(pool, run_id, act, wait_for_container=False)
-        assert "no such image" in seen[0]
+        _run_and(pool, run_id, wait_for_container=False)
+        waiting = [state.message for state in pools.states(run_id) if state.name == "InfrastructurePending"]
+        assert "no such image" in " ".join(waiting)
         state = pools.read(run_id).state
         assert state.is_crashed()
         assert "no such image: nobody/nothing" in state.message
@@ -335,7 +330,7 @@ def test_the_last_lines_of_a_container_that_died_are_told_although_they_come_lat
     script = "import sys; print('why it died', flush=True); sys.exit(3)"
     run_id = pool.start(pool.deploy(command=pools.command(script), stream_output=False), Pending())
     assert _run_and(pool, run_id, wait_for_container=False).status_code == 3
-    assert programs.until(lambda: [text for text in pools.messages(run_id) if text.endswith(" - why it died")], 5)
+    assert programs.until(lambda: [text for text in pools.messages(run_id) if text.endswith(" - why it died")])
 
 
 class _Looks:

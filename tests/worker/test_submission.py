@@ -13,6 +13,7 @@ from prefect.flows import bind_flow_to_infrastructure
 
 from cpln_flows import CplnWorker
 from cpln_flows.worker import left_behind
+from tests.patience import PATIENCE_SECONDS
 from tests.scenarios import pools, programs
 
 pytestmark = [pytest.mark.xdist_group("worker-in-its-pool"), pytest.mark.filterwarnings("ignore::FutureWarning")]
@@ -85,7 +86,7 @@ def test_a_flow_that_a_program_submits_runs_in_a_container_which_the_pools_worke
             await pools.idle(worker)
 
     anyio.run(main)
-    future.wait(timeout=10)
+    future.wait(timeout=PATIENCE_SECONDS)
     assert future.state.is_completed()
     assert pool.local.platform.jobs_started == 1
     said = programs.until(lambda: [text for text in pools.messages(run.id) if "parameters" in text])

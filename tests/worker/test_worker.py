@@ -16,7 +16,8 @@ from prefect.workers.base import BaseWorker
 from cpln_flows import CplnConfig, CplnWorker
 from cpln_flows.emulator import Fault, Platform, PlatformConfig
 from cpln_flows.errors import ConfigurationError, CplnError, ForbiddenError
-from tests.manifests import FOREVER, LINES
+from tests.manifests import FOREVER, LINES, goes_on_with
+from tests.patience import PATIENCE_SECONDS
 from tests.scenarios import pools, programs
 from tests.scenarios.pools import Pool, Started
 from tests.worker.test_run import _run_and
@@ -247,7 +248,7 @@ def test_a_run_that_another_worker_has_had_to_its_end_is_not_run_again(pool, end
 
 async def _look_until(worker, seen) -> None:
     """Look for runs that were left behind, as each heartbeat does, until something has happened."""
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE_SECONDS):
         while not seen():
             await worker.sync_with_backend()
             await anyio.sleep(0.05)
@@ -294,14 +295,15 @@ def test_a_running_run_without_a_job_is_left_to_sync_and_started_by_nobody(pool)
     assert pools.read(run_id).state.is_running()
 
 
-def test_a_limit_counts_runs_that_were_taken_up(pool) -> None:
-    run_id = pool.start(pool.deploy(command=pools.command(FOREVER), job_watch_timeout_seconds=2), Pending())
+def test_a_limit_counts_runs_that_were_taken_up(pool, tmp_path) -> None:
+    run_id = pool.start(pool.deploy(command=pools.command(goes_on_with(tmp_path / "end"))), Pending())
     pools.label_as_left_behind(run_id)
 
     async def main() -> None:
         async with pools.in_process(pool, "steady", limit=1) as worker:
             await anyio.to_thread.run_sync(programs.until, lambda: programs.running_command(pool.local))
             assert worker.limiter.available_tokens == 0
+            (tmp_path / "end").touch()
             await pools.idle(worker)
             assert worker.limiter.available_tokens == 1
 
@@ -309,8 +311,7 @@ def test_a_limit_counts_runs_that_were_taken_up(pool) -> None:
 
 
 def test_a_limit_counts_jobs_that_run_and_not_submissions(pool, tmp_path) -> None:
-    waits = f"import pathlib, time\nwhile not pathlib.Path({str(tmp_path / 'end')!r}).exists(): time.sleep(0.05)"
-    deployment = pool.deploy(command=pools.command(waits), stream_output=False)
+    deployment = pool.deploy(command=pools.command(goes_on_with(tmp_path / "end")), stream_output=False)
     runs = {pool.start(deployment) for _ in range(3)}
 
     async def main() -> None:
