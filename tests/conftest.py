@@ -18,6 +18,10 @@ from hypothesis import settings
 
 from tests.patience import PATIENCE_SECONDS
 
+# What is compiled is kept, whatever the environment says: the suite has a hundred processes, and each would compile it anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 pytest_plugins = ["pytester", "tests.facts", "tests.proof"]
 
 SHARED = "CPLN_FLOWS_TESTS_SHARED"  # a folder that all processes of this test run know

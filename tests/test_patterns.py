@@ -53,7 +53,7 @@ def held(value: object, name: str, depth: int = 0) -> Iterator[tuple[str, re.Pat
         for item in value:
             yield from held(item, name, depth + 1)
     elif depth == 0 and isinstance(value, type) and value.__module__.startswith("cpln_flows"):
-        for key, item in vars(value).items():
+        for key, item in list(vars(value).items()):  # looking at one may make another
             yield from held(item, f"{name}.{key}", depth + 1)
 
 

@@ -26,6 +26,7 @@ from cpln_flows.api.transport import Connections, Routed
 from cpln_flows.errors import (
     AnswerTooLargeError,
     CplnError,
+    ForbiddenError,
     LogStreamError,
     NotFoundError,
     UnauthorizedError,
@@ -344,7 +345,7 @@ class CplnClient:
         request = _Request(method, path, base, make, read, most)
         try:
             return await self._attempts(request, repeat)
-        except UnauthorizedError:
+        except (UnauthorizedError, ForbiddenError):
             if not authorized or not await self._renew():
                 raise
         return await self._attempts(request, repeat)  # it was refused, and so had no effect

@@ -52,6 +52,8 @@ PrintFunc = Callable[[str], Any]
 
 PREFECT_API_URL = "PREFECT_API_URL"
 _LAST_LINES = 10
+_OUT_OF_SIGHT = (JobLostError, JobAccessLostError)
+"""The job may run on although nobody can see it: a stop or a deletion might kill what is well."""
 _CLEANUP_RESERVE_SECONDS = 5.0
 
 
@@ -325,6 +327,8 @@ class CplnJobRun(JobRun[str]):
                 self._ending = await self._follow(shared)
                 await self._clean(shared)
         except CplnError as error:
+            # Nobody sees whether such a job runs: it is left alone, also by whoever calls `abandon` after this.
+            self._abandoned = self._abandoned or isinstance(error, _OUT_OF_SIGHT)
             await self._clean_after(error)
             if self._cancelled and isinstance(error, JobLostError):
                 raise self._cancelled_error() from error
@@ -502,11 +506,14 @@ class CplnJobRun(JobRun[str]):
             return
         with anyio.CancelScope(shield=True), anyio.move_on_after(portal.CLEANUP_SECONDS) as scope:
             async with self.connected() as shared:
-                # What was lost from sight may run on, and a deletion would kill it.
-                await self._clean(shared, only_idle=isinstance(error, JobLostError | JobAccessLostError))
+                await self._clean(shared, only_idle=self._is_of_others() or isinstance(error, _OUT_OF_SIGHT))
         if scope.cancelled_caught:
             self._leave(self._workload().name, f"no answer within {portal.CLEANUP_SECONDS} s")
         self._note_leftover(error)
+
+    def _is_of_others(self) -> bool:
+        """Whether the workload may be that of another process of the same submission, which has started its job on it."""
+        return self._job is None and self._submitter is not None and self._submitter.workload_found
 
     def _note_leftover(self, error: CplnError) -> None:
         if not self._cleaned and self._leftover:

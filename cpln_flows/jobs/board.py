@@ -70,10 +70,10 @@ class Watched:
 
     def end_look(self, now: float) -> None:
         """Add the look to those in which nothing showed the job, or the token was refused, or end their series."""
-        if not isinstance(self.error, UnauthorizedError | ForbiddenError):
+        if isinstance(self.error, UnauthorizedError | ForbiddenError):
+            self.refused_since = now if self.refused_since is None else self.refused_since
+        elif self.error is None or isinstance(self.error, NotFoundError):  # other errors tell nothing about the token
             self.refused_since = None
-        elif self.refused_since is None:
-            self.refused_since = now
         self.absence = self.absence.after(
             command=self.command_sighting, execution=self.deployment_sighting, last_line=self.last_line(), now=now
         )

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import anyio
 
-from cpln_flows.api import commands
+from cpln_flows.api import commands, workloads
 from cpln_flows.api.client import CplnClient
 from cpln_flows.api.logs import LogSource
 from cpln_flows.errors import ApiError, CplnError, ForbiddenError, LogStreamError, NotFoundError, UnauthorizedError
@@ -181,13 +181,15 @@ class LogReading:
         try:
             if self.job.ref is None:
                 return await self._stays_unknown(began)
-            command = await commands.read(self.client, self.job.ref)
-        except NotFoundError:
-            return True
+            try:
+                command = await commands.read(self.client, self.job.ref)
+            except NotFoundError:  # one answer: an execution that is active outweighs it
+                found = await workloads.execution_of(self.client, self.job.ref)
+                return found is None or not found[1].is_active
         except (UnauthorizedError, ForbiddenError) as error:
             return self._ends_without_state(error, began)
         except CplnError as error:
-            self.journal.debug(Area.LOGS, f"The job's state cannot be read, looking again: {error}")
+            self.journal.debug(Area.LOGS, f"Cannot read the job's state, will look again: {error}")
             return False
         self.job = replace(self.job, command=command)
         return command.is_terminal

@@ -77,6 +77,7 @@ class Submitter:
         ready_timeout_seconds: How long the workload may take to become ready.
         settle_seconds: How long a command may take to show up in queries after it was accepted.
         workload_made: Whether there may be a workload of this plan by now.
+        workload_found: Whether it was there before: another process of the same submission may use it.
         asked: Whether a start was sent.
         before_start: Called right before a start is sent; what it raises ends the submission.
     """
@@ -88,6 +89,7 @@ class Submitter:
     ready_timeout_seconds: float
     settle_seconds: float
     workload_made: bool = False
+    workload_found: bool = False
     asked: bool = False
     before_start: Callable[[], Awaitable[None]] | None = None
 
@@ -181,7 +183,7 @@ class Submitter:
         except BaseException:
             self.workload_made = True
             raise
-        self.workload_made = True
+        self.workload_made, self.workload_found = True, not created
         return created
 
     async def _is_idle(self, workload: WorkloadRef) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from cpln_flows.errors import UnexpectedResponseError
@@ -50,6 +50,14 @@ Tags = Annotated[dict[str, str], BeforeValidator(_scalars_as_text), BeforeValida
 _ACTIVE = frozenset({"active", "pending"})
 
 
+def _in_utc(value: datetime) -> datetime:
+    """Times compare with one another only if all of them have a zone; one without is taken for UTC, as the platform has it."""
+    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+
+
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
+
+
 class Resource(BaseModel):
     """Base of all answers: frozen, camelCase on the wire, tolerant of what it does not know."""
 
@@ -86,8 +94,8 @@ class Named(Resource):
 
     name: str
     version: int = 0
-    created: datetime = datetime.min.replace(tzinfo=UTC)
-    last_modified: datetime | None = None
+    created: Moment = datetime.min.replace(tzinfo=UTC)
+    last_modified: Moment | None = None
     description: str | None = None
     tags: Tags = Field(default_factory=dict)
     links: Annotated[list[Link], BeforeValidator(_none_as_no_items)] = Field(default_factory=list)
@@ -197,8 +205,8 @@ class Command(Resource):
     id: str
     type: str = ""
     lifecycle_stage: str = Stage.PENDING
-    created: datetime = datetime.min.replace(tzinfo=UTC)
-    last_modified: datetime | None = None
+    created: Moment = datetime.min.replace(tzinfo=UTC)
+    last_modified: Moment | None = None
     tags: Tags = Field(default_factory=dict)
     spec: Annotated[CommandSpec, BeforeValidator(_none_as_empty)] = CommandSpec()
     status: Annotated[CommandStatus, BeforeValidator(_none_as_empty)] = CommandStatus()
@@ -253,8 +261,8 @@ class JobExecution(Resource):
     name: str = ""
     status: str = ""
     replica: str | None = None
-    start_time: datetime | None = None
-    completion_time: datetime | None = None
+    start_time: Moment | None = None
+    completion_time: Moment | None = None
     conditions: Annotated[list[Condition], BeforeValidator(_none_as_no_items)] = Field(default_factory=list)
     containers: Annotated[dict[str, JobContainer], BeforeValidator(_none_as_empty)] = Field(default_factory=dict)
 

@@ -141,7 +141,7 @@ def no_proxies(monkeypatch):
 )
 async def test_strange_exceptions_change_nothing(no_proxies, no_proxy) -> None:
     no_proxies.setenv("NO_PROXY", no_proxy)
-    with serve_in_thread(Platform()) as server:
+    with serve_in_thread(Platform(PlatformConfig(token=TOKEN))) as server:
         async with client(server.url) as api:
             assert (await api.get("/org/local"))["name"] == "local"
         no_proxies.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # for others

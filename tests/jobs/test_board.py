@@ -176,6 +176,8 @@ async def test_refused_token_is_timed_until_accepted() -> None:
         await here.board.look()
         since = entry.refused_since
         await here.board.look()
+        here.platform.faults.add(Fault(path="/-command/", status=503))
+        await here.board.look()
         assert entry.refused_since == since is not None
         await here.board.look()
         assert entry.refused_since is None

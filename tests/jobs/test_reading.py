@@ -91,8 +91,10 @@ def test_lines_from_a_clock_behind_the_apis_are_the_jobs_too() -> None:
             "stream": "stdout",
         }
         early_ns = int((datetime.now(UTC) - timedelta(seconds=3)).timestamp()) * 10**9
-        async with httpx.AsyncClient(base_url=reader.local.url) as control:
-            await control.post("/_control/lines", json={"labels": labels, "entries": [[str(early_ns), "early"]]})
+        headers = {"authorization": f"Bearer {reader.local.platform.token}"}
+        async with httpx.AsyncClient(base_url=reader.local.url, headers=headers) as control:
+            entries = [[str(early_ns), "early"]]
+            (await control.post("/_control/lines", json={"labels": labels, "entries": entries})).raise_for_status()
         return await reader.read()
 
     lines, _ = _with_job(main)

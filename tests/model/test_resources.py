@@ -80,3 +80,8 @@ def test_a_deployment_reports_each_message_once() -> None:
 )
 def test_jobs_are_started_on_the_newest_version_only(status, *, runs) -> None:
     assert WorkloadDeployment.parse({"name": "x", "status": status}, source="test").runs_jobs is runs
+
+
+def test_time_without_zone_is_utc() -> None:
+    command = Command.parse({"id": "x", "created": "2026-01-10T10:00:00", "lastModified": "2026-01-10T10:00:00Z"}, source="test")
+    assert command.created == command.last_modified

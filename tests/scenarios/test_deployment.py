@@ -65,7 +65,7 @@ RIGHTS = {
 }
 DOCUMENTED = {
     "sync": "org `view`, workload `view` and `exec.stopReplica`",
-    "cleanup": "org `view`, and `view` and `delete` on workload, identity and policy",
+    "cleanup": "org `view`, and `view` and `delete` on workload, identity, policy and secret",
 }
 
 

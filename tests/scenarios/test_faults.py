@@ -124,7 +124,7 @@ LASTING = {
     "readiness": Lasting(ServerError, ("503", "/deployment"), jobs_started=0),
     "start": Lasting(SubmissionUnknownError, ("asked for 3 times", "503", "cpln-flows/submission"), jobs_started=0),
     "status": Lasting(JobTimeoutError, ("last known stage: none", "IT MAY STILL RUN", "503")),
-    "exit-code": Lasting(JobFailedError, ("the platform says failed",)),
+    "exit-code": Lasting(JobFailedError, ("failed: container main: Error",)),
     "discovery": Lasting(None),
     "tail": Lasting(None),
     "logs": Lasting(None),

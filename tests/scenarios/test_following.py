@@ -115,6 +115,7 @@ def test_lost_job_that_runs_keeps_its_workload() -> None:
         with pytest.raises(JobLostError) as caught:
             _finish_while(run, hide)
         assert "could not be deleted: command-" in caught.value.__notes__[0]
+        anyio.run(run.abandon, "the flow run was interrupted")
         assert len(local.platform.active_jobs) == 1
 
 

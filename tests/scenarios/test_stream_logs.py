@@ -270,3 +270,12 @@ def test_a_parent_that_is_killed_and_executed_again_shows_neither_gap_nor_repeat
     shown = programs.until(lambda: (found := parent.lines())[29:] and found)
     assert shown == [f"line {n}" for n in range(30)], output
     job.wait_for_completion()
+
+
+@_platform(SLOW)
+def test_one_missing_answer_does_not_end_log(local) -> None:
+    run = _started()
+    local.platform.faults.add(Fault(method="GET", path="/-command/[^/]+$", status=404, skip=1, times=2))
+    lines, receipt = _shown(run.infrastructure_pid)
+    assert lines == NUMBERS
+    assert receipt.complete

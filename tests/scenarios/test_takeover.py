@@ -223,4 +223,4 @@ def test_run_of_killed_worker_ends_whenever_it_was_killed(pool, names, monkeypat
     assert found == dict.fromkeys(found, ("Completed", 1, stand_in.expected(_LINES)))
     taken_up = {life.left: sum("Taken up by" in text for text in messages[i]) for i, life in lives.items()}
     assert taken_up[None] == 0, "its log was whole"
-    assert set(taken_up.values()) == {0, 1}
+    assert any(taken_up.values())
