@@ -137,7 +137,7 @@ def test_the_tests_of_the_readme_pass_and_end_quietly(pytester, prefect_api) -> 
         cwd=pytester.path,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     said = done.stdout + done.stderr

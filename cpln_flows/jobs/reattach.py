@@ -43,16 +43,18 @@ class Adopt:
 
 @dataclass(frozen=True)
 class StartNew:
-    """Start a job."""
+    """Start a job, unless the main container of a job that counts as failed has done its work."""
 
     reason: str
+    unless_succeeded: Command | None = None
 
 
 def choose(commands: Sequence[Command], earlier: Sequence[EarlierAttempt]) -> Adopt | StartNew:
     """Say whether to go on with a job of the same submission or to start one.
 
     A result that nobody reported is taken, because the process may have died between the job's end and its own. After a
-    crash only a success is taken: the crash may be the interruption that stopped the job.
+    crash only a success is taken: the crash may be the interruption that stopped the job. A command says ``failed`` also of a
+    job whose sidecar alone has failed, so such an end has to be read before another job starts.
 
     Args:
         commands: Every known command of the submission.
@@ -68,7 +70,8 @@ def choose(commands: Sequence[Command], earlier: Sequence[EarlierAttempt]) -> Ad
     if any(attempt.outcome is Outcome.REPORTED for attempt in after):
         return StartNew("the job of an earlier attempt has ended and its result was reported")
     if after and newest.lifecycle_stage != Stage.COMPLETED:
-        return StartNew(f"the job of an earlier attempt is {newest.lifecycle_stage}, and that attempt crashed")
+        reason = f"the job of an earlier attempt is {newest.lifecycle_stage}, and that attempt crashed"
+        return StartNew(reason, newest if newest.lifecycle_stage == Stage.FAILED else None)
     return Adopt(newest, "the job of an earlier attempt has ended and its result was not reported")
 
 

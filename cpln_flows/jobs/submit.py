@@ -26,6 +26,7 @@ from cpln_flows.jobs import access, reattach, stop
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.plan import JobPlan
 from cpln_flows.jobs.reattach import Adopt, EarlierAttempt, StartNew
+from cpln_flows.model.ending import ending_of
 from cpln_flows.model.identifiers import Area, Role
 from cpln_flows.model.links import CommandRef, WorkloadRef
 from cpln_flows.model.resources import Command
@@ -127,26 +128,44 @@ class Submitter:
                 found += [(command, workload) for command in await self._commands(workload)]
             except NotFoundError:
                 continue
-        choice = reattach.choose([command for command, _ in found], self._earlier_here())
-        if isinstance(choice, StartNew):
-            return None
-        place = next(workload for command, workload in found if command.id == choice.command.id)
-        return self._adopted(place, choice.command, choice.reason)
+        return await self._chosen(found)
 
     async def _existing(self, workload: WorkloadRef) -> StartedJob | None:
         found = await self._commands(workload)
-        if found or not self.plan.private:
-            return self._chosen(workload, found)
-        # The workload is of this very attempt, so somebody else has just made it, or an answer of ours was lost. Whoever made
-        # it is about to start the job.
-        return self._chosen(workload, await self._look_until_seen(workload))
+        if not found and self.plan.private:
+            # The workload is of this very attempt, so somebody else has just made it, or an answer of ours was lost. Whoever
+            # made it is about to start the job.
+            found = await self._look_until_seen(workload)
+        return await self._chosen([(command, workload) for command in found])
 
-    def _chosen(self, workload: WorkloadRef, found: Sequence[Command]) -> StartedJob | None:
-        match reattach.choose(found, self._earlier_here()):
+    async def _chosen(self, found: Sequence[tuple[Command, WorkloadRef]]) -> StartedJob | None:
+        choice, places = (
+            reattach.choose([command for command, _ in found], self._earlier_here()),
+            {command.id: workload for command, workload in found},
+        )
+        match choice:
             case Adopt(command, reason):
-                return self._adopted(workload, command, reason)
+                return self._adopted(places[command.id], command, reason)
+            case StartNew(unless_succeeded=Command() as failed) if await self._has_succeeded(places[failed.id], failed):
+                return self._adopted(places[failed.id], failed, "the main container of an earlier attempt's job has succeeded")
             case StartNew():
                 return None
+
+    async def _has_succeeded(self, workload: WorkloadRef, failed: Command) -> bool:
+        """Whether the main container of a job has succeeded although the platform calls the job failed.
+
+        Raises:
+            CplnError: That could not be read: another job might be the second one of a submission that has its result.
+        """
+        if len(self.plan.manifest.containers) == 1:
+            return False
+        ref = workload.command(failed.id)
+        # A program that handles the signal of a stop may well exit with 0.
+        stops = await commands.stops_since(self.client, workload, failed.created)
+        if any(stop.spec.replica == failed.status.replica for stop in stops):
+            return False
+        found = await workloads.execution_of(self.client, ref)
+        return ending_of(failed, found[1] if found else None, self.plan.manifest.main.name).succeeded
 
     def _earlier_here(self) -> list[EarlierAttempt]:
         """Return the earlier attempts as the platform's clock saw them end: it has stamped the jobs they are compared with."""

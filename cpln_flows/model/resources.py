@@ -145,6 +145,20 @@ class Workload(Named):
         return found if isinstance(found, str) else None
 
     @property
+    def main_container(self) -> str | None:
+        """Name of the container whose end is the end of a job: the first."""
+        containers = self.spec.get("containers")
+        main = containers[0] if isinstance(containers, list) and containers else None
+        name = main.get("name") if isinstance(main, dict) else None
+        return name if isinstance(name, str) else None
+
+    @property
+    def restarts(self) -> bool:
+        """Whether the platform starts a container again that has failed."""
+        job = self.spec.get("job")
+        return isinstance(job, dict) and job.get("restartPolicy") == "OnFailure"
+
+    @property
     def secrets(self) -> frozenset[str]:
         """Names of the secrets that it refers to, wherever in its specification."""
         return frozenset(_SECRET.findall("\n".join(_texts(self.spec))))

@@ -358,23 +358,22 @@ class Observer:
         A command that is missing in one answer is not gone while an execution of it is listed.
         """
         try:
-            deployed = await workloads.deployments(self.client, ref.workload_ref)
+            for here in await workloads.deployments(self.client, ref.workload_ref):
+                execution = here.execution_of(ref.command_id)
+                if execution is not None:
+                    return await self._of_execution(ref, execution, here.name)
         except NotFoundError:
             return NotFound(ref)
         except CplnError as error:
             return NotRead(str(error))
-        for here in deployed:
-            execution = here.execution_of(ref.command_id)
-            if execution is not None:
-                return await self._of_execution(ref, execution, here.name)
         return NotFound(ref)
 
     async def _of_execution(self, ref: CommandRef, execution: JobExecution, location: str) -> JobView:
         created = execution.start_time or EVER
         changed = execution.completion_time or created
-        main = ending.main_ended(execution, await self._main_of(ref, execution))
-        if main is not None:
-            end = ending.main_ending(main)
+        main, restarts = await self._main_of(ref, execution)
+        end = ending.forgotten_ending(execution, main, restarts=restarts)
+        if end is not None:
             return JobView(ref, end.stage, created, changed, location, ending=end.describe())
         stage = _STAGE_OF_EXECUTION.get(execution.status, Stage.RUNNING)
         return JobView(ref, stage, created, changed, location, execution.replica)
@@ -384,7 +383,7 @@ class Observer:
         try:
             deployed = await workloads.deployment(self.client, job.ref.workload_ref, job.location or "")
             execution = deployed.execution_of(command.id)
-            name = await self._main_of(job.ref, execution) if execution else ""
+            name = (await self._main_of(job.ref, execution))[0] if execution else ""
         except (NotFoundError, ForbiddenError):
             return job  # no later look would tell more
         except CplnError as error:
@@ -395,16 +394,17 @@ class Observer:
             return replace(job, stage=end.stage, ending=end.describe())
         return replace(job, ending=ending.ending_of(command, execution, name).describe())
 
-    async def _main_of(self, ref: CommandRef, execution: JobExecution) -> str:
-        """Return the name of the main container: the workload's first."""
+    async def _main_of(self, ref: CommandRef, execution: JobExecution) -> tuple[str, bool]:
+        """Return the name of the main container, and whether it starts again after a failure."""
         names = list(execution.containers)
-        if len(names) > 1:
-            try:
-                containers = (await workloads.read(self.client, ref.workload_ref)).spec.get("containers") or ()
-            except NotFoundError:
-                containers = ()  # the execution outlives its workload for a moment
-            names = [str(container.get("name")) for container in containers] or names
-        return names[0] if names else ""
+        only = names[0] if len(names) == 1 else ""
+        if only and not execution.is_active:
+            return only, False
+        try:
+            workload = await workloads.read(self.client, ref.workload_ref)
+        except NotFoundError:
+            return next(iter(names), ""), False  # the execution outlives its workload for a moment
+        return only or workload.main_container or next(iter(names), ""), workload.restarts
 
     # What jobs need
 

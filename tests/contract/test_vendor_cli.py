@@ -25,7 +25,7 @@ FOREVER = "import time\nprint('begun', flush=True)\nwhile True: time.sleep(0.1)"
 
 @pytest.fixture(scope="module")
 def cli(platform: Target, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VendorCli:
-    program = install(Path(request.config.cache.mkdir("vendor-cli")) / "3.10.1")
+    program = install(request.config)
     return VendorCli(program, platform, tmp_path_factory.mktemp("cpln-home"))
 
 

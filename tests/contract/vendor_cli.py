@@ -1,5 +1,6 @@
 """The vendor's command line from npm: installed once on a machine, and driven as its users do."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -20,28 +21,35 @@ PACKAGE = "@controlplane/cli@3.10.1"
 _INSTALL_SECONDS = 240
 
 
-def install(folder: Path) -> Path:
-    """Install the command line into a folder that outlives the test run; gives the program."""
+def install(config: pytest.Config) -> Path:
+    """Install the command line into a folder that outlives the test run; return the program.
+
+    The folder is that of pytest's cache, whether or not pytest keeps a cache: git ignores it.
+    """
+    folder = config.rootpath / ".pytest_cache" / "vendor-cli" / PACKAGE.rpartition("@")[2]
     program = folder / "node_modules" / ".bin" / "cpln"
-    if not program.exists():
-        npm = shutil.which("npm")
-        if npm is None or shutil.which("node") is None:
-            pytest.skip("npm and node are needed to install the vendor's command line")
-        _install(npm, folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Two processes of one test run want it at the same time: the second waits until the first is done.
+    with (folder.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not program.exists():
+            _install(folder)
     return program
 
 
-def _install(npm: str, folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Another process may install at the same time: the folder appears whole or not at all.
+def _install(folder: Path) -> None:
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        pytest.skip("npm and node are needed to install the vendor's command line")
+    # A process that is killed half-way leaves no half of an installation under the final name.
     part = Path(tempfile.mkdtemp(dir=folder.parent))
     command = [npm, "install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", str(part), PACKAGE]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False)
         if done.returncode:
             pytest.skip(f"npm could not install {PACKAGE}: {done.stderr.strip().splitlines()[:1]}")
-        if not folder.exists():
-            part.rename(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
     except subprocess.TimeoutExpired:
         pytest.skip(f"npm did not install {PACKAGE} within {_INSTALL_SECONDS} s")
     finally:

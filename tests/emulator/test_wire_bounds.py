@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from cpln_flows.emulator import Platform, PlatformConfig, serve_in_thread
+from tests.patience import PATIENCE_SECONDS
 
 from .support import AUTH, RANGE, TAIL, TOKEN, W1, WORKLOADS, workload
 
@@ -36,7 +37,7 @@ def impatient():
 @contextlib.contextmanager
 def connected(served):
     host, port = served.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=60) as link:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_SECONDS) as link:
         yield link
 
 
@@ -76,7 +77,7 @@ def test_a_long_body_is_refused_before_it_is_sent(served, token, status, form):
 @pytest.mark.parametrize(("token", "status"), [("s.wrong", 401), (TOKEN, 413)])
 def test_a_client_that_sends_first_and_reads_later_finds_the_refusal(served, token, status):
     for body in (b"x" * 10_000_000, iter([b"x" * 100_000] * 100)):
-        answer = httpx.post(f"{served.url}{WORKLOADS}", content=body, headers={"authorization": token}, timeout=60)
+        answer = httpx.post(f"{served.url}{WORKLOADS}", content=body, headers={"authorization": token}, timeout=PATIENCE_SECONDS)
         assert answer.status_code == status
 
 
@@ -235,5 +236,5 @@ def test_a_message_to_a_tail_is_bounded(served, message):
         tail.send("short ones are ignored")
         tail.send(message)
         with pytest.raises(ConnectionClosed) as closed:
-            tail.recv(timeout=60)
+            tail.recv(timeout=PATIENCE_SECONDS)
         assert closed.value.rcvd.code == 1009

@@ -94,3 +94,10 @@ def test_the_newest_of_several_ended_jobs_counts() -> None:
     )
     assert isinstance(found, Adopt)
     assert found.command.id == "second"
+
+
+@pytest.mark.parametrize("stage", ["failed", "cancelled", "completed"])
+def test_only_a_failure_asks_for_its_end(stage) -> None:
+    found = choose([_command(stage, 1, 5)], [_attempt(6, Outcome.CRASHED)])
+    assert isinstance(found, Adopt) == (stage == "completed")
+    assert isinstance(found, Adopt) or (found.unless_succeeded is not None) == (stage == "failed")

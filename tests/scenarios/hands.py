@@ -77,7 +77,7 @@ class Hands:
         return state
 
     async def workload(
-        self, script: str = "", name: str | None = None, *, sidecar: str | None = None, **tags: str
+        self, script: str = "", name: str | None = None, *, sidecar: str | None = None, restart: str = "Never", **tags: str
     ) -> WorkloadRef:
         """A workload whose main container runs a Python script."""
         containers = [{"name": "main", "image": "python", "command": "python", "args": ["-c", script]}]
@@ -90,7 +90,7 @@ class Hands:
             "spec": {
                 "type": "cron",
                 "containers": containers,
-                "job": {"schedule": "* * * * *"},
+                "job": {"schedule": "* * * * *", "restartPolicy": restart},
                 "defaultOptions": {"suspend": True, "capacityAI": False},
             },
         }

@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -264,7 +263,7 @@ def test_cross_filter_finds_a_job_by_its_pid(told, part) -> None:
 
 @pytest.fixture(scope="module")
 def cli(told: Told, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VendorCli:
-    program = install(Path(request.config.cache.mkdir("vendor-cli")) / "3.10.1")
+    program = install(request.config)
     target = SimpleNamespace(url=told.reader.url, token=told.reader.token, org="local", gvc="quickstart")
     return VendorCli(program, target, tmp_path_factory.mktemp("cpln-home"))
 

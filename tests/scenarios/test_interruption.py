@@ -78,7 +78,7 @@ def test_cancelling_the_flow_run_stops_the_job_and_ends_the_child_run(kind, loca
     finally:
         process.send_signal(signal.SIGINT)
         try:
-            process.communicate(timeout=20)
+            process.communicate(timeout=PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()

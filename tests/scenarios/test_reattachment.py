@@ -1,14 +1,26 @@
 """A job survives its caller: whoever runs the same flow run again goes on with it, or takes its result."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import anyio
 import pytest
 from prefect import flow
 
 from cpln_flows import CplnJob, run_namespaced_job
-from cpln_flows.emulator import Fault
+from cpln_flows.api import commands
+from cpln_flows.api.client import CplnClient
+from cpln_flows.emulator import Exit, Fault, Line, Script
 from cpln_flows.errors import SubmissionUnknownError
+from cpln_flows.jobs.reattach import EarlierAttempt, Outcome
+from cpln_flows.local import local_platform
+from cpln_flows.model.identifiers import Owner, Submission
+from cpln_flows.model.links import WorkloadRef
+from cpln_flows.orchestration import JobIdentity
 from tests.manifests import kubernetes_job, texts
 from tests.patience import PATIENCE_SECONDS
-from tests.scenarios import programs
+from tests.scenarios import programs, scripted
 from tests.scenarios.deployed import Deployed
 
 pytestmark = [pytest.mark.usefixtures("prefect_api")]
@@ -138,3 +150,37 @@ def test_a_parent_that_runs_the_same_job_twice_gets_two_jobs(local) -> None:
 
     assert [texts(result) for result in parent()] == [["line 0"]] * 2
     assert local.platform.jobs_started == 2
+
+
+@pytest.mark.parametrize(
+    ("stopped", "jobs"), [pytest.param(False, 1, id="sidecar-alone-failed"), pytest.param(True, 2, id="job-was-stopped")]
+)
+def test_success_beside_failed_sidecar_is_kept(stopped, jobs) -> None:
+    manifest = kubernetes_job("main")
+    manifest["spec"]["template"]["spec"]["containers"].append({"name": "side", "image": "proxy"})
+    script = Script([Line(0, "one"), Exit(0), Exit(0, code=1, container="side")])
+    identity = JobIdentity(Owner(), Submission(uuid4(), 0))
+    with local_platform(scripted.platform(script)) as local:
+        first = scripted.run_of(local, identity=identity, v1_job=manifest, delete_after_completion=False)
+        anyio.run(first.start)
+        programs.until(lambda: not local.platform.active_jobs)
+        (command,) = local.platform.commands()
+        assert command["lifecycleStage"] == "failed"
+        if stopped:
+            _send_stop(local, command)
+        crashed = EarlierAttempt(datetime.now(UTC), Outcome.CRASHED)
+        again = replace(identity, submission=replace(identity.submission, attempt=1), earlier=(crashed,))
+        second = scripted.run_of(local, identity=again, v1_job=manifest, delete_after_completion=False)
+        assert texts(anyio.run(scripted.finish, second)) == ["one"]
+        assert local.platform.jobs_started == jobs
+
+
+def _send_stop(local, command) -> None:
+    workload = WorkloadRef("local", "quickstart", local.platform.workloads()[0]["name"])
+
+    async def send() -> None:
+        async with CplnClient(local.settings) as client:
+            replica = command["status"]["replica"]
+            await commands.stop(client, workload, location="local-1", replica=replica)
+
+    anyio.run(send)

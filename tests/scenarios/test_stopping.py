@@ -16,7 +16,7 @@ from tests.scenarios import programs, scripted
 from tests.scenarios.scripted import ENDLESS, LINES, SUCCESS
 
 STATUS = {"method": "GET", "path": "/-command/[^/]+$"}
-ONE_SECOND = Script([Line(0, "one"), Exit(1)])
+AT_ONCE = Script([Line(0, "one"), Exit(0)])
 
 
 def _commands(local) -> list[str]:
@@ -37,7 +37,7 @@ def test_a_job_that_ended_in_time_is_no_late_one_although_that_could_not_be_seen
 
 
 def test_a_job_whose_state_cannot_be_read_until_its_time_is_over_has_its_result() -> None:
-    with local_platform(scripted.platform(ONE_SECOND)) as local:
+    with local_platform(scripted.platform(AT_ONCE)) as local:
         fault = Fault(**STATUS, status=503, times=None)
         local.platform.faults.add(fault)
         run = scripted.run_of(local, timeout_seconds=1.5)

@@ -14,6 +14,7 @@ from cpln_flows import LimitExceededError, SyncOptions, orchestration, sync, syn
 from cpln_flows.api import commands, workloads
 from cpln_flows.emulator import Fault, Platform, PlatformConfig
 from cpln_flows.errors import NotFoundError, UnauthorizedError
+from cpln_flows.model import ending
 from cpln_flows.model.identifiers import Owner, Role, Submission
 from cpln_flows.prefect_api.clock import PrefectClock
 from cpln_flows.reconcile import act, decide, evidence
@@ -223,6 +224,25 @@ async def test_active_execution_outweighs_missing_command(hands) -> None:
     for _ in range(6):
         assert await Cycles(hands)() == []
     assert (await hands.state(run)).type == "RUNNING"
+
+
+@pytest.mark.parametrize("local", [lambda: Platform(PlatformConfig(restart_delay_seconds=3600))], indirect=True, ids=["slow"])
+@pytest.mark.parametrize(("restart", "ends"), [("OnFailure", "RUNNING"), ("Never", "CRASHED")])
+async def test_container_between_restarts_has_not_ended(hands, restart, ends) -> None:
+    run = await hands.run(Pending(), Running())
+    ref = await hands.container(run, await hands.workload(FAILING, restart=restart))
+    with anyio.fail_after(PATIENCE_SECONDS):
+        while not await _main_has_ended(hands, ref):  # noqa: ASYNC110 - another process does it
+            await anyio.sleep(0.05)
+    hands.local.platform.faults.add(Fault(path=".*-command/-query", body='{"items": []}', times=None))
+    hands.local.platform.faults.add(Fault(method="GET", path=f".*{ref.command_id}", status=404, times=None))
+    await Cycles(hands)()
+    assert (await hands.state(run)).type == ends
+
+
+async def _main_has_ended(hands, ref) -> bool:
+    _, execution = await workloads.execution_of(hands.client, ref) or (None, None)
+    return ending.main_ended(execution, "main") is not None
 
 
 async def test_main_container_decides_over_sidecar(hands) -> None:

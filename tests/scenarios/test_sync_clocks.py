@@ -12,6 +12,7 @@ from cpln_flows import SyncOptions, cleanup_orphaned_workloads, sync
 from cpln_flows.emulator import Exit, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor
 from cpln_flows.worker.flow_runs import FlowRunBoard
 from tests.manifests import FOREVER
+from tests.patience import PATIENCE_SECONDS
 from tests.scenarios.hands import Hands
 
 pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.xdist_group("prefect"), pytest.mark.anyio]
@@ -40,7 +41,7 @@ def fast_clock(monkeypatch) -> None:
 
 
 async def reaches(hands: Hands, ref, stage: str) -> None:
-    with anyio.fail_after(60):
+    with anyio.fail_after(PATIENCE_SECONDS):
         while await hands.stage(ref) != stage:  # noqa: ASYNC110 - another process sets no event here
             await anyio.sleep(0.05)
 
