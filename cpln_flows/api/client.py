@@ -336,10 +336,10 @@ class CplnClient:
             headers["content-type"] = "application/json"
             content = orjson.dumps(body)
         base = endpoint or self.settings.endpoint
+        url = _url(base, path)  # before the first attempt: a path that is none becomes none by waiting
 
         def make(token: str) -> httpx.Request:
             own = headers | ({"authorization": f"Bearer {token}"} if authorized else {})
-            url = _url(base, path)
             return httpx.Request(method, url, content=content, params=params, headers=own, extensions=self._extensions)
 
         request = _Request(method, path, base, make, read, most)

@@ -10,6 +10,7 @@ import pytest
 from cpln_flows import CplnError, JobFailedError, JobTimeoutError
 from cpln_flows.emulator import Fault
 from cpln_flows.errors import ServerError, SubmissionUnknownError
+from tests import proof
 from tests.manifests import texts
 from tests.scenarios import scripted
 from tests.scenarios.scripted import ENDLESS, FAILURE, LINES, SUCCESS, Cell, Outcome
@@ -62,13 +63,44 @@ FAULTS: dict[str, dict[str, Any]] = {
     "not-json": {"status": 200, "body": "<html>all is well</html>", "effect": "after"},
 }
 HANDSHAKE = {"timeout-before", "reset-before", "429", "429-retry-after", *(f"{n}-before" for n in (500, 502, 503, 504))}
-CELLS = [
-    (request, fault, times)
-    for request in REQUESTS
-    for fault in FAULTS
-    for times in (1, 3)
-    if not REQUESTS[request].websocket or fault in HANDSHAKE
+# One of each kind, as far as the client tells them apart.
+OF_EACH_KIND = [
+    "timeout-before",
+    "timeout-after",
+    "reset-after",
+    "429-retry-after",
+    "503-before",
+    "500-after",
+    "truncated",
+    "not-json",
 ]
+OFTEN = ["503-before", "timeout-after"]
+LASTING_KINDS = ["503-before", "timeout-after", "not-json"]
+
+
+def _cells(*, is_long: bool) -> list[tuple[str, str, int]]:
+    """Which request meets which fault, and how often: the long profile has every combination, the default suite each kind."""
+    return [
+        (request, fault, times)
+        for request in REQUESTS
+        for times, kinds in ((1, OF_EACH_KIND), (3, OFTEN))
+        for fault in (FAULTS if is_long else kinds)
+        if not REQUESTS[request].websocket or fault in HANDSHAKE
+    ]
+
+
+def _lasting_cells(*, is_long: bool) -> list[tuple[str, str]]:
+    kinds = OF_EACH_KIND if is_long else LASTING_KINDS
+    return [(name, fault) for name in REQUESTS for fault in kinds if not REQUESTS[name].websocket or fault in HANDSHAKE]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    wanted = {"is_long": proof.is_long(metafunc.config)}
+    match metafunc.function.__name__:
+        case "test_a_fault_changes_nothing_about_the_job":
+            metafunc.parametrize(("name", "fault", "times"), _cells(**wanted), ids=str)
+        case "test_whatever_lasts_there_is_one_job_at_most_and_the_right_result_or_an_error_of_ours":
+            metafunc.parametrize(("name", "fault"), _lasting_cells(**wanted))
 
 
 def _cell(name: str, fault: str, times: int | None, **settings: Any) -> Cell:
@@ -84,12 +116,11 @@ def _cell(name: str, fault: str, times: int | None, **settings: Any) -> Cell:
 
 
 @pytest.fixture(scope="module")
-def outcomes() -> dict[tuple[str, str, int], Outcome]:
+def outcomes(request) -> dict[tuple[str, str, int], Outcome]:
     """What became of the jobs of the whole grid."""
-    return scripted.outcomes_of({cell: _cell(*cell) for cell in CELLS})
+    return scripted.outcomes_of({cell: _cell(*cell) for cell in _cells(is_long=proof.is_long(request.config))})
 
 
-@pytest.mark.parametrize(("name", "fault", "times"), CELLS, ids=str)
 def test_a_fault_changes_nothing_about_the_job(name, fault, times, outcomes) -> None:
     request, outcome = REQUESTS[name], outcomes[(name, fault, times)]
     assert outcome.fired[0], "the fault met no request"
@@ -133,18 +164,6 @@ LASTING = {
 }
 
 
-# One of each kind: that it lasts makes no other difference.
-OF_EACH_KIND = [
-    "timeout-before",
-    "timeout-after",
-    "reset-after",
-    "429-retry-after",
-    "503-before",
-    "500-after",
-    "truncated",
-    "not-json",
-]
-LASTING_CELLS = [(name, fault) for name, fault, times in CELLS if times == 1 and fault in OF_EACH_KIND]
 PATIENCE = {"retry_seconds": 0.5, "stop_grace_seconds": 1.5}
 
 
@@ -154,9 +173,9 @@ def _lasting(name: str, fault: str) -> Cell:
 
 
 @pytest.fixture(scope="module")
-def lasting() -> dict[tuple[str, str], Outcome]:
+def lasting(request) -> dict[tuple[str, str], Outcome]:
     """What became of the jobs one of whose requests never succeeds, whatever it meets."""
-    return scripted.outcomes_of({cell: _lasting(*cell) for cell in LASTING_CELLS})
+    return scripted.outcomes_of({cell: _lasting(*cell) for cell in _lasting_cells(is_long=proof.is_long(request.config))})
 
 
 @pytest.mark.parametrize("name", LASTING)
@@ -174,7 +193,6 @@ def test_a_fault_that_lasts_is_said_and_leaves_nothing_that_runs(name, lasting) 
     assert len(outcome.workloads) == expected.workloads
 
 
-@pytest.mark.parametrize(("name", "fault"), LASTING_CELLS)
 def test_whatever_lasts_there_is_one_job_at_most_and_the_right_result_or_an_error_of_ours(name, fault, lasting) -> None:
     outcome = lasting[name, fault]
     assert outcome.fired[0], "the fault met no request"

@@ -171,7 +171,8 @@ def test_errors_of_the_platform_after_the_start_do_not_end_the_run(pool, status)
     assert _run_and(pool, run_id, act, wait_for_container=False).status_code == 0
 
 
-def test_a_job_that_is_deleted_on_the_platform_crashes_its_run(pool) -> None:
+def test_a_job_that_is_deleted_on_the_platform_crashes_its_run(pool, monkeypatch) -> None:
+    monkeypatch.setenv("CPLN_LOST_AFTER_SECONDS", "1")
     run_id = pool.start(pool.deploy(command=pools.command(FOREVER)), Pending())
 
     async def act(worker, pid) -> None:
