@@ -1,4 +1,4 @@
-"""What a long run of the worlds was: its seed, with which it can be run again, and how much of it there was."""
+"""The long profile: what only it runs, and which seed and how many examples a long run had, so that it can be run again."""
 
 from __future__ import annotations
 
@@ -14,6 +14,16 @@ LONG = "long"
 def is_long(config: pytest.Config) -> bool:
     """Whether this is the long profile."""
     return config.getoption("hypothesis_profile", None) == LONG
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave to the long profile what is marked as a proof."""
+    if is_long(config):
+        return
+    proofs = [item for item in items if item.get_closest_marker("proof")]
+    if proofs:
+        config.hook.pytest_deselected(items=proofs)
+        items[:] = [item for item in items if not item.get_closest_marker("proof")]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -34,8 +34,15 @@ def _environment(local, url: str) -> dict[str, str]:
     return local.environment | {"PREFECT_API_URL": url, "PYTHONUNBUFFERED": "1"}
 
 
-@pytest.mark.parametrize("kind", ["sync", "async"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [
+        pytest.param("sync", signal.SIGINT, id="ctrl-c-sync"),
+        pytest.param("async", signal.SIGINT, id="ctrl-c-async", marks=pytest.mark.proof),
+        pytest.param("sync", signal.SIGTERM, id="terminated-sync", marks=pytest.mark.proof),
+        pytest.param("async", signal.SIGTERM, id="terminated-async"),
+    ],
+)
 def test_a_signal_to_the_caller_stops_the_job_and_ends_the_child_run(kind, number, local, prefect_api, tmp_path) -> None:
     source = PARENTS[kind].replace("START", CALL[kind]).replace("NAME", f"{kind}-{number.name}")
     process = programs.start(source, tmp_path, _environment(local, prefect_api))
@@ -58,7 +65,7 @@ def test_a_signal_to_the_caller_stops_the_job_and_ends_the_child_run(kind, numbe
     assert process.returncode != 0
 
 
-@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("kind", ["sync", pytest.param("async", marks=pytest.mark.proof)])
 def test_cancelling_the_flow_run_stops_the_job_and_ends_the_child_run(kind, local, prefect_api, tmp_path) -> None:
     name = f"cancelled-{kind}"
     source = PARENTS[kind].replace("START", f"parent.serve(name={name!r})").replace("NAME", name)

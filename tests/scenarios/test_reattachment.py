@@ -67,7 +67,7 @@ class Parent(Deployed):
     ("private", "print_func"),
     [
         pytest.param(True, "get_run_logger().info", id="private-into-the-parents-log"),
-        pytest.param(False, "None", id="shared-into-the-childs-log"),
+        pytest.param(False, "None", id="shared-into-the-childs-log", marks=pytest.mark.proof),
     ],
 )
 def test_a_killed_process_that_is_executed_again_goes_on_with_its_job(
@@ -99,6 +99,7 @@ def test_a_result_that_nobody_took_is_taken_and_the_job_not_run_again(local, pre
     assert local.platform.workloads() == []
 
 
+@pytest.mark.proof
 def test_a_result_that_was_reported_is_kept_for_a_parent_that_is_executed_again_if_it_is_persisted(
     local, prefect_api_url, tmp_path
 ) -> None:

@@ -38,8 +38,8 @@ def _ours(program: str) -> str:
     "program",
     [
         pytest.param(PROGRAM, id="as-printed"),
-        pytest.param(_ours(PROGRAM), id="with-our-names"),
-        pytest.param(_ours(AWAITED), id="awaited"),
+        pytest.param(_ours(PROGRAM), id="with-our-names", marks=pytest.mark.proof),
+        pytest.param(_ours(AWAITED), id="awaited", marks=pytest.mark.proof),
     ],
 )
 def test_the_program_runs_unchanged(program, local, prefect_api, tmp_path) -> None:

@@ -60,7 +60,7 @@ def sqlite(tmp_path) -> str:
     return f"sqlite+aiosqlite:///{tmp_path / conftest.DATABASE}"
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=[pytest.param("sqlite", marks=pytest.mark.proof), "postgres"])
 def server(request, tmp_path) -> Iterator[str]:
     """A Prefect server that does not wait long for a cancellation."""
     database = request.getfixturevalue(request.param)
