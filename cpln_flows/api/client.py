@@ -45,6 +45,7 @@ _MOST_ITEMS = 1_000_000
 _FIRST_ERROR_STATUS = 300
 _HEADERS = {"accept": "application/json", "accept-encoding": bodies.ENCODING, "user-agent": "cpln_flows"}
 _SHOWN_LINK = 60
+_MOST_WAITS = 4  # for the head of an answer and all pieces of its body together
 _RENEW_SECONDS = 10.0  # a refused token is read again no more often than this
 _LOGGER = logging.getLogger("cpln_flows")
 
@@ -397,13 +398,17 @@ class CplnClient:
         """
         if self._open is None:
             raise RuntimeError("the client is not open; use it in `async with`")
-        answer = await self._open.handle_async_request(request)
-        self._time.learn(answer.headers.get("date"), time.time_ns())
-        source = f"{request.method} {request.url.path}"
-        if answer.status_code >= _FIRST_ERROR_STATUS:
-            content = await bodies.read_error(answer, source)
-        else:
-            content = await bodies.read(answer, most, source)
+        # httpx bounds the wait for each piece of an answer, and so not the wait for an answer in many pieces.
+        longest = _MOST_WAITS * self.settings.request_timeout_seconds
+        try:
+            with anyio.fail_after(longest):
+                answer = await self._open.handle_async_request(request)
+                self._time.learn(answer.headers.get("date"), time.time_ns())
+                source = f"{request.method} {request.url.path}"
+                is_error = answer.status_code >= _FIRST_ERROR_STATUS
+                content = await (bodies.read_error(answer, source) if is_error else bodies.read(answer, most, source))
+        except TimeoutError as error:
+            raise httpx.ReadTimeout(f"the answer was not complete after {longest:g} s", request=request) from error
         return _Answer(source, answer.status_code, answer.headers, content)
 
 

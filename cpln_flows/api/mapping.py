@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -66,7 +68,7 @@ def error_of(*, status: int, method: str, path: str, body: bytes, headers: Mappi
         path=path,
         message=(message.replace(token, _HIDDEN) if len(token) >= _LEAST_TOKEN else message)[:_LONGEST_MESSAGE],
         hint=_REDIRECTED if status < _FIRST_CLIENT_ERROR else _HINTS.get(status, ""),
-        retry_after=_retry_after(headers.get("retry-after")),
+        retry_after=_retry_after(headers),
     )
 
 
@@ -93,9 +95,15 @@ def _message(body: bytes) -> str:
     return body[:_LONGEST_BODY].decode(errors="replace").strip()
 
 
-def _retry_after(value: str | None) -> float | None:
-    """Read the delay in seconds; the form with a date is not used by any known client of the platform."""
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return how many seconds to wait; a date is measured by the clock that wrote it (RFC 9110, section 10.2.3)."""
+    value = headers.get("retry-after", "")
     try:
-        return max(0.0, float(value)) if value is not None else None
+        return max(0.0, float(value)) if value and math.isfinite(float(value)) else None
     except ValueError:
+        pass
+    try:
+        until, now = parsedate_to_datetime(value), parsedate_to_datetime(headers.get("date", ""))
+        return max(0.0, (until - now).total_seconds())
+    except (ValueError, TypeError):  # no date, or only one of the two names its zone
         return None

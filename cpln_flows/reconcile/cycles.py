@@ -163,7 +163,7 @@ class Reconciler:
         if not self._dry_run:
             return FlowResult(counts)
         plan = self._shown or Plan(clock())
-        said = [f"{len(plan.actions)} actions planned, {len(plan.changes)} of them end a run or a job"]
+        said = [f"actions planned: {len(plan.actions)}, of which {len(plan.changes)} end a run or a job"]
         said += [f"{plan.judged} runs and jobs checked"]
         said += [f"withheld: {plan.withheld}"] if plan.withheld else []
         said += [f"not read: {unread}" for unread in plan.unread]
@@ -180,7 +180,7 @@ class Reconciler:
         if snapshot.is_blind:
             return
         seconds = (clock() - self._began).total_seconds()
-        count = f"dry run, {len(plan.actions)} actions planned" if self._dry_run else f"{len(done)} actions"
+        count = f"dry run, actions planned: {len(plan.actions)}" if self._dry_run else f"actions: {len(done)}"
         seen = f"{plan.judged} runs and jobs on {snapshot.workloads} workloads checked in {seconds:.1f} s"
         unread = f", {len(plan.unread)} could not be read" if plan.unread else ""
         is_due = self._signed is None or clock() - self._signed >= _SIGN_EVERY

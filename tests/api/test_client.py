@@ -151,6 +151,40 @@ async def test_retry_after_is_honoured_and_capped() -> None:
     assert capped == 60
 
 
+@pytest.mark.parametrize(
+    ("after", "date", "waits"),
+    [
+        pytest.param("Fri, 27 Nov 2026 10:00:09 GMT", "Fri, 27 Nov 2026 10:00:02 GMT", 7, id="date"),
+        pytest.param("Fri, 27 Nov 2026 10:00:00 GMT", "Fri, 27 Nov 2026 10:00:02 GMT", 0, id="date-that-has-passed"),
+        pytest.param("Fri, 27 Nov 2026 10:00:09 GMT", "", None, id="date-of-an-unknown-clock"),
+        pytest.param("soon", "Fri, 27 Nov 2026 10:00:02 GMT", None, id="no-date"),
+        pytest.param("nan", "Fri, 27 Nov 2026 10:00:02 GMT", None, id="no-number"),
+    ],
+)
+async def test_date_of_retry_is_by_the_platforms_clock(after, date, waits) -> None:
+    async with Server(problem(429, retry_after=after, date=date)).client() as client:
+        with pytest.raises(RateLimitedError) as caught:
+            await client.get("/org/acme", repeat=Repeat.NEVER)
+    assert caught.value.retry_after == waits
+
+
+class Dripping(httpx.AsyncByteStream):
+    """A body whose next piece always comes in time."""
+
+    async def __aiter__(self):
+        while True:
+            yield b" "
+            await anyio.sleep(0.001)
+
+
+async def test_answer_that_never_ends_is_given_up() -> None:
+    server = Server(lambda _: httpx.Response(200, stream=Dripping()))
+    async with server.client(request_timeout_seconds=0.05, retry_seconds=0) as client:
+        with pytest.raises(TransportError, match="not complete after") as caught:
+            await client.get("/org/acme")
+    assert caught.value.sent
+
+
 async def test_repeating_ends_with_the_budget() -> None:
     server = Server(problem(503))
     async with server.client(retry_seconds=0) as client:

@@ -805,7 +805,7 @@ async def test_a_dry_run_writes_the_plan_and_does_nothing(hands, caplog) -> None
     assert result["actions"] == 0
     (row,) = result.planned
     assert (row["action"], row["flow_run_id"], row["command"]) == ("mark as CRASHED", str(run.id), ref.command_id)
-    assert "1 actions planned" in str(result)
+    assert "actions planned: 1," in str(result)
     assert "mark as CRASHED" in str(result)
     assert any(f"Flow: nothing, RunID: {run.id}" in line and "dry run, would mark" in line for line in caplog.messages)
     assert (await hands.state(run)).type == "RUNNING"
