@@ -21,6 +21,7 @@ from cpln_flows.api.retry import Repeat
 from cpln_flows.errors import AnswerTooLargeError, LogStreamError, UnexpectedResponseError
 from cpln_flows.model import cursor, log_lines
 from cpln_flows.model.log_lines import Batch, Frame
+from cpln_flows.model.time import NS
 from cpln_flows.settings import proxies
 
 PAGE_LIMIT = 999  # the vendor's CLI stays below 1000, and the service's maximum is not published
@@ -29,7 +30,7 @@ _FEWER = 4
 _PING_SECONDS = 20
 _TOO_LARGE = 1009  # the code with which a connection is closed for a message over the limit
 _EDGE = 512  # the labels, and the times and texts of some lines
-_DAY_NS = 86_400 * 1_000_000_000
+_DAY_NS = 86_400 * NS
 _SPAN_NS = 30 * _DAY_NS  # the service answers for at most 31 days
 _Answer = TypeVar("_Answer")
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from time import time_ns
 
-_NS = 1_000_000_000
-_HALF_NS = _NS // 2
-_AGREE_NS = 2 * _NS
+from cpln_flows.model.time import NS, from_ns
+
+_HALF_NS = NS // 2
+_AGREE_NS = 2 * NS
 """The header has whole seconds, and an answer takes its time: clocks that are so close to each other count as equal."""
 _CREDIBLE_YEARS = range(2000, 2200)
 
@@ -37,7 +38,7 @@ class ServerTime:
 
     def now(self) -> datetime:
         """Return the server's time as far as its answers tell it."""
-        return datetime.fromtimestamp(time_ns() / _NS, UTC) + self.ahead
+        return from_ns(time_ns()) + self.ahead
 
     def learn(self, date: str | None, now_ns: int | None = None) -> None:
         """Take the ``Date`` of an answer.
@@ -52,7 +53,7 @@ class ServerTime:
             stamped = parsedate_to_datetime(date)
             if stamped.year not in _CREDIBLE_YEARS:
                 return
-            told_ns = int(stamped.timestamp()) * _NS + _HALF_NS
+            told_ns = int(stamped.timestamp()) * NS + _HALF_NS
         except (ValueError, OverflowError):
             return
         self._learned = date

@@ -5,16 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from cpln_flows.errors import JobCancelledError, JobError, JobFailedError
 from cpln_flows.jobs.submit import StartedJob
 from cpln_flows.model import log_lines
 from cpln_flows.model.ending import Ending
 from cpln_flows.model.lifecycle import Stage
+from cpln_flows.model.time import from_ns
 from cpln_flows.settings import console_url
-
-_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Place:
 def log_command(job: StartedJob) -> str:
     """Return the vendor's command that shows the whole log of a job, as a shell takes it."""
     ref = job.ref
-    since = datetime.fromtimestamp(job.since_ns // _NS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    since = from_ns(job.since_ns).strftime("%Y-%m-%dT%H:%M:%SZ")
     query = log_lines.selector(ref, job.location)
     return shlex.join(["cpln", "logs", query, "--org", ref.org, "--from", since, "--limit", "0", "-o", "raw"])
 

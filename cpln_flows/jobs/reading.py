@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 import anyio
 
@@ -23,12 +23,11 @@ from cpln_flows.model.cursor import Cursor
 from cpln_flows.model.identifiers import Area
 from cpln_flows.model.log_lines import Batch
 from cpln_flows.model.receipt import Gap, GapKind, LogReceipt
-from cpln_flows.model.time import LOG_CLOCK_SKEW_NS
+from cpln_flows.model.time import LOG_CLOCK_SKEW_NS, NS, to_ns
 
-_NS = 1_000_000_000
 _INTERVAL_SECONDS = 5.0
-_AT_REST_NS = 600 * _NS
-OLDEST_NS = 31 * 86_400 * _NS
+_AT_REST_NS = 600 * NS
+OLDEST_NS = 31 * 86_400 * NS
 """The platform keeps logs for 30 days, unless the organization says otherwise."""
 
 
@@ -164,17 +163,17 @@ class LogReading:
         await self._end()
         command = self.job.command
         ended_ns = command.ended_ns if command else None
-        ago = max(0.0, (self.now_ns() - ended_ns) / _NS) if ended_ns else 0.0
+        ago = max(0.0, (self.now_ns() - ended_ns) / NS) if ended_ns else 0.0
         await self.stream.settle(anyio.current_time() - ago, ended_ns)
 
     async def _end(self) -> None:
         """Wait for the job's end, or for the time until which lines are wanted."""
         until, began = self.wanted.until, anyio.current_time()
-        seconds = None if until is None else max(0.0, (to_ns(until) - self.now_ns()) / _NS)
+        seconds = None if until is None else max(0.0, (to_ns(until) - self.now_ns()) / NS)
         with anyio.move_on_after(seconds):
             while not await self._has_ended(began):
                 command = self.job.command
-                age = (self.now_ns() - to_ns(command.created)) / _NS if command else 0.0
+                age = (self.now_ns() - to_ns(command.created)) / NS if command else 0.0
                 await anyio.sleep(lifecycle.poll_delay(age, _INTERVAL_SECONDS))
 
     async def _has_ended(self, began: float) -> bool:
@@ -254,9 +253,3 @@ def span_of(wanted: Wanted, now_ns: int) -> tuple[int, int]:
     """Return the time in which a job is looked for of which nothing but the id is known."""
     since_ns = to_ns(wanted.since) if wanted.since else now_ns - OLDEST_NS
     return since_ns, to_ns(wanted.until) if wanted.until else now_ns + LOG_CLOCK_SKEW_NS
-
-
-def to_ns(moment: datetime) -> int:
-    """Return a time in nanoseconds; one without a zone is in UTC."""
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return int(aware.timestamp()) * _NS + aware.microsecond * 1000

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 from cpln_flows.model.identifiers import ATTEMPT
 from cpln_flows.model.lifecycle import Stage
 from cpln_flows.model.resources import Command
+from cpln_flows.model.time import CLOCK_SKEW
 
 _MOST_DIGITS = 9  # a tag can hold anything
-_CLOCKS_AGREE = timedelta(minutes=1)
-"""The clocks of Prefect and the platform are compared by answers that bear whole seconds and take their time."""
 
 
 class Outcome(StrEnum):
@@ -82,7 +81,7 @@ def _attempt_of(command: Command) -> int:
 
 
 def _has_seen_the_end(attempt: EarlierAttempt, command: Command) -> bool:
-    return attempt.ended >= (command.last_modified or command.created) - _CLOCKS_AGREE
+    return attempt.ended >= (command.last_modified or command.created) - CLOCK_SKEW
 
 
 def _age(command: Command) -> tuple[datetime, str]:

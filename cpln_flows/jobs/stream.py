@@ -28,14 +28,13 @@ from cpln_flows.jobs.journal import Journal
 from cpln_flows.model import lateness
 from cpln_flows.model.cursor import Cursor, Ledger, Look, in_order
 from cpln_flows.model.identifiers import Area
-from cpln_flows.model.lateness import NS as _NS
 from cpln_flows.model.lateness import End, Lag
 from cpln_flows.model.log_lines import Batch, Frame
 from cpln_flows.model.receipt import Gap, GapKind, LogReceipt, Tally
-from cpln_flows.model.time import LOG_CLOCK_SKEW_NS
+from cpln_flows.model.time import LOG_CLOCK_SKEW_NS, NS
 from cpln_flows.settings import CplnSettings
 
-_OVERLAP_NS = 2 * _NS
+_OVERLAP_NS = 2 * NS
 _FIRST_RECONNECT_SECONDS = 0.1
 _LEAST_POLL_SECONDS = 1.0
 _FUTILE_SESSIONS = 2  # so many sessions in a row without a line: then the store is read instead
@@ -44,10 +43,10 @@ _LONGEST_IDLE_SECONDS = 300.0
 _TEND_SECONDS = 5.0
 _VERIFY_SECONDS = 300.0
 _LONGEST_PROGRESS_SECONDS = 900.0
-_LATEST_NS = 600 * _NS
+_LATEST_NS = 600 * NS
 """A line that comes later than this is not waited for while the job runs."""
 _MOST_UNSETTLED = 1_000_000
-_LATEST_OF_MANY_NS = 60 * _NS
+_LATEST_OF_MANY_NS = 60 * NS
 _LONGEST_TURN_SECONDS = 0.02
 
 
@@ -465,7 +464,7 @@ class LogStream:
             self.ledger.settle(newest_ns - (_LATEST_OF_MANY_NS if many else _LATEST_NS))
 
     def _say_progress(self, lines: int, rate: float) -> None:
-        lag = self._lag.newest_ns / _NS
+        lag = self._lag.newest_ns / NS
         self.journal.info(
             Area.LOGS, f"{lines:,} lines so far, {rate:,.1f} lines/s, the newest came {lag:.1f} s after it was printed"
         )

@@ -30,7 +30,7 @@ from cpln_flows.model.ending import ending_of
 from cpln_flows.model.identifiers import Area, Role
 from cpln_flows.model.links import CommandRef, WorkloadRef
 from cpln_flows.model.resources import Command
-from cpln_flows.model.time import LOG_CLOCK_SKEW_NS
+from cpln_flows.model.time import LOG_CLOCK_SKEW_NS, to_ns
 
 _IDLE_LIMIT = timedelta(hours=20)  # the clean-up deletes what is idle for 24 h; the hours between keep the two apart
 _MOST_GENERATIONS = 100
@@ -61,7 +61,7 @@ def adopted(ref: CommandRef, command: Command, location: str, now: datetime) -> 
         now: The platform's time.
     """
     age = max(timedelta(), now - command.created)
-    since_ns = int(command.created.timestamp()) * 1_000_000_000 - LOG_CLOCK_SKEW_NS  # lines are stamped by other machines
+    since_ns = to_ns(command.created) - LOG_CLOCK_SKEW_NS  # lines are stamped by other machines
     started = time.monotonic() - age.total_seconds()
     return StartedJob(ref, command.spec.location or location, since_ns, adopted=True, started=started)
 

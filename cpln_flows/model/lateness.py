@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-NS = 1_000_000_000
+from cpln_flows.model.time import NS
+
 MOMENT_SECONDS = 0.3
 """A line that is not older than this at the job's end shows that the log has come that far."""
 MARGIN_SECONDS = 0.1

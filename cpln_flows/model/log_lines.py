@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from cpln_flows.errors import UnexpectedResponseError
 from cpln_flows.model.links import CommandRef, GvcRef
+from cpln_flows.model.time import NS
 
-_NS = 1_000_000_000
 _LATEST_NS = 2**63 - 1
 _STAMP = re.compile(r"[0-9]{1,19}")
 
@@ -74,7 +74,7 @@ def render(batch: Batch, label: str = "") -> list[str]:
     between = f"+00:00 - {label}"
     start, count = 0, len(batch.stamps)
     while start < count:
-        seconds = batch.stamps[start] // _NS
+        seconds = batch.stamps[start] // NS
         end = _end_of_second(batch.stamps, start, seconds)
         # The costly part is the same for all lines of a second.
         prefix = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
@@ -87,7 +87,7 @@ def render(batch: Batch, label: str = "") -> list[str]:
 
 def _end_of_second(stamps: list[int], start: int, seconds: int) -> int:
     """Return where the lines from ``start`` on leave this second; lines need not be in order."""
-    low, high = seconds * _NS, (seconds + 1) * _NS
+    low, high = seconds * NS, (seconds + 1) * NS
     if low <= stamps[-1] < high and max(stamps) < high and min(stamps) >= low:
         return len(stamps)
     return next((place for place in range(start, len(stamps)) if not low <= stamps[place] < high), len(stamps))

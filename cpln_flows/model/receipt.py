@@ -7,13 +7,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 
 from cpln_flows.model.cursor import Cursor
 from cpln_flows.model.log_lines import Batch, StreamKey
+from cpln_flows.model.time import from_ns
 
-_NS = 1_000_000_000
 _RATE_LIMITED = "#### Replica logs were rate-limited"
 _COUNT = re.compile(r"(?<![\d,])([0-9][0-9,]{0,17}) (?:log )?lines? (?:were |was )?(?:dropped|lost|discarded|suppressed|skipped)")
 _LEAST_TRUNCATED = 16 * 1024 // 4  # characters of up to four bytes
@@ -270,8 +270,8 @@ def _lines(count: int) -> str:
 
 
 def _clock(ns: int) -> str:
-    return f"{datetime.fromtimestamp(ns // _NS, UTC):%H:%M:%S}"
+    return f"{from_ns(ns):%H:%M:%S}"
 
 
 def _datetime(ns: int | None) -> datetime | None:
-    return None if ns is None else datetime.fromtimestamp(ns / _NS, UTC)
+    return None if ns is None else from_ns(ns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from cpln_flows.model.identifiers import Area, Role
 from cpln_flows.model.lifecycle import Stage
 from cpln_flows.model.links import CommandRef, WorkloadRef
 from cpln_flows.model.resources import Command, JobExecution
+from cpln_flows.model.time import CLOCK_SKEW
 from cpln_flows.reconcile import decide, match
 from cpln_flows.reconcile.decide import Policy
 from cpln_flows.reconcile.family import Family
@@ -46,7 +47,6 @@ from cpln_flows.reconcile.snapshot import (
 )
 from cpln_flows.reconcile.together import both, each, gathering
 
-_CLOCK_SKEW = timedelta(seconds=60)
 _ROLES = {str(role): role for role in Role}
 _STAGE_OF_EXECUTION = {"pending": Stage.PENDING, "successful": Stage.COMPLETED, "failed": Stage.FAILED, "removed": Stage.FAILED}
 _REPLICA = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
@@ -282,7 +282,7 @@ class Observer:
     async def _containers(self, runs: Collection[RunView], lists: Lists, clocks: Clocks) -> tuple[list[JobView], bool]:
         """Return every container that is young enough for these runs, and whether none can be missing."""
         oldest = min(run.attempt.since if run.attempt else run.since for run in runs)
-        since = clocks.in_platform(oldest) - _CLOCK_SKEW
+        since = clocks.in_platform(oldest) - CLOCK_SKEW
 
         async def containers(workload: WorkloadRef) -> list[JobView] | None:
             try:
@@ -459,7 +459,7 @@ class Observer:
     async def _stops(self, asked: tuple[WorkloadRef, datetime]) -> dict[str, Stop] | None:
         workload, since = asked
         try:
-            sent = await commands.stops_since(self.client, workload, since - _CLOCK_SKEW)
+            sent = await commands.stops_since(self.client, workload, since - CLOCK_SKEW)
         except CplnError:
             return None
         stops: dict[str, Stop] = {}

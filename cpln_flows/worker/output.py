@@ -14,11 +14,11 @@ from cpln_flows.jobs.journal import CONTINUED
 from cpln_flows.model import log_lines
 from cpln_flows.model.forwarding import Shown
 from cpln_flows.model.log_lines import Batch
+from cpln_flows.model.time import NS
 
 KEPT_LINES = 500
 """So many last lines are at hand when a job dies before its flow could say anything."""
 
-_NS = 1_000_000_000
 _OVERLAP_SECONDS = 10
 # What the engine prints of a flow or task run it has sent to the API itself.
 _SENT_BY_ENGINE = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} \| [A-Z]+ +\| (Flow|Task) run '")
@@ -131,4 +131,4 @@ def read_from_ns(shown: Shown) -> int | None:
     if shown.oldest is None or shown.newest is None:
         return None
     oldest, newest = (int(datetime.fromisoformat(stamp).timestamp()) for stamp in (shown.oldest, shown.newest))
-    return (oldest + 1) * _NS if newest - oldest > _OVERLAP_SECONDS else None
+    return (oldest + 1) * NS if newest - oldest > _OVERLAP_SECONDS else None

@@ -1,6 +1,7 @@
 import pytest
 
-from cpln_flows.model.lateness import NS, End, Lag, rests_at
+from cpln_flows.model.lateness import End, Lag, rests_at
+from cpln_flows.model.time import NS
 
 ENDED_NS = 1000 * NS
 SETTLE = 5.0
