@@ -25,7 +25,6 @@ from cpln_flows.reconcile.orphans import Companion, Deletion, Inventory, Look, N
 from cpln_flows.reconcile.together import both, each, gathering
 
 _AT_ONCE = 40
-_ACTIVE = frozenset({"active", "pending"})
 _GVC = re.compile(r"/gvc/([^/]+)/")
 
 
@@ -226,7 +225,7 @@ def _view(workload: Workload) -> WorkloadView:
 def _use_of(deployed: Sequence[WorkloadDeployment], last: datetime | None) -> Use:
     """Add what the executions tell: those of a schedule have no command."""
     executions = [execution for one in deployed for execution in one.status.job_executions]
-    active = next((execution.name for execution in executions if execution.status in _ACTIVE), None)
+    active = next((execution.name for execution in executions if execution.is_active), None)
     moments = [moment for moment in (last, *(one.last_run for one in deployed)) if moment is not None]
     return Use(max(moments, default=None), f"execution {active}" if active else None)
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from urllib.parse import quote
 from uuid import uuid4
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, Worker
 
+from cpln_flows.api.timekeeping import ServerTime
 from cpln_flows.orchestration import PAGE
 from cpln_flows.worker import processes
 
@@ -152,25 +152,14 @@ async def read(client: PrefectClient, pool: str) -> Roster:
     )
     workers = Worker.model_validate_list(answer.json())
     found = {w.name: Heartbeats(w.last_heartbeat_time, _interval(w)) for w in workers if w.last_heartbeat_time is not None}
-    return Roster(found, server_time(answer.headers.get("date")))
+    clock = ServerTime()
+    clock.learn(answer.headers.get("date"))
+    return Roster(found, clock.now())
 
 
 def _interval(worker: Worker) -> timedelta:
     seconds = worker.heartbeat_interval_seconds
     return timedelta(seconds=_USUAL_SECONDS if seconds is None else min(max(seconds, 0), _LONGEST_SECONDS))
-
-
-def server_time(date: str | None) -> datetime:
-    """Return the time that an answer bears, to the second; this machine's if it bears none.
-
-    >>> server_time("Sat, 10 Jan 2026 12:00:00 GMT").isoformat()
-    '2026-01-10T12:00:00+00:00'
-    """
-    try:
-        found = parsedate_to_datetime(date or "")
-    except ValueError:
-        return datetime.now(UTC)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 async def send_heartbeat(client: PrefectClient, pool: str, record: str, seconds: float) -> None:
