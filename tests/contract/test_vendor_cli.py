@@ -140,7 +140,7 @@ def with_run(script: str = "print('hello')", until: str = "ended", **arguments) 
 # Objects
 
 
-@row("org get {org} -o json")
+@rare_row("org get {org} -o json")
 def the_organisation_is_shown(row):
     assert row.json["name"] == row.platform.org
 
@@ -197,7 +197,7 @@ def the_secret_has_its_payload(row):
     assert revealed["data"] == {"payload": "the payload\n", "encoding": "plain"}
 
 
-@row("secret reveal {s} -o json", before=a_secret)
+@rare_row("secret reveal {s} -o json", before=a_secret)
 def the_data_is_shown(row):
     assert row.json["data"]["payload"] == "hush"
 
@@ -232,7 +232,7 @@ def a_standard_workload_exists(row):
     assert row.stored["spec"]["containers"][0]["image"] == "nginx:1.27"
 
 
-@row("workload get {w}", before=with_workload())
+@rare_row("workload get {w}", before=with_workload())
 def the_workload_is_ready_in_the_table(row):
     (line,) = [line for line in row.out.splitlines() if row.words["w"] in line]
     assert "|true" in line
@@ -303,7 +303,7 @@ def each_location_has_a_deployment(row):
     assert row.platform.location in names(row)
 
 
-@row("workload delete {w}", before=with_workload())
+@rare_row("workload delete {w}", before=with_workload())
 def the_workload_goes(row):
     assert row.platform.until(lambda: row.platform.http.get(row.link).status_code == 404)
 
@@ -335,14 +335,14 @@ def the_override_reaches_the_container(row):
     assert row.platform.until(lambda: row.platform.lines(query)) == ["A is 1"]
 
 
-@row("workload cron start {w} -o json", before=with_workload())
+@rare_row("workload cron start {w} -o json", before=with_workload())
 def every_location_gets_a_run(row):
     gvc = row.platform.get(row.platform.gvc_link)
     locations = sorted(link.rsplit("/", 1)[1] for link in gvc["spec"]["staticPlacement"]["locationLinks"])
     assert sorted(item["location"] for item in row.json["items"]) == locations
 
 
-@row("workload cron get {w} -o json", before=with_run(), facts=("F153",))
+@rare_row("workload cron get {w} -o json", before=with_run(), facts=("F153",))
 def the_run_is_listed_as_successful(row):
     assert [(item["id"], item["status"]) for item in row.json["items"]] == [(row.words["id"], "successful")]
 
@@ -352,17 +352,17 @@ def the_replica_of_the_run_is_stopped(row):
     assert row.platform.ended(row.words["command"])["lifecycleStage"] in ("failed", "cancelled")
 
 
-@row("workload replica stop {w} --replica-name {replica} --location {location}", before=with_run(FOREVER, until="running"))
+@rare_row("workload replica stop {w} --replica-name {replica} --location {location}", before=with_run(FOREVER, until="running"))
 def the_replica_is_stopped(row):
     assert row.platform.ended(row.words["command"])["lifecycleStage"] in ("failed", "cancelled")
 
 
-@row("workload replica get {w} --location {location} -o json", before=with_run(FOREVER, until="running"))
+@rare_row("workload replica get {w} --location {location} -o json", before=with_run(FOREVER, until="running"))
 def the_replica_is_named(row):
     assert row.json["items"] == [row.words["replica"]]
 
 
-@row("rest get {command}", before=with_run())
+@rare_row("rest get {command}", before=with_run())
 def the_command_is_shown(row):
     assert row.json["lifecycleStage"] == "completed"
 
@@ -374,12 +374,12 @@ def a_run_and_a_query(row: Row) -> None:
     row.words["commands"] = f"{row.link}/-command/-query"
 
 
-@row("rest post {commands} -f {q}", before=a_run_and_a_query)
+@rare_row("rest post {commands} -f {q}", before=a_run_and_a_query)
 def the_command_is_found(row):
     assert [item["id"] for item in row.json["items"]] == [row.words["id"]]
 
 
-@row(
+@rare_row(
     "workload cron run --image {image} --location {location} --env A=5 -- python -c \"import os; assert os.environ['A'] == '5'\""
 )
 def the_run_is_awaited(row):
@@ -519,7 +519,7 @@ def an_array_on_standard_input(row: Row) -> None:
     row.input = json.dumps(two_secrets(row))
 
 
-@row("apply -f -", before=an_array_on_standard_input, facts=("F177",))
+@rare_row("apply -f -", before=an_array_on_standard_input, facts=("F177",))
 def standard_input_is_applied(row):
     both_secrets_exist(row)
 
@@ -530,7 +530,7 @@ def a_folder_of_documents(row: Row) -> None:
     row.words["folder"] = str(row.folder)
 
 
-@row("apply -f {folder}", before=a_folder_of_documents, facts=("F177",))
+@rare_row("apply -f {folder}", before=a_folder_of_documents, facts=("F177",))
 def a_folder_is_applied(row):
     both_secrets_exist(row)
 

@@ -12,6 +12,10 @@ import anyio
 
 from tests.patience import PATIENCE_SECONDS
 
+# A look may cost a server more than the wait does.
+_SHORTEST_WAIT_SECONDS = 0.05
+_LONGEST_WAIT_SECONDS = 0.5
+
 
 def start(source: str, folder: Path, environment: dict[str, str], name: str = "program.py") -> subprocess.Popen[str]:
     """Write a program and start it."""
@@ -36,11 +40,12 @@ def run(source: str, folder: Path, environment: dict[str, str]) -> tuple[int, st
 
 def until(look: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
     """Wait for something that another process does; return what the look has found."""
-    end = time.monotonic() + seconds
+    end, wait = time.monotonic() + seconds, _SHORTEST_WAIT_SECONDS
     while time.monotonic() < end:
         if found := look():
             return found
-        time.sleep(0.1)
+        time.sleep(wait)
+        wait = min(1.5 * wait, _LONGEST_WAIT_SECONDS)
     raise TimeoutError(f"it did not happen within {seconds:.0f} s")
 
 

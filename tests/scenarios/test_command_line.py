@@ -80,6 +80,7 @@ def test_next_steps_are_short_where_the_shell_finds_the_programs() -> None:
     assert [command.split()[0] for command in _next_steps(f"/usr/bin:{BIN}")] == ["cpln-flows", "cpln-flows", "prefect"]
 
 
+@pytest.mark.proof
 def test_quickstart_shows_on_a_terminal_what_takes_time(tmp_path, local, prefect_api) -> None:
     """A spinner, whose line Prefect does not write into."""
     child, terminal = pty.openpty()
@@ -105,6 +106,7 @@ def test_quickstart_shows_on_a_terminal_what_takes_time(tmp_path, local, prefect
     assert b"step 6 of 6" not in out
 
 
+@pytest.mark.proof
 def test_quickstart_with_a_failing_job_fails_and_says_why(tmp_path, local, prefect_api) -> None:
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(kubernetes_job(FAILING)))
     done = subprocess.run(

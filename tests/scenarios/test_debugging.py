@@ -278,7 +278,7 @@ def test_vendors_command_line_shows_the_same(told, cli) -> None:
 
 
 def test_command_of_a_report_shows_the_whole_log(told, cli) -> None:
-    (report,) = told.find("flow", "failed", "[CPLN] Job", "exit code 3")
+    *_, report = told.find("flow", "failed", "[CPLN] Job", "exit code 3")  # a slow look also tells what it waits for
     command_id = re.search(r"Cmd: (\S+)", report)[1]
     (command,) = told.reader.find("cpln logs '{", command_id)
     shown = cli.run(*shlex.split(command)[1:])

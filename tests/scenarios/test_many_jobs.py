@@ -61,7 +61,7 @@ def _polls(requests: list[RequestRecord]) -> list[RequestRecord]:
     return [request for request in requests if request.kind == "http" and "/-command" in request.path]
 
 
-@pytest.mark.parametrize("workloads", [1, 10])
+@pytest.mark.parametrize("workloads", [pytest.param(1, marks=pytest.mark.proof), 10])
 def test_the_polls_of_many_jobs_grow_with_their_workloads(workloads) -> None:
     clock = ManualClock()
     with local_platform(scripted.platform(SCRIPT, jobs_clock=clock, page_size=1000)) as local:

@@ -86,6 +86,7 @@ def test_a_killed_process_that_is_executed_again_goes_on_with_its_job(
     assert len(local.platform.workloads()) == (0 if private else 1)
 
 
+@pytest.mark.proof
 def test_a_result_that_nobody_took_is_taken_and_the_job_not_run_again(local, prefect_api_url, tmp_path) -> None:
     held = Fault(method="DELETE", path="/workload/", times=1, delay_seconds=600)
     local.platform.faults.add(held)

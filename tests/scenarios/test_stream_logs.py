@@ -249,6 +249,7 @@ def parent(job: str):
 LONG = Script([*(Line(0.15 * n, f"line {n}") for n in range(30)), Exit(5)])
 
 
+@pytest.mark.proof
 @_platform(LONG)
 def test_a_parent_that_is_killed_and_executed_again_shows_neither_gap_nor_repeat(local, prefect_api_url, tmp_path) -> None:
     job = _started()

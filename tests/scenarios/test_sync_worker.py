@@ -11,7 +11,7 @@ from tests.manifests import FOREVER
 from tests.scenarios import pools, programs
 from tests.scenarios.pools import Pool
 
-pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.anyio]
+pytestmark = [pytest.mark.proof, pytest.mark.xdist_group("prefect"), pytest.mark.anyio]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tests.manifests import FOREVER, LINES
 from tests.scenarios import pools, programs
 from tests.scenarios.pools import Pool
 
-pytestmark = pytest.mark.xdist_group("worker-servers")
+pytestmark = [pytest.mark.xdist_group("worker-servers"), pytest.mark.proof]
 
 _BIN = next((path for path in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
 _HANGS = f"{pools.command(FOREVER)} prefect flow-run execute"  # looks supervised, and does nothing about a cancellation
@@ -60,7 +60,7 @@ def sqlite(tmp_path) -> str:
     return f"sqlite+aiosqlite:///{tmp_path / conftest.DATABASE}"
 
 
-@pytest.fixture(params=[pytest.param("sqlite", marks=pytest.mark.proof), "postgres"])
+@pytest.fixture(params=["sqlite", "postgres"])
 def server(request, tmp_path) -> Iterator[str]:
     """A Prefect server that does not wait long for a cancellation."""
     database = request.getfixturevalue(request.param)
