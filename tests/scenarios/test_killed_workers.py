@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.proof import is_long
 from tests.scenarios import pools, programs, stand_in
 from tests.scenarios.pools import Pool
 
@@ -42,8 +41,8 @@ def _one_round(pool: Pool, dice: random.Random, folder: Path) -> int:
                 killed += 1
                 continue
             for run_id in runs:
-                assert pools.final(run_id, 180).state.name == "Completed", log.read_text()
-                lines = programs.until(lambda run_id=run_id: _delivered(run_id), 120)
+                assert pools.final(run_id).state.name == "Completed", log.read_text()
+                lines = programs.until(lambda run_id=run_id: _delivered(run_id))
                 assert lines == stand_in.expected(_LINES), log.read_text()
             break
         finally:
@@ -57,10 +56,9 @@ def _one_round(pool: Pool, dice: random.Random, folder: Path) -> int:
     return killed
 
 
+@pytest.mark.proof
 def test_killed_workers_lose_no_run_and_no_line(local, prefect_api, tmp_path, request, count_example) -> None:
     config = request.config
-    if not is_long(config):
-        pytest.skip("takes half an hour: --hypothesis-profile=long")
     seed = config.getoption("world") or random.SystemRandom().randrange(2**32)
     dice, killed = random.Random(seed), 0  # noqa: S311 - chooses instants
     for number in range(config.getoption("worlds") or _ROUNDS):

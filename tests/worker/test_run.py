@@ -18,6 +18,8 @@ from tests.scenarios.pools import Pool, Started
 
 pytestmark = pytest.mark.xdist_group("worker-in-process")
 
+_MANY = 15
+
 
 def supervised(script: str) -> str:
     """A script that the worker takes for Prefect's supervisor, as which it does nothing about a cancellation."""
@@ -361,7 +363,7 @@ class _Looks:
 
 
 @pytest.mark.parametrize("local", [lambda: Platform(PlatformConfig(), executor=ScriptedExecutor(Script(())))], indirect=True)
-def test_fifty_jobs_share_one_client_and_are_looked_at_together(pool) -> None:
+def test_many_jobs_share_client_and_looks(pool) -> None:
     deployment, platform = pool.deploy(command="sleep 600", stream_output=False), pool.local.platform
 
     async def main() -> None:
@@ -376,12 +378,12 @@ def test_fifty_jobs_share_one_client_and_are_looked_at_together(pool) -> None:
                     made.prepare_for_flow_run(run, work_pool=worker.work_pool, worker_name=worker.name)
                     await worker.run(run, made, Started())
 
-                for _ in range(50):
+                for _ in range(_MANY):
                     group.start_soon(one)
-                await anyio.to_thread.run_sync(programs.until, lambda: len(platform.active_jobs) == 50)
+                await anyio.to_thread.run_sync(programs.until, lambda: len(platform.active_jobs) == _MANY)
                 (shared,) = worker._sessions.values()
                 (board,) = shared.boards.values()
-                assert len(board.watched) == 50
+                assert len(board.watched) == _MANY
                 looks = _Looks(board, platform)
                 await looks()
                 await anyio.to_thread.run_sync(programs.until, lambda: looks.were_all(2))
@@ -389,8 +391,8 @@ def test_fifty_jobs_share_one_client_and_are_looked_at_together(pool) -> None:
                 group.cancel_scope.cancel()
 
     anyio.run(main)
-    assert platform.jobs_started == 50
-    assert platform.connections <= 50, "that many for a moment, when all of them start"
+    assert platform.jobs_started == _MANY
+    assert platform.connections <= _MANY, "that many for a moment, when all of them start"
 
 
 def _with_a_sidecar(kind: str, said) -> dict:
