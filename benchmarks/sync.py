@@ -37,14 +37,14 @@ from cpln_flows.api.client import CplnClient
 from cpln_flows.emulator import Exit, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor, serve_in_thread
 from cpln_flows.model.identifiers import Owner, Role, Submission, workload_tags
 from cpln_flows.model.links import CommandRef, GvcRef
+from cpln_flows.model.policy import Limits, Policy
+from cpln_flows.model.run_states import RunState
 from cpln_flows.reconcile import decide, orphans
 from cpln_flows.reconcile.act import Actor
-from cpln_flows.reconcile.decide import Policy
 from cpln_flows.reconcile.flow_runs import FlowRuns, PrefectFlowRuns
 from cpln_flows.reconcile.inventory import Storekeeper
 from cpln_flows.reconcile.observe import Observer
-from cpln_flows.reconcile.plan import Limits
-from cpln_flows.reconcile.snapshot import Clocks, Memory, RunState, RunView, Scope
+from cpln_flows.reconcile.snapshot import Clocks, Memory, RunView, Scope
 from cpln_flows.reconcile.together import each, gathering
 from cpln_flows.settings import ApiSettings
 from tests.simulation.prefect_side import PrefectSide

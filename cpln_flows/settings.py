@@ -6,7 +6,8 @@ import logging
 import os
 import re
 from collections.abc import Callable
-from typing import Any, Self, TypeVar
+from datetime import timedelta
+from typing import Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -17,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from cpln_flows.errors import ConfigurationError
 from cpln_flows.model import addresses, field_errors, links
 from cpln_flows.model.forwarding import LEVELS
+from cpln_flows.model.policy import Policy
 from cpln_flows.model.proxies import Proxies
 
 DEFAULT_ENDPOINT = "https://api.cpln.io"
@@ -186,19 +188,51 @@ class CplnSettings(BaseSettings):
         default=60,
         ge=0,
         validation_alias=_names("CANCEL_GRACE"),
-        description="Seconds that a running flow gets to cancel itself before its container is stopped.",
+        description=(
+            "Seconds that a running flow gets to cancel itself before its container is stopped, by the worker or by the sync"
+            " flows, whichever sees it first."
+        ),
     )
     final_grace_seconds: float = Field(
         default=120,
         ge=0,
         validation_alias=_names("FINAL_GRACE"),
-        description="Seconds that a container gets after its flow run's final state: hooks and uploads run then.",
+        description=(
+            "Seconds that a container gets after its flow run's final state, because hooks and uploads run then; the sync"
+            " option stop_grace_seconds beats it."
+        ),
     )
     report_grace_seconds: float = Field(
         default=30,
         ge=0,
         validation_alias=_names("REPORT_GRACE"),
-        description="Seconds that a flow run gets to report its own end after its container has ended well.",
+        description=(
+            "Seconds that a flow run gets to report its own end after its container has ended well; the sync option"
+            " completed_grace_seconds beats it."
+        ),
+    )
+    failed_as: Literal["CRASHED", "FAILED"] = Field(
+        default="CRASHED",
+        validation_alias=_names("FAILED_AS"),
+        description="The state of a flow run whose container has failed, for the worker and the sync flows alike.",
+    )
+    submission_limit_seconds: float = Field(
+        default=900,
+        ge=0,
+        validation_alias=_names("SUBMISSION_LIMIT"),
+        description="Seconds that a flow run may be pending without any command before the sync flows call it Crashed.",
+    )
+    escalate_after_seconds: float = Field(
+        default=300,
+        ge=0,
+        validation_alias=_names("ESCALATE_AFTER"),
+        description="Seconds that a job which the sync flows have stopped may take before they say so and stop it again.",
+    )
+    misses: int = Field(
+        default=5,
+        ge=1,
+        validation_alias=_names("MISSES"),
+        description="How many cycles of the sync flows in a row must find no job (404) before it counts as lost.",
     )
     flow_run_poll_seconds: float = Field(
         default=5,
@@ -304,6 +338,19 @@ class CplnSettings(BaseSettings):
         validation_alias=_names("LOG_LEVELS"),
         description="Regular expressions and the level of the lines in which they are found; JSON in the environment.",
     )
+
+    def policy(self) -> Policy:
+        """Return the thresholds by which flow runs and their jobs are judged."""
+        return Policy(
+            completed_grace=timedelta(seconds=self.report_grace_seconds),
+            cancel_grace=timedelta(seconds=self.cancel_grace_seconds),
+            stop_grace=timedelta(seconds=self.final_grace_seconds),
+            submission_limit=timedelta(seconds=self.submission_limit_seconds),
+            escalate_after=timedelta(seconds=self.escalate_after_seconds),
+            misses=self.misses,
+            interval=timedelta(seconds=self.monitor_interval_seconds),
+            failed_as=self.failed_as,
+        )
 
     def __getstate__(self) -> dict[Any, Any]:
         """Pickle without the token."""

@@ -12,11 +12,11 @@ from cpln_flows.flows.job_flow import JobFlow
 from cpln_flows.flows.sync import place
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.model.identifiers import Area
+from cpln_flows.model.policy import Limits
 from cpln_flows.reconcile import evidence, orphans
 from cpln_flows.reconcile.clocks import platform_skew
 from cpln_flows.reconcile.cycles import validate
 from cpln_flows.reconcile.inventory import Storekeeper
-from cpln_flows.reconcile.plan import Limits
 from cpln_flows.reconcile.results import FlowResult
 from cpln_flows.settings import CplnSettings
 from cpln_flows.tasks import reconcile as steps

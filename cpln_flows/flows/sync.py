@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
-from datetime import timedelta
+from dataclasses import replace
 from typing import Literal
 
 from prefect import get_run_logger
@@ -16,14 +16,25 @@ from cpln_flows.flows.job_flow import JobFlow
 from cpln_flows.model import links
 from cpln_flows.model.field_errors import ClearErrors
 from cpln_flows.model.identifiers import Area
+from cpln_flows.model.policy import Limits, Policy
 from cpln_flows.reconcile import cycles as both
 from cpln_flows.reconcile.cycles import Reconciler
-from cpln_flows.reconcile.decide import BOTH, TO_CPLN, TO_PREFECT, Policy
-from cpln_flows.reconcile.plan import Limits
+from cpln_flows.reconcile.decide import BOTH, TO_CPLN, TO_PREFECT
 from cpln_flows.reconcile.results import FlowResult
 from cpln_flows.reconcile.snapshot import Scope
 from cpln_flows.settings import CplnSettings
 from cpln_flows.tasks import reconcile as steps
+
+_SETTINGS = {
+    "failed_as": "failed_as",
+    "completed_grace_seconds": "report_grace_seconds",
+    "cancel_grace_seconds": "cancel_grace_seconds",
+    "stop_grace_seconds": "final_grace_seconds",
+    "submission_limit_seconds": "submission_limit_seconds",
+    "escalate_after_seconds": "escalate_after_seconds",
+    "misses": "misses",
+}
+"""The setting behind each option that has one."""
 
 
 class SyncOptions(BaseModel, metaclass=ClearErrors):
@@ -33,12 +44,17 @@ class SyncOptions(BaseModel, metaclass=ClearErrors):
         agent: Only jobs of one submitter, as the tag ``cpln/prefectAgent`` names it. Default: all.
         work_pool: Only flow runs of one work pool, and their jobs. Default: all pools of type ``cpln``.
         adopt: Whether active jobs without an installation tag, such as the fork's, count as ours.
-        failed_as: What a failed job makes of its flow run.
+        failed_as: What a failed job makes of its flow run. Default: ``CPLN_FAILED_AS`` (CRASHED).
         completed_grace_seconds: How long a job must have been over before it speaks for its run; the engine reports first.
+            Default: ``CPLN_REPORT_GRACE`` (30).
+        cancel_grace_seconds: How long a run may be cancelling before its job is stopped; a supervisor in the container
+            cancels the flow by itself. Default: ``CPLN_CANCEL_GRACE`` (60).
         stop_grace_seconds: How long a run must have been over before its job is stopped; hooks and uploads run then.
-        submission_limit_seconds: How long a run may be pending without any command.
-        escalate_after_seconds: How long a job that was told to stop may take before that is said loudly.
-        misses: So many 404s in a row, one in each cycle, make a job lost.
+            Default: ``CPLN_FINAL_GRACE`` (120).
+        submission_limit_seconds: How long a run may be pending without any command. Default: ``CPLN_SUBMISSION_LIMIT`` (900).
+        escalate_after_seconds: How long a job that was stopped may take before that is reported and it is stopped again.
+            Default: ``CPLN_ESCALATE_AFTER`` (300).
+        misses: So many 404s in a row, one in each cycle, make a job lost. Default: ``CPLN_MISSES`` (5).
         max_changes: How much one cycle may change.
         max_share: Which share of what it looks at one cycle may change, once that is more than ten.
     """
@@ -48,27 +64,25 @@ class SyncOptions(BaseModel, metaclass=ClearErrors):
     agent: str | None = None
     work_pool: str | None = None
     adopt: bool = False
-    failed_as: Literal["CRASHED", "FAILED"] = "CRASHED"
-    completed_grace_seconds: float = Field(default=30, ge=0)
-    stop_grace_seconds: float = Field(default=120, ge=0)
-    submission_limit_seconds: float = Field(default=900, ge=0)
-    escalate_after_seconds: float = Field(default=300, ge=0)
-    misses: int = Field(default=5, ge=1)
+    failed_as: Literal["CRASHED", "FAILED"] | None = None
+    completed_grace_seconds: float | None = Field(default=None, ge=0)
+    cancel_grace_seconds: float | None = Field(default=None, ge=0)
+    stop_grace_seconds: float | None = Field(default=None, ge=0)
+    submission_limit_seconds: float | None = Field(default=None, ge=0)
+    escalate_after_seconds: float | None = Field(default=None, ge=0)
+    misses: int | None = Field(default=None, ge=1)
     max_changes: int = Field(default=500, ge=0)
     max_share: float = Field(default=0.5, ge=0, le=1)
 
-    def policy(self, interval_seconds: float) -> Policy:
-        """Return the thresholds as the decisions take them."""
-        return Policy(
-            completed_grace=timedelta(seconds=self.completed_grace_seconds),
-            stop_grace=timedelta(seconds=self.stop_grace_seconds),
-            submission_limit=timedelta(seconds=self.submission_limit_seconds),
-            escalate_after=timedelta(seconds=self.escalate_after_seconds),
-            misses=self.misses,
-            interval=timedelta(seconds=interval_seconds),
-            failed_as=self.failed_as,
-            limits=Limits(self.max_changes, self.max_share),
-        )
+    def policy(self, settings: CplnSettings) -> Policy:
+        """Return the thresholds as the decisions take them: an option beats the setting.
+
+        Args:
+            settings: What holds where no option is given.
+        """
+        given = self.model_dump(include=set(_SETTINGS), exclude_none=True)
+        chosen = settings.model_copy(update={_SETTINGS[name]: value for name, value in given.items()})
+        return replace(chosen.policy(), limits=Limits(self.max_changes, self.max_share))
 
 
 async def _sync_cpln_to_prefect(
@@ -214,7 +228,7 @@ def _init(
     return both.reconciler(
         (credentials or CplnCredentials()).get_client(),
         scope,
-        options.policy(settings.monitor_interval_seconds),
+        options.policy(settings),
         get_run_logger(),
         areas=frozenset(areas),
         cycles=cycles,

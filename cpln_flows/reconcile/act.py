@@ -11,6 +11,7 @@ from cpln_flows.api import commands
 from cpln_flows.errors import ConflictError
 from cpln_flows.jobs.journal import Journal, Logger
 from cpln_flows.model.identifiers import Area
+from cpln_flows.model.run_states import RunState
 from cpln_flows.reconcile import decide
 from cpln_flows.reconcile.observe import Observer
 from cpln_flows.reconcile.plan import PROPOSALS, WOULD, Action, Kind, Plan, Report
@@ -23,7 +24,6 @@ from cpln_flows.reconcile.snapshot import (
     NoJob,
     NotFound,
     RunCase,
-    RunState,
     RunView,
     Snapshot,
     Stop,

@@ -17,12 +17,12 @@ from cpln_flows.errors import CplnError, LimitExceededError, NotFoundError
 from cpln_flows.jobs.journal import Journal, Logger
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import WorkloadRef
+from cpln_flows.model.policy import Policy
 from cpln_flows.prefect_api.clock import PrefectClock
 from cpln_flows.reconcile import act, decide, evidence
 from cpln_flows.reconcile.act import Actor, Outcome
 from cpln_flows.reconcile.cadence import Cadence
 from cpln_flows.reconcile.clocks import ServerClocks
-from cpln_flows.reconcile.decide import Policy
 from cpln_flows.reconcile.flow_runs import PrefectFlowRuns
 from cpln_flows.reconcile.notes import LastCycle, ReportedKeys
 from cpln_flows.reconcile.observe import Observer

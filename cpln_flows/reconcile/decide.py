@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal
 from uuid import UUID
 
+from cpln_flows.jobs import decide as table
+from cpln_flows.jobs.decide import Fate, KeepJob, StopJob
 from cpln_flows.model.identifiers import Area, Role
 from cpln_flows.model.lifecycle import Stage
-from cpln_flows.reconcile.plan import Action, Kind, Limits, Plan, plan_of
+from cpln_flows.model.policy import Policy
+from cpln_flows.model.run_states import RunState
+from cpln_flows.reconcile.plan import Action, Kind, Plan, plan_of
 from cpln_flows.reconcile.snapshot import (
     ChildCase,
     Clocks,
@@ -23,7 +26,6 @@ from cpln_flows.reconcile.snapshot import (
     NotFound,
     NotRead,
     RunCase,
-    RunState,
     RunView,
     Scope,
     Snapshot,
@@ -34,33 +36,6 @@ from cpln_flows.reconcile.snapshot import (
 TO_PREFECT = Area.SYNC_TO_PREFECT
 TO_CPLN = Area.SYNC_TO_CPLN
 BOTH = frozenset({TO_PREFECT, TO_CPLN})
-
-
-@dataclass(frozen=True)
-class Policy:
-    """The thresholds of both directions.
-
-    Attributes:
-        completed_grace: How long a job must have been over before it speaks for its run; the engine reports first.
-        stop_grace: How long a run must have been over, or cancelling, before its job is stopped; hooks and uploads run then.
-        submission_limit: How long a run may be pending without any command.
-        record_after: How long a worker may take to name the job on its run.
-        escalate_after: How long a job that was told to stop may take.
-        misses: So many 404s in a row make a job lost.
-        interval: Time between two cycles; a 404 is counted once in it, however many flows look.
-        failed_as: What a failed job makes of its run.
-        limits: How much one cycle may change.
-    """
-
-    completed_grace: timedelta = timedelta(seconds=30)
-    stop_grace: timedelta = timedelta(seconds=120)
-    submission_limit: timedelta = timedelta(minutes=15)
-    record_after: timedelta = timedelta(seconds=60)
-    escalate_after: timedelta = timedelta(seconds=300)
-    misses: int = 5
-    interval: timedelta = timedelta(seconds=60)
-    failed_as: Literal["CRASHED", "FAILED"] = "CRASHED"
-    limits: Limits = field(default_factory=Limits)
 
 
 def decide(snapshot: Snapshot, scope: Scope, policy: Policy, areas: Iterable[Area] = BOTH) -> Plan:
@@ -202,7 +177,7 @@ def _of_none(run: RunView, job: NoJob, policy: Policy, clocks: Clocks) -> tuple[
     if not job.complete:
         return Kind.KEEP, "unknown is not gone: not every list of commands was read"
     age = clocks.prefect_age(run.since)
-    if run.state is RunState.CANCELLING and age > policy.stop_grace:
+    if run.state is RunState.CANCELLING and age > policy.cancel_grace:
         return Kind.CANCEL, f"no command of this attempt exists, and the run is cancelling for {_words(age)}"
     if run.state is RunState.PENDING and age > policy.submission_limit:
         return Kind.CRASH, f"the worker died before it started the job: no command of this attempt after {_words(age)}"
@@ -222,7 +197,7 @@ def _of_active(run: RunView, job: JobView, policy: Policy, clocks: Clocks) -> tu
     seen = f"command {job.ref.command_id} is {job.stage}"
     if run.state is RunState.CANCELLING:
         age = clocks.prefect_age(run.since)
-        if age > policy.stop_grace and job.replica is None:
+        if age > policy.cancel_grace and job.replica is None:
             return Kind.CANCEL, f"{seen} without a container for {_words(age)} of cancelling"
         return Kind.KEEP, f"{seen}; the run is cancelling for {_words(age)}"
     if run.misses and run.misses.count:
@@ -239,21 +214,21 @@ def _of_active(run: RunView, job: JobView, policy: Policy, clocks: Clocks) -> tu
 INFRASTRUCTURE_PENDING = "InfrastructurePending"
 
 
+_OF_FATE = {
+    Fate.KEEP: Kind.KEEP,
+    Fate.COMPLETED: Kind.COMPLETE,
+    Fate.FAILED: Kind.FAIL,
+    Fate.CANCELLED: Kind.CANCEL,
+    Fate.CRASHED: Kind.CRASH,
+}
+
+
 def _of_ended_job(run: RunView, job: JobView, policy: Policy, clocks: Clocks) -> tuple[Kind, str]:
     seen = f"command {job.ref.command_id} is {job.stage} since {job.changed.isoformat(timespec='seconds')}"
     if job.ending:
         seen = f"{seen} ({job.ending})"
-    if run.state is RunState.CANCELLING:
-        return Kind.CANCEL, f"{seen}, as asked"
-    if job.stage == Stage.CANCELLED:
-        return Kind.CANCEL, seen
-    if job.stage == Stage.FAILED:
-        return (Kind.FAIL if policy.failed_as == "FAILED" else Kind.CRASH), seen
-    if clocks.platform_age(job.changed) <= policy.completed_grace:
-        return _read(run), f"{seen}; the engine reports first"
-    if run.state is RunState.PENDING:
-        return Kind.CRASH, f"the container ended without starting the flow: {seen}"
-    return Kind.COMPLETE, seen
+    fate, why = table.run_after(run.state, job.stage, clocks.platform_age(job.changed), policy)
+    return (_read(run) if fate is Fate.REPORT_FIRST else _OF_FATE[fate]), f"{why}: {seen}"
 
 
 # Prefect is right: which jobs must end.
@@ -319,12 +294,10 @@ def _must_end(  # noqa: PLR0911 - a row each
             return Leave(f"flow run {run.name} is {run.state_name}; another of the same submission goes on with the job")
         case RunView() if case.ancestor is not None and job.role is Role.JOB:
             return _of_dead_ancestor(case.ancestor, ended=case.ancestor_ended, policy=policy, clocks=clocks)
-        case RunView() if run.is_final:
-            return _of_finished_run(run, case, policy, clocks)
-        case RunView() if run.state is RunState.CANCELLING and job.role is not Role.JOB:
-            return _of_cancelling_run(run, job, policy, clocks)
+        case RunView() if run.state is RunState.CANCELLING and job.role is Role.JOB:
+            return Leave(f"flow run {run.name} is {run.state_name}; its process stops the job")
         case RunView():
-            return Leave(f"flow run {run.name} is {run.state_name}")
+            return _of_its_run(run, job, policy, clocks)
 
 
 def _of_unknown_run(job: JobView, installation: UUID | None, scope: Scope, policy: Policy, clocks: Clocks) -> str | Leave:
@@ -338,19 +311,14 @@ def _of_unknown_run(job: JobView, installation: UUID | None, scope: Scope, polic
     return f"flow run {job.run_id} was deleted in Prefect while command {job.ref.command_id} is {job.stage}"
 
 
-def _of_finished_run(run: RunView, case: JobCase, policy: Policy, clocks: Clocks) -> str | Leave:
+def _of_its_run(run: RunView, job: JobView, policy: Policy, clocks: Clocks) -> str | Leave:
     age = clocks.prefect_age(run.since)
     said = f"flow run {run.name} is {run.state_name} for {_words(age)}"
-    if age <= policy.stop_grace:
-        return Leave(f"{said}; its hooks may still run")
-    return f"{said} while command {case.job.ref.command_id} is {case.job.stage}"
-
-
-def _of_cancelling_run(run: RunView, job: JobView, policy: Policy, clocks: Clocks) -> str | Leave:
-    age = clocks.prefect_age(run.since)
-    if age <= policy.stop_grace:
-        return Leave(f"flow run {run.name} is {run.state_name}")
-    return f"flow run {run.name} is cancelling for {_words(age)}, command {job.ref.command_id} {job.stage}"
+    match table.job_after(run.state, age, policy):
+        case StopJob():
+            return f"{said} while command {job.ref.command_id} is {job.stage}"
+        case KeepJob():
+            return Leave(f"{said}; its hooks may still run" if run.is_final else f"flow run {run.name} is {run.state_name}")
 
 
 def _of_dead_ancestor(ancestor: RunView, *, ended: bool, policy: Policy, clocks: Clocks) -> str | Leave:
@@ -358,7 +326,7 @@ def _of_dead_ancestor(ancestor: RunView, *, ended: bool, policy: Policy, clocks:
     said = f"flow run {ancestor.name}, which it belongs to, is {ancestor.state_name} for {_words(age)}"
     if ended:
         return f"{said} and its container is over"
-    if age <= policy.stop_grace:
+    if isinstance(table.job_after(ancestor.state, age, policy), KeepJob):
         return Leave(f"{said}; its hooks may still run")
     return said
 

@@ -31,8 +31,9 @@ from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 
 from cpln_flows import orchestration
 from cpln_flows.model.identifiers import JOB_FLOW
+from cpln_flows.model.run_states import UNDER_WAY, RunState
 from cpln_flows.orchestration import Proposed
-from cpln_flows.reconcile.snapshot import UNDER_WAY, Misses, RunState, RunView, StateView
+from cpln_flows.reconcile.snapshot import Misses, RunView, StateView
 
 WORKER_TYPE = "cpln"
 NOT_FOUND_LABEL = "cpln-flows/not-found"

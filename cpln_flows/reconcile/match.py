@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from cpln_flows.model.identifiers import Role, attempt_starts
-from cpln_flows.reconcile.snapshot import Attempt, Clocks, JobView, RunState, RunView, Scope, StateView
+from cpln_flows.model.run_states import RunState
+from cpln_flows.reconcile.snapshot import Attempt, Clocks, JobView, RunView, Scope, StateView
 
 _PENDING = "Pending"
 

@@ -17,10 +17,11 @@ from cpln_flows.model import ending, identifiers
 from cpln_flows.model.identifiers import Area, Role
 from cpln_flows.model.lifecycle import Stage
 from cpln_flows.model.links import CommandRef, WorkloadRef
+from cpln_flows.model.policy import Policy
 from cpln_flows.model.resources import Command, JobExecution
+from cpln_flows.model.run_states import RunState
 from cpln_flows.model.time import CLOCK_SKEW
 from cpln_flows.reconcile import decide, match
-from cpln_flows.reconcile.decide import Policy
 from cpln_flows.reconcile.family import Family
 from cpln_flows.reconcile.flow_runs import FlowRuns
 from cpln_flows.reconcile.plan import Report
@@ -37,7 +38,6 @@ from cpln_flows.reconcile.snapshot import (
     NotFound,
     NotRead,
     RunCase,
-    RunState,
     RunView,
     Scope,
     Snapshot,

@@ -9,7 +9,7 @@ from typing import Any
 
 from cpln_flows.model.identifiers import LogContext
 from cpln_flows.model.links import WorkloadRef
-from cpln_flows.reconcile.plan import Limits
+from cpln_flows.model.policy import Limits
 
 IDLE = timedelta(hours=24)
 """Jobs are never started on what is idle for 20 h, so between the two nothing can be started and deleted at once."""

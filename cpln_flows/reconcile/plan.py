@@ -11,7 +11,9 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import CommandRef
-from cpln_flows.reconcile.snapshot import ChildCase, JobCase, JobView, RunCase, RunState, RunView, Unread
+from cpln_flows.model.policy import Limits
+from cpln_flows.model.run_states import RunState
+from cpln_flows.reconcile.snapshot import ChildCase, JobCase, JobView, RunCase, RunView, Unread
 
 
 class Kind(StrEnum):
@@ -229,27 +231,3 @@ def plan_of(actions: Iterable[Action], *, now: datetime, judged: int, limits: Li
     # However many jobs one dead parent has left behind, they are no sign that something is wrong with what was seen.
     causes = {action.cause for action in kept if action.is_change}
     return Plan(now, kept, judged, limits.exceeded_by(len(changes), judged, min(len(causes), len(changes))), unread)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much one cycle may change: a count, and a share of what it looked at once that is more than a handful."""
-
-    most: int = 500
-    share: float = 0.5
-    handful: int = 10
-
-    def exceeded_by(self, changes: int, judged: int, causes: int | None = None) -> str | None:
-        """Say in words which limit so many changes exceed, if any.
-
-        Args:
-            changes: How many.
-            judged: Of how many.
-            causes: How many of them have a cause of their own, which is what the share is about; default: all.
-        """
-        if changes > self.most:
-            return f"{changes} changes are more than the limit of {self.most}"
-        of_their_own = changes if causes is None else causes
-        if of_their_own > self.handful and of_their_own > self.share * judged:
-            return f"{changes} changes of {judged} looked at are more than the limit of {self.share:.0%}"
-        return None

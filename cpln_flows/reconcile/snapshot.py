@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from functools import cached_property
 from typing import TypeAlias
 from uuid import UUID
@@ -12,6 +11,7 @@ from uuid import UUID
 from cpln_flows.model.identifiers import Role
 from cpln_flows.model.lifecycle import is_terminal
 from cpln_flows.model.links import CommandRef, WorkloadRef
+from cpln_flows.model.run_states import FINAL, UNDER_WAY, RunState
 
 
 @dataclass(frozen=True)
@@ -46,25 +46,6 @@ class Clocks:
     def in_platform(self, stamped: datetime) -> datetime:
         """Return what the platform's clock showed when Prefect stamped something."""
         return stamped + (self.platform - self.prefect)
-
-
-class RunState(StrEnum):
-    """Type of a flow run's state, in Prefect's words."""
-
-    SCHEDULED = "SCHEDULED"
-    PENDING = "PENDING"
-    RUNNING = "RUNNING"
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
-    CANCELLED = "CANCELLED"
-    CRASHED = "CRASHED"
-    PAUSED = "PAUSED"
-    CANCELLING = "CANCELLING"
-
-
-FINAL = frozenset({RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED, RunState.CRASHED})
-UNDER_WAY = frozenset({RunState.PENDING, RunState.RUNNING, RunState.CANCELLING})
-"""States in which a flow run has a container, or is about to get one."""
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,14 @@ import anyio
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Cancelled, Crashed, InfrastructurePending
+from prefect.states import Cancelled, Crashed, Failed, InfrastructurePending
 
 from cpln_flows import orchestration
 from cpln_flows.api import commands
 from cpln_flows.api.logs import LogSource
 from cpln_flows.errors import ConfigurationError, CplnError, JobAccessLostError, JobError, NotFoundError
-from cpln_flows.jobs import failure, stop, submit
+from cpln_flows.jobs import decide, failure, stop, submit
+from cpln_flows.jobs.decide import Fate, KeepJob, StopJob
 from cpln_flows.jobs.forward import Forwarder
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.plan import JobPlan
@@ -36,9 +37,9 @@ from cpln_flows.model.identifiers import Area
 from cpln_flows.model.lifecycle import Stage
 from cpln_flows.model.links import CommandRef
 from cpln_flows.model.resources import Command
+from cpln_flows.model.run_states import RunState
 from cpln_flows.settings import CplnSettings
-from cpln_flows.worker import decisions, failures, output
-from cpln_flows.worker.decisions import Graces, Stop, Verdict, Wait
+from cpln_flows.worker import failures, output
 from cpln_flows.worker.flow_runs import FlowRunBoard, Watched
 from cpln_flows.worker.output import Output
 
@@ -197,17 +198,29 @@ class Container:
             raise ValueError("the job was not followed to its end")
         try:
             state = (await self.prefect.read_flow_run(self.run_id)).state
-            verdict, why = decisions.run_after(state, self._ending, has_waited=has_waited)
-            if verdict is Verdict.CANCELLED:
-                await self._propose_cancelled(why)
-            elif verdict is Verdict.CRASHED:
-                await self._crash(why)
-            else:
-                self.journal.debug(Area.JOB, why)
+            fate, why = self._fate(state, self._ending, has_waited=has_waited)
+            match fate:
+                case Fate.CANCELLED:
+                    await self._propose_cancelled(why)
+                case Fate.CRASHED | Fate.FAILED:
+                    await self._fail_run(fate, why)
+                case Fate.COMPLETED:
+                    # A state without the flow's result: the sync flow gives the engine another cycle before it says so.
+                    self.journal.debug(Area.JOB, f"{why}; the sync flow completes the flow run")
+                case Fate.KEEP | Fate.REPORT_FIRST:
+                    self.journal.debug(Area.JOB, why)
         except Exception as error:  # noqa: BLE001 - the sync flow does what could not be done here
             self.journal.warning(Area.JOB, f"The flow run could not be brought in line with its job, sync will: {error!r}")
             return False
-        return verdict is Verdict.LOOK_AGAIN
+        return fate is Fate.REPORT_FIRST
+
+    def _fate(self, state: State | None, end: Ending, *, has_waited: bool) -> tuple[Fate, str]:
+        if state is None:
+            return Fate.KEEP, "the flow run has no state"
+        stage = Stage.FAILED if end.stopped_by_us else end.stage
+        ended_for = timedelta.max if has_waited else timedelta(0)
+        fate, why = decide.run_after(RunState(state.type.value), stage, ended_for, self.settings.policy())
+        return fate, f"{why}: {end.stopped_by_us or end.describe()}"
 
     # Before
 
@@ -231,7 +244,7 @@ class Container:
         except Exception as error:  # noqa: BLE001 - the guard looks again, and stops what is not wanted
             self.journal.debug(Area.JOB, f"The state of the flow run cannot be read before its job is started: {error!r}")
             return
-        if (why := decisions.no_start(run.state)) is not None:
+        if (why := decide.no_start(RunState(run.state.type.value) if run.state else None)) is not None:
             raise _NotWantedError(why)
         if not self.is_ours(run):
             raise _NotWantedError("another worker process has taken the flow run up")
@@ -343,21 +356,18 @@ class Container:
 
     async def _guard(self, entry: Watched) -> None:
         """Stop the job when its flow run asks for that."""
-        graces = Graces(
-            timedelta(seconds=self.settings.cancel_grace_seconds), timedelta(seconds=self.settings.final_grace_seconds)
-        )
+        policy, supervised = self.settings.policy(), self.watching.has_supervisor
         while True:
             state = entry.state
             has_begun = await self._has_begun() if state is not None else None
             if state is None or has_begun is None:
                 await entry.wait(None if state is None else self.settings.flow_run_poll_seconds)
                 continue
-            now = await self.board.now()
-            supervised = self.watching.has_supervisor
-            match decisions.job_after(state, has_begun=has_begun, has_supervisor=supervised, graces=graces, now=now):
-                case Wait(until):
-                    await entry.wait((until - now).total_seconds())
-                case Stop(reason):
+            kind, lasted = RunState(state.type.value), await self.board.now() - state.timestamp
+            match decide.job_after(kind, lasted, policy, has_begun=has_begun, has_supervisor=supervised):
+                case KeepJob(at_most):
+                    await entry.wait(None if at_most is None else at_most.total_seconds())
+                case StopJob(reason):
                     if await self._is_still(state, entry) and await self._stop(reason):
                         return
                     await anyio.sleep(_LOOK_SECONDS)
@@ -439,14 +449,13 @@ class Container:
         if await orchestration.propose(self.prefect, self.run_id, Cancelled(message=why), only_from=from_types):
             self.journal.info(Area.KILL, f"The flow run is Cancelled: {why}")
 
-    async def _crash(self, why: str) -> None:
+    async def _fail_run(self, fate: Fate, why: str) -> None:
         if not orchestration.has_begun(await self.prefect.read_flow_run_states(self.run_id)):
             await self._tell_last_lines()
         text = f"{why}; pid {self.job.ref.pid}\n{failure.Place(self.job, is_kept=True)}"
-        if await orchestration.propose(
-            self.prefect, self.run_id, Crashed(message=text), only_from={StateType.PENDING, StateType.RUNNING}
-        ):
-            self.journal.error(Area.JOB, f"The flow run is Crashed: {text}")
+        state: State[None] = Failed(message=text) if fate is Fate.FAILED else Crashed(message=text)
+        if await orchestration.propose(self.prefect, self.run_id, state, only_from={StateType.PENDING, StateType.RUNNING}):
+            self.journal.error(Area.JOB, f"The flow run is {state.name}: {text}")
 
     async def _tell_last_lines(self) -> None:
         """Forward the end of the log of every container: the flow could not report, so this is all there is."""

@@ -12,14 +12,17 @@ from uuid import UUID
 import anyio
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterState, FlowRunFilterStateType
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
+from cpln_flows.model.run_states import FINAL, RunState
 from cpln_flows.orchestration import PAGE
 from cpln_flows.prefect_api.clock import PrefectClock
-from cpln_flows.worker.decisions import NOTEWORTHY
 
 logger = logging.getLogger(__name__)
+
+NOTEWORTHY = frozenset(StateType(state) for state in (*FINAL, RunState.CANCELLING))
+"""The types of state that may ask something of a job."""
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import pytest
 
 from cpln_flows import ConfigurationError, SyncOptions
-from cpln_flows.flows.sync import place
+from cpln_flows.flows.sync import _SETTINGS, place
 from cpln_flows.settings import CplnSettings
 
 
@@ -38,3 +38,21 @@ def test_wrong_option_is_one_sentence() -> None:
         ConfigurationError, match=r"^SyncOptions: max_share: expected a value less .*, found 2; miss: is not a field"
     ):
         SyncOptions(max_share=2, miss=5)
+
+
+def test_option_beats_setting(monkeypatch) -> None:
+    for name, value in {"FAILED_AS": "FAILED", "FINAL_GRACE": "7", "CANCEL_GRACE": "8", "MISSES": "2"}.items():
+        monkeypatch.setenv(f"CPLN_{name}", value)
+    settings = CplnSettings.load()
+    assert SyncOptions().policy(settings) == settings.policy()
+    assert (settings.policy().failed_as, settings.policy().misses) == ("FAILED", 2)
+    chosen = SyncOptions(stop_grace_seconds=9, failed_as="CRASHED", max_changes=3).policy(settings)
+    assert (chosen.stop_grace.total_seconds(), chosen.cancel_grace.total_seconds()) == (9, 8)
+    assert (chosen.failed_as, chosen.limits.most) == ("CRASHED", 3)
+
+
+def test_every_shared_option_has_a_setting() -> None:
+    options, graces = SyncOptions.model_fields, {"failed_as", "misses"} | {f for f in SyncOptions.model_fields if "_seconds" in f}
+    assert graces == set(_SETTINGS)
+    assert set(_SETTINGS.values()) <= set(CplnSettings.model_fields)
+    assert all(options[name].default is None for name in graces)

@@ -2,31 +2,23 @@
 
 import itertools
 from dataclasses import replace
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cpln_flows.jobs import decide as table
+from cpln_flows.jobs.decide import Fate, StopJob
 from cpln_flows.model.identifiers import Role
 from cpln_flows.model.lifecycle import TERMINAL_STAGES, Stage
+from cpln_flows.model.policy import Limits, Policy
+from cpln_flows.model.run_states import FINAL, RunState
 from cpln_flows.reconcile import decide
-from cpln_flows.reconcile.decide import TO_CPLN, TO_PREFECT, Policy
-from cpln_flows.reconcile.plan import CHANGES, Kind, Limits
-from cpln_flows.reconcile.snapshot import (
-    FINAL,
-    ChildCase,
-    Ended,
-    JobView,
-    NoJob,
-    NotRead,
-    RunCase,
-    RunState,
-    Scope,
-    Snapshot,
-    Stop,
-    UnknownRun,
-)
+from cpln_flows.reconcile.decide import TO_CPLN, TO_PREFECT
+from cpln_flows.reconcile.plan import CHANGES, PROPOSALS, Kind
+from cpln_flows.reconcile.snapshot import ChildCase, Ended, JobView, NoJob, NotRead, RunCase, Scope, Snapshot, Stop, UnknownRun
 from tests.reconcile.views import (
     ANCESTOR,
     CLOCKS,
@@ -106,7 +98,7 @@ def of_caller(seen, lookup):
         pytest.param(run("CANCELLING", age=121), NONE, Kind.CANCEL, "no command", id="cancelling-before-any-command"),
         pytest.param(run("CANCELLING", age=121), job(), Kind.KEEP, "cancelling", id="cancelling-active-is-stopped-first"),
         pytest.param(run("CANCELLING", age=121), job("pending"), Kind.CANCEL, "without a container", id="cancelling-waiting"),
-        pytest.param(run("CANCELLING", age=119), job("pending"), Kind.KEEP, "cancelling", id="cancelling-waiting-in-grace"),
+        pytest.param(run("CANCELLING", age=59), job("pending"), Kind.KEEP, "cancelling", id="cancelling-waiting-in-grace"),
         pytest.param(run(), job("running"), Kind.KEEP, "both", id="running-running"),
         pytest.param(run(), job("pending"), Kind.KEEP, "both", id="running-pending"),
         pytest.param(run(), job("cancellation-requested"), Kind.KEEP, "both", id="running-cancellation-requested"),
@@ -268,8 +260,8 @@ def test_a_failed_job_may_be_a_failed_run() -> None:
             "cpln workload delete etl --gvc dev --org acme",
             id="escalated-again-after-four-times-as-long",
         ),
-        pytest.param(case(job(), run("CANCELLING", age=121)), [Kind.STOP], "cancelling", id="cancelling-active-past-grace"),
-        pytest.param(case(job(), run("CANCELLING", age=119)), [Kind.KEEP], "Cancelling", id="cancelling-active-in-grace"),
+        pytest.param(case(job(), run("CANCELLING", age=61)), [Kind.STOP], "Cancelling", id="cancelling-active-past-grace"),
+        pytest.param(case(job(), run("CANCELLING", age=59)), [Kind.KEEP], "Cancelling", id="cancelling-active-in-grace"),
         pytest.param(case(job(), run("RUNNING", age=9999)), [Kind.KEEP], "Running", id="running-active"),
         pytest.param(case(job(), run("PENDING", age=9999)), [Kind.KEEP], "Pending", id="pending-active"),
         pytest.param(case(job(), run("PAUSED", age=9999)), [Kind.KEEP], "Paused", id="paused-active"),
@@ -464,3 +456,30 @@ def test_a_scope_is_whole_only_without_gvc_and_agent() -> None:
     assert not Scope("acme", agent="x").is_whole
     assert Scope("acme", gvc="dev").holds(REF.workload_ref)
     assert not Scope("acme", gvc="prod").holds(REF.workload_ref)
+
+
+_LEFT_TO_SYNC = {Fate.KEEP, Fate.REPORT_FIRST, Fate.COMPLETED}
+"""What a worker leaves to the sync flows, as ``worker.container`` does."""
+
+
+def _end_state(state: RunState, stage: str, policy: Policy) -> RunState:
+    """The state in which a run ends that the sync flows alone see."""
+    kind = decide.of_run(run(state), job(stage, changed=31), SCOPE, policy, CLOCKS).kind
+    return PROPOSALS.get(kind, state)
+
+
+@pytest.mark.parametrize("policy", [POLICY, AS_FAILED], ids=["crashed", "failed"])
+@pytest.mark.parametrize("stage", sorted(TERMINAL_STAGES))
+@pytest.mark.parametrize("state", RunState)
+def test_whoever_sees_end_first_decides_alike(state, stage, policy) -> None:
+    fate, _ = table.run_after(state, stage, timedelta.max, policy)
+    of_worker = state if fate in _LEFT_TO_SYNC else RunState(fate.value)
+    assert _end_state(of_worker, stage, policy) is _end_state(state, stage, policy)
+
+
+@pytest.mark.parametrize("age", [0, 59, 60, 61, 119, 120, 121, 10**6])
+@pytest.mark.parametrize("state", sorted({*FINAL, RunState.CANCELLING}))
+def test_whoever_sees_state_first_stops_alike(state, age) -> None:
+    (action, *_) = of_job(case(job(), run(state, age=age)))
+    of_worker = table.job_after(state, timedelta(seconds=age), POLICY)
+    assert (action.kind is Kind.STOP) == isinstance(of_worker, StopJob)

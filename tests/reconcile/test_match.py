@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 
 from cpln_flows.model.identifiers import Role
+from cpln_flows.model.run_states import RunState
 from cpln_flows.reconcile import match
-from cpln_flows.reconcile.snapshot import Attempt, RunState, StateView
+from cpln_flows.reconcile.snapshot import Attempt, StateView
 from tests.reconcile.views import ANCESTOR, CLOCKS, REF, SCOPE, SKEWED, ago, job, run, stamped
 
 OTHER_REF = replace(REF, command_id="another")

@@ -10,11 +10,12 @@ import pytest
 
 from cpln_flows.model.identifiers import Owner, Role, Submission
 from cpln_flows.model.links import GvcRef
+from cpln_flows.model.policy import Policy
 from cpln_flows.model.resources import Command, Workload
+from cpln_flows.model.run_states import RunState
 from cpln_flows.reconcile import decide, observe
-from cpln_flows.reconcile.decide import Policy
 from cpln_flows.reconcile.observe import Observer
-from cpln_flows.reconcile.snapshot import Clocks, Memory, RunState, RunView, Scope
+from cpln_flows.reconcile.snapshot import Clocks, Memory, RunView, Scope
 from tests.simulation.prefect_side import PrefectSide
 
 pytestmark = pytest.mark.anyio

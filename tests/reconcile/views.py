@@ -8,8 +8,9 @@ from uuid import UUID
 
 from cpln_flows.model.identifiers import Role
 from cpln_flows.model.links import CommandRef
-from cpln_flows.reconcile.decide import Policy
-from cpln_flows.reconcile.snapshot import Clocks, JobCase, JobView, Lookup, Misses, NotFound, RunState, RunView, Scope
+from cpln_flows.model.policy import Policy
+from cpln_flows.model.run_states import RunState
+from cpln_flows.reconcile.snapshot import Clocks, JobCase, JobView, Lookup, Misses, NotFound, RunView, Scope
 
 NOW = datetime(2026, 1, 10, 10, 0, tzinfo=UTC)
 CLOCKS = Clocks.alike(NOW)

@@ -8,10 +8,10 @@ import yaml
 from cpln_flows import LimitExceededError, cleanup_orphaned_workloads
 from cpln_flows.api import secrets
 from cpln_flows.emulator import Exit, Fault, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor
+from cpln_flows.model.policy import Limits
 from cpln_flows.reconcile import orphans
 from cpln_flows.reconcile.inventory import Storekeeper
 from cpln_flows.reconcile.masking import HIDDEN
-from cpln_flows.reconcile.plan import Limits
 from tests.scenarios.hands import GVC, Hands
 
 pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.xdist_group("prefect"), pytest.mark.anyio]

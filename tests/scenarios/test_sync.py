@@ -17,13 +17,13 @@ from cpln_flows.emulator import Fault, Platform, PlatformConfig
 from cpln_flows.errors import NotFoundError, UnauthorizedError
 from cpln_flows.model import ending
 from cpln_flows.model.identifiers import Owner, Role, Submission
+from cpln_flows.model.policy import Policy
 from cpln_flows.prefect_api.clock import PrefectClock
 from cpln_flows.reconcile import act, decide, evidence
 from cpln_flows.reconcile.act import Actor, Outcome
 from cpln_flows.reconcile.cadence import Cadence
 from cpln_flows.reconcile.clocks import ServerClocks
 from cpln_flows.reconcile.cycles import Reconciler
-from cpln_flows.reconcile.decide import Policy
 from cpln_flows.reconcile.flow_runs import PrefectFlowRuns
 from cpln_flows.reconcile.observe import Observer
 from cpln_flows.reconcile.plan import Kind, Plan
@@ -36,7 +36,12 @@ pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.xdist_group("p
 
 NOTHING = timedelta(0)
 AT_ONCE = Policy(
-    completed_grace=NOTHING, stop_grace=NOTHING, submission_limit=NOTHING, record_after=NOTHING, interval=timedelta(seconds=0.01)
+    completed_grace=NOTHING,
+    cancel_grace=NOTHING,
+    stop_grace=NOTHING,
+    submission_limit=NOTHING,
+    record_after=NOTHING,
+    interval=timedelta(seconds=0.01),
 )
 
 
@@ -52,7 +57,9 @@ async def hands(local):
 
 
 def options(hands: Hands, **more) -> SyncOptions:
-    graces = {"completed_grace_seconds": 0, "stop_grace_seconds": 0, "submission_limit_seconds": 0}
+    graces = dict.fromkeys(
+        ("completed_grace_seconds", "cancel_grace_seconds", "stop_grace_seconds", "submission_limit_seconds"), 0
+    )
     return SyncOptions(work_pool=hands.pool, **{**graces, **more})
 
 

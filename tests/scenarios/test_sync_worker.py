@@ -58,7 +58,7 @@ async def test_every_run_of_a_worker_that_was_killed_ends_as_it_should(local, ru
         await commands.stop(client, jobs["is stopped"].workload_ref, location="local-1", replica=stopped.status.replica or "")
     pools.set_state(started["is cancelled"], Cancelling())
     monkeypatch.setenv("PREFECT_AGENT_CPLN_MONITOR_INTERVAL", "0.5")
-    at_once = {"completed_grace_seconds": 0, "stop_grace_seconds": 0}
+    at_once = {"completed_grace_seconds": 0, "cancel_grace_seconds": 0, "stop_grace_seconds": 0}
     await sync(cycles=8, options=SyncOptions(work_pool=pool.name, **at_once))
     states = {name: pools.read(run_id).state for name, run_id in started.items()}
     assert {name: state.type.value for name, state in states.items()} == {

@@ -11,11 +11,11 @@ from uuid import UUID
 
 from cpln_flows.model.identifiers import FLOW_RUN_ID, INSTALLATION, ROLE
 from cpln_flows.model.links import CommandRef
-from cpln_flows.reconcile.snapshot import FINAL, RunState
+from cpln_flows.model.run_states import FINAL, RunState
 from tests.simulation.prefect_side import Proposal
 from tests.simulation.world import Truth, World
 
-COMPLETED_GRACE, STOP_GRACE, SUBMISSION_LIMIT, RECORD_AFTER = 30, 120, 900, 60
+COMPLETED_GRACE, CANCEL_GRACE, STOP_GRACE, SUBMISSION_LIMIT, RECORD_AFTER = 30, 60, 120, 900, 60
 MISSES = 5
 INTERVAL = 60
 ENDED = ("completed", "failed", "cancelled")
@@ -87,7 +87,7 @@ class Judge:
         job = self.world.job(truth.job)
         if truth.job is None:
             # The pid of an attempt before may lead to a workload that is gone, and is counted as if it were the present one's.
-            cancelled = self._counted(since + STOP_GRACE) if run.pid else since + STOP_GRACE
+            cancelled = self._counted(since + CANCEL_GRACE) if run.pid else since + CANCEL_GRACE
             yield Owed("end of a run without job", run.id, cancelled if cancelling else since + SUBMISSION_LIMIT)
         elif job is None:
             gone = self._seconds(self.world.gone[truth.workload.path])
@@ -124,7 +124,7 @@ class Judge:
                 since = max(self._seconds(truth.deleted_at), self._created(job) + STOP_GRACE)
                 yield Owed("stop of a deleted run's job", job["id"], since)
             elif state.type in FINAL or (state.type is RunState.CANCELLING and truth.run.parent is None):
-                yield Owed("stop of a job", job["id"], max(self._in_prefect(state.at) + STOP_GRACE, self._created(job)))
+                yield Owed("stop of a job", job["id"], max(self._in_prefect(state.at) + _grace_of(state), self._created(job)))
 
     # What must not be
 
@@ -157,7 +157,7 @@ class Judge:
             RunState.COMPLETED: proposal.before is RunState.RUNNING and over,
             RunState.CRASHED: stage == "failed" or missing or never or (proposal.before is RunState.PENDING and over),
             RunState.CANCELLED: stage == "cancelled"
-            or (cancelling and (stage in ENDED or missing or ((waits or job is None) and waited > STOP_GRACE))),
+            or (cancelling and (stage in ENDED or missing or ((waits or job is None) and waited > CANCEL_GRACE))),
             RunState.PENDING: proposal.before is RunState.PENDING and stage == "pending",
         }
         return allowed.get(proposal.after, False)
@@ -190,8 +190,8 @@ class Judge:
             return True
         if mine.type is RunState.CANCELLING or mine.type in FINAL:
             # What came at the very moment of the cycle was not there when it was decided.
-            moments = [state.at for state in truth.run.states if state.type in FINAL or state.type is RunState.CANCELLING]
-            return now - self._in_prefect(min(moments)) > STOP_GRACE
+            asked = [state for state in truth.run.states if state.type in FINAL or state.type is RunState.CANCELLING]
+            return any(now - self._in_prefect(state.at) > _grace_of(state) for state in asked)
         return False
 
     def _finals_stay(self) -> None:
@@ -221,3 +221,8 @@ class Judge:
     def _gone_for(self, truth: Truth) -> float:
         gone = self.world.gone.get(truth.workload.path)
         return self.world.seconds - self._seconds(gone) if gone else 0
+
+
+def _grace_of(state) -> float:
+    """How long the job of a run may go on in a state that asks for its end."""
+    return CANCEL_GRACE if state.type is RunState.CANCELLING else STOP_GRACE

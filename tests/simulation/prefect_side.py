@@ -14,8 +14,9 @@ from prefect.client.schemas.responses import OrchestrationResult, SetStateStatus
 from prefect.exceptions import ObjectNotFound
 
 from cpln_flows import orchestration
+from cpln_flows.model.run_states import FINAL, UNDER_WAY, RunState
 from cpln_flows.orchestration import Proposed
-from cpln_flows.reconcile.snapshot import FINAL, UNDER_WAY, Misses, RunState, RunView, StateView
+from cpln_flows.reconcile.snapshot import Misses, RunView, StateView
 
 # As seen on 3.8.8 and 3.9.1: what a final state is kept from. Any other state replaces it, PENDING and RUNNING too.
 _KEPT_FROM = frozenset({RunState.CRASHED, RunState.CANCELLING, RunState.PAUSED})

@@ -12,9 +12,9 @@ import pytest
 from cpln_flows.api import commands, workloads
 from cpln_flows.emulator import Exit, Fault, Script
 from cpln_flows.model.identifiers import workload_tags
+from cpln_flows.model.policy import Limits
 from cpln_flows.reconcile import orphans
 from cpln_flows.reconcile.inventory import Storekeeper
-from cpln_flows.reconcile.plan import Limits
 from tests.simulation.world import GVC, World, opened
 
 HOUR = 3600.0

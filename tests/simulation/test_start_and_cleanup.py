@@ -19,10 +19,10 @@ from cpln_flows.api.client import CplnClient
 from cpln_flows.emulator import Exit, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.submit import StartedJob, Submitter
+from cpln_flows.model.policy import Limits
 from cpln_flows.orchestration import JobIdentity
 from cpln_flows.reconcile import orphans
 from cpln_flows.reconcile.inventory import Storekeeper
-from cpln_flows.reconcile.plan import Limits
 from cpln_flows.settings import ApiSettings
 from tests.manifests import kubernetes_job
 from tests.simulation.world import GVC

@@ -9,12 +9,12 @@ import asyncio
 import pytest
 
 from cpln_flows.emulator import Fault
+from cpln_flows.model.policy import Limits, Policy
+from cpln_flows.model.run_states import UNDER_WAY, RunState
 from cpln_flows.reconcile import act, decide
 from cpln_flows.reconcile.act import Actor
-from cpln_flows.reconcile.decide import Policy
 from cpln_flows.reconcile.observe import Observer
-from cpln_flows.reconcile.plan import Limits
-from cpln_flows.reconcile.snapshot import UNDER_WAY, Memory, RunState, Scope
+from cpln_flows.reconcile.snapshot import Memory, Scope
 from tests.simulation.checks import INTERVAL, Judge
 from tests.simulation.world import World, opened
 

@@ -26,7 +26,8 @@ from cpln_flows.emulator import Exit, ManualClock, NeverStart, OutOfMemory, Plat
 from cpln_flows.errors import CplnError
 from cpln_flows.model.identifiers import FLOW_RUN_ID, INSTALLATION, Owner, Role, Submission, attempt_starts, workload_tags
 from cpln_flows.model.links import CommandRef, GvcRef, WorkloadRef
-from cpln_flows.reconcile.snapshot import FINAL, Clocks, RunState
+from cpln_flows.model.run_states import FINAL, RunState
+from cpln_flows.reconcile.snapshot import Clocks
 from cpln_flows.settings import ApiSettings
 from tests.simulation.prefect_side import PrefectSide, Run
 

@@ -63,6 +63,15 @@ def test_the_exit_code_of_the_container_is_the_result(pool, code) -> None:
         assert programs.until(lambda: [text for text in pools.messages(run_id) if text.endswith(" - bad")])
 
 
+def test_failed_container_makes_the_chosen_state(pool, monkeypatch) -> None:
+    monkeypatch.setenv("CPLN_FAILED_AS", "FAILED")
+    run_id = pool.start(pool.deploy(command=pools.command("raise SystemExit(3)"), stream_output=False), Pending())
+    assert _run_and(pool, run_id, wait_for_container=False).status_code == 3
+    run = pools.read(run_id)
+    assert run.state.is_failed()
+    assert "exit code 3" in run.state.message
+
+
 def _run_and(pool: Pool, run_id, act=None, *, wait_for_container=True, prepare=None):
     """Run a flow run's container and do something once there is a job; return the result."""
 
