@@ -84,7 +84,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add what makes simulations and logs longer, or repeats one world."""
     parser.addoption("--worlds", type=int, help="how many worlds to simulate")
     parser.addoption("--world", type=int, help="the seed of the one world to simulate")
-    parser.addoption("--lines", type=int, default=1500, help="how many lines the logs have that meet every fault")
+    parser.addoption("--lines", type=int, default=900, help="how many lines the logs have that meet every fault")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -56,6 +56,7 @@ def _next_steps(path: str) -> list[str]:
     return re.findall(r"^  (\S.*)$", done.stdout, re.MULTILINE)
 
 
+@pytest.mark.proof
 def test_next_steps_work_when_pasted(tmp_path, prefect_api) -> None:
     """In a shell that has no environment activated."""
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PREFECT_API_URL": prefect_api}

@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 CANARY = "s.canary-deployment-0123456789"
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("local", [lambda: Platform(PlatformConfig(token=CANARY, delete_delay_seconds=0))], indirect=True)
 def test_a_deployment_runs_the_job_of_a_saved_block_and_shows_no_token(local, prefect_api, tmp_path) -> None:
     credentials = CplnCredentials(config=CplnConfig(token=CANARY))

@@ -37,10 +37,10 @@ def _environment(local, url: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("kind", "number"),
     [
-        pytest.param("sync", signal.SIGINT, id="ctrl-c-sync"),
-        pytest.param("async", signal.SIGINT, id="ctrl-c-async", marks=pytest.mark.proof),
-        pytest.param("sync", signal.SIGTERM, id="terminated-sync", marks=pytest.mark.proof),
-        pytest.param("async", signal.SIGTERM, id="terminated-async"),
+        pytest.param("sync", signal.SIGINT, id="ctrl-c-sync", marks=pytest.mark.proof),
+        pytest.param("async", signal.SIGINT, id="ctrl-c-async"),
+        pytest.param("sync", signal.SIGTERM, id="terminated-sync"),
+        pytest.param("async", signal.SIGTERM, id="terminated-async", marks=pytest.mark.proof),
     ],
 )
 def test_a_signal_to_the_caller_stops_the_job_and_ends_the_child_run(kind, number, local, prefect_api, tmp_path) -> None:

@@ -20,7 +20,7 @@ from tests.scenarios.scripted import Cell
 
 pytestmark = pytest.mark.xdist_group("logs")
 
-FEW = 1500
+FEW = 900
 
 
 def _lines(count: int) -> list[str]:

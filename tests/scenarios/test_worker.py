@@ -132,6 +132,7 @@ def test_maintenance_is_deployed_once_at_a_time_with_an_identity_and_no_key(depl
         assert deployment.description
 
 
+@pytest.mark.proof
 def test_one_process_serves_all_flows(local, settings, tmp_path) -> None:
     _save_job(local, LINES, "served")
     environment = local.environment | {"PREFECT_API_URL": settings, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
