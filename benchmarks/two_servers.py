@@ -138,10 +138,11 @@ def _servers(stack: ExitStack, folder: Path, database: str, redis: str) -> list[
         port = _free_port()
         command = [*prefect, "start", "--host", "127.0.0.1", "--port", str(port), "--no-services"]
         process = stack.enter_context(_process(command, folder / f"api-{number}.log", environment))
-        found.append((f"http://127.0.0.1:{port}", process))
-    stack.enter_context(_process([*prefect, "services", "start"], folder / "services.log", environment))
-    for url, _ in found:
+        url = f"http://127.0.0.1:{port}"
+        # One after the other: both would save Prefect's own block types at the same time, and one of them would fail.
         _until(lambda url=url: _answers(f"{url}/api/ready"), f"{url} does not become ready")
+        found.append((url, process))
+    stack.enter_context(_process([*prefect, "services", "start"], folder / "services.log", environment))
     return found
 
 

@@ -1,10 +1,20 @@
 """The import names of prefect-cpln, served by cpln_flows, so that programs written for it run unchanged."""
 
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import PackageNotFoundError, distribution, version
 
-from cpln_flows import CplnClient, CplnConfig, CplnCredentials, CplnJob, run_namespaced_job
+from cpln_flows import CplnClient, CplnConfig, CplnCredentials, CplnJob, CplnWorker, run_namespaced_job
 
-__all__ = ["CplnClient", "CplnConfig", "CplnCredentials", "CplnJob", "run_namespaced_job"]
+__all__ = [
+    "CplnClient",
+    "CplnConfig",
+    "CplnCredentials",
+    "CplnJob",
+    "CplnWorker",
+    "__version__",
+    "run_namespaced_job",
+]
+
+__version__ = version("cpln-flows")
 
 
 def _refuse_the_other_one() -> None:

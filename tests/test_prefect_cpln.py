@@ -14,6 +14,7 @@ from prefect_cpln import credentials, exceptions, flows, jobs
         (prefect_cpln, "CplnConfig"),
         (prefect_cpln, "CplnCredentials"),
         (prefect_cpln, "CplnJob"),
+        (prefect_cpln, "CplnWorker"),
         (prefect_cpln, "run_namespaced_job"),
         (credentials, "CplnClient"),
         (credentials, "CplnConfig"),
@@ -38,6 +39,10 @@ def test_the_old_name_is_the_new_thing(module, name) -> None:
 )
 def test_the_old_errors_are_aliases(old, new) -> None:
     assert getattr(exceptions, old) is getattr(cpln_flows, new)
+
+
+def test_version_is_that_of_this_package() -> None:
+    assert prefect_cpln.__version__ == importlib.metadata.version("cpln-flows")
 
 
 def test_beside_prefect_cpln_the_import_says_what_to_uninstall(monkeypatch) -> None:

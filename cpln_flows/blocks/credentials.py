@@ -10,9 +10,10 @@ from uuid import UUID
 import anyio.to_thread
 from prefect.blocks.abstract import CredentialsBlock
 from prefect.blocks.core import Block, schema_extra
-from pydantic import ConfigDict, Field, HttpUrl, PrivateAttr, SecretStr
+from pydantic import ConfigDict, Field, HttpUrl, PrivateAttr, SecretStr, model_validator
 
 from cpln_flows.api.client import CplnClient
+from cpln_flows.blocks.saved import without_empty
 from cpln_flows.errors import ConfigurationError
 from cpln_flows.model.field_errors import ClearErrors
 from cpln_flows.settings import ApiSettings, CplnSettings, environments_token
@@ -118,6 +119,12 @@ class CplnConfig(Block, metaclass=ClearErrors):
         description="Service account key of the organization. Default: the environment variable CPLN_TOKEN.",
     )
     _left_behind: _LeftBehind | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _token_of_environment(cls, values: Any) -> Any:
+        """Leave an empty token to the environment, as prefect-cpln saved it when none was given."""
+        return without_empty(values, "token")
 
     def __getstate__(self) -> dict[Any, Any]:
         """Pickle without the token: results and packed flows lie in stores that many can read."""

@@ -11,11 +11,13 @@ from typing import Any, Self
 
 import anyio
 from prefect.blocks.abstract import JobBlock, JobRun
+from prefect.utilities.dockerutils import get_prefect_image_name
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from cpln_flows import orchestration, portal
 from cpln_flows.api import workloads
 from cpln_flows.blocks.credentials import DOCUMENTATION_URL, LOGO_URL, CplnCredentials
+from cpln_flows.blocks.saved import without_empty
 from cpln_flows.errors import (
     ConfigurationError,
     CplnError,
@@ -145,8 +147,12 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
 
     @model_validator(mode="before")
     @classmethod
-    def _org_of_link(cls, values: Any) -> Any:
-        """Take the organization from the GVC's link where nothing else names one."""
+    def _places(cls, values: Any) -> Any:
+        """Leave empty places to the environment, and take the organization from the GVC's link where nothing else names one.
+
+        prefect-cpln saved null for what was not given, so that it is filled in where the job runs.
+        """
+        values = without_empty(values, "credentials", "org", "namespace", "location")
         if isinstance(values, dict) and values.get("org") is None and isinstance(given := values.get("namespace"), str):
             with suppress(ValueError):  # said by the field's own validator
                 if (org := links.gvc(given).org) and CplnSettings.load().org is None:
@@ -221,7 +227,7 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
 
     def plan(self, identity: JobIdentity, location: str) -> JobPlan:
         """Return what will be sent for one job of this block."""
-        manifest = conversion.convert(self.v1_job, gvc=self.namespace)
+        manifest = conversion.convert(self.v1_job, gvc=self.namespace, default_image=get_prefect_image_name())
         names = [container.name for container in manifest.containers]
         if unknown := sorted({*(self.log_containers or ())} - {*names}):
             raise ConfigurationError(

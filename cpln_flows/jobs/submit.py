@@ -220,6 +220,8 @@ class Submitter:
         return max((moment for moment in moments if moment is not None), default=None)
 
     async def _wait_until_ready(self, workload: WorkloadRef, origin: str) -> None:
+        for note in self.plan.manifest.notes:
+            self.journal.about(workload=workload.name).info(Area.WORKLOAD, note)
         readiness = _Readiness(self.journal.about(workload=workload.name), self.plan.location, self.ready_timeout_seconds, origin)
         wait = _FIRST_LOOK_SECONDS
         while True:

@@ -17,7 +17,7 @@ _SCALARS = (str, int, float)
 def environment(container: Reader) -> dict[str, str]:
     """Read the variables of a container; a number or a truth value is a text without quotes."""
     found: dict[str, str] = {}
-    for variable in container.children("env"):
+    for variable in container.pairs("env"):
         name, value = variable.text("name", required=True), variable.raw("value")
         variable.refuse("valueFrom", VALUE_ONLY)
         if not isinstance(value, (*_SCALARS, type(None))):

@@ -13,12 +13,13 @@ from cpln_flows.model.reader import Reader, describe, describe_apart
 _SHORT = 16
 
 
-def convert(document: object, *, gvc: str) -> JobManifest:
+def convert(document: object, *, gvc: str, default_image: str | None = None) -> JobManifest:
     """Read a manifest: a Kubernetes Job or a native cron workload.
 
     Args:
         document: The manifest, as decoded from YAML or JSON.
         gvc: Where it shall run; links of identities are made with it.
+        default_image: Image of a Kubernetes container that names none. Default: that is a fault.
 
     Raises:
         ManifestError: It cannot be run on the platform; every fault is named, with its path.
@@ -31,7 +32,7 @@ def convert(document: object, *, gvc: str) -> JobManifest:
         case "workload":
             return native.convert(root, gvc=gvc)
         case "Job":
-            return kubernetes.convert(root, gvc=gvc)
+            return kubernetes.convert(root, gvc=gvc, default_image=default_image)
         case kind:
             wrong = f"expected Job (of Kubernetes) or workload (of Control Plane), found {describe(kind)}"
             if kind is None and (close := root.misspelled("kind")):

@@ -1,15 +1,19 @@
 """From a Kubernetes Job to a job of the platform. What cannot be expressed is a fault with its path, never left out silently.
 
 Some fields have no effect here and are taken without translation: what Kubernetes writes into an object by itself (``status``,
-``uid``, ...), its defaults when they are spelled out, ``imagePullPolicy`` (the platform looks an image up by itself; only
-``Never`` is refused), ``enableServiceLinks`` and ``ttlSecondsAfterFinished`` (``delete_after_completion`` says how long a job
-is kept).
+``uid``, ...), its defaults when they are spelled out, the namespace (a job runs in the GVC of its block), ``imagePullPolicy``
+(the platform looks an image up by itself; only ``Never`` is refused), ``enableServiceLinks`` and ``ttlSecondsAfterFinished``
+(``delete_after_completion`` says how long a job is kept).
+
+What prefect-cpln took is taken too: ``completions`` and ``parallelism`` on the pod, variables as an object, a command line as one
+text, and containers without an image or without limits, which get its defaults.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from cpln_flows.errors import ManifestError
@@ -48,6 +52,8 @@ _JOB_REFUSED: _Refused = {
     "managedBy": _NOT_HERE,
 }
 _POD_ACCEPTED: _Accepted = {
+    "completions": ((1,), _ONE_RUN),  # prefect-cpln demanded both of the pod
+    "parallelism": ((1,), _ONE_RUN),
     "dnsPolicy": (("ClusterFirst",), "names are looked up as the platform does it; remove it"),
     "schedulerName": (("default-scheduler",), _SCHEDULING),
     "preemptionPolicy": (("PreemptLowerPriority",), _SCHEDULING),
@@ -109,15 +115,25 @@ _OTHER_VOLUMES = ("configMap", "secret", "persistentVolumeClaim", "hostPath", "p
 _VOLUME_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 
 
-def convert(root: Reader, *, gvc: str) -> JobManifest:
-    """Read a Kubernetes Job; raises ``ManifestError`` with every fault."""
+_DEFAULT_CPU, _DEFAULT_MEMORY = "500m", "512Mi"
+"""What prefect-cpln gave to a container without limits; the platform's own 50m and 128Mi are too little for Prefect itself."""
+
+
+def convert(root: Reader, *, gvc: str, default_image: str | None = None) -> JobManifest:
+    """Read a Kubernetes Job; raises ``ManifestError`` with every fault.
+
+    Args:
+        root: The document.
+        gvc: Where the job runs.
+        default_image: Image of a container that names none. Default: that is a fault.
+    """
     root.accept("kind", "status")
     if root.text("apiVersion", required=True) not in ("batch/v1", None):
         root.fault("apiVersion", f"expected batch/v1, found {describe(root.raw('apiVersion'))}")
     metadata, spec = root.child("metadata"), root.child("spec")
     template = spec.child("template")
     pod_metadata, pod = template.child("metadata"), template.child("spec")
-    name, tags = _name(metadata, gvc), _tags(metadata, pod_metadata)
+    name, tags = _name(metadata), _tags(metadata, pod_metadata)
     _job(spec)
     fields: dict[str, Any] = {
         "active_deadline_seconds": _deadline(spec, pod),
@@ -125,13 +141,15 @@ def convert(root: Reader, *, gvc: str) -> JobManifest:
         "identity": _identity(pod, gvc),
         "extra_spec": _pod(pod),
     }
-    found = _containers(pod)
+    notes: list[str] = []
+    found = _containers(pod, default_image, notes)
     check_containers(found, pod, relaxed=tags.get(limits.RELAXED_RATIO_TAG) == "true")
     for reader in (root, metadata, spec, template, pod_metadata, pod):
         reader.finish()
     if root.faults:
         raise ManifestError(root.faults)
-    return JobManifest(containers=tuple(container for _, container in found), name=name, tags=tags, **fields)
+    specs = tuple(container for _, container in found)
+    return JobManifest(containers=specs, name=name, tags=tags, notes=tuple(notes), **fields)
 
 
 def _accept(reader: Reader, table: _Accepted) -> None:
@@ -149,13 +167,11 @@ def _refuse(reader: Reader, table: _Refused) -> None:
         reader.refuse(key, why)
 
 
-def _name(metadata: Reader, gvc: str) -> str | None:
+def _name(metadata: Reader) -> str | None:
     name, prefix = metadata.text("name"), metadata.text("generateName")
     if name is not None and (wrong := limits.workload_base(name)):
         metadata.fault("name", wrong)
-    namespace = metadata.text("namespace")
-    if namespace not in (None, gvc, "default"):
-        metadata.fault("namespace", f"expected the GVC {gvc!r} or nothing, found {describe(namespace)}")
+    metadata.text("namespace")
     metadata.accept(*_WRITTEN_BY_KUBERNETES)
     return name or prefix
 
@@ -234,14 +250,15 @@ def _identity(pod: Reader, gvc: str) -> str | None:
     return link
 
 
-def _containers(pod: Reader) -> list[tuple[Reader, ContainerSpec]]:
+def _containers(pod: Reader, default_image: str | None, notes: list[str]) -> list[tuple[Reader, ContainerSpec]]:
     volumes = _volumes(pod)
-    found = [(reader, _container(reader, volumes)) for reader in pod.children("containers")]
+    read = partial(_container, volumes=volumes, default_image=default_image, notes=notes)
+    found = [(reader, read(reader)) for reader in pod.children("containers")]
     has_main = bool(found)
     for reader in pod.children("initContainers"):
         # Kubernetes' way to write a sidecar. Only the order of the starts is lost, on which nobody can rely for readiness.
         if reader.raw("restartPolicy") == "Always":
-            found.append((reader, _container(reader, volumes, sidecar=True)))
+            found.append((reader, read(reader, sidecar=True)))
         else:
             reader.fault("", "run its steps in the main container's command, or as a job before this one")
     if found and not has_main:
@@ -249,14 +266,22 @@ def _containers(pod: Reader) -> list[tuple[Reader, ContainerSpec]]:
     return found
 
 
-def _container(reader: Reader, volumes: Mapping[str, str | None], *, sidecar: bool = False) -> ContainerSpec:
+def _container(
+    reader: Reader,
+    *,
+    volumes: Mapping[str, str | None],
+    default_image: str | None,
+    notes: list[str],
+    sidecar: bool = False,
+) -> ContainerSpec:
     _accept(reader, _CONTAINER_ACCEPTED)
     _refuse(reader, {key: why for key, why in _CONTAINER_REFUSED.items() if not (sidecar and key == "restartPolicy")})
-    command = reader.texts("command")
+    command, args = reader.words("command"), reader.words("args")
     if command[:1] == [""]:
         reader.fault("command[0]", "is empty; expected an executable")
     cpu, memory, extra = _resources(reader.child("resources"))
-    name, image = reader.text("name", required=True), reader.text("image", required=True)
+    name, image = reader.text("name", required=True), _image(reader, default_image)
+    cpu, memory = _with_defaults(name, cpu, memory, notes)
     if image is not None and (wrong := limits.image(image)):
         reader.fault("image", wrong)
     if name == "":
@@ -270,7 +295,7 @@ def _container(reader: Reader, volumes: Mapping[str, str | None], *, sidecar: bo
         name=name or "",
         image=image or "",
         command=command[0] if command else None,
-        args=(*command[1:], *reader.texts("args")),
+        args=(*command[1:], *args),
         env=containers.environment(reader),
         cpu=cpu,
         memory=memory,
@@ -278,6 +303,24 @@ def _container(reader: Reader, volumes: Mapping[str, str | None], *, sidecar: bo
     )
     reader.finish()
     return spec
+
+
+def _image(reader: Reader, default: str | None) -> str | None:
+    """Read the image; an empty one is none, and a job that names none gets the default."""
+    if default is not None and reader.raw("image") in {None, ""}:
+        return default
+    return reader.text("image", required=True)
+
+
+def _with_defaults(name: str | None, cpu: str | None, memory: str | None, notes: list[str]) -> tuple[str | None, str | None]:
+    """Fill in what a container without limits gets, and note that; one amount alone is left to the platform's rules."""
+    if cpu is not None or memory is not None:
+        return cpu, memory
+    notes.append(
+        f"container {name}: no limits are given, so it gets {_DEFAULT_CPU} of CPU and {_DEFAULT_MEMORY} of memory; set"
+        " resources.limits to choose"
+    )
+    return _DEFAULT_CPU, _DEFAULT_MEMORY
 
 
 _AMOUNTS: Mapping[str, Callable[[object], tuple[str | None, str | None]]] = {"cpu": limits.cpu, "memory": limits.memory}

@@ -111,6 +111,8 @@ class JobManifest:
     firewall: Mapping[str, Any] = field(default_factory=lambda: OPEN_OUTBOUND)
     options: Mapping[str, Any] = field(default_factory=dict)
     extra_spec: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    notes: tuple[str, ...] = ()
+    """What the conversion has filled in, in words for the job's log."""
 
     @property
     def main(self) -> ContainerSpec:

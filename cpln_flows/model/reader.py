@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -106,6 +107,17 @@ class Reader:
                 self.fault(f"{key}[{index}]", f"expected a text, found {describe(value)}")
         return found
 
+    def words(self, key: str) -> list[str]:
+        """Return a command line: a list of texts, or one text that is split as a shell does."""
+        value = self.raw(key)
+        if not isinstance(value, str):
+            return self.texts(key)
+        try:
+            return shlex.split(value)
+        except ValueError as error:
+            self.fault(key, f"cannot be split into words ({error}); expected a list of texts")
+            return []
+
     def child(self, key: str) -> Reader:
         """Return an object, an empty one if it is absent."""
         return Reader(self._typed(key, dict) or {}, self.at(key), self._faults, parent=self)
@@ -117,6 +129,16 @@ class Reader:
                 yield Reader(value, self.at(f"{key}[{index}]"), self._faults, parent=self)
             else:
                 self.fault(f"{key}[{index}]", f"expected an object, found {self._kind_of(key, value)}")
+
+    def pairs(self, key: str) -> Iterator[Reader]:
+        """Yield the objects with ``name`` and ``value`` of a list, or an object's entries in that form."""
+        found = self.raw(key)
+        if not isinstance(found, Mapping):
+            yield from self.children(key)
+            return
+        for name, value in found.items():
+            path = self.at(f"{key}.{name}")
+            yield Reader({"name": name, "value": value}, path, self._faults, parent=self)
 
     def accept(self, *keys: str) -> None:
         """Note fields that need no translation."""

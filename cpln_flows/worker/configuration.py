@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, ValidationError
 from cpln_flows.blocks.credentials import CplnConfig
 from cpln_flows.errors import ConfigurationError
 from cpln_flows.jobs.plan import JobPlan
-from cpln_flows.model import field_errors, limits, links
+from cpln_flows.model import field_errors, images, limits, links
 from cpln_flows.model.identifiers import Role
 from cpln_flows.model.links import GvcRef
 from cpln_flows.orchestration import JobIdentity
@@ -25,6 +25,7 @@ from cpln_flows.worker import environment, template
 from cpln_flows.worker.template import RunValues
 
 _WHERE = "correct it in the deployment's job variables, or in the pool's base job template"
+_PREFECT_MAJOR = 3
 _MOST_LABELS = limits.TAGS - 10  # a command has up to nine tags of ours
 
 
@@ -154,10 +155,12 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
             env=env if env is not None else self.variables,
             image=self.image or get_prefect_image_name(),
         )
+        manifest = template.convert(self.job_manifest, values, gvc=gvc.gvc)
+        _check_image(manifest.main.image)
         return JobPlan(
             gvc=gvc,
             location=location,
-            manifest=template.convert(self.job_manifest, values, gvc=gvc.gvc),
+            manifest=manifest,
             submission=identity.submission,
             owner=identity.owner,
             role=Role.CONTAINER,
@@ -177,6 +180,20 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
     def variables(self) -> dict[str, str]:
         """The container's environment variables."""
         return {name: value for name, value in self.env.items() if value is not None}
+
+
+def _check_image(image: str) -> None:
+    """Refuse an image in which the flow run cannot start: Prefect 2 does not know what a Prefect 3 server asks of it.
+
+    Raises:
+        ConfigurationError: It is Prefect's own image of another major version.
+    """
+    major = images.prefect_major(image)
+    if major is not None and major < _PREFECT_MAJOR:
+        raise ConfigurationError(
+            f"image: {image!r} has Prefect {major}, in which a flow run of this Prefect 3 server cannot start; set `image` in the"
+            f" pool's base job template or in the deployment's job variables, for example to {get_prefect_image_name()}"
+        )
 
 
 def _given(name: str, value: str | None) -> str:

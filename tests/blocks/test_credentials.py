@@ -75,8 +75,22 @@ def test_token_that_is_none_is_not_replaced(monkeypatch, token) -> None:
     monkeypatch.setenv("CPLN_TOKEN", "s.other")
     with pytest.raises(ConfigurationError, match="token: "):
         CplnCredentials().get_client(token=token)
-    with pytest.raises(ConfigurationError, match="token: "):
-        CplnConfig(token=token).api_settings()
+    if not is_empty(token):
+        with pytest.raises(ConfigurationError, match="token: "):
+            CplnConfig(token=token).api_settings()
+
+
+def is_empty(token) -> bool:
+    return not str(token.get_secret_value() if isinstance(token, SecretStr) else token).strip()
+
+
+@pytest.mark.parametrize("token", [None, "", " ", SecretStr("")])
+def test_empty_token_of_block_is_environments(monkeypatch, token) -> None:
+    monkeypatch.setenv("CPLN_TOKEN", "s.other")
+    assert CplnConfig(token=token).api_settings().token == SecretStr("s.other")
+    monkeypatch.delenv("CPLN_TOKEN")
+    with pytest.raises(ConfigurationError, match="CPLN_TOKEN"):
+        CplnConfig(token=token)
 
 
 @pytest.mark.parametrize("argument", ["tokn", "endpoint", "timeout"])

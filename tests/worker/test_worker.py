@@ -71,6 +71,15 @@ def test_a_manifest_in_the_template_that_cannot_run_is_said_at_the_start(local, 
     assert "spec.template.spec.nodeSelector" in said
 
 
+@pytest.mark.parametrize("image", ["docker.io/prefecthq/prefect:2-latest", "prefecthq/prefect:2.20.25-python3.11"])
+def test_image_of_prefect_2_is_said_at_the_start(image, local, prefect_api, caplog) -> None:
+    template = CplnWorker.get_default_base_job_template()
+    template["variables"]["properties"]["image"]["default"] = image
+    (said,) = [text for text in _said_at_start(Pool(local, prefect_api, template), caplog) if "Not ready" in text]
+    assert f"image: {image!r} has Prefect 2" in said
+    assert "[CPLN] Init" in said
+
+
 def _submitted(pool, run_id, meanwhile=None) -> State:
     """Submit a run as Prefect's worker does and return its state then."""
 
@@ -107,6 +116,7 @@ _REFUSED = {
         *[pytest.param(fault, {}, says, id=name) for name, (fault, says) in _REFUSED.items()],
         pytest.param(None, {"imge": "x"}, "no variable 'imge' .is 'image' meant.*Correct the deployment", id="unknown-variable"),
         pytest.param(None, {"cpu": "much"}, r"resources\.limits\.cpu.*expected", id="a-manifest-that-cannot-run"),
+        pytest.param(None, {"image": "prefecthq/prefect:2-latest"}, "has Prefect 2, in which.*set `image`", id="prefect-2"),
         pytest.param(None, {"namespace": "nowhere"}, "there is no GVC 'nowhere'.*check", id="unknown-gvc"),
         pytest.param(None, {"location": "moon-1"}, "'moon-1' is not a location of the GVC.*check", id="unknown-location"),
     ],

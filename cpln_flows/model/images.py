@@ -1,0 +1,28 @@
+"""Names of container images, as far as a mistake can be told from them. Pure."""
+
+from __future__ import annotations
+
+import re
+
+_PREFECT = "prefecthq/prefect"
+_VERSION = re.compile(r"(\d{1,3})(?:[.-]|\Z)")
+
+
+def prefect_major(image: str) -> int | None:
+    """Return the major version of Prefect that Prefect's own image of this name has; nothing of other images.
+
+    Args:
+        image: Name of an image, with or without a registry, a tag and a digest.
+
+    Example:
+        >>> prefect_major("docker.io/prefecthq/prefect:2.20.25-python3.11"), prefect_major("acme/prefect:2")
+        (2, None)
+    """
+    repository, _, tag = image.partition("@")[0].rpartition(":")
+    if not repository or "/" in tag:  # no tag: what follows the colon is a port and a path
+        return None
+    parts = repository.lower().removeprefix("//").split("/")
+    if "/".join(parts[-2:]) != _PREFECT:
+        return None
+    found = _VERSION.match(tag)
+    return int(found[1]) if found else None

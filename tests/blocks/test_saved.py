@@ -1,0 +1,78 @@
+"""What users of Prefect 2 with prefect-cpln have saved: each document loads, and its job runs or says what to change."""
+
+import json
+from pathlib import Path
+
+import pytest
+from prefect.utilities.dockerutils import get_prefect_image_name
+
+from cpln_flows import ConfigurationError, CplnConfig, CplnCredentials, CplnJob, ManifestError, run_namespaced_job
+from tests.manifests import kubernetes_job, texts
+
+DOCUMENTS = {document["name"]: document for document in json.loads((Path(__file__).parent / "saved.json").read_text())}
+CLASSES = {
+    "control-plane-configuration": CplnConfig,
+    "control-plane-credentials": CplnCredentials,
+    "cpln-job": CplnJob,
+}
+JOBS = [name for name, document in DOCUMENTS.items() if document["slug"] == "cpln-job"]
+
+
+def load(name: str, **changes):
+    """The block of a document, as Prefect makes it."""
+    return CLASSES[DOCUMENTS[name]["slug"]].model_validate({**DOCUMENTS[name]["data"], **changes})
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_document_loads_where_it_runs(name, local) -> None:
+    block = load(name)
+    if isinstance(block, CplnJob):
+        assert (block.org, block.namespace) == ("local", "quickstart")
+    else:
+        assert block.api_settings().token.get_secret_value()
+
+
+@pytest.mark.parametrize("name", ["job-env", "creds-null", "cfg-null"])
+def test_missing_place_names_the_variable(name, monkeypatch) -> None:
+    for variable in ("CPLN_ORG", "CPLN_GVC", "CPLN_TOKEN"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(ConfigurationError, match=r"set CPLN_(ORG|TOKEN)|CPLN_TOKEN is not set"):
+        load(name).api_settings()
+
+
+@pytest.mark.parametrize("name", [name for name in JOBS if name != "job-envfrom"])
+def test_saved_job_runs_on_prefect_3(name, local, prefect_api) -> None:
+    job = load(name, credentials={"config": {"token": local.platform.token}})
+    assert texts(run_namespaced_job(job)) == [f"line {number}" for number in range(3)]
+
+
+def test_saved_job_with_env_from_says_what_to_do(local) -> None:
+    with pytest.raises(ManifestError, match=r"containers\[0\]\.envFrom: .*cpln://secret"):
+        load("job-envfrom").preview()
+
+
+def test_container_without_image_gets_prefects(local) -> None:
+    manifest = kubernetes_job("pass")
+    for image in ("", None):
+        manifest["spec"]["template"]["spec"]["containers"][0]["image"] = image
+        (container,) = CplnJob(v1_job=manifest).preview()["spec"]["containers"]
+        assert container["image"] == get_prefect_image_name()
+
+
+def test_job_without_limits_says_what_it_gets(local, prefect_api, caplog) -> None:
+    job = CplnJob(v1_job=kubernetes_job("pass"))
+    (container,) = job.preview()["spec"]["containers"]
+    assert (container["cpu"], container["memory"]) == ("500m", "512Mi")
+    with caplog.at_level("INFO"):
+        run_namespaced_job(job)
+    (note,) = [line for line in caplog.messages if "no limits are given" in line]
+    assert note.startswith("[CPLN] Workload")
+    assert "500m of CPU and 512Mi of memory" in note
+
+
+@pytest.mark.parametrize("limits", [{"cpu": "100m"}, {"memory": "64Mi"}])
+def test_one_limit_leaves_other_to_platform(limits, local) -> None:
+    manifest = kubernetes_job("pass")
+    manifest["spec"]["template"]["spec"]["containers"][0]["resources"] = {"limits": limits}
+    (container,) = CplnJob(v1_job=manifest).preview()["spec"]["containers"]
+    assert {key: container[key] for key in ("cpu", "memory") if key in container} == limits
