@@ -228,6 +228,9 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
     def plan(self, identity: JobIdentity, location: str) -> JobPlan:
         """Return what will be sent for one job of this block."""
         manifest = conversion.convert(self.v1_job, gvc=self.namespace, default_image=get_prefect_image_name())
+        if manifest.job_type == "cron":
+            note = f"its schedule {manifest.schedule!r} is left out: this copy runs once, and the workload is suspended"
+            manifest = replace(manifest, job_type="standard", notes=(*manifest.notes, note))
         names = [container.name for container in manifest.containers]
         if unknown := sorted({*(self.log_containers or ())} - {*names}):
             raise ConfigurationError(

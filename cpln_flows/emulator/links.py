@@ -24,29 +24,31 @@ def last_segment(link: str) -> str:
     return link.rsplit("/", 1)[-1]
 
 
-def qualify(org: str, link: str) -> str:
-    """Write a link in its full form."""
+def qualify(org: str, link: str, gvc: str | None = None) -> str:
+    """Write a link in its full form; ``//identity/NAME`` is in the GVC of the object that holds it."""
+    if gvc is not None and link.startswith("//identity/"):
+        return f"{collection_link(org, 'gvc')}/{gvc}/{link[2:]}"
     return f"/org/{org}/{link[2:]}" if link.startswith("//") else link
 
 
-def qualify_all(org: str, content: object, *, within_link: bool = False) -> object:
+def qualify_all(org: str, content: object, *, gvc: str | None = None, within_link: bool = False) -> object:
     """Write every link of a document in its full form.
 
     Only fields that hold links are touched: an argument or a variable may well begin with two slashes.
     """
     if isinstance(content, str):
-        return qualify(org, content) if within_link else content
+        return qualify(org, content, gvc) if within_link else content
     if isinstance(content, list):
-        return [qualify_all(org, item, within_link=within_link) for item in content]
+        return [qualify_all(org, item, gvc=gvc, within_link=within_link) for item in content]
     if isinstance(content, dict):
-        return {key: _qualify_field(org, key, value) for key, value in content.items()}
+        return {key: _qualify_field(org, gvc, key, value) for key, value in content.items()}
     return content
 
 
-def _qualify_field(org: str, key: str, value: object) -> object:
+def _qualify_field(org: str, gvc: str | None, key: str, value: object) -> object:
     if key in ("env", "args", "data", "tags"):
         return value
-    return qualify_all(org, value, within_link=key in _LINK_KEYS or key.endswith(_LINK_SUFFIXES))
+    return qualify_all(org, value, gvc=gvc, within_link=key in _LINK_KEYS or key.endswith(_LINK_SUFFIXES))
 
 
 def link_list(**links: str) -> list[Document]:

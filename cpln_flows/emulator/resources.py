@@ -254,7 +254,7 @@ class Resources:
             raise refuse(BAD_REQUEST, f'"kind" must be [{kind.name}]')
         if kind.is_scoped and body.get("gvc", gvc) not in (gvc, f"{collection_link(self._config.org, 'gvc')}/{gvc}"):
             raise refuse(BAD_REQUEST, f'"gvc" must be [{gvc}]')
-        qualified = qualify_all(self._config.org, body)
+        qualified = qualify_all(self._config.org, body, gvc=gvc)
         content = kind.normalise(qualified if isinstance(qualified, dict) else {})
         refusal = kind.check_document(content, Context(self._config, self._store, gvc)).refusal()
         if refusal is not None:

@@ -303,7 +303,7 @@ def _check_options(problems: Problems, spec: Document) -> None:
     for name in ("suspend", "capacityAI", "debug"):
         if name in options and not isinstance(options[name], bool):
             problems.add(f"spec.defaultOptions.{name}", "must be a boolean")
-    check_number(problems, options.get("timeoutSeconds"), "spec.defaultOptions.timeoutSeconds", 1, 600)
+    check_number(problems, options.get("timeoutSeconds"), "spec.defaultOptions.timeoutSeconds", 1, 3600)
     rollout = mapping(problems, spec.get("rolloutOptions"), "spec.rolloutOptions")
     path = "spec.rolloutOptions.terminationGracePeriodSeconds"
     check_number(problems, rollout.get("terminationGracePeriodSeconds"), path, 0, 900)

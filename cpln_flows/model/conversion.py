@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from cpln_flows.model.manifest import JobManifest
 from cpln_flows.model.reader import Reader, describe, describe_apart
 
 _SHORT = 16
+_TEMPLATE = re.compile(r"\{\{|\{%|<%")
 
 
 def convert(document: object, *, gvc: str, default_image: str | None = None) -> JobManifest:
@@ -54,7 +56,7 @@ def parse_yaml(text: str | bytes, *, source: str) -> Mapping[str, Any]:
     try:
         documents = yaml_text.load(text)
     except ValueError as error:
-        raise ManifestError([Fault(source, f"not YAML: {error}")]) from None
+        raise ManifestError([Fault(source, _unrendered(text) or f"not YAML: {error}")]) from None
     if len(documents) != 1 or not isinstance(documents[0], Mapping):
         found = _kind_of(documents[0]) if len(documents) == 1 else f"{len(documents)} documents"
         raise ManifestError([Fault(source, f"expected one document that is an object, found {found}")])
@@ -63,6 +65,15 @@ def parse_yaml(text: str | bytes, *, source: str) -> Mapping[str, Any]:
     if faults:
         raise ManifestError(faults)
     return document
+
+
+def _unrendered(text: str | bytes) -> str | None:
+    """Say that a document is a template that was not rendered, with the place, if it seems to be one."""
+    lines = (text.decode(errors="replace") if isinstance(text, bytes) else text).splitlines()
+    for number, line in enumerate(lines, 1):
+        if found := _TEMPLATE.search(line):
+            return f"line {number}, column {found.start() + 1}: this is a template that has not been rendered; render it first"
+    return None
 
 
 def _kind_of(document: object) -> str:

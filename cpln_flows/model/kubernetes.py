@@ -20,7 +20,7 @@ from cpln_flows.errors import ManifestError
 from cpln_flows.model import containers, limits
 from cpln_flows.model.containers import check_containers, tags_of
 from cpln_flows.model.manifest import ContainerSpec, JobManifest
-from cpln_flows.model.reader import Reader, describe
+from cpln_flows.model.reader import Reader, describe, truth
 
 _Accepted = Mapping[str, tuple[Sequence[object], str]]
 _Refused = Mapping[str, str]
@@ -33,7 +33,36 @@ _NO_RETRIES = "the platform does not run a failed job again; set it to 0, and re
 _NOT_HERE = "there is no such thing on Control Plane; remove it"
 _LARGEST_NUMBER = 2**31 - 1  # Kubernetes' own
 
-_WRITTEN_BY_KUBERNETES = ("creationTimestamp", "uid", "resourceVersion", "generation", "selfLink", "managedFields")
+_WRITTEN_BY_KUBERNETES = (
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generation",
+    "managedFields",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+)
+# Labels and annotations in which Kubernetes and the tools around it keep books, the manifest with its variables among them.
+_BOOKKEEPING = frozenset({"controller-uid", "job-name", "pod-template-hash"})
+_BOOKKEEPERS = (
+    "argocd.argoproj.io/",
+    "autopilot.gke.io/",
+    "batch.kubernetes.io/",
+    "control-plane.alpha.kubernetes.io/",
+    "cronjob.kubernetes.io/",
+    "deployment.kubernetes.io/",
+    "field.cattle.io/",
+    "helm.sh/",
+    "kubectl.kubernetes.io/",
+    "kustomize.toolkit.fluxcd.io/",
+    "meta.helm.sh/",
+    "objectset.rio.cattle.io/",
+    "openshift.io/",
+)
+_CONTROLLER_UIDS = frozenset({"controller-uid", "batch.kubernetes.io/controller-uid"})
 
 _JOB_ACCEPTED: _Accepted = {
     "completions": ((1,), _ONE_RUN),
@@ -44,7 +73,6 @@ _JOB_ACCEPTED: _Accepted = {
     "podReplacementPolicy": (("TerminatingOrFailed", "Failed"), _NOT_HERE),
 }
 _JOB_REFUSED: _Refused = {
-    "selector": "Kubernetes makes it by itself and the platform has none; remove it",
     "podFailurePolicy": _NO_RETRIES,
     "backoffLimitPerIndex": _ONE_RUN,
     "maxFailedIndexes": _ONE_RUN,
@@ -156,9 +184,13 @@ def _accept(reader: Reader, table: _Accepted) -> None:
     """Take fields that say what is so anyway, refuse them when they say anything else."""
     for key, (accepted, why) in table.items():
         value = reader.raw(key)
+        if any(isinstance(known, bool) for known in accepted):
+            value = truth(value)
         # By type too: true is not 1.
         if value is not None and not any(type(value) is type(known) and value == known for known in accepted):
-            expected = " or ".join(str(known).lower() if isinstance(known, bool) else str(known) for known in accepted)
+            expected = " or ".join(
+                str(known).lower() if isinstance(known, bool) else str(known or "nothing") for known in accepted
+            )
             reader.fault(key, f"expected {expected}, found {describe(value)}: {why}")
 
 
@@ -178,11 +210,13 @@ def _name(metadata: Reader) -> str | None:
 
 def _tags(metadata: Reader, pod_metadata: Reader) -> dict[str, str]:
     """Read labels and annotations, of the job and of its pod: the platform has tags in their place, and only one set of them."""
-    pod_metadata.accept("creationTimestamp")
+    pod_metadata.accept("name", "generateName", "namespace", *_WRITTEN_BY_KUBERNETES)  # Kubernetes names pods itself
     found: dict[str, str] = {}
     for reader in (metadata, pod_metadata):
         for part in ("labels", "annotations"):
             for name, value in tags_of(reader, part).items():
+                if name in _BOOKKEEPING or name.startswith(_BOOKKEEPERS):
+                    continue
                 if found.setdefault(name, value) != value:
                     reader.fault(f"{part}.{name}", "has another value elsewhere, and both become one tag; remove one of them")
     if len(found) > (most := limits.TAGS - limits.OWN_TAGS):
@@ -193,7 +227,18 @@ def _tags(metadata: Reader, pod_metadata: Reader) -> dict[str, str]:
 def _job(spec: Reader) -> None:
     _accept(spec, _JOB_ACCEPTED)
     _refuse(spec, _JOB_REFUSED)
+    _selector(spec)
     spec.number("ttlSecondsAfterFinished", 0, _LARGEST_NUMBER)
+
+
+def _selector(spec: Reader) -> None:
+    """Take the selector that Kubernetes has made, which every job that a cluster shows has; refuse one of a user's own."""
+    made = spec.raw("selector")
+    if made in (None, {}):
+        return
+    labels = made.get("matchLabels") if isinstance(made, dict) and len(made) == 1 else None
+    if not isinstance(labels, dict) or not labels or not _CONTROLLER_UIDS.issuperset(labels):
+        spec.fault("selector", "Kubernetes makes it by itself and the platform has none; remove it")
 
 
 def _deadline(spec: Reader, pod: Reader) -> int | None:
@@ -379,8 +424,11 @@ def _mounts(container: Reader, volumes: Mapping[str, str | None]) -> list[dict[s
     found = []
     for mount in container.children("volumeMounts"):
         name, path = mount.text("name", required=True), mount.text("mountPath", required=True)
-        _accept(mount, _MOUNT_ACCEPTED)
-        _refuse(mount, _MOUNT_REFUSED)
+        if name is not None and volumes.get(name, "") is None:  # the fault is the volume's
+            mount.accept(*_MOUNT_ACCEPTED, *_MOUNT_REFUSED)
+        else:
+            _accept(mount, _MOUNT_ACCEPTED)
+            _refuse(mount, _MOUNT_REFUSED)
         mount.finish()
         if path is not None and (wrong := limits.mount(path)):
             mount.fault("mountPath", wrong)

@@ -20,6 +20,7 @@ TAGS = 50
 OWN_TAGS = 3
 """So many of a workload's tags are set by this library."""
 DEADLINE_SECONDS = 86_400
+TIMEOUT_SECONDS = 3600  # 600 in older schemas of the vendor
 TERMINATION_GRACE_SECONDS = 900
 HISTORY = 10
 VOLUMES = 15
@@ -47,6 +48,7 @@ _ENV_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 _RESERVED_ENV = frozenset({"K_SERVICE", "K_CONFIGURATION", "K_REVISION"})
 _NAME = re.compile(r"[a-z][-a-z0-9]+[a-z0-9]")
 _NAME_LENGTH = 63
+_IDENTITY_OF_GVC = re.compile(r"//identity/([^/\s]+)")  # the form of the vendor's own examples: of the workload's GVC
 _IDENTITY_LINK = re.compile(r"/(?:/|org/[^/\s]+/)gvc/[^/\s]+/identity/[^/\s]+")
 _SUFFIX = re.compile(r"[a-z0-9]{1,32}")
 _CRON_FIELDS = 5
@@ -106,8 +108,13 @@ def env_value(value: str) -> str | None:
     )
 
 
+_PLACEHOLDER = re.compile(r"\$\{|\$\(|\{\{|<[^<>]*>|%\(|@[A-Z_]+@")
+
+
 def image(text: str) -> str | None:
     """Say what is wrong with the reference of an image, or nothing."""
+    if _PLACEHOLDER.search(text):
+        return f"{shown(text)} holds a placeholder that was not filled; render the template first"
     if text and not re.search(r"\s", text):
         return None
     return f"expected an image such as ubuntu:24.04 or //image/NAME:TAG, found {shown(text)}"
@@ -116,6 +123,8 @@ def image(text: str) -> str | None:
 def identity(name_or_link: str, gvc: str) -> tuple[str | None, str | None]:
     """Return the link of an identity, given by its name or its link, or what is wrong with it."""
     if name_or_link.startswith("/"):
+        if short := _IDENTITY_OF_GVC.fullmatch(name_or_link):
+            return f"//gvc/{gvc}/identity/{short[1]}", None
         if _IDENTITY_LINK.fullmatch(name_or_link):
             return name_or_link, None
         return None, f"expected a link such as //gvc/{gvc}/identity/NAME, found {shown(name_or_link)}"

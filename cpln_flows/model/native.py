@@ -33,7 +33,7 @@ _SPEC: _Carried = {
 _OPTIONS: _Carried = {
     "autoscaling": Reader.child,
     "multiZone": Reader.child,
-    "timeoutSeconds": lambda reader, key: reader.number(key, 1, 600),
+    "timeoutSeconds": lambda reader, key: reader.number(key, 1, limits.TIMEOUT_SECONDS),
     "capacityAIUpdateMinutes": lambda reader, key: reader.number(key, 1, 2**31 - 1),
     "capacityAI": Reader.flag,
     "debug": Reader.flag,

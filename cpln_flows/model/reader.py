@@ -86,6 +86,8 @@ class Reader:
 
     def flag(self, key: str) -> bool | None:
         """Return a truth value."""
+        if isinstance(found := truth(self.raw(key)), bool):
+            return found
         value: bool | None = self._typed(key, bool)
         return value
 
@@ -207,6 +209,18 @@ class Reader:
 
     def _kind_of(self, key: str, value: object) -> str:
         return describe_apart(value) if _MAY_BE_SECRET.intersection(_PARTS.split(self.at(key))) else describe(value)
+
+
+_TRUTHS = {"True": True, "TRUE": True, "False": False, "FALSE": False}
+
+
+def truth(value: Any) -> Any:
+    """Return the boolean that YAML's core schema reads in a word, where a boolean is expected; anything else as it is.
+
+    >>> truth("False"), truth("no"), truth(1)
+    (False, 'no', 1)
+    """
+    return _TRUTHS.get(value, value) if isinstance(value, str) else value
 
 
 def describe(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Any
 
 import yaml
@@ -22,6 +23,7 @@ _TAKEN = (
     "found undefined tag handle",
     "could not determine a constructor for the tag",
 )
+_TABS_AFTER = re.compile(r"(?<=[:,-])\t+")
 _ADVICE = "; put quotes around a text that begins with *, & or !"
 
 
@@ -110,13 +112,39 @@ def load(text: str | bytes) -> list[Any]:
     if len(text) > MOST_BYTES:
         raise ValueError(f"there are more than {MOST_BYTES // 2**20} MiB of it; that is no manifest of a job")
     try:
-        return [document for document in yaml.load_all(text, Loader=_Loader) if document is not None]
+        return _documents(text)
     except yaml.YAMLError as error:
+        if (again := _without_tabs(text)) is not None:
+            with suppress(yaml.YAMLError):
+                return _documents(again)
         raise ValueError(_said(error)) from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except (ValueError, LookupError):
         raise ValueError("a value does not fit the tag before it, or is a number without end; put quotes around it") from None
+
+
+def _documents(text: str | bytes) -> list[Any]:
+    return [document for document in yaml.load_all(text, Loader=_Loader) if document is not None]
+
+
+def _without_tabs(text: str | bytes) -> str | None:
+    """Return a text whose separating tabs are blanks, which YAML and JSON allow and PyYAML does not; nothing without any."""
+    try:
+        decoded = text.decode() if isinstance(text, bytes) else text
+    except UnicodeDecodeError:
+        return None
+    if "\t" not in decoded:
+        return None
+    if decoded.lstrip("\ufeff \t\r\n").startswith(("{", "[")):
+        return decoded.replace("\t", " ")  # JSON has no tab inside of a string
+    return "\n".join(map(_separated, decoded.splitlines()))
+
+
+def _separated(line: str) -> str:
+    """Return a line with blanks for the tabs after an indicator, before a comment and at its end."""
+    content, mark, comment = _TABS_AFTER.sub(" ", line).partition("\t#")
+    return content.rstrip(" \t") + (f" #{comment}" if mark else "")
 
 
 def _said(error: yaml.YAMLError) -> str:

@@ -59,6 +59,7 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
 
     _flow_name: str | None = PrivateAttr(default=None)
     _given_name: str | None = PrivateAttr(default=None)
+    _chosen: frozenset[str] = PrivateAttr(default=frozenset())
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         """Yield what a log or an error shows: variables, arguments and labels may be secrets."""
@@ -71,6 +72,8 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
     ) -> Self:
         """Make a configuration from a pool's template; refuses variables that the pool does not have."""
         template.check_variables(base_job_template, values)
+        defaults = {"command": cls._base_flow_run_command(), "image": get_prefect_image_name()}
+        base_job_template = template.with_defaults(base_job_template, values, defaults)
         try:
             made: Self = await super().from_template_and_values(base_job_template, values, client=client)
         except ValidationError as error:
@@ -93,6 +96,7 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
     ) -> None:
         """Fill in what belongs to one flow run; the parameters are Prefect's."""
         is_named = self.name is not None
+        self._chosen = frozenset(self.env)
         super().prepare_for_flow_run(flow_run, deployment, flow, work_pool, worker_name, worker_id)
         self._flow_name = flow.name if flow is not None else None
         self._given_name = self.name if is_named else template.given_name(self.job_manifest)
@@ -151,9 +155,10 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
             ManifestError: The pool's manifest cannot be run on the platform.
         """
         values = RunValues(
-            command=self.command or self._base_flow_run_command(),
+            command=_unless_blank(self.command) or self._base_flow_run_command(),
             env=env if env is not None else self.variables,
-            image=self.image or get_prefect_image_name(),
+            image=_unless_blank(self.image) or get_prefect_image_name(),
+            yielding=frozenset(self._base_environment()) - self._chosen,
         )
         manifest = template.convert(self.job_manifest, values, gvc=gvc.gvc)
         _check_image(manifest.main.image)
@@ -180,6 +185,10 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
     def variables(self) -> dict[str, str]:
         """The container's environment variables."""
         return {name: value for name, value in self.env.items() if value is not None}
+
+
+def _unless_blank(text: str | None) -> str | None:
+    return text if text and text.strip() else None
 
 
 def _check_image(image: str) -> None:

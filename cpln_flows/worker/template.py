@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ class RunValues:
     command: str
     env: Mapping[str, str]
     image: str
+    yielding: frozenset[str] = frozenset()
+    """Variables that only travel from the worker: what the pool's author has written of them wins."""
 
 
 def convert(manifest: Mapping[str, Any], values: RunValues, *, gvc: str) -> JobManifest:
@@ -76,6 +79,72 @@ def filled(manifest: Mapping[str, Any], values: RunValues) -> dict[str, Any]:
     if isinstance(containers, list) and containers and isinstance(containers[0], dict):
         containers[0] = _filled_container(containers[0], values, native=document.get("kind") == "workload")
     return document
+
+
+def with_defaults(template: Mapping[str, Any], values: Mapping[str, Any], defaults: Mapping[str, str]) -> dict[str, Any]:
+    """Return a pool's template in whose manifest placeholders that stand inside of texts or lists are filled.
+
+    Prefect leaves out a placeholder without a value, and with it a part of a command line.
+
+    Args:
+        template: The pool's base job template.
+        values: The values of one run.
+        defaults: What stands for the values that nobody has given, by the name of their placeholder.
+
+    Raises:
+        ConfigurationError: A placeholder inside of a text has no value; the text names its path.
+    """
+    properties = (template.get("variables") or {}).get("properties") or {}
+    known = {name: found["default"] for name, found in properties.items() if isinstance(found, Mapping) and "default" in found}
+    given = {name: value for name, value in {**known, **values}.items() if not _is_blank(value)}
+    made: dict[str, Any] = copy.deepcopy(dict(template))
+    configuration = made.get("job_configuration")
+    if isinstance(configuration, dict) and "job_manifest" in configuration:
+        faults: list[str] = []
+        filling = _Filling({**defaults, **given}, faults)
+        configuration["job_manifest"] = filling.value(configuration["job_manifest"], "job_manifest", in_list=False)
+        if faults:
+            raise ConfigurationError(
+                f"base job template: {'; '.join(faults)}; set the variable, or give it a default in the pool"
+            )
+    return made
+
+
+def _is_blank(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+@dataclass(frozen=True)
+class _Filling:
+    """Fills the placeholders that Prefect would lose, and notes those that have no value."""
+
+    values: Mapping[str, Any]
+    faults: list[str]
+
+    def value(self, found: Any, path: str, *, in_list: bool) -> Any:
+        if isinstance(found, dict):
+            return {key: self.value(value, f"{path}.{key}", in_list=False) for key, value in found.items()}
+        if isinstance(found, list):
+            return [self.value(value, f"{path}[{index}]", in_list=True) for index, value in enumerate(found)]
+        return self.text(found, path, in_list=in_list) if isinstance(found, str) else found
+
+    def text(self, found: str, path: str, *, in_list: bool) -> str:
+        # A placeholder that is a whole field takes its value's type, or is left out with the field: that is Prefect's.
+        if path.endswith(_NAMES) or (not in_list and _PLACEHOLDER.fullmatch(found.strip())):
+            return found
+        return _PLACEHOLDER.sub(lambda match: self.filled(match, path), found)
+
+    def filled(self, match: re.Match[str], path: str) -> str:
+        if match[1].startswith("prefect.") or isinstance(value := self.values.get(match[1]), dict | list):
+            return match[0]  # a block or a variable of Prefect's, or a value that is no text
+        if value is None:
+            self.faults.append(f"{path}: the placeholder {match[0]} has no value")
+        return str(value)
+
+
+_PLACEHOLDER = re.compile(r"\{\{\s*([\w.-]+)\s*\}\}")
+_NAMES = (".metadata.name", ".metadata.generateName", "job_manifest.name")
+"""Fields whose text is not used: names are made for each job."""
 
 
 def given_name(manifest: Mapping[str, Any]) -> str | None:
@@ -119,7 +188,7 @@ def _pod(document: dict[str, Any]) -> dict[str, Any]:
 def _filled_container(container: dict[str, Any], values: RunValues, *, native: bool) -> dict[str, Any]:
     found = {key: value for key, value in container.items() if value is not None}
     found.setdefault("image", values.image)
-    found["env"] = _environment(found.get("env"), values.env)
+    found["env"] = _environment(found.get("env"), values)
     command, args = _words(found.pop("command", None)), _words(found.pop("args", None))
     args = args if args is not None else shlex.split(values.command) if not (native and command) else None
     if command:
@@ -132,15 +201,17 @@ def _filled_container(container: dict[str, Any], values: RunValues, *, native: b
 
 
 def _words(value: Any) -> Any:
-    """Return a command line as the list that it means; a list as it is."""
-    return shlex.split(value) if isinstance(value, str) else value
+    """Return a command line as the list that it means, none if it is empty; a list as it is."""
+    return (shlex.split(value) or None) if isinstance(value, str) else value
 
 
-def _environment(own: Any, env: Mapping[str, str]) -> Any:
+def _environment(own: Any, values: RunValues) -> Any:
     """Lay the run's variables over the manifest's, which may be a list of names and values or an object."""
     if isinstance(own, Mapping):
         own = [{"name": name, "value": value} for name, value in own.items() if value is not None]
     if own is not None and not isinstance(own, list):
         return own
+    written = {entry.get("name") for entry in own or [] if isinstance(entry, Mapping)}
+    env = {name: value for name, value in values.env.items() if name not in written & values.yielding}
     kept = [entry for entry in own or [] if not (isinstance(entry, Mapping) and entry.get("name") in env)]
     return [*kept, *({"name": name, "value": value} for name, value in sorted(env.items()))]

@@ -21,6 +21,7 @@ from cpln_flows import (
 )
 from cpln_flows.emulator import Fault, Platform, PlatformConfig
 from cpln_flows.errors import ConfigurationError, JobTimeoutError
+from cpln_flows.orchestration import JobIdentity
 from tests.manifests import FAILING, FOREVER, LINES, kubernetes_job, texts
 
 CANARY = "s.canary-job-0123456789"
@@ -287,3 +288,12 @@ def test_a_run_without_connections_leaves_none_half_open(local, monkeypatch) -> 
     for _ in range(2):
         with pytest.raises(ConfigurationError, match="proxy that the environment names cannot be used"):
             CplnJob(v1_job=kubernetes_job(LINES), location="local-1").trigger()
+
+
+def test_live_schedule_gets_no_second_one() -> None:
+    container = {"name": "main", "image": "busybox"}
+    spec = {"type": "cron", "containers": [container], "job": {"schedule": "0 3 * * *"}, "defaultOptions": {"suspend": False}}
+    job = CplnJob(**{**GIVEN, "v1_job": {"kind": "workload", "name": "nightly", "spec": spec}}, delete_after_completion=False)
+    assert job.preview()["spec"]["defaultOptions"]["suspend"] is True
+    (note,) = job.plan(JobIdentity.anonymous(), "local-1").manifest.notes
+    assert "'0 3 * * *' is left out: this copy runs once" in note

@@ -89,7 +89,7 @@ REFUSED = [
     ("F098", "job.restartPolicy", "Always"),
     ("F099", "job.activeDeadlineSeconds", 0),
     ("F099", "job.activeDeadlineSeconds", 86_401),
-    ("F073", "defaultOptions.timeoutSeconds", 601),
+    ("F073", "defaultOptions.timeoutSeconds", 3601),
 ]
 
 TAKEN = [
@@ -180,7 +180,7 @@ def test_a_tag_relaxes_the_ratio_of_memory_to_cpu(platform) -> None:
 
 
 @fact("F071", "F081")
-@pytest.mark.parametrize("form", ["//gvc/{gvc}/identity/{name}", "/org/{org}/gvc/{gvc}/identity/{name}"])
+@pytest.mark.parametrize("form", ["//gvc/{gvc}/identity/{name}", "/org/{org}/gvc/{gvc}/identity/{name}", "//identity/{name}"])
 def test_links_are_stored_in_full(platform, form) -> None:
     identity = platform.create(f"{platform.gvc_link}/identity", {"name": platform.name("identity")})
     link = form.format(gvc=platform.gvc, org=platform.org, name=identity.rsplit("/", 1)[1])

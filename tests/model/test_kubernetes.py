@@ -236,9 +236,6 @@ def test_what_kubernetes_writes_by_itself_has_no_effect(path, value) -> None:
         ("metadata.labels.a", {}),
         ("metadata.labels.a", None),
         ("metadata.labels", {f"t{n}": "" for n in range(48)}),
-        ("metadata.ownerReferences", [{}]),
-        ("metadata.finalizers", ["x"]),
-        ("spec.template.metadata.name", "x"),
         ("spec.activeDeadlineSeconds", 0),
         ("spec.activeDeadlineSeconds", 86_401),
         ("spec.activeDeadlineSeconds", "600"),
@@ -260,7 +257,7 @@ def test_what_kubernetes_writes_by_itself_has_no_effect(path, value) -> None:
         (f"{POD}.activeDeadlineSeconds", 0),
         (f"{POD}.restartPolicy", "Always"),
         (f"{POD}.serviceAccountName", "No"),
-        (f"{POD}.serviceAccountName", "//identity/x"),
+        (f"{POD}.serviceAccountName", "//identity/x/y"),
         (f"{POD}.terminationGracePeriodSeconds", 901),
         (f"{POD}.terminationGracePeriodSeconds", -1),
         (f"{POD}.securityContext.runAsUser", 0),
@@ -452,3 +449,64 @@ def test_a_reference_to_a_secret_says_how_to_write_it() -> None:
 def test_no_value_of_a_variable_is_in_an_error() -> None:
     (message,) = _faults((f"{MAIN}.env", [{"name": "A", "value": "s3cret" * 1000}])).values()
     assert "s3cret" not in message
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("spec.template.metadata.name", "t"),
+        ("spec.template.metadata.namespace", "elsewhere"),
+        ("spec.template.metadata.creationTimestamp", "2026-01-10T10:00:00Z"),
+        ("metadata.ownerReferences", [{"kind": "CronJob", "name": "c"}]),
+        ("metadata.finalizers", ["orphan"]),
+        ("metadata.managedFields", [{"manager": "kubectl"}]),
+        ("spec.selector", {"matchLabels": {"controller-uid": "u"}}),
+        ("spec.selector", {"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}}),
+        ("spec.suspend", "False"),
+        (f"{POD}.hostNetwork", "FALSE"),
+        (f"{POD}.automountServiceAccountToken", "True"),
+    ],
+)
+def test_what_kubernetes_writes_changes_nothing(path, value) -> None:
+    assert convert(changed(JOB, (path, value)), gvc="dev") == convert(JOB, gvc="dev")
+
+
+@pytest.mark.parametrize("selector", [{"matchLabels": {"app": "x"}}, {"matchExpressions": []}, {"matchLabels": {}}, "x"])
+def test_selector_of_ones_own_is_refused(selector) -> None:
+    assert list(_faults(("spec.selector", selector))) == ["spec.selector"]
+
+
+@pytest.mark.parametrize("part", ["metadata.annotations", "metadata.labels", "spec.template.metadata.labels"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "kubectl.kubernetes.io/last-applied-configuration",
+        "batch.kubernetes.io/job-name",
+        "controller-uid",
+        "job-name",
+        "meta.helm.sh/release-name",
+        "argocd.argoproj.io/tracking-id",
+    ],
+)
+def test_bookkeeping_of_tools_is_no_tag(part, name) -> None:
+    tags = convert(changed(JOB, (part, {name: "hunter2", "team": "data"})), gvc="dev").tags
+    assert "hunter2" not in str(tags)
+    assert tags["team"] == "data"
+
+
+@pytest.mark.parametrize("more", [{"readOnly": True}, {"subPath": "x"}, {"mountPropagation": "Bidirectional"}])
+def test_mount_of_refused_volume_is_no_fault(more) -> None:
+    volumes = (f"{POD}.volumes", [{"name": "s", "secret": {"secretName": "x"}}])
+    mounts = (f"{MAIN}.volumeMounts", [{"name": "s", "mountPath": "/s", **more}])
+    assert list(_faults(volumes, mounts)) == [f"{POD}.volumes[0].secret"]
+
+
+def test_refused_value_says_what_is_allowed() -> None:
+    (message,) = _faults((f"{POD}.volumes", [{"name": "s", "emptyDir": {"medium": "Memory"}}])).values()
+    assert message.startswith("expected nothing, found the text 'Memory'")
+
+
+@pytest.mark.parametrize("image", ["${IMAGE}:1", "$(IMAGE)", "gcr.io/<project>/x", "{{ image }}", "@IMAGE@"])
+def test_placeholder_in_image_is_named(image) -> None:
+    (message,) = _faults((f"{MAIN}.image", image)).values()
+    assert "placeholder that was not filled; render the template first" in message

@@ -112,7 +112,7 @@ def test_an_identity_is_a_name_or_a_link(given, link) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", ["", "ab", "i" * 64, "Etl", "etl-", "/", "//identity/etl", "//gvc/dev/secret/etl", "/org/acme/identity/etl"]
+    "given", ["", "ab", "i" * 64, "Etl", "etl-", "/", "//identity/etl/x", "//gvc/dev/secret/etl", "/org/acme/identity/etl"]
 )
 def test_what_is_no_identity_is_told_with_the_form_of_one(given) -> None:
     link, wrong = limits.identity(given, "dev")

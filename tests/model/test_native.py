@@ -190,7 +190,7 @@ def test_a_workload_can_be_given_as_the_platform_shows_it(path, value) -> None:
         ("spec.unknown", 1),
         ("spec.vm", {"a": 1}),
         ("spec.identityLink", "etl"),
-        ("spec.identityLink", "//identity/etl"),
+        ("spec.identityLink", "//identity/etl/x"),
         ("spec.identityLink", 1),
         ("spec.supportDynamicTags", "yes"),
         ("spec.loadBalancer", "x"),
@@ -216,7 +216,7 @@ def test_a_workload_can_be_given_as_the_platform_shows_it(path, value) -> None:
         ("spec.defaultOptions", []),
         ("spec.defaultOptions.suspend", "true"),
         ("spec.defaultOptions.timeoutSeconds", 0),
-        ("spec.defaultOptions.timeoutSeconds", 601),
+        ("spec.defaultOptions.timeoutSeconds", 3601),
         ("spec.defaultOptions.capacityAI", 1),
         ("spec.defaultOptions.autoscaling", 1),
         ("spec.defaultOptions.unknown", 1),
@@ -306,3 +306,13 @@ def test_the_memory_of_a_tagged_workload_may_be_larger() -> None:
 
 def test_an_identity_that_is_a_name_is_told_its_link() -> None:
     assert "//gvc/dev/identity/etl" in _faults(("spec.identityLink", "etl"))["spec.identityLink"]
+
+
+def test_short_link_is_of_own_gvc() -> None:
+    job = convert(changed(JOB, ("spec.identityLink", "//identity/runner")), gvc="dev")
+    assert job.identity == "//gvc/dev/identity/runner"
+
+
+@pytest.mark.parametrize("seconds", [1, 600, 3600])
+def test_timeout_of_hour_is_taken(seconds) -> None:
+    assert convert(changed(JOB, ("spec.defaultOptions.timeoutSeconds", seconds)), gvc="dev").options["timeoutSeconds"] == seconds

@@ -116,3 +116,36 @@ def test_fault_of_a_native_field_does_not_show_its_secret(path, value) -> None:
 def test_file_without_end_is_read_no_further() -> None:
     with pytest.raises(ManifestError, match="more than 1 MiB"):
         CplnJob.from_yaml_file("/dev/zero", org="acme", namespace="dev")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        pytest.param('{\n\t"a": {\n\t\t"b": [1,\t2]\n\t}\n}', {"a": {"b": [1, 2]}}, id="json-indented-with-tabs"),
+        pytest.param('\t{"a":\t"b\\tc"}', {"a": "b\tc"}, id="escaped-tab-in-json"),
+        pytest.param("a: b\t\nc: d\n", {"a": "b", "c": "d"}, id="tab-after-a-value"),
+        pytest.param("a:\tb\t# why\n", {"a": "b"}, id="tab-before-a-comment"),
+        pytest.param("a:\n-\tx\n", {"a": ["x"]}, id="tab-after-a-dash"),
+    ],
+)
+@pytest.mark.parametrize("form", [str, str.encode])
+def test_tabs_that_separate_are_read(text, found, form) -> None:
+    assert conversion.parse_yaml(form(text), source="f") == found
+
+
+def test_tab_in_indentation_stays_error() -> None:
+    with pytest.raises(ManifestError, match=r"line 2, column 1: found character '\\t'"):
+        conversion.parse_yaml("a:\n\tb: c\n", source="f")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("a: b\nimage: {{ .Values.image }}\n", "line 2, column 8"),
+        ("{% if x %}\na: b\n", "line 1, column 1"),
+        ("a: b\n<% x %>: [\n", "line 2, column 1"),
+    ],
+)
+def test_unrendered_template_is_named(text, place) -> None:
+    with pytest.raises(ManifestError, match=f"{place}: this is a template that has not been rendered; render it first"):
+        conversion.parse_yaml(text, source="f")

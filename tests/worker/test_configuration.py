@@ -243,3 +243,72 @@ def test_a_template_that_knows_only_the_manifest_gets_defaults_for_the_rest() ->
     template["job_configuration"] = {"job_manifest": manifest}
     made = _made(template=template)
     assert (made.stream_output, made.pod_watch_timeout_seconds) == (True, None)
+
+
+def _of_template(**container):
+    """A pool's template whose main container says something of its own."""
+    template = CplnWorker.get_default_base_job_template()
+    template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]["containers"][0] |= container
+    return template
+
+
+def _main_of(template, **variables):
+    configuration = _made(template, **variables)
+    return configuration.plan(JobIdentity.anonymous(), GvcRef("acme", "dev"), "here").manifest.main
+
+
+AUTHORS = [
+    {"name": "PREFECT_API_KEY", "value": "cpln://secret/prefect.KEY"},
+    {"name": "PREFECT_API_URL", "value": "http://inner/api"},
+]
+
+
+@pytest.mark.parametrize("form", ["list", "object"])
+def test_template_beats_settings_that_travel(form) -> None:
+    env = AUTHORS if form == "list" else {entry["name"]: entry["value"] for entry in AUTHORS}
+    with temporary_settings({PREFECT_API_KEY: "key-in-clear", PREFECT_API_URL: "http://outer/api"}):
+        main = _main_of(_of_template(env=env))
+        assert {name: main.env[name] for name in ("PREFECT_API_KEY", "PREFECT_API_URL")} == {
+            entry["name"]: entry["value"] for entry in AUTHORS
+        }
+        chosen = _main_of(_of_template(env=env), env={"PREFECT_API_URL": "http://own/api"})
+    assert (chosen.env["PREFECT_API_URL"], chosen.env["PREFECT_API_KEY"]) == ("http://own/api", "cpln://secret/prefect.KEY")
+
+
+def test_template_does_not_beat_identity_of_run() -> None:
+    main = _main_of(_of_template(env=[{"name": "PREFECT__FLOW_RUN_ID", "value": "another"}]))
+    assert main.env["PREFECT__FLOW_RUN_ID"] != "another"
+
+
+@pytest.mark.parametrize(
+    ("args", "variables", "found"),
+    [
+        (["pip install x && {{ command }}"], {}, "pip install x && prefect flow-run execute"),
+        (["{{ command }}"], {}, "prefect flow-run execute"),
+        (["{{command}} --x"], {"command": "python y.py"}, "python y.py --x"),
+        (["{{ command }}"], {"command": "  "}, "prefect flow-run execute"),
+        (["run {{ image }}"], {"image": "b:1"}, "run b:1"),
+    ],
+)
+def test_placeholder_inside_text_is_filled(args, variables, found) -> None:
+    main = _main_of(_of_template(command=["/bin/sh", "-c"], args=args), **variables)
+    assert (main.command, main.args) == ("/bin/sh", ("-c", found))
+
+
+def test_default_of_pool_fills_placeholder() -> None:
+    template = _of_template(args=["--cpu={{ cpu }}"], command=["x"])
+    assert _main_of(template).args == ("--cpu=250m",)
+
+
+def test_placeholder_without_value_is_refused_with_its_path() -> None:
+    template = _of_template(args=["--to={{ service_account_name }}", "{{ nobody }}"])
+    with pytest.raises(
+        ConfigurationError, match=r"containers\[0\]\.args\[0\].*\{\{ service_account_name \}\} has no value"
+    ) as error:
+        _made(template)
+    assert "containers[0].args[1]: the placeholder {{ nobody }}" in str(error.value)
+
+
+@pytest.mark.parametrize("command", ["", "  ", None])
+def test_empty_command_is_no_command(command) -> None:
+    assert _main_of(None, command=command).args == ("prefect", "flow-run", "execute")
