@@ -279,8 +279,16 @@ def _balanced(urls: list[str]) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
-        loop.call_soon_threadsafe(loop.stop)
+        loop.call_soon_threadsafe(_end, loop)
         thread.join(10)
+
+
+def _end(loop: asyncio.AbstractEventLoop) -> None:
+    """End what still hands bytes on, and then the loop."""
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    asyncio.gather(*tasks, return_exceptions=True).add_done_callback(lambda _: loop.stop())
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from cpln_flows.errors import ConfigurationError
 
 _PID = re.compile(r"^(?P<org>[^:/\s]+):(?P<gvc>[^:/\s]+):(?P<workload>[^:/\s]+):(?P<command_id>[^:/\s]+)$")
+_OLD_PID = re.compile(r"^(?P<org>[^:/\s]+):(?P<gvc>[^:/\s]+):(?P<name>[^:/\s]+)$")
 _WORKLOAD = re.compile(r"^/org/(?P<org>[^/]+)/gvc/(?P<gvc>[^/]+)/workload/(?P<name>[^/]+)$")
 _NAME = re.compile(r"[-._a-zA-Z0-9]+")
 _FORMS = {
@@ -143,6 +144,19 @@ class WorkloadRef:
         if match := _WORKLOAD.match(link):
             return cls(**match.groupdict())
         raise ConfigurationError(f"{link!r} is not a link of a workload; expected /org/ORG/gvc/GVC/workload/NAME")
+
+    @classmethod
+    def of_pid(cls, pid: str) -> WorkloadRef | None:
+        """Read the workload of an infrastructure pid; prefect-cpln's had three parts and named no command.
+
+        >>> WorkloadRef.of_pid("my-org:my-gvc:courageous-jaguar").name
+        'courageous-jaguar'
+        """
+        match = _OLD_PID.match(pid)
+        if match:
+            return cls(**match.groupdict())
+        found = CommandRef.find(pid)
+        return found.workload_ref if found else None
 
     @property
     def path(self) -> str:

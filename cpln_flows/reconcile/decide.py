@@ -11,6 +11,7 @@ from cpln_flows.jobs import decide as table
 from cpln_flows.jobs.decide import Fate, KeepJob, StopJob
 from cpln_flows.model.identifiers import Area, Role
 from cpln_flows.model.lifecycle import Stage
+from cpln_flows.model.links import WorkloadRef
 from cpln_flows.model.policy import Policy
 from cpln_flows.model.run_states import RunState
 from cpln_flows.reconcile.plan import Action, Kind, Plan, plan_of
@@ -147,6 +148,8 @@ def _read(run: RunView) -> Kind:
 def _foreign_pid(run: RunView, scope: Scope) -> str | None:
     if run.pid is None:
         return None
+    if run.command is None and WorkloadRef.of_pid(run.pid):
+        return f"its infrastructure pid {run.pid!r}, one of prefect-cpln, names no job; cancel the flow run and run it again"
     if run.command is None:
         return f"its infrastructure pid {run.pid!r} is malformed: expected org:gvc:workload:command_id"
     if run.command.org != scope.org:

@@ -13,6 +13,7 @@ from prefect import get_run_logger
 from prefect.cache_policies import NO_CACHE
 
 from cpln_flows import orchestration
+from cpln_flows.api import commands
 from cpln_flows.blocks.credentials import CplnCredentials
 from cpln_flows.blocks.job import PrintFunc
 from cpln_flows.errors import ConfigurationError
@@ -27,7 +28,7 @@ from cpln_flows.jobs.stream import Pace
 from cpln_flows.model import links
 from cpln_flows.model.cursor import Cursor
 from cpln_flows.model.identifiers import LogContext
-from cpln_flows.model.links import CommandRef, GvcRef
+from cpln_flows.model.links import CommandRef, GvcRef, WorkloadRef
 from cpln_flows.model.receipt import LogReceipt
 from cpln_flows.settings import CplnSettings
 from cpln_flows.tasks.dual import DualTask
@@ -128,15 +129,19 @@ class _Target:
     gvc: GvcRef
     command_id: str
     ref: CommandRef | None = None
+    workload: WorkloadRef | None = None
+    """Where the newest job is meant: a pid of prefect-cpln names no more."""
 
     @classmethod
     async def of(cls, job: str | UUID, settings: CplnSettings) -> _Target:
         text = str(job).strip()
-        ref = CommandRef.find(text)
+        ref = _of_pid(text)
         if ref is None and (run_id := _uuid(text)) is not None:
             ref = await _job_of(run_id)
-        if ref is not None:
+        if isinstance(ref, CommandRef):
             return cls(GvcRef(ref.org, ref.gvc), ref.command_id, ref)
+        if ref is not None:
+            return cls(GvcRef(ref.org, ref.gvc), "", workload=ref)
         if not links.is_name(text):
             raise ConfigurationError(
                 f"job: {text!r} is neither a pid such as org:gvc:workload:command_id, nor the id of a flow run or command"
@@ -148,15 +153,24 @@ class _Target:
     async def locate(self, shared: JobSession, wanted: Wanted) -> Located:
         if self.ref is not None:
             return await locate.locate(shared.client, self.ref)
+        if self.workload is not None:
+            newest = await commands.newest(shared.client, self.workload)
+            if newest is None:
+                raise ConfigurationError(f"job: no job is known on workload {self.workload.path}")
+            return await locate.locate(shared.client, self.workload.command(newest.id))
         since_ns, until_ns = reading.span_of(wanted, shared.client.now_ns())
         return await locate.locate_by_id(shared.client, self.gvc, self.command_id, since_ns=since_ns, until_ns=until_ns)
 
 
-async def _job_of(run_id: UUID) -> CommandRef | None:
+def _of_pid(pid: str) -> CommandRef | WorkloadRef | None:
+    return CommandRef.find(pid) or WorkloadRef.of_pid(pid)
+
+
+async def _job_of(run_id: UUID) -> CommandRef | WorkloadRef | None:
     known, pid = await orchestration.pid_of(run_id)
     if not known:
         return None
-    if pid is None or (ref := CommandRef.find(pid)) is None:
+    if pid is None or (ref := _of_pid(pid)) is None:
         raise ConfigurationError(f"job: the flow run {run_id} has no job on Control Plane (its infrastructure pid is {pid!r})")
     return ref
 

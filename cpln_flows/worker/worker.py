@@ -42,7 +42,7 @@ from cpln_flows.jobs.session import JobSession
 from cpln_flows.jobs.submit import StartedJob
 from cpln_flows.model import addresses
 from cpln_flows.model.identifiers import Area, LogContext
-from cpln_flows.model.links import CommandRef, GvcRef
+from cpln_flows.model.links import CommandRef, GvcRef, WorkloadRef
 from cpln_flows.settings import ApiSettings, CplnSettings
 from cpln_flows.worker import container as containers
 from cpln_flows.worker import failures, left_behind, roster
@@ -585,6 +585,10 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         return self._installation
 
     def _ref_of(self, pid: str, configuration: CplnWorkerJobConfiguration) -> CommandRef:
+        if CommandRef.find(pid) is None and (workload := WorkloadRef.of_pid(pid)):
+            raise InfrastructureNotAvailable(
+                f"pid {pid}, one of prefect-cpln, names no job; stop the jobs of {workload.path} on the platform"
+            )
         try:
             ref, own = CommandRef.parse(pid), configuration.gvc(self._settings)
         except ConfigurationError as error:

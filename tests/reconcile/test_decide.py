@@ -140,6 +140,7 @@ def of_caller(seen, lookup):
             run("SCHEDULED", name="AwaitingRetry", misses=missed(4)), GONE, Kind.KEEP, "AwaitingRetry", id="retrying-gone"
         ),
         pytest.param(run("COMPLETED"), job("failed"), Kind.KEEP, "Completed", id="a-final-state-stays"),
+        pytest.param(run(pid="acme:dev:etl"), UNREAD, Kind.REPORT, "names no job", id="pid-of-prefect-cpln"),
         pytest.param(run(pid="nonsense"), UNREAD, Kind.REPORT, "malformed", id="malformed-pid"),
         pytest.param(run(pid="other:dev:etl:1"), UNREAD, Kind.REPORT, "another org", id="pid-of-another-org"),
         pytest.param(run("COMPLETED", pid="nonsense"), UNREAD, Kind.KEEP, "", id="malformed-pid-of-a-finished-run"),

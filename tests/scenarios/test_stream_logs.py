@@ -13,7 +13,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlo
 from cpln_flows import CplnClient, CplnJob, Cursor, LogReceipt, run_namespaced_job, stream_logs
 from cpln_flows.api import commands, workloads
 from cpln_flows.emulator import Exit, Fault, Line, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor
-from cpln_flows.errors import ConfigurationError, LogStreamError
+from cpln_flows.errors import ConfigurationError, LogStreamError, NotFoundError
 from cpln_flows.model.links import CommandRef, GvcRef
 from tests.emulator.support import WORKLOAD
 from tests.manifests import kubernetes_job, texts
@@ -48,6 +48,16 @@ def _shown(job, **options) -> tuple[list[str], LogReceipt]:
     lines: list[str] = []
     receipt = stream_logs(job, lines.append, **options)
     return texts("\n".join(lines)), receipt
+
+
+@_platform(ENDED)
+def test_pid_of_prefect_cpln_means_newest_job(local) -> None:
+    run = _ended()
+    assert run.infrastructure_pid.startswith("local:quickstart:")
+    lines, _ = _shown(run.infrastructure_pid.rpartition(":")[0])
+    assert lines == NUMBERS
+    with pytest.raises(NotFoundError):
+        _shown("local:quickstart:nowhere")
 
 
 @_platform(ENDED)
