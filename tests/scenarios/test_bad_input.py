@@ -40,14 +40,14 @@ MANIFESTS = {
     "no-containers": ([(f"{POD}/containers", ABSENT)], ["spec.template.spec.containers"]),
     "empty-containers": ([(f"{POD}/containers", [])], ["spec.template.spec.containers"]),
     "wrong-kind": ([("kind", "Pod")], ["kind", "Pod", "Job"]),
-    "wrong-type": ([(f"{MAIN}/args", "one")], ["spec.template.spec.containers[0].args"]),
-    "no-image": ([(f"{MAIN}/image", ABSENT)], ["spec.template.spec.containers[0].image"]),
+    "wrong-type": ([(f"{MAIN}/args", 1)], ["spec.template.spec.containers[0].args"]),
+    "wrong-image": ([(f"{MAIN}/image", "a b")], ["spec.template.spec.containers[0].image"]),
     "reserved-variable": ([(f"{MAIN}/env", [{"name": "CPLN_TOKEN", "value": "x"}])], ["env[0].name", "CPLN_"]),
     "long-command": ([(f"{MAIN}/command", ["x" * 257])], ["command", "256"]),
     "long-name": ([("metadata/name", "n" * 50)], ["metadata.name", "49"]),
     "unsupported": ([(f"{POD}/hostNetwork", True)], ["spec.template.spec.hostNetwork"]),
     "all-at-once": (
-        [(f"{MAIN}/image", ABSENT), (f"{MAIN}/args", 3), (f"{POD}/hostNetwork", True)],
+        [(f"{MAIN}/image", "${IMAGE}"), (f"{MAIN}/args", 3), (f"{POD}/hostNetwork", True)],
         ["containers[0].image", "containers[0].args", "hostNetwork"],
     ),
 }
@@ -123,7 +123,7 @@ def test_lines_that_were_read_before_are_kept_when_the_rest_is_refused(caplog) -
 @pytest.mark.parametrize("field", ["org", "namespace"])
 def test_an_empty_field_is_named(field) -> None:
     given = {"org": "acme", "namespace": "dev", "v1_job": kubernetes_job(LINES)}
-    with pytest.raises(ConfigurationError, match=f"^CplnJob: {field}: expected a name such as .*, found ''$"):
+    with pytest.raises(ConfigurationError, match=f"^CplnJob: {field} is not given, and CPLN_.* is not set: give {field}="):
         CplnJob(**given | {field: ""})
 
 
