@@ -99,7 +99,9 @@ def with_defaults(template: Mapping[str, Any], values: Mapping[str, Any], defaul
     given = {name: value for name, value in {**known, **values}.items() if not _is_blank(value)}
     made: dict[str, Any] = copy.deepcopy(dict(template))
     configuration = made.get("job_configuration")
-    if isinstance(configuration, dict) and "job_manifest" in configuration:
+    if isinstance(configuration, dict):
+        if _is_unset(configuration.get("job_manifest"), given):  # as prefect-cpln's own template leaves it
+            configuration["job_manifest"] = default_manifest()
         faults: list[str] = []
         filling = _Filling({**defaults, **given}, faults)
         configuration["job_manifest"] = filling.value(configuration["job_manifest"], "job_manifest", in_list=False)
@@ -108,6 +110,12 @@ def with_defaults(template: Mapping[str, Any], values: Mapping[str, Any], defaul
                 f"base job template: {'; '.join(faults)}; set the variable, or give it a default in the pool"
             )
     return made
+
+
+def _is_unset(manifest: object, given: Mapping[str, Any]) -> bool:
+    """Whether a template has no manifest, or only a placeholder for one that nobody gives."""
+    whole = _PLACEHOLDER.fullmatch(manifest.strip()) if isinstance(manifest, str) else None
+    return manifest is None or (whole is not None and whole[1] not in given)
 
 
 def _is_blank(value: object) -> bool:

@@ -312,3 +312,17 @@ def test_placeholder_without_value_is_refused_with_its_path() -> None:
 @pytest.mark.parametrize("command", ["", "  ", None])
 def test_empty_command_is_no_command(command) -> None:
     assert _main_of(None, command=command).args == ("prefect", "flow-run", "execute")
+
+
+@pytest.mark.parametrize("manifest", ["{{ job_manifest }}", None])
+def test_template_without_manifest_gets_default(manifest) -> None:
+    """The base job template of prefect-cpln's own worker has only a placeholder for it."""
+    template = CplnWorker.get_default_base_job_template()
+    names = ("cpu", "memory", "finished_job_ttl")
+    template["variables"]["properties"] = {k: v for k, v in template["variables"]["properties"].items() if k not in names}
+    template["job_configuration"]["job_manifest"] = manifest
+    if manifest is None:
+        del template["job_configuration"]["job_manifest"]
+    main = _main_of(template, image="b:1", env={"A": "1"})
+    assert (main.image, main.args, main.env["A"]) == ("b:1", ("prefect", "flow-run", "execute"), "1")
+    assert (main.cpu, main.memory) == ("500m", "512Mi")
