@@ -37,7 +37,8 @@ from cpln_flows.jobs.session import JobSession
 from cpln_flows.jobs.stream import LogStream
 from cpln_flows.jobs.submit import StartedJob, Submitter
 from cpln_flows.jobs.watch import Follower
-from cpln_flows.model import addresses, conversion, links, log_lines, yaml_text
+from cpln_flows.manifest import conversion, yaml_text
+from cpln_flows.model import addresses, links, log_lines
 from cpln_flows.model.ending import Ending
 from cpln_flows.model.field_errors import ClearErrors
 from cpln_flows.model.forwarding import Shown

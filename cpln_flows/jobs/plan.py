@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cpln_flows.manifest.limits import workload_name
+from cpln_flows.manifest.manifest import JobManifest, spec_hash
 from cpln_flows.model import identifiers
 from cpln_flows.model.identifiers import Owner, Role, Submission
-from cpln_flows.model.limits import workload_name
 from cpln_flows.model.links import GvcRef, WorkloadRef
-from cpln_flows.model.manifest import JobManifest, spec_hash
 
 _HASH_LENGTH = 12
 

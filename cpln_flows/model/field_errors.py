@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from cpln_flows.errors import ConfigurationError
 from cpln_flows.model import suggestions
-from cpln_flows.model.limits import shown
+from cpln_flows.model.display import shown
 
 _HIDDEN = frozenset({"token", "config", "credentials", "v1_job", "job_manifest", "env", "labels", "command"})
 _MOST = 20

@@ -16,7 +16,8 @@ from pydantic import ConfigDict, Field, PrivateAttr, ValidationError
 from cpln_flows.blocks.credentials import CplnConfig
 from cpln_flows.errors import ConfigurationError
 from cpln_flows.jobs.plan import JobPlan
-from cpln_flows.model import field_errors, images, limits, links
+from cpln_flows.manifest import images, limits
+from cpln_flows.model import field_errors, links
 from cpln_flows.model.identifiers import Role
 from cpln_flows.model.links import GvcRef
 from cpln_flows.orchestration import JobIdentity

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cpln_flows.errors import ConfigurationError, Fault, ManifestError
-from cpln_flows.model import conversion
-from cpln_flows.model.manifest import JobManifest
+from cpln_flows.manifest import conversion
+from cpln_flows.manifest.manifest import JobManifest
 
 MAIN = "prefect-job"
 

@@ -3,7 +3,8 @@
 import pytest
 
 from cpln_flows.errors import ManifestError
-from cpln_flows.model import conversion, suggestions
+from cpln_flows.manifest import conversion
+from cpln_flows.model import suggestions
 from tests.manifests import ABSENT, changed, kubernetes_job, native_job
 
 POD = "spec.template.spec"

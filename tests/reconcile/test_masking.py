@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cpln_flows.manifest.manifest import ContainerSpec, JobManifest, spec_hash
 from cpln_flows.model.identifiers import Submission, workload_tags
-from cpln_flows.model.manifest import ContainerSpec, JobManifest, spec_hash
 from cpln_flows.reconcile.masking import HIDDEN, is_reference, shown
 
 # Each holds a word that must not come out.

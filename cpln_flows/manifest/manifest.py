@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from cpln_flows.errors import Fault, ManifestError
-from cpln_flows.model import limits
+from cpln_flows.manifest import limits
 
 _EVERY_MINUTE = "* * * * *"  # required by the platform; never used, because the workload is suspended
 _SECRET = re.compile(r"cpln://secret/(?P<name>[^./:\s]+)")

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from cpln_flows.model import containers, limits
-from cpln_flows.model.manifest import ContainerSpec
-from cpln_flows.model.reader import Reader
+from cpln_flows.manifest import containers, limits
+from cpln_flows.manifest.document import Reader
+from cpln_flows.manifest.manifest import ContainerSpec
 
 
 def _reader(**fields: Any) -> Reader:

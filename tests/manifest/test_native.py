@@ -3,8 +3,8 @@
 import pytest
 
 from cpln_flows.errors import ManifestError
-from cpln_flows.model.conversion import convert
-from cpln_flows.model.manifest import OPEN_OUTBOUND
+from cpln_flows.manifest.conversion import convert
+from cpln_flows.manifest.manifest import OPEN_OUTBOUND
 from tests.manifests import ABSENT, changed, native_job
 
 MAIN = "spec.containers[0]"

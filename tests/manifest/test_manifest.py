@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpln_flows.errors import ManifestError
-from cpln_flows.model.manifest import OPEN_OUTBOUND, ContainerSpec, JobManifest, spec_hash
-from tests.model.manifest_values import jobs_of_one_hash, variables
+from cpln_flows.manifest.manifest import OPEN_OUTBOUND, ContainerSpec, JobManifest, spec_hash
+from tests.manifest.manifest_values import jobs_of_one_hash, variables
 
 MAIN = ContainerSpec("main", "a:1", "python", ("-V",), {"A": "1"}, "100m", "128Mi")
 SIDE = ContainerSpec("side", "b:1")

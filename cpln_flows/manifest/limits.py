@@ -9,7 +9,9 @@ from itertools import combinations
 
 from slugify import slugify
 
-from cpln_flows.model import addresses, quantities
+from cpln_flows.manifest import quantities
+from cpln_flows.model import addresses
+from cpln_flows.model.display import shown
 
 WORKLOAD_NAME_LENGTH = 49
 CONTAINERS = 8
@@ -57,7 +59,6 @@ _LEAST_MEMORY = 32
 _RATIO = 8
 _RELAXED_RATIO = 32
 _AMOUNT_LENGTH = 20
-_SHOWN_LENGTH = 60
 _VOLUME_SCHEMES = (
     "cpln://secret/", "cpln://volumeset/", "scratch://", "s3://", "gs://", "azureblob://", "azurefs://", "k8s://"
 )  # fmt: skip
@@ -240,9 +241,3 @@ def workload_name(base: str | None, suffix: str) -> str:
     if not readable[:1].isalpha():
         readable = f"job-{readable}"
     return f"{readable[: WORKLOAD_NAME_LENGTH - len(suffix) - 1].strip('-')}-{suffix}"
-
-
-def shown(value: object) -> str:
-    """Return a value for an error's text, cut if it is long."""
-    text = repr(value)
-    return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}..."

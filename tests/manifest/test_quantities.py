@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpln_flows.model.quantities import mebibytes, millicores
+from cpln_flows.manifest.quantities import mebibytes, millicores
 
 MEBI = 2**20
 

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from yaml.composer import ComposerError
 
-from cpln_flows.model.limits import shown
+from cpln_flows.model.display import shown
 
 MOST_BYTES = 2**20
 """A manifest has some kilobytes, and a megabyte of YAML takes some ten seconds to read."""

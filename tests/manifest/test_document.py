@@ -1,7 +1,7 @@
 import pytest
 
 from cpln_flows.errors import Fault
-from cpln_flows.model.reader import Reader, describe
+from cpln_flows.manifest.document import Reader, describe
 
 
 def _reader(value, path="spec"):

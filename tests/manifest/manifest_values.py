@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from cpln_flows.model.manifest import ContainerSpec, JobManifest
+from cpln_flows.manifest.manifest import ContainerSpec, JobManifest
 from tests.manifests import changed, native_job
 
 KUBERNETES = {

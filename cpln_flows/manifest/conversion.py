@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from cpln_flows.errors import Fault, ManifestError
-from cpln_flows.model import kubernetes, native, plain, yaml_text
-from cpln_flows.model.manifest import JobManifest
-from cpln_flows.model.reader import Reader, describe, describe_apart
+from cpln_flows.manifest import kubernetes, native, plain, yaml_text
+from cpln_flows.manifest.document import Reader, describe, describe_apart
+from cpln_flows.manifest.manifest import JobManifest
 
 _SHORT = 16
 _TEMPLATE = re.compile(r"\{\{|\{%|<%")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpln_flows.model import limits
+from cpln_flows.manifest import limits
 
 WORKLOAD_NAME = re.compile(r"[a-z][-a-z0-9]+[a-z0-9]")
 SUFFIXES = st.from_regex(r"[a-z0-9]{1,32}", fullmatch=True).filter(lambda suffix: suffix != "headless")
@@ -160,8 +160,3 @@ def test_a_suffix_that_would_not_be_unique_or_valid_is_refused(suffix) -> None:
 )
 def test_the_name_of_a_workload_is_readable(base, name) -> None:
     assert limits.workload_name(base, "3f0c") == name
-
-
-def test_a_long_value_is_cut_in_an_errors_text() -> None:
-    assert limits.shown("x" * 1000) == "'" + "x" * 59 + "..."
-    assert limits.shown("x") == "'x'"

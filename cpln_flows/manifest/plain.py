@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cpln_flows.errors import Fault
-from cpln_flows.model.limits import shown
+from cpln_flows.model.display import shown
 
 _DEPTH = 32
 _VALUES = 100_000  # far beyond any manifest; YAML aliases can make billions out of ten lines

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cpln_flows.model import limits
-from cpln_flows.model.manifest import ContainerSpec
-from cpln_flows.model.reader import Reader, describe, describe_apart
+from cpln_flows.manifest import limits
+from cpln_flows.manifest.document import Reader, describe, describe_apart
+from cpln_flows.manifest.manifest import ContainerSpec
+from cpln_flows.model.display import shown
 
 VALUE_ONLY = "only plain values are supported: give `value`, such as cpln://secret/NAME.KEY for a secret"
 
@@ -50,7 +51,7 @@ def working_folder(container: Reader) -> str | None:
     """Read the working folder."""
     folder = container.text("workingDir")
     if folder is not None and not folder.startswith("/"):
-        container.fault("workingDir", f"expected an absolute path, found {limits.shown(folder)}")
+        container.fault("workingDir", f"expected an absolute path, found {shown(folder)}")
     return folder
 
 

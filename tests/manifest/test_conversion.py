@@ -12,11 +12,11 @@ from cpln_flows.emulator import PlatformConfig
 from cpln_flows.emulator.checks import Problems, check_base
 from cpln_flows.emulator.workload_rules import check_run, check_workload
 from cpln_flows.errors import ManifestError
+from cpln_flows.manifest.conversion import convert, parse_yaml
+from cpln_flows.manifest.manifest import spec_hash
 from cpln_flows.model import identifiers
-from cpln_flows.model.conversion import convert, parse_yaml
-from cpln_flows.model.manifest import spec_hash
+from tests.manifest.manifest_values import ANYTHING, KUBERNETES, NATIVE, nearly_good, shuffled
 from tests.manifests import kubernetes_job
-from tests.model.manifest_values import ANYTHING, KUBERNETES, NATIVE, nearly_good, shuffled
 
 MANY = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 

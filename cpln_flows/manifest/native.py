@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cpln_flows.errors import ManifestError
-from cpln_flows.model import containers, limits
-from cpln_flows.model.containers import check_containers, tags_of
-from cpln_flows.model.manifest import OPEN_OUTBOUND, ContainerSpec, JobManifest
-from cpln_flows.model.reader import Reader, describe
+from cpln_flows.manifest import containers, limits
+from cpln_flows.manifest.containers import check_containers, tags_of
+from cpln_flows.manifest.document import Reader, describe
+from cpln_flows.manifest.manifest import OPEN_OUTBOUND, ContainerSpec, JobManifest
 
 _Carried = Mapping[str, Callable[[Reader, str], object]]
 """Fields that are passed on, and what looks at their type."""

@@ -3,7 +3,7 @@
 import pytest
 
 from cpln_flows.errors import ManifestError
-from cpln_flows.model.conversion import convert
+from cpln_flows.manifest.conversion import convert
 from tests.manifests import ABSENT, changed
 
 POD = "spec.template.spec"

@@ -10,7 +10,7 @@ from typing import Any
 
 from cpln_flows.errors import Fault
 from cpln_flows.model import suggestions
-from cpln_flows.model.limits import shown
+from cpln_flows.model.display import shown
 
 _INDEX = re.compile(r"\[\d+\]")
 _MOST_SUGGESTIONS = 20

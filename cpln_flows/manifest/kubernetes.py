@@ -17,10 +17,11 @@ from functools import partial
 from typing import Any
 
 from cpln_flows.errors import ManifestError
-from cpln_flows.model import containers, limits
-from cpln_flows.model.containers import check_containers, tags_of
-from cpln_flows.model.manifest import ContainerSpec, JobManifest
-from cpln_flows.model.reader import Reader, describe, truth
+from cpln_flows.manifest import containers, limits
+from cpln_flows.manifest.containers import check_containers, tags_of
+from cpln_flows.manifest.document import Reader, describe, truth
+from cpln_flows.manifest.manifest import ContainerSpec, JobManifest
+from cpln_flows.model.display import shown
 
 _Accepted = Mapping[str, tuple[Sequence[object], str]]
 _Refused = Mapping[str, str]
@@ -400,7 +401,7 @@ def _volumes(pod: Reader) -> dict[str, str | None]:
     for volume in pod.children("volumes"):
         name = volume.text("name", required=True) or ""
         if name in found:
-            volume.fault("name", f"{limits.shown(name)} is the name of another volume too")
+            volume.fault("name", f"{shown(name)} is the name of another volume too")
         found[name] = _scratch(volume, name)
     return found
 
@@ -416,7 +417,7 @@ def _scratch(volume: Reader, name: str) -> str | None:
     source.finish()
     volume.finish()
     if name and not _VOLUME_NAME.fullmatch(name):
-        volume.fault("name", f"expected at most 63 lower-case letters, digits and inner dashes, found {limits.shown(name)}")
+        volume.fault("name", f"expected at most 63 lower-case letters, digits and inner dashes, found {shown(name)}")
     return f"scratch://{name}"
 
 
@@ -433,7 +434,7 @@ def _mounts(container: Reader, volumes: Mapping[str, str | None]) -> list[dict[s
         if path is not None and (wrong := limits.mount(path)):
             mount.fault("mountPath", wrong)
         if name is not None and name not in volumes:
-            mount.fault("name", f"there is no volume {limits.shown(name)} in the pod")
+            mount.fault("name", f"there is no volume {shown(name)} in the pod")
         if name is not None and path is not None and (uri := volumes.get(name)):
             found.append({"uri": uri, "path": path})
     if wrong := limits.mounts([mount["path"] for mount in found]):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cpln_flows.model.images import prefect_major
+from cpln_flows.manifest.images import prefect_major
 
 
 @pytest.mark.parametrize(

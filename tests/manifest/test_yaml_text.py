@@ -6,7 +6,7 @@ import pytest
 
 from cpln_flows import CplnJob
 from cpln_flows.errors import ManifestError
-from cpln_flows.model import conversion, yaml_text
+from cpln_flows.manifest import conversion, yaml_text
 from tests.manifests import changed, kubernetes_job, native_job
 
 LETTERS = string.ascii_lowercase
