@@ -34,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from cpln_flows.api import commands, workloads
 from cpln_flows.api.client import CplnClient
+from cpln_flows.concurrency import each, gathering
 from cpln_flows.emulator import Exit, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor, serve_in_thread
 from cpln_flows.model.identifiers import Owner, Role, Submission, workload_tags
 from cpln_flows.model.links import CommandRef, GvcRef
@@ -45,7 +46,6 @@ from cpln_flows.reconcile.flow_runs import FlowRuns, PrefectFlowRuns
 from cpln_flows.reconcile.inventory import Storekeeper
 from cpln_flows.reconcile.observe import Observer
 from cpln_flows.reconcile.snapshot import Clocks, Memory, RunView, Scope
-from cpln_flows.reconcile.together import each, gathering
 from cpln_flows.settings import ApiSettings
 from tests.simulation.prefect_side import PrefectSide
 

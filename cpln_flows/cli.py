@@ -29,7 +29,7 @@ _FAILED = 1
 _NOT_FOUND = 127
 _PORT_MAX = 65_535
 # Prefect's own 20 s are not enough for the first start of its temporary server on a slow machine.
-_PATIENCE = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120"}
+_PATIENCE = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600"}
 
 
 @app.command

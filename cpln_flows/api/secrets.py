@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
 from cpln_flows.api.client import CplnClient
+from cpln_flows.errors import UnexpectedResponseError
 from cpln_flows.model.identifiers import CREATED_BY_PREFECT
 from cpln_flows.model.links import GvcRef
 
@@ -37,14 +38,40 @@ async def put_identity(client: CplnClient, gvc: GvcRef, name: str, *, descriptio
     return f"{gvc.path}/identity/{name}"
 
 
-async def put_reveal_policy(client: CplnClient, org: str, name: str, *, secret: str, principal: str, description: str) -> None:
-    """Let a principal reveal one secret.
+async def exists(client: CplnClient, org: str, name: str) -> frozenset[str]:
+    """Look whether a secret is there, without its keys.
+
+    Raises:
+        NotFoundError: There is none of this name.
+    """
+    await client.get(f"/org/{org}/secret/{name}")
+    return frozenset()
+
+
+async def keys(client: CplnClient, org: str, name: str) -> frozenset[str]:
+    """Return the keys of a secret, such as the names of a dictionary; its values are read and forgotten.
+
+    Raises:
+        NotFoundError: There is none of this name.
+        ForbiddenError: The token may not reveal it.
+    """
+    found = await client.get(f"/org/{org}/secret/{name}/-reveal")
+    data = found.get("data") if isinstance(found, Mapping) else None
+    if not isinstance(data, Mapping):
+        raise UnexpectedResponseError(f"/org/{org}/secret/{name}/-reveal: expected an object with the names and values of `data`")
+    return frozenset(map(str, data))
+
+
+async def put_reveal_policy(
+    client: CplnClient, org: str, name: str, *, secrets: Iterable[str], principal: str, description: str
+) -> None:
+    """Let a principal reveal secrets.
 
     Args:
         client: An open client.
         org: The organization.
         name: Name of the policy; an older one of this name is replaced.
-        secret: Name of the secret.
+        secrets: Names of the secrets.
         principal: Link of the identity.
         description: What it is for.
     """
@@ -54,7 +81,7 @@ async def put_reveal_policy(client: CplnClient, org: str, name: str, *, secret: 
         "description": description,
         "tags": _tags(),
         "targetKind": "secret",
-        "targetLinks": [f"/org/{org}/secret/{secret}"],
+        "targetLinks": [f"/org/{org}/secret/{secret}" for secret in secrets],
         "bindings": [{"permissions": ["reveal"], "principalLinks": [principal]}],
     }
     await client.put(f"/org/{org}/policy", body)

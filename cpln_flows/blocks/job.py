@@ -21,6 +21,7 @@ from cpln_flows.blocks.saved import without_empty
 from cpln_flows.errors import (
     ConfigurationError,
     CplnError,
+    Fault,
     JobAccessLostError,
     JobCancelledError,
     JobError,
@@ -28,7 +29,7 @@ from cpln_flows.errors import (
     NotFoundError,
     SubmissionUnknownError,
 )
-from cpln_flows.jobs import access, failure, printing, session, stop
+from cpln_flows.jobs import access, failure, grants, printing, session, stop
 from cpln_flows.jobs.forward import Forwarder
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.plan import JobPlan
@@ -230,7 +231,8 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
         """Return what will be sent for one job of this block."""
         manifest = conversion.convert(self.v1_job, gvc=self.namespace, default_image=get_prefect_image_name())
         if manifest.job_type == "cron":
-            note = f"its schedule {manifest.schedule!r} is left out: this copy runs once, and the workload is suspended"
+            left_out = f"its schedule {manifest.schedule!r} is left out: this copy runs once, and the workload is suspended"
+            note = Fault("spec.job.schedule", left_out)
             manifest = replace(manifest, job_type="standard", notes=(*manifest.notes, note))
         names = [container.name for container in manifest.containers]
         if unknown := sorted({*(self.log_containers or ())} - {*names}):
@@ -499,6 +501,8 @@ class CplnJobRun(JobRun[str]):
         try:
             await stop.delete_workload(shared.client, workload, journal=self._journal(), only_idle=only_idle)
             self._cleaned = True
+            if grants.grant_for(self._plan) is not None:
+                await grants.withdraw(shared.client, workload)
         except CplnError as error:
             self._leave(workload.name, str(error))
 

@@ -22,7 +22,8 @@ from cpln_flows.errors import (
     TransportError,
     UnexpectedResponseError,
 )
-from cpln_flows.jobs import access, reattach, stop
+from cpln_flows.jobs import access, grants, reattach, stop
+from cpln_flows.jobs.grants import Grant, grant_for, with_grant
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.plan import JobPlan
 from cpln_flows.jobs.reattach import Adopt, EarlierAttempt, StartNew
@@ -81,6 +82,7 @@ class Submitter:
         workload_found: Whether it was there before: another process of the same submission may use it.
         asked: Whether a start was sent.
         before_start: Called right before a start is sent; what it raises ends the submission.
+        grant: The identity that is made for the secrets of the job, if it needs one.
     """
 
     client: CplnClient
@@ -93,6 +95,11 @@ class Submitter:
     workload_found: bool = False
     asked: bool = False
     before_start: Callable[[], Awaitable[None]] | None = None
+    grant: Grant | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.grant = grant_for(self.plan)
+        self.plan = with_grant(self.plan, self.grant)
 
     async def submit(self) -> StartedJob:
         """Return the one job of this plan: an earlier attempt's, or one that is started now.
@@ -104,6 +111,7 @@ class Submitter:
         """
         if self.plan.role is Role.JOB and self.plan.private and (found := await self._of_earlier_attempts()):
             return found
+        await self._prepare()
         workload, created = await self._workload()
         if not created and (found := await self._existing(workload)):
             return found
@@ -118,6 +126,12 @@ class Submitter:
         except NotFoundError:
             return None
         return self._adopted(workload, found[0], "found by its tags") if found else None
+
+    async def _prepare(self) -> None:
+        """Look for the secrets that the job uses, and let it reveal them."""
+        self.plan = await grants.resolved(self.client, self.plan)
+        if self.grant is not None:
+            await grants.make(self.client, self.plan, self.grant)
 
     async def _of_earlier_attempts(self) -> StartedJob | None:
         """Look where the attempts before this one put their jobs: one may run on although its attempt is over."""
@@ -221,7 +235,7 @@ class Submitter:
 
     async def _wait_until_ready(self, workload: WorkloadRef, origin: str) -> None:
         for note in self.plan.manifest.notes:
-            self.journal.about(workload=workload.name).info(Area.WORKLOAD, note)
+            self.journal.about(workload=workload.name).info(Area.WORKLOAD, str(note))
         readiness = _Readiness(self.journal.about(workload=workload.name), self.plan.location, self.ready_timeout_seconds, origin)
         wait = _FIRST_LOOK_SECONDS
         while True:

@@ -15,12 +15,22 @@ VALUE_ONLY = "only plain values are supported: give `value`, such as cpln://secr
 _SCALARS = (str, int, float)
 
 
-def environment(container: Reader) -> dict[str, str]:
-    """Read the variables of a container; a number or a truth value is a text without quotes."""
+def environment(container: Reader, source: Callable[[Reader], str] | None = None) -> dict[str, str]:
+    """Read the variables of a container; a number or a truth value is a text without quotes.
+
+    Args:
+        container: The container.
+        source: Reads a value that is described by ``valueFrom``. Default: that is a fault.
+    """
     found: dict[str, str] = {}
     for variable in container.pairs("env"):
         name, value = variable.text("name", required=True), variable.raw("value")
-        variable.refuse("valueFrom", VALUE_ONLY)
+        if source is None:
+            variable.refuse("valueFrom", VALUE_ONLY)
+        elif variable.raw("valueFrom") is not None and value not in {None, ""}:
+            variable.fault("valueFrom", "stands beside a value; remove one of them")
+        elif variable.raw("valueFrom") is not None:
+            value = source(variable)
         if not isinstance(value, (*_SCALARS, type(None))):
             variable.fault("value", f"expected a text, found {describe(value)}")
         text = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
@@ -39,7 +49,7 @@ def environment(container: Reader) -> dict[str, str]:
 def amount(reader: Reader, key: str, rule: Callable[[object], tuple[str | None, str | None]]) -> str | None:
     """Read an amount of CPU or memory in the platform's form."""
     value = reader.raw(key)
-    if value is None:
+    if value is None or (isinstance(value, str) and not value.strip()):
         return None
     form, wrong = rule(value)
     if wrong:
@@ -55,11 +65,35 @@ def working_folder(container: Reader) -> str | None:
     return folder
 
 
+def filled_amounts(container: Reader, name: str | None, cpu: str | None, memory: str | None, *, relaxed: bool) -> tuple[str, str]:
+    """Return the amounts of a container, with what it gets where it gives none, which is noted."""
+    filled = limits.amounts(cpu, memory, relaxed=relaxed)
+    missing = [key for key, given in (("cpu", cpu), ("memory", memory)) if given is None]
+    if missing:
+        got = {"cpu": f"{filled[0]} of CPU", "memory": f"{filled[1]} of memory"}
+        what = " and ".join(got[key] for key in missing)
+        container.note(
+            "resources", f"no limit of {' and '.join(missing)} is given, so {name} gets {what}; set resources.limits to choose"
+        )
+    return filled
+
+
 def lifecycle(container: Reader) -> dict[str, Any]:
     """Read the hooks of a container: commands only."""
-    hooks, found = container.child("lifecycle"), {}
+    return commands_of_hooks(container.child("lifecycle"))
+
+
+def commands_of_hooks(hooks: Reader, look: Callable[[Reader], None] = lambda _: None) -> dict[str, Any]:
+    """Read the commands of hooks.
+
+    Args:
+        hooks: The object with the hooks.
+        look: Looks at each hook before its command is read.
+    """
+    found = {}
     for name in ("postStart", "preStop"):
         hook = hooks.child(name)
+        look(hook)
         action = hook.child("exec")
         if command := action.texts("command"):
             found[name] = {"exec": {"command": command}}

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from cpln_flows.errors import Fault, ManifestError
-from cpln_flows.manifest import kubernetes, native, plain, yaml_text
+from cpln_flows.manifest import native, plain, yaml_text
 from cpln_flows.manifest.document import Reader, describe, describe_apart
+from cpln_flows.manifest.kubernetes import job as kubernetes
 from cpln_flows.manifest.manifest import JobManifest
 
 _SHORT = 16
+_OF_A_CLIENT = "; give the object as JSON has it: kubernetes.client.ApiClient().sanitize_for_serialization(job)"
 _TEMPLATE = re.compile(r"\{\{|\{%|<%")
 
 
@@ -27,7 +29,8 @@ def convert(document: object, *, gvc: str, default_image: str | None = None) -> 
         ManifestError: It cannot be run on the platform; every fault is named, with its path.
     """
     if not isinstance(document, Mapping):
-        raise ManifestError([Fault("", f"expected an object, found a {type(document).__name__}")])
+        advice = _OF_A_CLIENT if hasattr(document, "to_dict") else ""
+        raise ManifestError([Fault("", f"expected an object, found a {type(document).__name__}{advice}")])
     faults: list[Fault] = []
     root = Reader(plain.copy(document, faults), "", faults)
     match root.raw("kind"):
@@ -35,8 +38,10 @@ def convert(document: object, *, gvc: str, default_image: str | None = None) -> 
             return native.convert(root, gvc=gvc)
         case "Job":
             return kubernetes.convert(root, gvc=gvc, default_image=default_image)
+        case "CronJob":
+            return kubernetes.convert_cron_job(root, gvc=gvc, default_image=default_image)
         case kind:
-            wrong = f"expected Job (of Kubernetes) or workload (of Control Plane), found {describe(kind)}"
+            wrong = f"expected Job or CronJob (of Kubernetes) or workload (of Control Plane), found {describe(kind)}"
             if kind is None and (close := root.misspelled("kind")):
                 wrong += f"; did you mean it by {close!r}?"
             root.fault("kind", wrong)

@@ -10,7 +10,7 @@ from typing import Any
 
 from cpln_flows.errors import Fault
 from cpln_flows.model import suggestions
-from cpln_flows.model.display import shown
+from cpln_flows.model.display import holds_placeholder, shown
 
 _INDEX = re.compile(r"\[\d+\]")
 _MOST_SUGGESTIONS = 20
@@ -26,6 +26,7 @@ _PARTS = re.compile(r"[.\[]")
 class _Document:
     """What all readers of one document share: once everything was read, it is known which field belongs where."""
 
+    notes: list[Fault] = field(default_factory=list)
     levels: dict[str, Reader] = field(default_factory=dict)
     unknown: list[tuple[int, Reader, str]] = field(default_factory=list)
 
@@ -40,8 +41,10 @@ class Reader:
         faults: list[Fault],
         *,
         parent: Reader | None = None,
+        is_pair: bool = False,
     ) -> None:
         self.path = path
+        self._is_pair = is_pair
         self._faults = faults
         self._value = value
         self._read: set[str] = set()
@@ -58,8 +61,29 @@ class Reader:
         self._document.unknown.clear()
         return self._faults
 
+    @property
+    def has_faults(self) -> bool:
+        """Whether anything is wrong with the document so far."""
+        return bool(self._faults)
+
+    @property
+    def keys(self) -> list[str]:
+        """The names of the fields that are there."""
+        return list(self._value)
+
+    @property
+    def notes(self) -> list[Fault]:
+        """What has no effect in the whole document, or was filled in, so far."""
+        return self._document.notes
+
+    def note(self, key: str, message: str) -> None:
+        """Note that a field has no effect, or what stands in its place."""
+        self._document.notes.append(Fault(self.at(key) if key else self.path, message))
+
     def at(self, key: str) -> str:
         """Return the path of a field."""
+        if self._is_pair and key in {"name", "value"}:
+            return self.path  # an entry of an object, written as its name and its value
         return f"{self.path}.{key}" if self.path else key
 
     def fault(self, key: str, message: str) -> None:
@@ -78,7 +102,7 @@ class Reader:
 
     def number(self, key: str, least: int, most: int) -> int | None:
         """Return a whole number within bounds."""
-        value: int | None = self._typed(key, int)
+        value: int | None = self._typed(key, int, found=whole_number(self.raw(key)))
         if value is not None and not least <= value <= most:
             self.fault(key, f"expected a whole number from {least} to {most}, found {value}")
             return None
@@ -139,12 +163,17 @@ class Reader:
             yield from self.children(key)
             return
         for name, value in found.items():
-            path = self.at(f"{key}.{name}")
-            yield Reader({"name": name, "value": value}, path, self._faults, parent=self)
+            if value is not None:  # which takes a variable away, as everywhere in Prefect
+                path = self.at(f"{key}.{name}")
+                yield Reader({"name": name, "value": value}, path, self._faults, parent=self, is_pair=True)
 
     def accept(self, *keys: str) -> None:
         """Note fields that need no translation."""
         self._read.update(keys)
+
+    def beside(self, key: str) -> None:
+        """Note that a field is one of Kubernetes' but not of the platform's, so that nobody is told to use it."""
+        self._refused.add(key)
 
     def refuse(self, key: str, why: str) -> None:
         """Note a field that cannot be expressed on the platform, if it is there."""
@@ -170,7 +199,7 @@ class Reader:
 
     def _meant(self, key: str) -> str | None:
         known = self._known - self._value.keys()
-        if close := suggestions.same(key, known):
+        if close := suggestions.same(key, self._read - self._value.keys()):
             return f"is not a field; did you mean {close!r}?"
         if places := self._places_of(key)[:_MOST_PLACES]:
             return f"does not belong here; move it to {' or '.join(places)}"
@@ -196,8 +225,8 @@ class Reader:
                 found.append(f"{place}.{close}".removeprefix("."))
         return found
 
-    def _typed(self, key: str, kind: type, *, required: bool = False) -> Any:
-        value = self.raw(key)
+    def _typed(self, key: str, kind: type, *, required: bool = False, found: Any = None) -> Any:
+        value = self.raw(key) if found is None else found
         if value is None:
             if required:
                 self.fault(key, f"is missing; expected {_KINDS[kind]}")
@@ -211,24 +240,40 @@ class Reader:
         return describe_apart(value) if _MAY_BE_SECRET.intersection(_PARTS.split(self.at(key))) else describe(value)
 
 
-_TRUTHS = {"True": True, "TRUE": True, "False": False, "FALSE": False}
+_YES, _NO = ("true", "yes", "on"), ("false", "no", "off")
+_WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,18})|0[xX][0-9a-fA-F]{1,15}|0o[0-7]{1,20}")
 
 
 def truth(value: Any) -> Any:
-    """Return the boolean that YAML's core schema reads in a word, where a boolean is expected; anything else as it is.
+    """Return the truth value that YAML has in a word, where one is expected; anything else as it is.
 
-    >>> truth("False"), truth("no"), truth(1)
-    (False, 'no', 1)
+    >>> truth("False"), truth("no"), truth("nothing"), truth(1)
+    (False, False, 'nothing', 1)
     """
-    return _TRUTHS.get(value, value) if isinstance(value, str) else value
+    word = value.lower() if isinstance(value, str) and value in {value.lower(), value.upper(), value.capitalize()} else None
+    return True if word in _YES else False if word in _NO else value
+
+
+def whole_number(value: Any) -> Any:
+    """Return the whole number that YAML has in a text, where one is expected; anything else as it is.
+
+    A number that begins with a zero is left alone: it means one thing in YAML 1.1 and another in YAML 1.2.
+
+    >>> whole_number("+60"), whole_number("0x3C"), whole_number("010"), whole_number("1h"), whole_number(True)
+    (60, 60, '010', '1h', True)
+    """
+    return int(value, 0) if isinstance(value, str) and _WHOLE.fullmatch(value) else value
 
 
 def describe(value: object) -> str:
     """Say what was found, short, for an error's text."""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, str | int | float):
-        return f"the {'text' if isinstance(value, str) else 'number'} {shown(value)}"
+    if isinstance(value, str):
+        unfilled = ", a placeholder that was not filled; render the template first" if holds_placeholder(value) else ""
+        return f"the text {shown(value)}{unfilled}"
+    if isinstance(value, int | float):
+        return f"the number {shown(value)}"
     if isinstance(value, list | Mapping):
         return "a list" if isinstance(value, list) else "an object"
     return "nothing" if value is None else f"a {type(value).__name__}"

@@ -11,7 +11,7 @@ from slugify import slugify
 
 from cpln_flows.manifest import quantities
 from cpln_flows.model import addresses
-from cpln_flows.model.display import shown
+from cpln_flows.model.display import holds_placeholder, shown
 
 WORKLOAD_NAME_LENGTH = 49
 CONTAINERS = 8
@@ -24,6 +24,8 @@ OWN_TAGS = 3
 DEADLINE_SECONDS = 86_400
 TIMEOUT_SECONDS = 3600  # 600 in older schemas of the vendor
 TERMINATION_GRACE_SECONDS = 900
+RELAXED_GRACE_SECONDS = 3600
+RELAXED_GRACE_TAG = "cpln/relaxGracePeriodMax"
 HISTORY = 10
 VOLUMES = 15
 INBOUND_NETWORKS = 250
@@ -50,6 +52,7 @@ _ENV_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 _RESERVED_ENV = frozenset({"K_SERVICE", "K_CONFIGURATION", "K_REVISION"})
 _NAME = re.compile(r"[a-z][-a-z0-9]+[a-z0-9]")
 _NAME_LENGTH = 63
+_SECRET_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _IDENTITY_OF_GVC = re.compile(r"//identity/([^/\s]+)")  # the form of the vendor's own examples: of the workload's GVC
 _IDENTITY_LINK = re.compile(r"/(?:/|org/[^/\s]+/)gvc/[^/\s]+/identity/[^/\s]+")
 _SUFFIX = re.compile(r"[a-z0-9]{1,32}")
@@ -57,6 +60,7 @@ _CRON_FIELDS = 5
 _LEAST_CPU = 25
 _LEAST_MEMORY = 32
 _RATIO = 8
+_FILLED_CPU, _FILLED_MEMORY = 500, 512
 _RELAXED_RATIO = 32
 _AMOUNT_LENGTH = 20
 _VOLUME_SCHEMES = (
@@ -69,6 +73,8 @@ _RESERVED_PORTS = frozenset({8012, 8022, 9090, 9091, 15000, 15001, 15006, 15020,
 
 def container_name(name: str) -> str | None:
     """Say what is wrong with the name of a container, or nothing."""
+    if wrong := unfilled(name):
+        return wrong
     if not _CONTAINER_NAME.fullmatch(name) or len(name) > _CONTAINER_NAME_LENGTH:
         return (
             f"{shown(name)} is not a container name: 2 to {_CONTAINER_NAME_LENGTH} lower-case letters, digits and dashes,"
@@ -81,6 +87,8 @@ def container_name(name: str) -> str | None:
 
 def workload_base(name: str) -> str | None:
     """Say what is wrong with the name that a manifest gives to its job, or nothing."""
+    if wrong := unfilled(name):
+        return wrong
     if len(name) <= WORKLOAD_NAME_LENGTH:
         return None
     return f"{shown(name)} is {len(name)} characters long, the platform takes {WORKLOAD_NAME_LENGTH}; choose a shorter name"
@@ -109,13 +117,17 @@ def env_value(value: str) -> str | None:
     )
 
 
-_PLACEHOLDER = re.compile(r"\$\{|\$\(|\{\{|<[^<>]*>|%\(|@[A-Z_]+@")
+def unfilled(text: str) -> str | None:
+    """Say that a text is a template that was not rendered, or nothing."""
+    if not holds_placeholder(text):
+        return None
+    return f"{shown(text)} holds a placeholder that was not filled; render the template first"
 
 
 def image(text: str) -> str | None:
     """Say what is wrong with the reference of an image, or nothing."""
-    if _PLACEHOLDER.search(text):
-        return f"{shown(text)} holds a placeholder that was not filled; render the template first"
+    if wrong := unfilled(text):
+        return wrong
     if text and not re.search(r"\s", text):
         return None
     return f"expected an image such as ubuntu:24.04 or //image/NAME:TAG, found {shown(text)}"
@@ -123,6 +135,8 @@ def image(text: str) -> str | None:
 
 def identity(name_or_link: str, gvc: str) -> tuple[str | None, str | None]:
     """Return the link of an identity, given by its name or its link, or what is wrong with it."""
+    if wrong := unfilled(name_or_link):
+        return None, wrong
     if name_or_link.startswith("/"):
         if short := _IDENTITY_OF_GVC.fullmatch(name_or_link):
             return f"//gvc/{gvc}/identity/{short[1]}", None
@@ -132,6 +146,40 @@ def identity(name_or_link: str, gvc: str) -> tuple[str | None, str | None]:
     if not _NAME.fullmatch(name_or_link) or len(name_or_link) > _NAME_LENGTH:
         return None, f"expected the name of an identity in the GVC {gvc!r}, or its link, found {shown(name_or_link)}"
     return f"//gvc/{gvc}/identity/{name_or_link}", None
+
+
+def secret_name(name: str) -> str | None:
+    """Say what is wrong with the name of a secret or of a volumeset, or nothing."""
+    if wrong := unfilled(name):
+        return wrong
+    if _NAME.fullmatch(name) and len(name) <= _NAME_LENGTH:
+        return None
+    return (
+        f"{shown(name)} is not a name on the platform: 3 to {_NAME_LENGTH} lower-case letters, digits and dashes, a letter first"
+        " and no dash last; give it such a name there and here"
+    )
+
+
+def secret_key(key: str) -> str | None:
+    """Say what is wrong with a key of a secret, or nothing."""
+    if wrong := unfilled(key):
+        return wrong
+    return None if _SECRET_KEY.fullmatch(key) else f"expected letters, digits, '-', '_' and '.', found {shown(key)}"
+
+
+def amounts(cpu_form: str | None, memory_form: str | None, *, relaxed: bool) -> tuple[str, str]:
+    """Return what a container gets that gives one amount only or none: prefect-cpln's, within the platform's ratio.
+
+    The platform's own 50m and 128Mi are too little for Prefect itself.
+
+    >>> amounts(None, None, relaxed=False), amounts(None, "8192Mi", relaxed=False), amounts("25m", None, relaxed=False)
+    (('500m', '512Mi'), ('1024m', '8192Mi'), ('25m', '200Mi'))
+    """
+    most = _RELAXED_RATIO if relaxed else _RATIO
+    if cpu_form is None and memory_form is not None:
+        return f"{max(_FILLED_CPU, math.ceil(_number(memory_form) / most))}m", memory_form
+    cpu_form = cpu_form or f"{_FILLED_CPU}m"
+    return cpu_form, memory_form or f"{min(_FILLED_MEMORY, most * _number(cpu_form))}Mi"
 
 
 def schedule(text: str) -> str | None:
@@ -196,7 +244,7 @@ def _amount(
 ) -> tuple[str | None, str | None]:
     amount = read(value)
     if amount is None:
-        return None, f"expected {expected}, found {shown(value)}"
+        return None, (unfilled(value) if isinstance(value, str) else None) or f"expected {expected}, found {shown(value)}"
     if amount < least:
         return None, f"{shown(value)} is less than the platform's least, {least}{unit}"
     form = f"{amount}{unit}"

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -34,6 +34,21 @@ OPEN_OUTBOUND: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
+class EnvSource:
+    """A secret all of whose keys become variables.
+
+    Attributes:
+        secret: Name of the secret.
+        prefix: What stands before each key in the name of its variable.
+        path: Where in the manifest this stands.
+    """
+
+    secret: str
+    prefix: str = ""
+    path: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
 class ContainerSpec:
     """One container as it shall run; ``extra`` holds what a command cannot override (working folder, volumes, ...).
 
@@ -48,12 +63,14 @@ class ContainerSpec:
     cpu: str | None = None
     memory: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    env_from: tuple[EnvSource, ...] = ()
 
     @property
     def secrets(self) -> frozenset[str]:
         """Names of the platform's secrets that the container is given, as variables or as volumes."""
         uris = [str(volume.get("uri")) for volume in self.extra.get("volumes", ()) if isinstance(volume, Mapping)]
-        return frozenset(match["name"] for text in (*self.env.values(), *uris) if (match := _SECRET.match(text)))
+        named = {match["name"] for text in (*self.env.values(), *uris) if (match := _SECRET.match(text))}
+        return frozenset(named | {source.secret for source in self.env_from})
 
     def override(self) -> dict[str, Any]:
         """Return all of it that a command can carry."""
@@ -111,8 +128,8 @@ class JobManifest:
     firewall: Mapping[str, Any] = field(default_factory=lambda: OPEN_OUTBOUND)
     options: Mapping[str, Any] = field(default_factory=dict)
     extra_spec: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    notes: tuple[str, ...] = ()
-    """What the conversion has filled in, in words for the job's log."""
+    notes: tuple[Fault, ...] = ()
+    """What has no effect, and what the conversion has filled in."""
 
     @property
     def main(self) -> ContainerSpec:
@@ -128,6 +145,28 @@ class JobManifest:
     def secrets(self) -> frozenset[str]:
         """Names of the platform's secrets that the job uses; its identity needs to reveal them."""
         return frozenset().union(*(container.secrets for container in self.containers))
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Names of the secrets whose keys must be known before the job can be started."""
+        return frozenset(source.secret for container in self.containers for source in container.env_from)
+
+    def resolved(self, keys: Mapping[str, Collection[str]]) -> JobManifest:
+        """Return the manifest with a variable for each key of the secrets it needs.
+
+        As on Kubernetes, a later source wins over an earlier one, and a variable that is written out over both.
+
+        Args:
+            keys: The keys of each secret by its name; a secret that does not exist is left out.
+
+        Raises:
+            ManifestError: A secret is missing, or the platform does not take the name of one of its keys as a variable.
+        """
+        faults: list[Fault] = []
+        containers = tuple(_resolved(container, keys, faults) for container in self.containers)
+        if faults:
+            raise ManifestError(faults)
+        return replace(self, containers=containers)
 
     def workload(self, *, name: str, tags: Mapping[str, str], shared: bool = False) -> dict[str, Any]:
         """Return the manifest of a cron workload, suspended unless it lives on its own schedule.
@@ -207,6 +246,20 @@ def spec_hash(job: JobManifest) -> str:
     covered |= {"form": _FORM, "secrets": sorted(job.secrets)}
     text = json.dumps(covered, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _resolved(container: ContainerSpec, keys: Mapping[str, Collection[str]], faults: list[Fault]) -> ContainerSpec:
+    found: dict[str, str] = {}
+    for source in container.env_from:
+        if source.secret not in keys:
+            missing = f"there is no secret {source.secret!r}; create it as a secret of type dictionary, or remove the reference"
+            faults.append(Fault(source.path, missing))
+        for key in sorted(keys.get(source.secret, ())):
+            name = f"{source.prefix}{key}"
+            if wrong := limits.env_name(name):
+                faults.append(Fault(source.path, f"the key {key!r} of the secret {source.secret!r}: {wrong}"))
+            found[name] = f"cpln://secret/{source.secret}.{key}"
+    return replace(container, env={**found, **container.env}, env_from=())
 
 
 def _faults_of(env: Mapping[str, str]) -> list[Fault]:

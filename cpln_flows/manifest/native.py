@@ -197,8 +197,9 @@ def _container(reader: Reader) -> ContainerSpec:
         command=command,
         args=tuple(reader.texts("args")),
         env=containers.environment(reader),
+        cpu=amounts["cpu"],
+        memory=amounts["memory"],
         extra={key: value for key, value in extra.items() if value is not None},
-        **amounts,
     )
     reader.finish()
     return spec

@@ -39,6 +39,15 @@ def mebibytes(value: object) -> int | None:
     return None if amount is None else math.ceil(amount / 2**20)
 
 
+def exact(value: object) -> Fraction | None:
+    """Return an amount in its base unit; nothing if it is no quantity.
+
+    >>> exact("500m"), exact("1Ki"), exact("much")
+    (Fraction(1, 2), Fraction(1024, 1), None)
+    """
+    return _parse(value)
+
+
 def _parse(value: object) -> Fraction | None:
     text = _text(value)
     match = _QUANTITY.fullmatch(text) if text is not None and len(text) <= _LENGTH else None

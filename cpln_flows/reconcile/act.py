@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from cpln_flows.api import commands
+from cpln_flows.concurrency import each
 from cpln_flows.errors import ConflictError
 from cpln_flows.jobs.journal import Journal, Logger
 from cpln_flows.model.identifiers import Area
@@ -29,7 +30,6 @@ from cpln_flows.reconcile.snapshot import (
     Stop,
     UnknownRun,
 )
-from cpln_flows.reconcile.together import each
 
 _AT_ONCE = 10  # Prefect's server takes no more changes a second from more clients at once
 _MOST_SHOWN = 1000

@@ -13,6 +13,7 @@ from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 
 from cpln_flows.api.client import CplnClient
+from cpln_flows.concurrency import gathering
 from cpln_flows.errors import CplnError, LimitExceededError, NotFoundError
 from cpln_flows.jobs.journal import Journal, Logger
 from cpln_flows.model.identifiers import Area, LogContext
@@ -29,7 +30,6 @@ from cpln_flows.reconcile.observe import Observer
 from cpln_flows.reconcile.plan import QUIET, Action, Plan, Report
 from cpln_flows.reconcile.results import FlowResult
 from cpln_flows.reconcile.snapshot import Memory, Scope, Snapshot, Unread
-from cpln_flows.reconcile.together import gathering
 
 ARTIFACT = "cpln-sync"
 _SIGN_EVERY = timedelta(minutes=4)  # a search through the logs of the last five minutes finds one

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from cpln_flows.concurrency import each
 from cpln_flows.model.identifiers import Role
 from cpln_flows.model.links import CommandRef
 from cpln_flows.reconcile.flow_runs import FlowRuns
 from cpln_flows.reconcile.snapshot import ChildCase, JobCase, JobView, Lookup, RunView, Scope
-from cpln_flows.reconcile.together import each
 
 _DEEPEST = 50
 

@@ -13,6 +13,7 @@ from cpln_flows.api import commands, companions, workloads
 from cpln_flows.api.client import CplnClient
 from cpln_flows.api.commands import Latest
 from cpln_flows.api.workloads import Users
+from cpln_flows.concurrency import both, each, gathering
 from cpln_flows.errors import CplnError, NotFoundError
 from cpln_flows.jobs.journal import Journal, Logger
 from cpln_flows.model import links
@@ -22,7 +23,6 @@ from cpln_flows.model.resources import Command, Identity, Named, PlatformPolicy,
 from cpln_flows.reconcile import orphans
 from cpln_flows.reconcile.masking import HIDDEN, shown
 from cpln_flows.reconcile.orphans import Companion, Deletion, Inventory, Look, NotKnown, Sweep, Use, WorkloadView
-from cpln_flows.reconcile.together import both, each, gathering
 
 _AT_ONCE = 40
 _GVC = re.compile(r"/gvc/([^/]+)/")

@@ -12,6 +12,7 @@ from uuid import UUID
 from cpln_flows.api import commands, workloads
 from cpln_flows.api.client import CplnClient
 from cpln_flows.api.retry import Repeat
+from cpln_flows.concurrency import both, each, gathering
 from cpln_flows.errors import CplnError, ForbiddenError, NotFoundError
 from cpln_flows.model import ending, identifiers
 from cpln_flows.model.identifiers import Area, Role
@@ -45,7 +46,6 @@ from cpln_flows.reconcile.snapshot import (
     UnknownRun,
     Unread,
 )
-from cpln_flows.reconcile.together import both, each, gathering
 
 _ROLES = {str(role): role for role in Role}
 _STAGE_OF_EXECUTION = {"pending": Stage.PENDING, "successful": Stage.COMPLETED, "failed": Stage.FAILED, "removed": Stage.FAILED}

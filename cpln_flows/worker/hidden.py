@@ -66,18 +66,28 @@ async def hide(client: CplnClient, plan: JobPlan, hidden: HiddenVariables) -> Jo
     """
     await secrets.put_dictionary(client, plan.gvc.org, hidden.secret, hidden.values, description=_PURPOSE)
     identity = plan.manifest.identity
+    if identity is None and _uses_others(plan, hidden):
+        return plan  # it gets an identity for all of them when it is started
     if identity is None:
         identity = await secrets.put_identity(client, plan.gvc, hidden.secret, description=_PURPOSE)
     principal = _absolute(identity, plan.gvc)
     policy = f"{hidden.secret}-{hashlib.sha256(principal.encode()).hexdigest()[:8]}"
-    await secrets.put_reveal_policy(client, plan.gvc.org, policy, secret=hidden.secret, principal=principal, description=_PURPOSE)
+    await secrets.put_reveal_policy(
+        client, plan.gvc.org, policy, secrets=[hidden.secret], principal=principal, description=_PURPOSE
+    )
     return with_identity(plan, hidden)
 
 
 def with_identity(plan: JobPlan, hidden: HiddenVariables) -> JobPlan:
-    """Return the job with the identity that reads the secret, unless it has one of its own."""
+    """Return the job with the identity that reads the secret, unless it has one of its own or gets one for other secrets too."""
+    if plan.manifest.identity is None and _uses_others(plan, hidden):
+        return plan
     identity = plan.manifest.identity or f"{plan.gvc.path}/identity/{hidden.secret}"
     return replace(plan, manifest=replace(plan.manifest, identity=identity))
+
+
+def _uses_others(plan: JobPlan, hidden: HiddenVariables) -> bool:
+    return bool(plan.manifest.secrets - {hidden.secret})
 
 
 def _absolute(link: str, gvc: GvcRef) -> str:

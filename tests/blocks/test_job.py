@@ -296,4 +296,5 @@ def test_live_schedule_gets_no_second_one() -> None:
     job = CplnJob(**{**GIVEN, "v1_job": {"kind": "workload", "name": "nightly", "spec": spec}}, delete_after_completion=False)
     assert job.preview()["spec"]["defaultOptions"]["suspend"] is True
     (note,) = job.plan(JobIdentity.anonymous(), "local-1").manifest.notes
-    assert "'0 3 * * *' is left out: this copy runs once" in note
+    assert note.path == "spec.job.schedule"
+    assert "'0 3 * * *' is left out: this copy runs once" in note.message

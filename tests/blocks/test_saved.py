@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import httpx
 import pytest
 from prefect.utilities.dockerutils import get_prefect_image_name
 
@@ -46,9 +47,14 @@ def test_saved_job_runs_on_prefect_3(name, local, prefect_api) -> None:
     assert texts(run_namespaced_job(job)) == [f"line {number}" for number in range(3)]
 
 
-def test_saved_job_with_env_from_says_what_to_do(local) -> None:
-    with pytest.raises(ManifestError, match=r"containers\[0\]\.envFrom: .*cpln://secret"):
-        load("job-envfrom").preview()
+def test_saved_job_with_env_from_runs_once_its_secret_is_there(local, prefect_api) -> None:
+    job = load("job-envfrom", credentials={"config": {"token": local.platform.token}})
+    with pytest.raises(ManifestError, match=r"envFrom\[0\].secretRef: there is no secret 'settings'"):
+        run_namespaced_job(job)
+    headers = {"authorization": f"Bearer {local.platform.token}"}
+    body = {"name": "settings", "type": "dictionary", "data": {"MODE": "fast"}}
+    httpx.post(f"{local.url}/org/local/secret", json=body, headers=headers).raise_for_status()
+    assert texts(run_namespaced_job(job)) == [f"line {number}" for number in range(3)]
 
 
 def test_container_without_image_gets_prefects(local) -> None:
@@ -65,14 +71,6 @@ def test_job_without_limits_says_what_it_gets(local, prefect_api, caplog) -> Non
     assert (container["cpu"], container["memory"]) == ("500m", "512Mi")
     with caplog.at_level("INFO"):
         run_namespaced_job(job)
-    (note,) = [line for line in caplog.messages if "no limits are given" in line]
+    (note,) = [line for line in caplog.messages if "no limit of cpu and memory is given" in line]
     assert note.startswith("[CPLN] Workload")
     assert "500m of CPU and 512Mi of memory" in note
-
-
-@pytest.mark.parametrize("limits", [{"cpu": "100m"}, {"memory": "64Mi"}])
-def test_one_limit_leaves_other_to_platform(limits, local) -> None:
-    manifest = kubernetes_job("pass")
-    manifest["spec"]["template"]["spec"]["containers"][0]["resources"] = {"limits": limits}
-    (container,) = CplnJob(v1_job=manifest).preview()["spec"]["containers"]
-    assert {key: container[key] for key in ("cpu", "memory") if key in container} == limits

@@ -36,7 +36,9 @@ def _refused_or_converted(document: Any):
         pytest.param(None, "", "expected an object, found a NoneType", id="null"),
         pytest.param([KUBERNETES], "", "expected an object, found a list", id="list"),
         pytest.param({}, "kind", "found nothing", id="no-kind"),
-        pytest.param({"kind": "Pod"}, "kind", "expected Job (of Kubernetes) or workload (of Control Plane)", id="wrong-kind"),
+        pytest.param(
+            {"kind": "Pod"}, "kind", "expected Job or CronJob (of Kubernetes) or workload (of Control Plane)", id="wrong-kind"
+        ),
         pytest.param({"kind": "job"}, "kind", "found the text 'job'", id="wrong-case"),
         pytest.param({"kind": ["Job"]}, "kind", "found a list", id="kind-of-another-type"),
         pytest.param({"kind": "x" * 10_000}, "kind", "xxx...", id="endless-kind"),

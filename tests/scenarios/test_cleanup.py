@@ -173,7 +173,7 @@ async def test_identity_and_policy_go_with_their_workload_and_leftovers_go_too(h
 async def made_by_us(hands: Hands, name: str) -> str:
     """What a job needs to read a secret, as the library makes it."""
     link = await secrets.put_identity(hands.client, GVC, name, description="for a job")
-    await secrets.put_reveal_policy(hands.client, "local", f"p-{name}", secret="s", principal=link, description="for a job")
+    await secrets.put_reveal_policy(hands.client, "local", f"p-{name}", secrets=["s"], principal=link, description="for a job")
     return link
 
 
@@ -242,7 +242,7 @@ async def key(hands: Hands, number: int, workload: str | None = None, identity: 
     name = f"{KEYS}{number:08x}"
     await secrets.put_dictionary(hands.client, "local", name, {"PREFECT_API_KEY": "canary"}, description="for a job")
     link = identity or await secrets.put_identity(hands.client, GVC, name, description="for a job")
-    await secrets.put_reveal_policy(hands.client, "local", f"{name}-p", secret=name, principal=link, description="for a job")
+    await secrets.put_reveal_policy(hands.client, "local", f"{name}-p", secrets=[name], principal=link, description="for a job")
     if workload:
         await used_by(hands, workload, link)
     return name

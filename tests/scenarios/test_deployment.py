@@ -129,7 +129,7 @@ async def test_sync_needs_no_more_than_the_rights_that_are_documented(hands, gvc
 async def test_the_cleanup_needs_no_more_than_the_rights_that_are_documented(hands, gvc) -> None:
     credentials = await as_maintainer(hands, "cleanup", gvc)
     link = await secrets.put_identity(hands.client, GVC, "of-orphan", description="x")
-    await secrets.put_reveal_policy(hands.client, "local", "p-of-orphan", secret="s", principal=link, description="x")
+    await secrets.put_reveal_policy(hands.client, "local", "p-of-orphan", secrets=["s"], principal=link, description="x")
     await hands.start(await hands.workload(name="orphan"), {})
     await hands.client.patch(GVC.workload("orphan").path, {"spec": {"identityLink": link}})
     hands.local.platform.clock.advance(100 * 3600)

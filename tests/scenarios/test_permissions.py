@@ -10,11 +10,11 @@ import anyio
 import httpx
 import pytest
 
-from cpln_flows import JobTimeoutError
+from cpln_flows import ConfigurationError, JobTimeoutError
 from cpln_flows.emulator import Platform, PlatformConfig, Script, ScriptedExecutor
 from cpln_flows.errors import ForbiddenError
 from cpln_flows.local import LocalPlatform, local_platform
-from tests.manifests import texts
+from tests.manifests import kubernetes_job, texts
 from tests.scenarios import programs, scripted
 from tests.scenarios.scripted import ENDLESS, LINES, SUCCESS
 
@@ -77,6 +77,25 @@ def test_a_workload_that_may_not_be_deleted_is_left_and_that_is_said(caplog) -> 
         assert len(local.platform.workloads()) == 1
     (said,) = [line for line in caplog.messages if "could not be deleted" in line]
     assert 'requires permission "delete"' in said
+
+
+@pytest.mark.parametrize(
+    ("granted", "source", "says"),
+    [
+        pytest.param(["view"], {"env": [{"name": "A", "value": "cpln://secret/keys.A"}]}, "names no identity", id="identity"),
+        pytest.param(["view"], {"envFrom": [{"secretRef": {"name": "keys"}}]}, "may not read them", id="keys"),
+    ],
+)
+def test_secrets_that_may_not_be_given_say_what_to_do(granted, source, says) -> None:
+    with _granted(DOCUMENTED | {"secret": granted}) as local:
+        with httpx.Client(base_url=local.url, headers={"authorization": "s.root"}) as root:
+            body = {"name": "keys", "type": "dictionary", "data": {"A": "1"}}
+            root.post("/org/local/secret", json=body).raise_for_status()
+        manifest = kubernetes_job("pass")
+        manifest["spec"]["template"]["spec"]["containers"][0] |= source
+        with pytest.raises(ConfigurationError, match=says):
+            anyio.run(scripted.finish, scripted.run_of(local, location="local-1", v1_job=manifest))
+        assert local.platform.workloads() == []
 
 
 def test_logs_that_may_not_be_read_cost_a_job_nothing_but_its_log(caplog) -> None:

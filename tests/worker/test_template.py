@@ -89,11 +89,11 @@ def test_a_native_manifest_that_starts_by_itself_is_refused() -> None:
 
 def test_every_fault_of_a_manifest_is_named_with_its_path() -> None:
     manifest = copy.deepcopy(INCUMBENT)
-    manifest["spec"]["template"]["spec"]["nodeSelector"] = {"disk": "ssd"}
-    manifest["spec"]["backoffLimit"] = 3
+    manifest["spec"]["template"]["spec"]["hostNetwork"] = True
+    manifest["spec"]["completions"] = 3
     with pytest.raises(ManifestError) as caught:
         _main(manifest)
-    assert {fault.path for fault in caught.value.faults} == {"spec.template.spec.nodeSelector", "spec.backoffLimit"}
+    assert {fault.path for fault in caught.value.faults} == {"spec.template.spec.hostNetwork", "spec.completions"}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import gc
 
 import pytest
 
-from cpln_flows.reconcile.together import both, each, gathering
+from cpln_flows.concurrency import both, each, gathering
 from tests.patience import PATIENCE_SECONDS
 
 

@@ -1,0 +1,1 @@
+"""Kubernetes Jobs: what becomes of each of their fields. Pure."""

@@ -1,0 +1,249 @@
+"""From a Kubernetes Job to a job of the platform.
+
+Each field has one of three outcomes, none of them silent: it is *converted*; or *noted*, where it has no effect here, or on
+Kubernetes neither; or *refused* with its path, where leaving it out would change what the job does or who may do it (which of the
+two stands in ``fields``). What Kubernetes writes into an object by itself (``status``, ``uid``, its defaults) and what tools keep
+books in (``kubectl.kubernetes.io/...``) passes without a word.
+
+What prefect-cpln took is taken too: ``completions`` and ``parallelism`` on the pod, variables as an object, a command line as one
+text, and containers without an image or without limits, which get its defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cpln_flows.errors import ManifestError
+from cpln_flows.manifest import limits
+from cpln_flows.manifest.containers import check_containers, tags_of
+from cpln_flows.manifest.document import Reader, describe
+from cpln_flows.manifest.kubernetes import containers, fields, security
+from cpln_flows.manifest.kubernetes.containers import Surroundings
+from cpln_flows.manifest.kubernetes.variables import Pod
+from cpln_flows.manifest.manifest import JobManifest
+
+_LARGEST_NUMBER = 2**31 - 1  # Kubernetes' own
+_WRITTEN_BY_KUBERNETES = (
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generation",
+    "managedFields",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+)
+# Labels and annotations in which Kubernetes and the tools around it keep books, the manifest with its variables among them.
+_BOOKKEEPING = frozenset({"controller-uid", "job-name", "pod-template-hash"})
+_LAST_APPLIED = "last-applied-configuration"
+_BOOKKEEPERS = (
+    "argocd.argoproj.io/",
+    "autopilot.gke.io/",
+    "batch.kubernetes.io/",
+    "control-plane.alpha.kubernetes.io/",
+    "cronjob.kubernetes.io/",
+    "deployment.kubernetes.io/",
+    "field.cattle.io/",
+    "helm.sh/",
+    "kubectl.kubernetes.io/",
+    "kustomize.toolkit.fluxcd.io/",
+    "meta.helm.sh/",
+    "objectset.rio.cattle.io/",
+    "openshift.io/",
+)
+_CONTROLLER_UIDS = frozenset({"controller-uid", "batch.kubernetes.io/controller-uid"})
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The objects of a Job that fields stand in."""
+
+    metadata: Reader
+    spec: Reader
+    template: Reader
+    pod_metadata: Reader
+    pod: Reader
+
+    @classmethod
+    def of(cls, root: Reader) -> _Parts:
+        metadata, spec = root.child("metadata"), root.child("spec")
+        template = spec.child("template")
+        return cls(metadata, spec, template, template.child("metadata"), template.child("spec"))
+
+
+def convert(root: Reader, *, gvc: str, default_image: str | None = None) -> JobManifest:
+    """Read a Kubernetes Job; raises ``ManifestError`` with every fault.
+
+    Args:
+        root: The document.
+        gvc: Where the job runs.
+        default_image: Image of a container that names none. Default: that is a fault.
+    """
+    root.accept("kind", "status")
+    _check_version(root)
+    parts = _Parts.of(root)
+    made = _converted(parts, gvc, default_image)
+    return _unless_wrong(made, (parts.metadata, parts.spec, parts.template, parts.pod_metadata, parts.pod, root))
+
+
+def convert_cron_job(root: Reader, *, gvc: str, default_image: str | None = None) -> JobManifest:
+    """Read the job of a Kubernetes CronJob, which runs when it is asked for; raises ``ManifestError`` with every fault."""
+    root.accept("kind", "status")
+    _check_version(root)
+    metadata, spec = root.child("metadata"), root.child("spec")
+    job = spec.child("jobTemplate")
+    fields.apply(spec, fields.CRON_JOB)
+    schedule = spec.text("schedule")
+    if schedule is not None:
+        spec.note("schedule", "has no effect: the job runs when it is asked for; give the schedule to a deployment")
+    parts = _Parts.of(job)
+    name = _name(metadata, gvc)
+    made = _converted(parts, gvc, default_image)
+    inner = (parts.metadata, parts.spec, parts.template, parts.pod_metadata, parts.pod)
+    return _unless_wrong(replace(made, name=made.name or name), (metadata, spec, job, *inner, root))
+
+
+def _unless_wrong(made: JobManifest, readers: Sequence[Reader]) -> JobManifest:
+    """Return what was read, with its notes, once every field was asked for; raises ``ManifestError`` with every fault."""
+    for reader in readers:
+        reader.finish()
+    root = readers[-1]
+    if root.has_faults:
+        raise ManifestError(root.faults)
+    return replace(made, notes=tuple(root.notes))
+
+
+def _check_version(root: Reader) -> None:
+    if root.text("apiVersion", required=True) not in ("batch/v1", None):
+        root.fault("apiVersion", f"expected batch/v1, found {describe(root.raw('apiVersion'))}")
+
+
+def _converted(parts: _Parts, gvc: str, default_image: str | None) -> JobManifest:
+    name, labels, annotations = _name(parts.metadata, gvc), *_labels_and_annotations(parts)
+    tags = _tags(parts, labels, annotations)
+    fields.apply(parts.spec, fields.JOB)
+    _selector(parts.spec)
+    read: dict[str, Any] = {
+        "active_deadline_seconds": _deadline(parts.spec, parts.pod),
+        "restart_policy": _restart_policy(parts.spec, parts.pod),
+        "identity": _identity(parts.pod, gvc),
+    }
+    relaxed = tags.get(limits.RELAXED_RATIO_TAG) == "true"
+    account = parts.pod.raw("serviceAccountName") or parts.pod.raw("serviceAccount")
+    around = Surroundings(
+        Pod(gvc, account if isinstance(account, str) else None, labels, annotations),
+        default_image,
+        relaxed,
+        containers.gpu_model(parts.pod, annotations),
+    )
+    found, readers = containers.read(parts.pod, around)
+    check_containers(found, parts.pod, relaxed=relaxed)
+    read["extra_spec"] = _pod(parts.pod, readers, relaxed=tags.get(limits.RELAXED_GRACE_TAG) == "true")
+    return JobManifest(containers=tuple(container for _, container in found), name=name, tags=tags, **read)
+
+
+def _name(metadata: Reader, gvc: str) -> str | None:
+    name, prefix = metadata.text("name"), metadata.text("generateName")
+    for key, text in (("name", name), ("generateName", prefix)):
+        if text is not None and (wrong := limits.workload_base(text)):
+            metadata.fault(key, wrong)
+    if (namespace := metadata.text("namespace")) not in (None, "", "default", gvc):
+        metadata.note("namespace", f"has no effect: the job runs in the GVC {gvc}, and not in {namespace!r}")
+    metadata.accept(*_WRITTEN_BY_KUBERNETES)
+    return name or prefix
+
+
+def _labels_and_annotations(parts: _Parts) -> tuple[dict[str, str], dict[str, str]]:
+    """Read labels and annotations, the pod's over the job's; those of tools are left out."""
+    parts.pod_metadata.accept("name", "generateName", "namespace", *_WRITTEN_BY_KUBERNETES)  # Kubernetes names pods itself
+    found: list[dict[str, str]] = []
+    for part in ("labels", "annotations"):
+        both: dict[str, str] = {}
+        for reader in (parts.metadata, parts.pod_metadata):
+            both |= {name: value for name, value in tags_of(reader, part).items() if not _is_bookkeeping(name)}
+        found.append(both)
+    return found[0], found[1]
+
+
+def _is_bookkeeping(name: str) -> bool:
+    return name in _BOOKKEEPING or name.startswith(_BOOKKEEPERS) or name.endswith(_LAST_APPLIED)
+
+
+def _tags(parts: _Parts, labels: dict[str, str], annotations: dict[str, str]) -> dict[str, str]:
+    """Return labels and annotations as tags, of which the platform has only one set; two values of one tag are a fault."""
+    found = labels | annotations
+    for reader in (parts.metadata, parts.pod_metadata):
+        for part in ("labels", "annotations"):
+            given = reader.raw(part)
+            for name in given if isinstance(given, dict) else ():
+                if name in found and found[name] != _as_text(given[name]):
+                    reader.fault(f"{part}.{name}", "has another value elsewhere, and both become one tag; remove one of them")
+    if len(found) > (most := limits.TAGS - limits.OWN_TAGS):
+        parts.metadata.fault(
+            "labels", f"there are {len(found)} labels and annotations in all, the platform leaves room for {most}"
+        )
+    return found
+
+
+def _as_text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _selector(spec: Reader) -> None:
+    """Take the selector that Kubernetes has made, which every job that a cluster shows has; note one of a user's own."""
+    made = spec.raw("selector")
+    if made in (None, {}):
+        return
+    labels = made.get("matchLabels") if isinstance(made, dict) and len(made) == 1 else None
+    if not isinstance(labels, dict) or not labels or not _CONTROLLER_UIDS.issuperset(labels):
+        spec.note("selector", "has no effect: the platform finds a job by the tags of its command")
+
+
+def _deadline(spec: Reader, pod: Reader) -> int | None:
+    """Read the deadline of the job and that of its pod, which is the job's only one: the shorter holds."""
+    found = [reader.number("activeDeadlineSeconds", 1, limits.DEADLINE_SECONDS) for reader in (spec, pod)]
+    return min((seconds for seconds in found if seconds is not None), default=None)
+
+
+def _restart_policy(spec: Reader, pod: Reader) -> str:
+    policy = pod.choice("restartPolicy", "Never", "OnFailure") or "Never"
+    limit = spec.number("backoffLimit", 0, _LARGEST_NUMBER)
+    if limit == 0:
+        return "Never"  # what OnFailure comes to when there is no second attempt
+    if limit is not None and policy == "OnFailure":
+        spec.note("backoffLimit", "has no effect: how often a failed container is started again cannot be set")
+    elif limit is not None:
+        spec.note("backoffLimit", "has no effect: the platform does not run a failed job again; set retries on the flow instead")
+    return policy
+
+
+def _pod(pod: Reader, readers: Sequence[Reader], *, relaxed: bool) -> dict[str, Any]:
+    fields.apply(pod, fields.POD)
+    system = pod.child("os")
+    fields.apply(system, fields.OS)
+    system.finish()
+    extra: dict[str, Any] = {}
+    most = limits.RELAXED_GRACE_SECONDS if relaxed else limits.TERMINATION_GRACE_SECONDS
+    grace = pod.number("terminationGracePeriodSeconds", 0, most)
+    if grace is not None:
+        extra["rolloutOptions"] = {"terminationGracePeriodSeconds": grace}
+    if options := security.options(pod, readers):
+        extra["securityOptions"] = options
+    return extra
+
+
+def _identity(pod: Reader, gvc: str) -> str | None:
+    account, older = pod.text("serviceAccountName"), pod.text("serviceAccount")
+    if older is not None and account is not None and older != account:
+        pod.fault("serviceAccount", "differs from serviceAccountName, of which it is the older name; remove it")
+    name = account or older
+    if not name:
+        return None
+    link, wrong = limits.identity(name, gvc)
+    if wrong:
+        pod.fault("serviceAccountName" if account else "serviceAccount", wrong)
+    return link
