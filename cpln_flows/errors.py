@@ -28,6 +28,8 @@
 Every message says what was tried, what came back and what to do; its ``summary`` is one line without the advice, for places
 that are printed more than once, such as the message of a state. No error holds a request, a client, a header or a
 token: Prefect pickles an exception that escapes a flow into its result storage, with what hangs on it.
+
+Four of them are exceptions of ``requests`` too: prefect-cpln's are, and programs that were written for it catch them as such.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
+
+from requests.exceptions import HTTPError, RequestException
 
 _SAYS_NOTHING = frozenset({"Error", "BackoffLimitExceeded"})
 """Reasons that every failed container has."""
@@ -98,7 +102,7 @@ class Fault:
         return f"{self.path}: {self.message}" if self.path else self.message
 
 
-class ManifestError(CplnError):
+class ManifestError(CplnError, RequestException):
     """A job manifest cannot be run on the platform; ``faults`` names every field that is wrong, not only the first."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
@@ -156,7 +160,7 @@ class ForbiddenError(ApiError):
     """403: the token lacks a permission."""
 
 
-class NotFoundError(ApiError):
+class NotFoundError(ApiError, HTTPError):
     """404: there is no such object."""
 
 
@@ -220,7 +224,7 @@ class SubmissionUnknownError(JobError):
     """It cannot be told whether the job was started."""
 
 
-class JobFailedError(JobError, RuntimeError):
+class JobFailedError(JobError, RequestException, RuntimeError):
     """The job ended with a failure. A ``RuntimeError`` too, as code written for prefect-cpln expects."""
 
     def __init__(
@@ -251,7 +255,7 @@ class JobCancelledError(JobError, RuntimeError):
     """The job was stopped before it ended by itself."""
 
 
-class JobTimeoutError(JobError, TimeoutError):
+class JobTimeoutError(JobError, RequestException, TimeoutError):
     """The job, or getting its workload ready, took longer than allowed."""
 
 

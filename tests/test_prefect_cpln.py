@@ -1,6 +1,8 @@
 import importlib.metadata
+import pickle
 
 import pytest
+import requests
 
 import cpln_flows
 import prefect_cpln
@@ -39,6 +41,22 @@ def test_the_old_name_is_the_new_thing(module, name) -> None:
 )
 def test_the_old_errors_are_aliases(old, new) -> None:
     assert getattr(exceptions, old) is getattr(cpln_flows, new)
+
+
+@pytest.mark.parametrize(
+    ("error", "base"),
+    [
+        (exceptions.CplnJobDefinitionError([]), requests.RequestException),
+        (exceptions.CplnJobFailedError("x", exit_code=3), requests.RequestException),
+        (exceptions.CplnJobTimeoutError("x"), requests.RequestException),
+        (exceptions.CplnResourceNotFoundError(status=404, method="GET", path="/x", message="none"), requests.HTTPError),
+    ],
+)
+def test_old_errors_are_those_of_requests(error, base) -> None:
+    assert isinstance(error, base)
+    assert (error.request, error.response, error.errno) == (None, None, None)
+    copied = pickle.loads(pickle.dumps(error))  # noqa: S301 - of our own
+    assert (type(copied), str(copied), copied.__dict__) == (type(error), str(error), error.__dict__)
 
 
 def test_version_is_that_of_this_package() -> None:
