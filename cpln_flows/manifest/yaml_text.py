@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import suppress
 from typing import Any
@@ -23,7 +24,12 @@ _TAKEN = (
     "found undefined tag handle",
     "could not determine a constructor for the tag",
 )
-_TABS_AFTER = re.compile(r"(?<=[:,-])\t+")
+_TABS_AFTER = re.compile(r"(?<=[:,?\[{-])\t+")
+_TABS_BEFORE = re.compile(r"\t+(?=[\]},])")
+_TAB = "\ue000"
+"""Stands for a tab within a text: a character for private use, which no manifest has."""
+_JSON_OBJECT = re.compile(r'[\[{]\s*(?:"(?:[^"\\]|\\.)*"\s*:|[\[{}\]])')
+_MOST_DIGITS = 4000  # Python reads no longer ones, and none of them is an amount
 _ADVICE = "; put quotes around a text that begins with *, & or !"
 
 
@@ -79,8 +85,7 @@ class _Loader(yaml.SafeLoader):
 
     def construct_yaml_float(self, node: Any) -> Any:
         """Return a number, or the text if the number would be written in another way."""
-        text = str(self.construct_scalar(node))
-        return float(text) if repr(float(text)) == text else text
+        return _number(str(self.construct_scalar(node)))
 
     def construct_yaml_str(self, node: Any) -> str:
         """Return a text, its pairs of surrogates joined: JSON escapes a character outside of 16 bits as such a pair."""
@@ -107,19 +112,26 @@ def load(text: str | bytes) -> list[Any]:
     """Return the documents of a text, without the empty ones.
 
     Raises:
-        ValueError: It is not YAML, or too much of it; the message says where and why, and holds no value.
+        ValueError: It is not YAML or JSON, or too much of it; the message says where and why, and holds no value.
     """
     if len(text) > MOST_BYTES:
         raise ValueError(f"there are more than {MOST_BYTES // 2**20} MiB of it; that is no manifest of a job")
+    try:
+        if (documents := _json(text)) is not None:
+            return documents
+        return _yaml(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _yaml(text: str | bytes) -> list[Any]:
     try:
         return _documents(text)
     except yaml.YAMLError as error:
         if (again := _without_tabs(text)) is not None:
             with suppress(yaml.YAMLError):
-                return _documents(again)
+                return [_with_tabs(document) for document in _documents(again)]
         raise ValueError(_said(error)) from None
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
     except (ValueError, LookupError):
         raise ValueError("a value does not fit the tag before it, or is a number without end; put quotes around it") from None
 
@@ -128,23 +140,86 @@ def _documents(text: str | bytes) -> list[Any]:
     return [document for document in yaml.load_all(text, Loader=_Loader) if document is not None]
 
 
-def _without_tabs(text: str | bytes) -> str | None:
-    """Return a text whose separating tabs are blanks, which YAML and JSON allow and PyYAML does not; nothing without any."""
+def _json(text: str | bytes) -> list[Any] | None:
+    """Return the document of a text in JSON, which YAML takes as well but for long keys and tabs; nothing if it is none.
+
+    Raises:
+        ValueError: It is an object in JSON with something wrong in it.
+    """
+    decoded = _decoded(text)
+    if decoded is None or not decoded.startswith(("{", "[")):
+        return None
+    try:
+        return [json.loads(decoded, parse_float=_number, parse_int=_whole_number, object_pairs_hook=_object)]
+    except json.JSONDecodeError as error:
+        if not _JSON_OBJECT.match(decoded) or _is_yaml(text):
+            return None
+        place = f"line {error.lineno}, column {error.colno}"
+        raise ValueError(f"{place}: {error.msg[:1].lower()}{error.msg[1:]}; expected JSON, as the text begins with it") from None
+
+
+def _is_yaml(text: str | bytes) -> bool:
+    """Whether a text that begins as JSON is YAML all the same: with comments, or several documents."""
+    try:
+        _yaml(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {shown(key)} is given twice")
+        found[key] = value
+    return found
+
+
+def _number(text: str) -> float | str:
+    return float(text) if repr(float(text)) == text else text
+
+
+def _whole_number(text: str) -> int | str:
+    return int(text) if len(text) <= _MOST_DIGITS else text
+
+
+def _decoded(text: str | bytes) -> str | None:
+    """Return a text without its mark and the blanks before it; nothing if it is not UTF-8."""
     try:
         decoded = text.decode() if isinstance(text, bytes) else text
     except UnicodeDecodeError:
         return None
-    if "\t" not in decoded:
+    return decoded.lstrip("\ufeff \t\r\n")
+
+
+def _without_tabs(text: str | bytes) -> str | None:
+    """Return a text in which tabs that separate are blanks and tabs within texts are marks, for PyYAML takes neither.
+
+    Tabs that indent stay: YAML forbids them.
+    """
+    try:
+        decoded = text.decode() if isinstance(text, bytes) else text
+    except UnicodeDecodeError:
         return None
-    if decoded.lstrip("\ufeff \t\r\n").startswith(("{", "[")):
-        return decoded.replace("\t", " ")  # JSON has no tab inside of a string
+    if "\t" not in decoded or _TAB in decoded:
+        return None
     return "\n".join(map(_separated, decoded.splitlines()))
 
 
 def _separated(line: str) -> str:
-    """Return a line with blanks for the tabs after an indicator, before a comment and at its end."""
-    content, mark, comment = _TABS_AFTER.sub(" ", line).partition("\t#")
-    return content.rstrip(" \t") + (f" #{comment}" if mark else "")
+    indent = line[: len(line) - len(line.lstrip())]
+    content, mark, comment = _TABS_AFTER.sub(" ", line[len(indent) :]).partition("\t#")
+    content = _TABS_BEFORE.sub(" ", content.rstrip(" \t"))
+    return indent + content.replace("\t", _TAB) + (f" #{comment}" if mark else "")
+
+
+def _with_tabs(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_with_tabs(key): _with_tabs(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_tabs(inner) for inner in value]
+    return value.replace(_TAB, "\t") if isinstance(value, str) else value
 
 
 def _said(error: yaml.YAMLError) -> str:

@@ -149,3 +149,37 @@ def test_tab_in_indentation_stays_error() -> None:
 def test_unrendered_template_is_named(text, place) -> None:
     with pytest.raises(ManifestError, match=f"{place}: this is a template that has not been rendered; render it first"):
         conversion.parse_yaml(text, source="f")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        pytest.param('{"' + "k" * 2000 + '": 1}', {"k" * 2000: 1}, id="long-key-of-json"),
+        pytest.param('{\n\t"a": [1,\t2],\n\t"b": "x\\ty"\n}', {"a": [1, 2], "b": "x\ty"}, id="json-with-tabs"),
+        pytest.param('{"a": "\\ud83d\\ude00", "b": 1.10, "c": 1e3, "d": 2}', {"a": "😀", "b": "1.10", "c": "1e3", "d": 2}, id="values"),
+        pytest.param('{"a": 1} # a comment', {"a": 1}, id="yaml-that-begins-like-json"),
+        pytest.param("{a: 1, b: [x,\ty\t]}", {"a": 1, "b": ["x", "y"]}, id="flow"),
+        pytest.param("a: foo\tbar", {"a": "foo\tbar"}, id="tab-within-a-text"),
+        pytest.param("a: 'x\ty'\nb:\t|\n  one\ttwo\n", {"a": "x\ty", "b": "one\ttwo"}, id="tab-in-quotes-and-blocks"),
+        pytest.param("a:\tfoo\tbar\t# remark\twith\ttabs", {"a": "foo\tbar"}, id="tab-before-a-remark"),
+    ],
+)  # fmt: skip
+def test_text_that_its_format_allows_is_read(text, found) -> None:
+    assert yaml_text.load(text) == [found]
+    assert yaml_text.load(text.encode()) == [found]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param('{\n\t"a": 1,\n\t"a": 2\n}', "the key 'a' is given twice", id="key-given-twice"),
+        pytest.param('{\n\t"a": 1\n\t"b": 2\n}', "line 3, column 2: expecting ',' delimiter; expected JSON", id="no-comma"),
+        pytest.param('{"a": "x}', "line 1, column 7: unterminated string", id="no-end"),
+        pytest.param("a:\n\tb: 1", "line 2, column 1: found character", id="tab-that-indents"),
+        pytest.param("[" * 100_000, "nested too deeply", id="depth"),
+    ],
+)
+def test_text_that_cannot_be_read_says_where(text, says) -> None:
+    with pytest.raises(ValueError, match=".") as caught:
+        yaml_text.load(text)
+    assert says in str(caught.value)
