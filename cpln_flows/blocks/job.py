@@ -171,6 +171,14 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
         arguments = super().__repr_args__()
         return [(name, masking.shown(value) if name == "v1_job" else value) for name, value in arguments]
 
+    @field_validator("v1_job", mode="before")
+    @classmethod
+    def _plain_manifest(cls, value: Any) -> Any:
+        if hasattr(value, "to_dict"):
+            kind = type(value).__name__
+            raise ValueError(f"expected a dictionary, found a {kind}{conversion.OF_A_CLIENT}")
+        return value
+
     @field_validator("location")
     @classmethod
     def _location_name(cls, value: str | None) -> str | None:

@@ -13,7 +13,7 @@ from cpln_flows.manifest.kubernetes import job as kubernetes
 from cpln_flows.manifest.manifest import JobManifest
 
 _SHORT = 16
-_OF_A_CLIENT = "; give the object as JSON has it: kubernetes.client.ApiClient().sanitize_for_serialization(job)"
+OF_A_CLIENT = "; give the object as JSON has it: kubernetes.client.ApiClient().sanitize_for_serialization(job)"
 _TEMPLATE = re.compile(r"\{\{|\{%|<%")
 
 
@@ -29,7 +29,7 @@ def convert(document: object, *, gvc: str, default_image: str | None = None) -> 
         ManifestError: It cannot be run on the platform; every fault is named, with its path.
     """
     if not isinstance(document, Mapping):
-        advice = _OF_A_CLIENT if hasattr(document, "to_dict") else ""
+        advice = OF_A_CLIENT if hasattr(document, "to_dict") else ""
         raise ManifestError([Fault("", f"expected an object, found a {type(document).__name__}{advice}")])
     faults: list[Fault] = []
     root = Reader(plain.copy(document, faults), "", faults)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_PREFECT = "prefecthq/prefect"
+_PREFECT = frozenset({"prefecthq/prefect", "prefecthq/prefect-dev"})
 _VERSION = re.compile(r"(\d{1,3})(?:[.-]|\Z)")
 
 
@@ -18,11 +18,11 @@ def prefect_major(image: str) -> int | None:
         >>> prefect_major("docker.io/prefecthq/prefect:2.20.25-python3.11"), prefect_major("acme/prefect:2")
         (2, None)
     """
-    repository, _, tag = image.partition("@")[0].rpartition(":")
+    repository, _, tag = image.strip().partition("@")[0].rpartition(":")
     if not repository or "/" in tag:  # no tag: what follows the colon is a port and a path
         return None
     parts = repository.lower().removeprefix("//").split("/")
-    if "/".join(parts[-2:]) != _PREFECT:
+    if "/".join(parts[-2:]) not in _PREFECT:
         return None
     found = _VERSION.match(tag)
     return int(found[1]) if found else None

@@ -21,7 +21,7 @@ from cpln_flows.model import field_errors, links
 from cpln_flows.model.identifiers import Role
 from cpln_flows.model.links import GvcRef
 from cpln_flows.orchestration import JobIdentity
-from cpln_flows.settings import ApiSettings, CplnSettings
+from cpln_flows.settings import ApiSettings, CplnSettings, process_environment
 from cpln_flows.worker import environment, template
 from cpln_flows.worker.template import RunValues
 
@@ -74,7 +74,8 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
         """Make a configuration from a pool's template; refuses variables that the pool does not have."""
         template.check_variables(base_job_template, values)
         defaults = {"command": cls._base_flow_run_command(), "image": get_prefect_image_name()}
-        base_job_template = template.with_defaults(base_job_template, values, defaults)
+        values = template.without_blanks(values)
+        base_job_template = template.with_defaults(base_job_template, values, defaults, process_environment())
         try:
             made: Self = await super().from_template_and_values(base_job_template, values, client=client)
         except ValidationError as error:
@@ -160,6 +161,7 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
             env=env if env is not None else self.variables,
             image=_unless_blank(self.image) or get_prefect_image_name(),
             yielding=frozenset(self._base_environment()) - self._chosen,
+            late={"name": self.name or "", "namespace": gvc.gvc, "org": gvc.org},
         )
         manifest = template.convert(self.job_manifest, values, gvc=gvc.gvc)
         _check_image(manifest.main.image)

@@ -10,15 +10,38 @@ import copy
 import difflib
 import re
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from prefect.utilities.collections import get_from_dict
+
 from cpln_flows.errors import ConfigurationError, Fault, ManifestError
-from cpln_flows.manifest import conversion
+from cpln_flows.manifest import conversion, limits
 from cpln_flows.manifest.manifest import JobManifest
 
 MAIN = "prefect-job"
+OWN_VARIABLES = frozenset(
+    {
+        "command",
+        "config",
+        "cpu",
+        "env",
+        "finished_job_ttl",
+        "image",
+        "job_watch_timeout_seconds",
+        "labels",
+        "location",
+        "memory",
+        "name",
+        "namespace",
+        "org",
+        "pod_watch_timeout_seconds",
+        "service_account_name",
+        "stream_output",
+    }
+)
+"""Variables of our own template, and Prefect's: of these an empty text is no value."""
 
 # Fields of a Job that prefect-cpln's template says of the pod.
 _MISPLACED = ("parallelism", "completions")
@@ -48,6 +71,8 @@ class RunValues:
     image: str
     yielding: frozenset[str] = frozenset()
     """Variables that only travel from the worker: what the pool's author has written of them wins."""
+    late: Mapping[str, str] = field(default_factory=dict)
+    """What placeholders stand for that are filled now: name, namespace and org."""
 
 
 def convert(manifest: Mapping[str, Any], values: RunValues, *, gvc: str) -> JobManifest:
@@ -56,16 +81,35 @@ def convert(manifest: Mapping[str, Any], values: RunValues, *, gvc: str) -> JobM
     Raises:
         ManifestError: It cannot be run on the platform; every fault is named, with its path in the manifest.
     """
-    converted = conversion.convert(filled(manifest, values), gvc=gvc)
+    document = filled(manifest, values)
+    notes = _fill_amounts(document)
+    converted = conversion.convert(document, gvc=gvc)
     if converted.job_type == "cron":
         wrong = "must not be false: a container that starts by itself has no flow run; schedule the deployment instead"
         raise ManifestError([Fault("spec.defaultOptions.suspend", wrong)])
-    return converted
+    return replace(converted, notes=(*converted.notes, *notes))
+
+
+def _fill_amounts(document: dict[str, Any]) -> list[Fault]:
+    """Give the main container of a native manifest the amounts it lacks, and note that."""
+    containers = _pod(document).get("containers")
+    main = containers[0] if document.get("kind") == "workload" and isinstance(containers, list) and containers else None
+    if not isinstance(main, dict):
+        return []
+    (cpu, no_cpu), (memory, no_memory) = limits.cpu(main.get("cpu")), limits.memory(main.get("memory"))
+    missing = [key for key in ("cpu", "memory") if is_blank(main.get(key))]
+    if not missing or any(wrong for key, wrong in (("cpu", no_cpu), ("memory", no_memory)) if key not in missing):
+        return []  # what is wrong with an amount is said by the conversion
+    tags = document.get("tags")
+    relaxed = isinstance(tags, dict) and str(tags.get(limits.RELAXED_RATIO_TAG)).lower() == "true"
+    main["cpu"], main["memory"] = limits.amounts(cpu, memory, relaxed=relaxed)
+    said = f"no {' and no '.join(missing)} is given, so the job gets {main['cpu']} of CPU and {main['memory']} of memory"
+    return [Fault("spec.containers[0]", said)]
 
 
 def filled(manifest: Mapping[str, Any], values: RunValues) -> dict[str, Any]:
     """Return a copy of a manifest with a run's values in its main container; what is malformed is left to the conversion."""
-    document = copy.deepcopy(dict(manifest))
+    document: dict[str, Any] = _with_late_values(copy.deepcopy(dict(manifest)), values.late)
     if isinstance(metadata := document.get("metadata"), dict):
         for key in ("name", "generateName"):  # jobs of one specification share a workload, whatever their names
             metadata.pop(key, None)
@@ -81,29 +125,37 @@ def filled(manifest: Mapping[str, Any], values: RunValues) -> dict[str, Any]:
     return document
 
 
-def with_defaults(template: Mapping[str, Any], values: Mapping[str, Any], defaults: Mapping[str, str]) -> dict[str, Any]:
-    """Return a pool's template in whose manifest placeholders that stand inside of texts or lists are filled.
+def with_defaults(
+    template: Mapping[str, Any], values: Mapping[str, Any], defaults: Mapping[str, str], environment: Container[str] = ()
+) -> dict[str, Any]:
+    """Return a pool's template in whose manifest the placeholders are filled that Prefect would lose.
 
-    Prefect leaves out a placeholder without a value, and with it a part of a command line.
+    Prefect leaves out a placeholder without a value, and with it a part of a text, of a command line or of a variable. What is
+    known only once the job is planned (the run's name, where it runs) gets a mark that ``filled`` replaces.
 
     Args:
         template: The pool's base job template.
-        values: The values of one run.
+        values: The values of one run; an empty one of a variable of ours is none.
         defaults: What stands for the values that nobody has given, by the name of their placeholder.
+        environment: Names of the variables that a placeholder such as ``{{ $HOME }}`` can be filled from.
 
     Raises:
-        ConfigurationError: A placeholder inside of a text has no value; the text names its path.
+        ConfigurationError: A placeholder has no value; the text names its path.
     """
-    properties = (template.get("variables") or {}).get("properties") or {}
-    known = {name: found["default"] for name, found in properties.items() if isinstance(found, Mapping) and "default" in found}
-    given = {name: value for name, value in {**known, **values}.items() if not _is_blank(value)}
     made: dict[str, Any] = copy.deepcopy(dict(template))
+    properties = (made.get("variables") or {}).get("properties") or {}
+    for name, found in properties.items():
+        if isinstance(found, dict) and name in OWN_VARIABLES and is_blank(found.get("default", 0)):
+            del found["default"]
+    known = {name: found["default"] for name, found in properties.items() if isinstance(found, Mapping) and "default" in found}
+    given = {name: value for name, value in {**known, **values}.items() if value is not None and not _is_unset(name, value)}
     configuration = made.get("job_configuration")
     if isinstance(configuration, dict):
-        if _is_unset(configuration.get("job_manifest"), given):  # as prefect-cpln's own template leaves it
+        if _is_left_out(configuration.get("job_manifest"), given):  # as prefect-cpln's own template leaves it
             configuration["job_manifest"] = default_manifest()
         faults: list[str] = []
-        filling = _Filling({**defaults, **given}, faults)
+        declared = frozenset(properties) | OWN_VARIABLES | frozenset(given)
+        filling = _Filling({**defaults, **given}, declared, environment, faults)
         configuration["job_manifest"] = filling.value(configuration["job_manifest"], "job_manifest", in_list=False)
         if faults:
             raise ConfigurationError(
@@ -112,14 +164,24 @@ def with_defaults(template: Mapping[str, Any], values: Mapping[str, Any], defaul
     return made
 
 
-def _is_unset(manifest: object, given: Mapping[str, Any]) -> bool:
+def without_blanks(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's values without the empty ones of variables of ours, which Prefect's pages send for what was left open."""
+    return {name: value for name, value in values.items() if not _is_unset(name, value)}
+
+
+def is_blank(value: object) -> bool:
+    """Whether a value is none, or a text of blanks."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _is_unset(name: str, value: object) -> bool:
+    return name in OWN_VARIABLES and isinstance(value, str) and is_blank(value)
+
+
+def _is_left_out(manifest: object, given: Mapping[str, Any]) -> bool:
     """Whether a template has no manifest, or only a placeholder for one that nobody gives."""
     whole = _PLACEHOLDER.fullmatch(manifest.strip()) if isinstance(manifest, str) else None
     return manifest is None or (whole is not None and whole[1] not in given)
-
-
-def _is_blank(value: object) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
 
 
 @dataclass(frozen=True)
@@ -127,6 +189,8 @@ class _Filling:
     """Fills the placeholders that Prefect would lose, and notes those that have no value."""
 
     values: Mapping[str, Any]
+    declared: frozenset[str]
+    environment: Container[str]
     faults: list[str]
 
     def value(self, found: Any, path: str, *, in_list: bool) -> Any:
@@ -137,22 +201,66 @@ class _Filling:
         return self.text(found, path, in_list=in_list) if isinstance(found, str) else found
 
     def text(self, found: str, path: str, *, in_list: bool) -> str:
-        # A placeholder that is a whole field takes its value's type, or is left out with the field: that is Prefect's.
-        if path.endswith(_NAMES) or (not in_list and _PLACEHOLDER.fullmatch(found.strip())):
+        if path.endswith(_NAMES):
             return found
-        return _PLACEHOLDER.sub(lambda match: self.filled(match, path), found)
+        whole = _PLACEHOLDER.fullmatch(found.strip())
+        if whole is None or in_list or path.endswith(_VALUE):
+            return _PLACEHOLDER.sub(lambda match: self.filled(match, path), found)
+        return self.field(whole, found, path)
+
+    def field(self, whole: re.Match[str], found: str, path: str) -> str:
+        """Return a placeholder that is a whole field: it takes its value's type, or is left out with the field by Prefect."""
+        name = whole[1]
+        if name in _LATE and self.of(name) is None:
+            return _mark(name)
+        if name.startswith((_OF_PREFECT, _OF_ENVIRONMENT)) or re.split(r"[.\[]", name)[0] in self.declared:
+            return found if not name.startswith(_OF_ENVIRONMENT) else self.filled(whole, path)
+        self.faults.append(f"{path}: the placeholder {found.strip()} names no variable of the pool")
+        return found
 
     def filled(self, match: re.Match[str], path: str) -> str:
-        if match[1].startswith("prefect.") or isinstance(value := self.values.get(match[1]), dict | list):
-            return match[0]  # a block or a variable of Prefect's, or a value that is no text
+        name = match[1]
+        if name.startswith(_OF_PREFECT):
+            return match[0]  # a block or a variable of Prefect's
+        if name.startswith(_OF_ENVIRONMENT):
+            if name.removeprefix(_OF_ENVIRONMENT) not in self.environment:
+                self.faults.append(f"{path}: the worker's environment has no variable for the placeholder {match[0]}")
+            return match[0]
+        value = self.of(name)
+        if isinstance(value, dict | list):
+            return match[0]
+        if value is None and name in _LATE:
+            return _mark(name)
         if value is None:
             self.faults.append(f"{path}: the placeholder {match[0]} has no value")
         return str(value)
 
+    def of(self, name: str) -> Any:
+        return get_from_dict(dict(self.values), name, None)
 
-_PLACEHOLDER = re.compile(r"\{\{\s*([\w.-]+)\s*\}\}")
+
+_PLACEHOLDER = re.compile(r"\{\{\s*([\w.\[\]$-]+)\s*\}\}")
+_OF_PREFECT, _OF_ENVIRONMENT = "prefect.", "$"
 _NAMES = (".metadata.name", ".metadata.generateName", "job_manifest.name")
 """Fields whose text is not used: names are made for each job."""
+_VALUE = ".value"
+"""Field of a variable, which would be empty without a word."""
+_LATE = frozenset({"name", "namespace", "org"})
+"""Values that are known once the job is planned, whoever has given them."""
+_MARK = re.compile(r"\{\{ :(\w+) \}\}")
+
+
+def _mark(name: str) -> str:
+    """Return what stands for a late value: no placeholder of Prefect's, which would be removed."""
+    return f"{{{{ :{name} }}}}"
+
+
+def _with_late_values(found: Any, late: Mapping[str, str]) -> Any:
+    if isinstance(found, dict):
+        return {key: _with_late_values(value, late) for key, value in found.items()}
+    if isinstance(found, list):
+        return [_with_late_values(value, late) for value in found]
+    return _MARK.sub(lambda match: late.get(match[1], ""), found) if isinstance(found, str) else found
 
 
 def given_name(manifest: Mapping[str, Any]) -> str | None:
@@ -195,7 +303,8 @@ def _pod(document: dict[str, Any]) -> dict[str, Any]:
 
 def _filled_container(container: dict[str, Any], values: RunValues, *, native: bool) -> dict[str, Any]:
     found = {key: value for key, value in container.items() if value is not None}
-    found.setdefault("image", values.image)
+    if is_blank(found.get("image")):
+        found["image"] = values.image
     found["env"] = _environment(found.get("env"), values)
     command, args = _words(found.pop("command", None)), _words(found.pop("args", None))
     args = args if args is not None else shlex.split(values.command) if not (native and command) else None
@@ -210,7 +319,7 @@ def _filled_container(container: dict[str, Any], values: RunValues, *, native: b
 
 def _words(value: Any) -> Any:
     """Return a command line as the list that it means, none if it is empty; a list as it is."""
-    return (shlex.split(value) or None) if isinstance(value, str) else value
+    return (shlex.split(value) if isinstance(value, str) else value) or None
 
 
 def _environment(own: Any, values: RunValues) -> Any:

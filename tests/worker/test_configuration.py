@@ -9,6 +9,7 @@ import anyio
 import pytest
 from prefect.client.schemas.objects import Flow, FlowRun, State, StateType, WorkPool
 from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from prefect.utilities.dockerutils import get_prefect_image_name
 from pydantic import SecretStr
 
 from cpln_flows import CplnConfig, CplnWorker
@@ -326,3 +327,87 @@ def test_template_without_manifest_gets_default(manifest) -> None:
     main = _main_of(template, image="b:1", env={"A": "1"})
     assert (main.image, main.args, main.env["A"]) == ("b:1", ("prefect", "flow-run", "execute"), "1")
     assert (main.cpu, main.memory) == ("500m", "512Mi")
+
+
+def _variable(value):
+    return _of_template(env=[{"name": "X", "value": value}])
+
+
+@pytest.mark.parametrize(
+    ("value", "variables", "found"),
+    [
+        pytest.param("{{ name }}", {}, RUN.name, id="name-of-the-run"),
+        pytest.param("run-{{ name }}", {"name": "mine"}, "run-mine", id="name-that-was-given"),
+        pytest.param("{{ org }}/{{ namespace }}", {}, "acme/dev", id="place-of-the-worker"),
+        pytest.param("{{ namespace }}", {"namespace": "prod"}, "prod", id="place-of-the-pool"),
+    ],
+)
+def test_value_that_is_known_late_is_filled(value, variables, found) -> None:
+    assert _main_of(_variable(value), **variables).env["X"] == found
+
+
+def test_variable_of_the_workers_environment_fills_placeholder(monkeypatch) -> None:
+    monkeypatch.setenv("STAGE", "prod")
+    assert _main_of(_variable("{{ $STAGE }}-x")).env["X"] == "prod-x"
+
+
+def test_value_within_an_object_fills_placeholder() -> None:
+    template = _variable("in {{ options.region }}")
+    template["variables"]["properties"]["options"] = {"type": "object"}
+    assert _main_of(template, options={"region": "north"}).env["X"] == "in north"
+
+
+def test_empty_text_of_ones_own_variable_is_a_text() -> None:
+    template = _variable("{{ prefix }}app")
+    template["variables"]["properties"]["prefix"] = {"type": "string", "default": "old-"}
+    assert _main_of(template, prefix="").env["X"] == "app"
+
+
+@pytest.mark.parametrize("value", ["{{ $NO_SUCH_VARIABLE }}", "{{ service_account_name }}", "{{ imgae }}", "{{ a.b }}"])
+def test_variable_that_would_be_empty_is_refused(value) -> None:
+    with pytest.raises(ConfigurationError, match=r"containers\[0\]\.env\[0\]\.value: .*placeholder"):
+        _made(_variable(value))
+
+
+def test_placeholder_of_no_variable_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"containers\[0\]\.image: .*\{\{ imgae \}\} names no variable of the pool"):
+        _made(_of_template(image="{{ imgae }}"))
+
+
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_blank_variable_is_none(blank) -> None:
+    main = _main_of(None, image=blank, cpu=blank, memory=blank, service_account_name=blank)
+    assert (main.image, main.cpu, main.memory) == (get_prefect_image_name(), "250m", "512Mi")
+
+
+def test_blank_default_is_none() -> None:
+    template = CplnWorker.get_default_base_job_template()
+    for name in ("image", "cpu", "command"):
+        template["variables"]["properties"][name]["default"] = " "
+    main = _main_of(template)
+    assert (main.image, main.cpu, main.args) == (get_prefect_image_name(), "500m", ("prefect", "flow-run", "execute"))
+
+
+@pytest.mark.parametrize("fields", [{"args": []}, {"command": []}, {"command": "", "args": " "}, {"image": ""}])
+def test_empty_field_of_template_is_none(fields) -> None:
+    main = _main_of(_of_template(**fields))
+    assert (main.image, main.args) == (get_prefect_image_name(), ("prefect", "flow-run", "execute"))
+
+
+@pytest.mark.parametrize(
+    ("amounts", "found"),
+    [({}, ("500m", "512Mi")), ({"cpu": "1"}, ("1000m", "512Mi")), ({"memory": "8Gi"}, ("1024m", "8192Mi"))],
+)
+def test_native_pool_gets_amounts_that_prefect_needs(amounts, found) -> None:
+    template = CplnWorker.get_default_base_job_template()
+    container = {"name": "flow", "image": "{{ image }}", "args": "{{ command }}", **amounts}
+    template["job_configuration"]["job_manifest"] = {"kind": "workload", "spec": {"type": "cron", "containers": [container]}}
+    manifest = _made(template).plan(IDENTITY, GVC, "local-1").manifest
+    assert (manifest.main.cpu, manifest.main.memory) == found
+    assert found[0] in manifest.notes[0].message
+
+
+@pytest.mark.parametrize("image", ["prefecthq/prefect:2-latest", " PrefectHQ/prefect-dev:2.0 "])
+def test_image_of_prefect_2_is_refused(image) -> None:
+    with pytest.raises((ConfigurationError, ManifestError), match=r"has Prefect 2|expected an image"):
+        _plan(image=image)

@@ -66,9 +66,9 @@ def test_what_is_wrong_at_the_start_is_said_with_the_fix(pool, environment, says
 
 def test_a_manifest_in_the_template_that_cannot_run_is_said_at_the_start(local, prefect_api, caplog) -> None:
     template = CplnWorker.get_default_base_job_template()
-    template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]["nodeSelector"] = {"disk": "ssd"}
+    template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]["hostNetwork"] = True
     (said,) = [text for text in _said_at_start(Pool(local, prefect_api, template), caplog) if "Not ready" in text]
-    assert "spec.template.spec.nodeSelector" in said
+    assert "spec.template.spec.hostNetwork" in said
 
 
 @pytest.mark.parametrize("image", ["docker.io/prefecthq/prefect:2-latest", "prefecthq/prefect:2.20.25-python3.11"])

@@ -60,7 +60,7 @@ def joined(steps: Sequence[ContainerSpec], main: ContainerSpec) -> ContainerSpec
         >>> step = ContainerSpec("init", "app:1", "sh", ("-c", "prepare"))
         >>> made = joined([step], ContainerSpec("main", "app:1", "python", ("-m", "app")))
         >>> made.command, made.args
-        ('sh', ('-c', "(sh -c prepare) && exec python -m app"))
+        ('sh', ('-c', '(sh -c prepare) && exec python -m app'))
     """
     shell = _shell((*steps, main))
     if not steps or shell is None:
