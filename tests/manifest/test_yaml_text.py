@@ -1,5 +1,6 @@
 """Texts that are made to cost more than they say, and errors about texts that hold a secret."""
 
+import re
 import string
 
 import pytest
@@ -156,14 +157,16 @@ def test_unrendered_template_is_named(text, place) -> None:
     [
         pytest.param('{"' + "k" * 2000 + '": 1}', {"k" * 2000: 1}, id="long-key-of-json"),
         pytest.param('{\n\t"a": [1,\t2],\n\t"b": "x\\ty"\n}', {"a": [1, 2], "b": "x\ty"}, id="json-with-tabs"),
-        pytest.param('{"a": "\\ud83d\\ude00", "b": 1.10, "c": 1e3, "d": 2}', {"a": "😀", "b": "1.10", "c": "1e3", "d": 2}, id="values"),
+        pytest.param(
+            '{"a": "\\ud83d\\ude00", "b": 1.10, "c": 1e3, "d": 2}', {"a": "😀", "b": "1.10", "c": "1e3", "d": 2}, id="values"
+        ),
         pytest.param('{"a": 1} # a comment', {"a": 1}, id="yaml-that-begins-like-json"),
         pytest.param("{a: 1, b: [x,\ty\t]}", {"a": 1, "b": ["x", "y"]}, id="flow"),
         pytest.param("a: foo\tbar", {"a": "foo\tbar"}, id="tab-within-a-text"),
         pytest.param("a: 'x\ty'\nb:\t|\n  one\ttwo\n", {"a": "x\ty", "b": "one\ttwo"}, id="tab-in-quotes-and-blocks"),
         pytest.param("a:\tfoo\tbar\t# remark\twith\ttabs", {"a": "foo\tbar"}, id="tab-before-a-remark"),
     ],
-)  # fmt: skip
+)
 def test_text_that_its_format_allows_is_read(text, found) -> None:
     assert yaml_text.load(text) == [found]
     assert yaml_text.load(text.encode()) == [found]
@@ -180,6 +183,5 @@ def test_text_that_its_format_allows_is_read(text, found) -> None:
     ],
 )
 def test_text_that_cannot_be_read_says_where(text, says) -> None:
-    with pytest.raises(ValueError, match=".") as caught:
+    with pytest.raises(ValueError, match=re.escape(says)):
         yaml_text.load(text)
-    assert says in str(caught.value)
