@@ -93,13 +93,15 @@ class ConfigurationError(CplnError):
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong in a manifest: where, and what to do about it."""
+    """One thing that is wrong in a manifest: where, and what to do about it; ``place`` is ``FILE:LINE:COLUMN`` if it is known."""
 
     path: str
     message: str
+    place: str = ""
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
+        where = " ".join(part for part in (self.place, self.path) if part)
+        return f"{where}: {self.message}" if where else self.message
 
 
 class ManifestError(CplnError, RequestException):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -26,6 +26,7 @@ from cpln_flows.errors import (
     JobCancelledError,
     JobError,
     JobLostError,
+    ManifestError,
     NotFoundError,
     SubmissionUnknownError,
 )
@@ -39,6 +40,7 @@ from cpln_flows.jobs.stream import LogStream
 from cpln_flows.jobs.submit import StartedJob, Submitter
 from cpln_flows.jobs.watch import Follower
 from cpln_flows.manifest import conversion, yaml_text
+from cpln_flows.manifest.manifest import JobManifest
 from cpln_flows.model import addresses, links, log_lines
 from cpln_flows.model.ending import Ending
 from cpln_flows.model.field_errors import ClearErrors
@@ -92,6 +94,8 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
         timeout_seconds: How long the job may take from its start, in seconds; it is stopped then. Default: for ever.
         log_containers: Containers whose lines are shown and returned, each with its container's name if there are several.
             Default: the first container alone; the receipt counts the lines of all.
+        strict: Refuse a manifest in which something has no effect here, or that something is filled in of; without, that is noted
+            in the log, in ``preview()`` and in the plan.
         max_log_characters: About how long the returned log may be; past that, its head and its tail are kept and the text says
             what was left out. 0 is no cap. Default: ``CPLN_MAX_LOG_CHARACTERS``, which is 64 million.
 
@@ -140,6 +144,10 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
     log_containers: list[str] | None = Field(
         default=None,
         description="Containers whose lines are shown and returned. Default: the first one; the receipt counts them all.",
+    )
+    strict: bool = Field(
+        default=False,
+        description="Whether a field of the manifest that has no effect here is an error instead of a note in the log.",
     )
     max_log_characters: int | None = Field(
         default=None,
@@ -203,21 +211,41 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
             kwargs: Other fields of the block.
 
         Raises:
-            ManifestError: The file is not a manifest.
+            ManifestError: The file is no manifest that can be run on the platform; each fault has its line and column.
         """
         path = Path(manifest_path)
         with path.open("rb") as file:
             content = file.read(yaml_text.MOST_BYTES + 1)  # a device or the wrong file may have no end
-        return cls(v1_job=dict(conversion.parse_yaml(content, source=str(path))), **kwargs)
+        found = conversion.parse_source(content, source=str(path))
+        made = cls(v1_job=dict(found.document), **kwargs)
+        try:
+            made.manifest()
+        except ManifestError as error:
+            raise found.located(error) from None
+        return made
 
-    def preview(self) -> dict[str, Any]:
+    def preview(self) -> Preview:
         """Return the workload that this job would run on, without asking the platform for anything.
 
         Raises:
             ManifestError: The manifest cannot be run on the platform.
         """
         plan = self.plan(JobIdentity.anonymous(), self.location or "the first location of the GVC")
-        return plan.workload_body(plan.workload_of(0))
+        return Preview(plan.workload_body(plan.workload_of(0)), plan.manifest.notes)
+
+    def manifest(self) -> JobManifest:
+        """Return the job that the platform will run.
+
+        Raises:
+            ManifestError: The manifest cannot be run on the platform; with ``strict`` also if anything in it has no effect.
+        """
+        found = conversion.convert(self.v1_job, gvc=self.namespace, default_image=get_prefect_image_name())
+        if found.job_type == "cron":
+            left_out = f"its schedule {found.schedule!r} is left out: this copy runs once, and the workload is suspended"
+            found = replace(found, job_type="standard", notes=(*found.notes, Fault("spec.job.schedule", left_out)))
+        if self.strict and found.notes:
+            raise ManifestError(found.notes)
+        return found
 
     @portal.either
     async def trigger(self) -> CplnJobRun:
@@ -237,11 +265,7 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
 
     def plan(self, identity: JobIdentity, location: str) -> JobPlan:
         """Return what will be sent for one job of this block."""
-        manifest = conversion.convert(self.v1_job, gvc=self.namespace, default_image=get_prefect_image_name())
-        if manifest.job_type == "cron":
-            left_out = f"its schedule {manifest.schedule!r} is left out: this copy runs once, and the workload is suspended"
-            note = Fault("spec.job.schedule", left_out)
-            manifest = replace(manifest, job_type="standard", notes=(*manifest.notes, note))
+        manifest = self.manifest()
         names = [container.name for container in manifest.containers]
         if unknown := sorted({*(self.log_containers or ())} - {*names}):
             raise ConfigurationError(
@@ -255,6 +279,18 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
             owner=identity.owner,
             private=self.delete_after_completion,
         )
+
+
+class Preview(dict[str, Any]):
+    """The manifest of a workload, with what the conversion has noted.
+
+    Attributes:
+        notes: What has no effect, and what was filled in.
+    """
+
+    def __init__(self, workload: Mapping[str, Any], notes: Sequence[Fault]) -> None:
+        super().__init__(workload)
+        self.notes = tuple(map(str, notes))
 
 
 class CplnJobRun(JobRun[str]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from cpln_flows.errors import Fault, ManifestError
@@ -11,6 +12,7 @@ from cpln_flows.manifest import native, plain, yaml_text
 from cpln_flows.manifest.document import Reader, describe, describe_apart
 from cpln_flows.manifest.kubernetes import job as kubernetes
 from cpln_flows.manifest.manifest import JobManifest
+from cpln_flows.manifest.source import Source, with_neighbors
 
 _SHORT = 16
 OF_A_CLIENT = "; give the object as JSON has it: kubernetes.client.ApiClient().sanitize_for_serialization(job)"
@@ -58,18 +60,42 @@ def parse_yaml(text: str | bytes, *, source: str) -> Mapping[str, Any]:
     Raises:
         ManifestError: It is not YAML, not exactly one object, or says what JSON cannot.
     """
+    return parse_source(text, source=source).document
+
+
+def parse_source(text: str | bytes, *, source: str) -> Source:
+    """Decode the manifest of a file: one document, or several of which the others are ConfigMaps and Secrets that it uses.
+
+    Args:
+        text: The file; as bytes it is UTF-8, or UTF-16 with its mark.
+        source: Its name, for errors.
+
+    Returns:
+        The manifest, and where in the file each of its fields stands.
+
+    Raises:
+        ManifestError: It is not YAML, not one manifest, or says what JSON cannot.
+    """
     try:
-        documents = yaml_text.load(text)
+        documents = yaml_text.load_marked(text)
     except ValueError as error:
         raise ManifestError([Fault(source, _unrendered(text) or f"not YAML: {error}")]) from None
-    if len(documents) != 1 or not isinstance(documents[0], Mapping):
-        found = _kind_of(documents[0]) if len(documents) == 1 else f"{len(documents)} documents"
-        raise ManifestError([Fault(source, f"expected one document that is an object, found {found}")])
+    if len(documents) > 1:
+        found = with_neighbors([(_plain(document), marks) for document, marks in documents], source)
+        return replace(found, document=_plain(found.document))
+    if not documents or not isinstance(documents[0][0], Mapping):
+        kind = _kind_of(documents[0][0]) if documents else "0 documents"
+        raise ManifestError([Fault(source, f"expected one document that is an object, found {kind}")])
+    document, marks = documents[0]
+    return Source(source, _plain(document), marks)
+
+
+def _plain(document: Any) -> Mapping[str, Any]:
     faults: list[Fault] = []
-    document = plain.copy(documents[0], faults)
+    found = plain.copy(document, faults) if isinstance(document, Mapping) else {}
     if faults:
         raise ManifestError(faults)
-    return document
+    return found
 
 
 def _unrendered(text: str | bytes) -> str | None:

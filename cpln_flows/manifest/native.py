@@ -81,7 +81,7 @@ def convert(root: Reader, *, gvc: str) -> JobManifest:
     if fields["job_type"] == "cron" and "schedule" not in fields:
         spec.fault("job.schedule", "is missing; a job that is not suspended runs on a schedule")
     fields |= {"identity": _identity(spec, gvc), "firewall": _firewall(spec), "extra_spec": _carried(spec, _SPEC)}
-    _check_bounds(spec)
+    _check_bounds(spec, relaxed=fields["tags"].get(limits.RELAXED_GRACE_TAG) == "true")
     spec.finish()
     root.finish()
     if root.faults:
@@ -168,8 +168,9 @@ def _firewall(spec: Reader) -> dict[str, Any]:
     return {"external": {**closed, **found_external}, "internal": {**OPEN_OUTBOUND["internal"], **found_internal}}
 
 
-def _check_bounds(spec: Reader) -> None:
-    spec.child("rolloutOptions").number("terminationGracePeriodSeconds", 0, limits.TERMINATION_GRACE_SECONDS)
+def _check_bounds(spec: Reader, *, relaxed: bool) -> None:
+    most = limits.RELAXED_GRACE_SECONDS if relaxed else limits.TERMINATION_GRACE_SECONDS
+    spec.child("rolloutOptions").number("terminationGracePeriodSeconds", 0, most)
     security = spec.child("securityOptions")
     for key in ("runAsUser", "filesystemGroupId"):
         security.number(key, 1, 65_534)

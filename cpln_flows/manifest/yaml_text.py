@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -12,6 +13,8 @@ from yaml.composer import ComposerError
 
 from cpln_flows.model.display import shown
 
+Marks = Mapping[str, tuple[int, int]]
+"""Line and column of each field, by the path of a fault such as ``spec.containers[0].image``."""
 MOST_BYTES = 2**20
 """A manifest has some kilobytes, and a megabyte of YAML takes some ten seconds to read."""
 _MOST_VALUES = 100_000
@@ -25,7 +28,7 @@ _TAKEN = (
     "could not determine a constructor for the tag",
 )
 _TABS_AFTER = re.compile(r"(?<=[:,?\[{-])\t+")
-_TABS_BEFORE = re.compile(r"\t+(?=[\]},])")
+_TABS_BEFORE = re.compile(r"(?<!\t)\t++(?=[\]},])")
 _TAB = "\ue000"
 """Stands for a tab within a text: a character for private use, which no manifest has."""
 _JSON_OBJECT = re.compile(r'[\[{]\s*(?:"(?:[^"\\]|\\.)*"\s*:|[\[{}\]])')
@@ -122,6 +125,56 @@ def load(text: str | bytes) -> list[Any]:
         return _yaml(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def load_marked(text: str | bytes) -> list[tuple[Any, Marks]]:
+    """Return the documents of a text, each with the line and column of its fields by their paths.
+
+    Raises:
+        ValueError: It is not YAML or JSON, or too much of it.
+    """
+    documents = load(text)
+    marks = _marks(text)
+    return [(document, marks[index] if index < len(marks) else {}) for index, document in enumerate(documents)]
+
+
+def _marks(text: str | bytes) -> list[Marks]:
+    """Return the marks of each document; none of a text that only its values can be read of."""
+    decoded = _decoded(text)
+    flat = decoded.replace("\t", " ") if decoded is not None and decoded.startswith(("{", "[")) else None
+    for form in (text, _without_tabs(text), flat):
+        if form is not None:
+            with suppress(yaml.YAMLError, ValueError, LookupError, RecursionError):
+                nodes = [node for node in yaml.compose_all(form, Loader=_Loader) if not _is_empty(node)]
+                return [dict(_places(node, "")) for node in nodes]
+    return []
+
+
+def _is_empty(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.tag == f"{_TAG}null"
+
+
+def _places(node: yaml.Node, path: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield the places of the fields below a node: of a key where there is one, else of the value; aliases are not followed."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                inner = f"{path}.{key.value}" if path else key.value
+                yield inner, _place(key)
+                yield from _below(key, value, inner)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield f"{path}[{index}]", _place(value)
+            yield from _below(node, value, f"{path}[{index}]")
+
+
+def _below(holder: yaml.Node, value: yaml.Node, path: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    if value.start_mark.index >= holder.start_mark.index:  # the value of an alias stands further up
+        yield from _places(value, path)
+
+
+def _place(node: yaml.Node) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1
 
 
 def _yaml(text: str | bytes) -> list[Any]:

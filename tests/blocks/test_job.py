@@ -22,7 +22,7 @@ from cpln_flows import (
 from cpln_flows.emulator import Fault, Platform, PlatformConfig
 from cpln_flows.errors import ConfigurationError, JobTimeoutError
 from cpln_flows.orchestration import JobIdentity
-from tests.manifests import FAILING, FOREVER, LINES, kubernetes_job, texts
+from tests.manifests import FAILING, FOREVER, LINES, changed, kubernetes_job, texts
 
 CANARY = "s.canary-job-0123456789"
 GIVEN = {"org": "acme", "namespace": "dev", "v1_job": kubernetes_job(LINES)}
@@ -298,3 +298,27 @@ def test_live_schedule_gets_no_second_one() -> None:
     (note,) = job.plan(JobIdentity.anonymous(), "local-1").manifest.notes
     assert note.path == "spec.job.schedule"
     assert "'0 3 * * *' is left out: this copy runs once" in note.message
+
+
+def _with_selector(**fields) -> CplnJob:
+    manifest = changed(kubernetes_job("pass"), ("spec.template.spec.nodeSelector", {"disk": "ssd"}))
+    return CplnJob(**{**GIVEN, "v1_job": manifest, **fields})
+
+
+def test_preview_has_the_notes_of_the_conversion() -> None:
+    preview = _with_selector().preview()
+    assert preview["kind"] == "workload"
+    assert any(note.startswith("spec.template.spec.nodeSelector: has no effect") for note in preview.notes)
+
+
+def test_strict_job_refuses_what_would_be_noted() -> None:
+    with pytest.raises(ManifestError) as caught:
+        _with_selector(strict=True).preview()
+    assert "spec.template.spec.nodeSelector" in {fault.path for fault in caught.value.faults}
+
+
+def test_fault_of_a_file_has_its_line_and_column(tmp_path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(changed(kubernetes_job("pass"), ("spec.template.spec.hostNetwork", True)), sort_keys=False))
+    with pytest.raises(ManifestError, match=rf"{path}:\d+:7 spec\.template\.spec\.hostNetwork: expected false"):
+        CplnJob.from_yaml_file(path, **{name: value for name, value in GIVEN.items() if name != "v1_job"})

@@ -1,0 +1,138 @@
+"""A manifest as it stands in a file: the place of each of its fields, and the ConfigMaps and Secrets beside it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from cpln_flows.errors import Fault, ManifestError
+from cpln_flows.manifest.document import describe
+from cpln_flows.manifest.yaml_text import Marks
+
+_JOBS = frozenset({"Job", "CronJob", "workload"})
+_DATA = {"ConfigMap": ("data",), "Secret": ("data", "stringData")}
+_REFERENCES = {"ConfigMap": ("configMapRef", "configMapKeyRef"), "Secret": ("secretRef", "secretKeyRef")}
+
+
+@dataclass(frozen=True)
+class Source:
+    """The manifest of a file.
+
+    Attributes:
+        name: Name of the file.
+        document: The manifest.
+        marks: Line and column of each field by its path, both from 1 on.
+    """
+
+    name: str
+    document: Mapping[str, Any]
+    marks: Marks = field(default_factory=dict, repr=False)
+
+    def located(self, error: ManifestError) -> ManifestError:
+        """Return an error with the place of each of its faults: of the field, else of the object it is missing in."""
+        return ManifestError([replace(fault, place=self._place(fault.path)) for fault in error.faults])
+
+    def _place(self, path: str) -> str:
+        while path and path not in self.marks:
+            path = path[: max(path.rfind("."), path.rfind("["), 0)]
+        line, column = self.marks.get(path, (1, 1))
+        return f"{self.name}:{line}:{column}"
+
+
+def with_neighbors(documents: Sequence[tuple[Any, Marks]], name: str) -> Source:
+    """Return the one manifest of several documents, with what ConfigMaps and Secrets beside it say filled in.
+
+    Values of a ConfigMap come into the variables. Of a Secret only the names of its keys are used: the platform
+    must have a secret of its name.
+
+    Raises:
+        ManifestError: There is not exactly one manifest of a job, or something else beside it.
+    """
+    jobs = [(document, marks) for document, marks in documents if _kind(document) in _JOBS]
+    if len(jobs) != 1:
+        wrong = f"expected one Job, CronJob or workload, found {len(jobs)} in {len(documents)} documents"
+        raise ManifestError([Fault(name, wrong)])
+    others = [document for document, _ in documents if _kind(document) not in _JOBS]
+    if faults := [Fault(name, _not_beside(other)) for other in others if _kind(other) not in _DATA]:
+        raise ManifestError(faults)
+    document, marks = jobs[0]
+    made = copy.deepcopy(dict(document))
+    for container in _containers(made):
+        _fill(container, others)
+    return Source(name, made, marks)
+
+
+def _not_beside(document: object) -> str:
+    found = describe(_kind(document))
+    return f"expected ConfigMaps and Secrets beside the job, found {found}; apply it by itself, and remove it"
+
+
+def _kind(document: object) -> Any:
+    return document.get("kind") if isinstance(document, Mapping) else None
+
+
+def _containers(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the containers of a Kubernetes Job or CronJob; what is malformed is left to the conversion."""
+    spec: Any = document.get("spec")
+    for key in ("jobTemplate", "spec", "template", "spec") if document.get("kind") == "CronJob" else ("template", "spec"):
+        spec = spec.get(key) if isinstance(spec, Mapping) else None
+    for part in ("containers", "initContainers"):
+        found = spec.get(part) if isinstance(spec, Mapping) else None
+        yield from (one for one in found if isinstance(one, dict)) if isinstance(found, list) else ()
+
+
+def _fill(container: dict[str, Any], neighbors: Sequence[Any]) -> None:
+    sources, env = container.get("envFrom"), container.get("env")
+    if isinstance(env, list):
+        container["env"] = env = [_with_value(entry, neighbors) for entry in env]
+    if not isinstance(sources, list) or not isinstance(env, list | None):
+        return
+    expanded: dict[str, dict[str, Any]] = {}
+    for source in sources:
+        entries = _entries(source, neighbors)
+        if entries is None:
+            return  # one that only the platform knows: a later source wins, so none can be filled in before it is known
+        expanded |= entries
+    written = {entry.get("name") for entry in env or () if isinstance(entry, Mapping)}
+    container["env"] = [*(entry for name, entry in expanded.items() if name not in written), *(env or ())]
+    del container["envFrom"]
+
+
+def _entries(source: Any, neighbors: Sequence[Any]) -> dict[str, dict[str, Any]] | None:
+    """Return the variables of a source; nothing if it is not beside the job."""
+    if not isinstance(source, Mapping):
+        return None
+    prefix = source.get("prefix") or ""
+    for kind, (whole, one) in _REFERENCES.items():
+        reference = source.get(whole)
+        name = reference.get("name") if isinstance(reference, Mapping) else None
+        if (data := _data(kind, name, neighbors)) is not None and isinstance(prefix, str):
+            return {
+                f"{prefix}{key}": {"name": f"{prefix}{key}", "value": value}
+                if kind == "ConfigMap"
+                else {"name": f"{prefix}{key}", "valueFrom": {one: {"name": name, "key": key}}}
+                for key, value in data.items()
+            }
+    return None
+
+
+def _with_value(entry: Any, neighbors: Sequence[Any]) -> Any:
+    """Return a variable with its value, if a ConfigMap beside the job has it."""
+    source = entry.get("valueFrom") if isinstance(entry, Mapping) else None
+    reference = source.get("configMapKeyRef") if isinstance(source, Mapping) else None
+    if not isinstance(reference, Mapping):
+        return entry
+    data = _data("ConfigMap", reference.get("name"), neighbors) or {}
+    key = reference.get("key")
+    return {"name": entry.get("name"), "value": data[key]} if isinstance(key, str) and key in data else entry
+
+
+def _data(kind: str, name: object, neighbors: Sequence[Any]) -> dict[str, Any] | None:
+    for neighbor in neighbors:
+        metadata = neighbor.get("metadata")
+        if neighbor.get("kind") == kind and isinstance(metadata, Mapping) and name is not None and metadata.get("name") == name:
+            parts = (neighbor.get(part) for part in _DATA[kind])
+            return {str(key): value for part in parts if isinstance(part, Mapping) for key, value in part.items()}
+    return None
