@@ -91,7 +91,7 @@ JOB: Rules = {
         "has no effect: a workload of a job's own is deleted after it (delete_after_completion), a shared one by the clean-up"
         " flow once it lies idle"
     ),
-    "gangPolicy": _refused(_ONE_RUN),
+    "scheduling": _noted(_QUEUE),
 }
 CRON_JOB: Rules = {
     "concurrencyPolicy": _noted("has no effect: set a concurrency limit on the deployment instead"),
@@ -111,6 +111,7 @@ POD: Rules = {
     ),
     "dnsConfig": _refused(_NAMES),
     "dnsPolicy": _refused(_NAMES, "ClusterFirst", "ClusterFirstWithHostNet", "Default"),
+    "evictionResponders": _noted("has no effect: nobody is asked before a job is moved to another machine"),
     "enableServiceLinks": _noted("has no effect: no variables of services are set", True, False),
     "ephemeralContainers": _noted("has no effect: containers cannot be added to a job that runs"),
     "hostAliases": _refused(_NAMES),
@@ -221,15 +222,20 @@ VOLUME: Rules = {
     "image": _refused("a volume cannot be made of an image; copy its files into the job's image"),
 }
 EMPTY_DIR: Rules = {
+    "mode": _noted("has no effect: the platform sets the mode of a scratch volume"),
     "medium": _noted("has no effect: a scratch volume lies on disk"),
     "sizeLimit": _noted("has no effect: the size of a scratch volume cannot be set"),
 }
 CLAIM: Rules = {"readOnly": _noted("has no effect: a volumeset is mounted to be written to", False)}
 FILES: Rules = {
     "defaultMode": _noted("has no effect: the platform sets the mode of a secret's files"),
+    "defaultUser": _noted("has no effect: the platform sets the owner of a secret's files"),
     "optional": _noted("has no effect: the job starts only when the secret is there", False),
 }
-FILE: Rules = {"mode": _noted("has no effect: the platform sets the mode of a secret's files")}
+FILE: Rules = {
+    "mode": _noted("has no effect: the platform sets the mode of a secret's files"),
+    "user": _noted("has no effect: the platform sets the owner of a secret's files"),
+}
 SOURCE: Rules = {
     "clusterTrustBundle": _refused("the platform has no such certificates; put them into a secret"),
     "downwardAPI": VOLUME["downwardAPI"],
@@ -237,6 +243,7 @@ SOURCE: Rules = {
     "serviceAccountToken": _refused("the platform has no such token; the job has CPLN_TOKEN, for its identity"),
 }
 MOUNT: Rules = {
+    "bindMountOptions": _noted("has no effect: the platform mounts volumes in its own way"),
     "mountPropagation": _refused(_ISOLATED, "None", "HostToContainer"),
     "readOnly": _noted("has no effect: the volume can be written to", False),
     "recursiveReadOnly": _noted("has no effect: the volume can be written to", "Disabled"),

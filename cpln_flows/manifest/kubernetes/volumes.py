@@ -150,7 +150,7 @@ def _path_fault(path: str) -> str | None:
 
 def _projected(volume: Reader) -> Volume:
     """Read a volume of several sources: their files beside one another, or the one source as it is."""
-    fields.apply(volume, {"defaultMode": fields.FILES["defaultMode"]})
+    fields.apply(volume, {key: rule for key, rule in fields.FILES.items() if key.startswith("default")})
     found: list[Volume] = []
     for source in volume.children("sources"):
         fields.apply(source, fields.SOURCE)
