@@ -6,13 +6,19 @@ Raised, an error would be printed by each engine on its way, every time with a t
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, TypeVar
 
+from prefect import get_run_logger
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.states import Failed, exception_to_failed_state
 
 from cpln_flows.errors import CplnError
+from cpln_flows.jobs.journal import Journal
+from cpln_flows.model.identifiers import Area, LogContext
+
+R = TypeVar("R")
 
 _TIMED_OUT = "TimedOut"
 
@@ -37,6 +43,24 @@ async def value_of(step: Awaitable[Any]) -> Any:
     return await value.aresult() if isinstance(value, State) else value
 
 
+async def reported(work: Awaitable[R], area: Area) -> R | State[Any]:
+    """Return what the work of a flow returns; of a failure, the state for the flow to return, once its log says why.
+
+    Args:
+        work: What the flow does.
+        area: What the flow is about, in its log.
+    """
+    try:
+        return await work
+    except CplnError as error:
+        context = FlowRunContext.get()
+        if context is None or context.flow_run is None:
+            raise
+        name = context.flow.name if context.flow is not None else None
+        Journal(get_run_logger(), LogContext(name, context.flow_run.id)).report(error, area)
+        return await of_flow(error)
+
+
 def never_again(*_: object) -> bool:
     """Refuse a retry.
 
@@ -50,3 +74,13 @@ def _named(state: State[Any], error: CplnError) -> State[Any]:
     if isinstance(error, TimeoutError):
         state.name = _TIMED_OUT  # as Prefect calls it
     return state
+
+
+# Never cached and never persisted: a step that acts must act each time, and what it is given may hold credentials.
+STEP: dict[str, Any] = {
+    "cache_policy": NO_CACHE,
+    "persist_result": False,
+    "retries": 1,
+    "retry_condition_fn": never_again,
+}
+"""Options of a task that returns the state of its failure."""

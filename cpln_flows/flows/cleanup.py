@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from prefect import get_run_logger
+from prefect.client.schemas.objects import State
 
+from cpln_flows import failure_states
 from cpln_flows.blocks.credentials import CplnCredentials
 from cpln_flows.errors import LimitExceededError
 from cpln_flows.flows.job_flow import JobFlow
@@ -31,7 +34,7 @@ async def _cleanup_orphaned_workloads(
     max_deletions: int = 200,
     max_share: float = 1,
     dry_run: bool = False,
-) -> FlowResult:
+) -> FlowResult | State[Any]:
     """Delete the workloads of ours on which nothing ran for a day, with their identities, policies and secrets.
 
     Never deleted is what has an active job, runs on its own schedule, or could not be read.
@@ -60,15 +63,22 @@ async def _cleanup_orphaned_workloads(
         print(cleanup_orphaned_workloads(dry_run=True))
         ```
     """
+    limits, idle = Limits(max_deletions, max_share), timedelta(hours=idle_hours)
+    return await failure_states.reported(_sweep(org, gvc, credentials, idle, limits, dry_run=dry_run), Area.CLEANUP)
+
+
+async def _sweep(
+    org: str | None, gvc: str | None, credentials: CplnCredentials | None, idle: timedelta, limits: Limits, *, dry_run: bool
+) -> FlowResult:
     logger = get_run_logger()
     org, gvc = place(org, gvc, CplnSettings.load())
     async with (credentials or CplnCredentials()).get_client() as client:
-        keeper = Storekeeper(client, org, gvc, timedelta(hours=idle_hours), client.now, logger)
+        keeper = Storekeeper(client, org, gvc, idle, client.now, logger)
         await validate(client, keeper.org, gvc, logger)
         if sentence := platform_skew(client):
             Journal(logger).warning(Area.INIT, sentence)
         inventory = await keeper.inventory()
-        sweep = orphans.sweep(inventory, Limits(max_deletions, max_share), keeper.idle)
+        sweep = orphans.sweep(inventory, limits, keeper.idle)
         await evidence.manifests(sweep, dry_run=dry_run)
         deleted = () if dry_run else await steps.delete(keeper, sweep)
     await evidence.of_sweep(sweep, deleted, logger, dry_run=dry_run)

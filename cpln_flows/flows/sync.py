@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from prefect import get_run_logger
+from prefect.client.schemas.objects import State
 from pydantic import BaseModel, ConfigDict, Field
 
+from cpln_flows import failure_states
 from cpln_flows.blocks.credentials import CplnCredentials
 from cpln_flows.errors import ConfigurationError
 from cpln_flows.flows.job_flow import JobFlow
@@ -93,7 +95,7 @@ async def _sync_cpln_to_prefect(
     options: SyncOptions | None = None,
     cycles: int = 1,
     dry_run: bool = False,
-) -> FlowResult:
+) -> FlowResult | State[Any]:
     """Bring flow runs into the state that their jobs on the platform are in.
 
     Args:
@@ -119,12 +121,8 @@ async def _sync_cpln_to_prefect(
         print(sync_cpln_to_prefect(dry_run=True))
         ```
     """
-    async with _init({TO_PREFECT}, org, gvc, credentials, options, cycles=cycles, dry_run=dry_run) as reconciler:
-        async for _ in reconciler.cycles():
-            snapshot = await reconciler.observe()
-            plan = reconciler.decide(snapshot)
-            await steps.act(reconciler, snapshot, plan)
-    return reconciler.result()
+    work = _run({TO_PREFECT}, org, gvc, credentials, options, cycles=cycles, dry_run=dry_run)
+    return await failure_states.reported(work, TO_PREFECT)
 
 
 async def _sync_prefect_to_cpln(
@@ -135,7 +133,7 @@ async def _sync_prefect_to_cpln(
     options: SyncOptions | None = None,
     cycles: int = 1,
     dry_run: bool = False,
-) -> FlowResult:
+) -> FlowResult | State[Any]:
     """Stop jobs on the platform whose flow runs are over.
 
     Args:
@@ -161,12 +159,8 @@ async def _sync_prefect_to_cpln(
         print(sync_prefect_to_cpln(dry_run=True))
         ```
     """
-    async with _init({TO_CPLN}, org, gvc, credentials, options, cycles=cycles, dry_run=dry_run) as reconciler:
-        async for _ in reconciler.cycles():
-            snapshot = await reconciler.observe()
-            plan = reconciler.decide(snapshot)
-            await steps.act(reconciler, snapshot, plan)
-    return reconciler.result()
+    work = _run({TO_CPLN}, org, gvc, credentials, options, cycles=cycles, dry_run=dry_run)
+    return await failure_states.reported(work, TO_CPLN)
 
 
 async def _sync(
@@ -177,7 +171,7 @@ async def _sync(
     options: SyncOptions | None = None,
     cycles: int = 1,
     dry_run: bool = False,
-) -> FlowResult:
+) -> FlowResult | State[Any]:
     """Keep Prefect and the platform in agreement, in both directions.
 
     Args:
@@ -203,7 +197,21 @@ async def _sync(
         print(sync(dry_run=True))
         ```
     """
-    async with _init(BOTH, org, gvc, credentials, options, cycles=cycles, dry_run=dry_run) as reconciler:
+    work = _run(BOTH, org, gvc, credentials, options, cycles=cycles, dry_run=dry_run)
+    return await failure_states.reported(work, TO_PREFECT)
+
+
+async def _run(
+    areas: Iterable[Area],
+    org: str | None,
+    gvc: str | None,
+    credentials: CplnCredentials | None,
+    options: SyncOptions | None,
+    *,
+    cycles: int,
+    dry_run: bool,
+) -> FlowResult:
+    async with _init(areas, org, gvc, credentials, options, cycles=cycles, dry_run=dry_run) as reconciler:
         async for _ in reconciler.cycles():
             snapshot = await reconciler.observe()
             plan = reconciler.decide(snapshot)

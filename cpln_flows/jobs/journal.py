@@ -38,11 +38,12 @@ class Journal:
         """Say what somebody should look at."""
         self.logger.warning("%s", self.context.line(area, message))
 
-    def report(self, error: CplnError, *, about_start: bool = False) -> None:
-        """Log once why a job did not run or did not complete.
+    def report(self, error: CplnError, area: Area = Area.JOB, *, about_start: bool = False) -> None:
+        """Log once why a job, or what else the area names, did not run or did not complete.
 
         Args:
             error: What went wrong.
+            area: What it is about.
             about_start: Whether nothing was started yet, so that whoever asks for the workload's lines finds it too.
         """
         if error.reported:
@@ -50,7 +51,7 @@ class Journal:
         if about_start:
             self.error(Area.WORKLOAD, f"No job was started: {error.summary}")
         notes = getattr(error, "__notes__", [])
-        self.error(Area.JOB, "\n".join([error.report, *notes]))
+        self.error(area, "\n".join([error.report, *notes]))
         error.reported = True
 
     def error(self, area: Area, message: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from prefect import Task
 
-from cpln_flows import portal
+from cpln_flows import failure_states, portal
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,7 +25,13 @@ class DualTask(Task[P, R]):
         """Run the task; arguments are those of Prefect's own tasks."""
         __tracebackhide__ = True
         call: Callable[..., Any] = super().__call__
-        return portal.dispatch(partial(call, *args, **kwargs))
+        if kwargs.get("return_state"):
+            return portal.dispatch(partial(call, *args, **kwargs))
+
+        async def value() -> Any:
+            return await failure_states.value_of(call(*args, **kwargs))
+
+        return portal.dispatch(value)
 
     def with_options(self, **options: Any) -> DualTask[P, R]:
         """Return a copy with other options, which are those of Prefect's own tasks."""

@@ -12,16 +12,8 @@ from cpln_flows import failure_states
 from cpln_flows.blocks.job import CplnJobRun, PrintFunc
 from cpln_flows.errors import CplnError
 
-# Never cached and never persisted: a step that acts must act each time, and a run holds credentials.
-_STEP: dict[str, Any] = {
-    "cache_policy": NO_CACHE,
-    "persist_result": False,
-    "retries": 1,
-    "retry_condition_fn": failure_states.never_again,
-}
 
-
-@task(name="trigger", **_STEP)
+@task(name="trigger", **failure_states.STEP)
 async def trigger(job_run: CplnJobRun) -> State[Any] | None:
     """Start a job, or find the one that an earlier attempt has started; its pid goes to the flow run."""
     try:
@@ -32,7 +24,7 @@ async def trigger(job_run: CplnJobRun) -> State[Any] | None:
     return None
 
 
-@task(name="wait_for_completion", **_STEP)
+@task(name="wait_for_completion", **failure_states.STEP)
 async def wait_for_completion(job_run: CplnJobRun, print_func: PrintFunc | None = None) -> State[Any] | None:
     """Follow a job to its end; each line of its log goes to ``print_func``, else to the run's logger."""
     try:

@@ -6,17 +6,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
+from functools import partial, wraps
+from typing import Any
 from uuid import UUID
 
 from prefect import get_run_logger
-from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 
-from cpln_flows import orchestration
+from cpln_flows import failure_states, orchestration
 from cpln_flows.api import commands
 from cpln_flows.blocks.credentials import CplnCredentials
 from cpln_flows.blocks.job import PrintFunc
-from cpln_flows.errors import ConfigurationError
+from cpln_flows.errors import ConfigurationError, CplnError
 from cpln_flows.jobs import locate, printing, reading, session
 from cpln_flows.jobs.forward import Forwarder
 from cpln_flows.jobs.journal import Journal
@@ -27,7 +28,7 @@ from cpln_flows.jobs.session import JobSession
 from cpln_flows.jobs.stream import Pace
 from cpln_flows.model import links
 from cpln_flows.model.cursor import Cursor
-from cpln_flows.model.identifiers import LogContext
+from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import CommandRef, GvcRef, WorkloadRef
 from cpln_flows.model.receipt import LogReceipt
 from cpln_flows.settings import CplnSettings
@@ -118,8 +119,16 @@ async def _stream_logs(
             sink.finish()
 
 
-# Never cached and never persisted: lines that were shown once are not shown by a cached receipt.
-stream_logs = DualTask(_stream_logs, name="stream_logs", cache_policy=NO_CACHE, persist_result=False)
+@wraps(_stream_logs)
+async def _reported(*args: Any, **kwargs: Any) -> LogReceipt | State[Any]:
+    try:
+        return await _stream_logs(*args, **kwargs)
+    except CplnError as error:
+        Journal(get_run_logger()).report(error, Area.LOGS)
+        return failure_states.of_task(error)
+
+
+stream_logs = DualTask(_reported, name="stream_logs", **failure_states.STEP)
 
 
 @dataclass(frozen=True)

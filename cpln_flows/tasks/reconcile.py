@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
+from typing import Any
 
+from prefect import task
+from prefect.client.schemas.objects import State
+
+from cpln_flows import failure_states
+from cpln_flows.errors import CplnError
 from cpln_flows.reconcile.act import Outcome
 from cpln_flows.reconcile.cycles import Reconciler
 from cpln_flows.reconcile.inventory import Deleted, Storekeeper
@@ -17,18 +21,26 @@ async def act(reconciler: Reconciler, snapshot: Snapshot, plan: Plan) -> tuple[O
     """Carry out a plan: as a task when there is something to do, so that the hours of idle cycles leave no trace."""
 
     # The plan comes from outside of the task's parameters: Prefect would walk through thousands of values in search of futures.
-    @task(name="act", cache_policy=NO_CACHE, persist_result=False)
-    async def step() -> tuple[Outcome, ...]:
-        return await reconciler.act(snapshot, plan)
+    @task(name="act", **failure_states.STEP)
+    async def step() -> tuple[Outcome, ...] | State[Any]:
+        try:
+            return await reconciler.act(snapshot, plan)
+        except CplnError as error:
+            return failure_states.of_task(error)
 
-    return await (step() if plan.actions else reconciler.act(snapshot, plan))
+    done: tuple[Outcome, ...] = await (failure_states.value_of(step()) if plan.actions else reconciler.act(snapshot, plan))
+    return done
 
 
 async def delete(keeper: Storekeeper, sweep: Sweep) -> tuple[Deleted, ...]:
     """Delete what a sweep says, as a task when there is something to delete."""
 
-    @task(name="delete", cache_policy=NO_CACHE, persist_result=False)
-    async def step() -> tuple[Deleted, ...]:
-        return await keeper.delete(sweep)
+    @task(name="delete", **failure_states.STEP)
+    async def step() -> tuple[Deleted, ...] | State[Any]:
+        try:
+            return await keeper.delete(sweep)
+        except CplnError as error:
+            return failure_states.of_task(error)
 
-    return await step() if sweep.deletions else ()
+    deleted: tuple[Deleted, ...] = await failure_states.value_of(step()) if sweep.deletions else ()
+    return deleted

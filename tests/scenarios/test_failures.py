@@ -116,3 +116,22 @@ def test_outside_of_a_run_the_error_is_the_report() -> None:
     assert more[0] == "Last lines:"
     assert more[-1].startswith("  cpln logs ")
     assert "\n" not in repr(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "area"),
+    [
+        pytest.param("sync('nowhere')", "Sync CPLN→Prefect", id="sync"),
+        pytest.param("cleanup_orphaned_workloads('nowhere')", "Cleanup", id="clean-up"),
+        pytest.param("stream_logs('command-that-nobody-knows')", "Logs", id="logs"),
+    ],
+)
+def test_failed_maintenance_is_one_paragraph(call, area, local, prefect_api, tmp_path) -> None:
+    name = call.split("(", maxsplit=1)[0]
+    program = f"from prefect import flow\nfrom cpln_flows import {name}\n\n@flow\ndef night():\n    {call}\n\nnight()\n"
+    if name != "stream_logs":
+        program = f"from cpln_flows import {name}\n{call}\n"
+    _, output = programs.run(program, tmp_path, {**local.environment, "PREFECT_API_URL": prefect_api})
+    (said,) = [line for line in output.splitlines() if "ERROR" in line and f"[CPLN] {area}" in line]
+    assert "nowhere" in said or "command-that-nobody-knows" in said
+    assert len(_OURS.findall(output)) <= (4 if name == "stream_logs" else 2), output
