@@ -37,6 +37,14 @@ if TYPE_CHECKING:
     from cpln_flows.model.receipt import LogReceipt
     from cpln_flows.settings import CplnSettings
     from cpln_flows.tasks.logs import stream_logs
+    from cpln_flows.tasks.workloads import (
+        create_workload,
+        delete_workload,
+        list_workloads,
+        patch_workload,
+        read_workload,
+        replace_workload,
+    )
     from cpln_flows.worker import CplnWorker
 
 __all__ = [
@@ -72,6 +80,12 @@ __all__ = [
     "UnauthorizedError",
     "UnexpectedResponseError",
     "cleanup_orphaned_workloads",
+    "create_workload",
+    "delete_workload",
+    "list_workloads",
+    "patch_workload",
+    "read_workload",
+    "replace_workload",
     "run_namespaced_job",
     "stream_logs",
     "sync",
@@ -91,6 +105,12 @@ _HOMES = {
     "LogReceipt": "cpln_flows.model.receipt",
     "SyncOptions": "cpln_flows.flows.sync",
     "cleanup_orphaned_workloads": "cpln_flows.flows.cleanup",
+    "create_workload": "cpln_flows.tasks.workloads",
+    "delete_workload": "cpln_flows.tasks.workloads",
+    "list_workloads": "cpln_flows.tasks.workloads",
+    "patch_workload": "cpln_flows.tasks.workloads",
+    "read_workload": "cpln_flows.tasks.workloads",
+    "replace_workload": "cpln_flows.tasks.workloads",
     "run_namespaced_job": "cpln_flows.flows.run_job",
     "stream_logs": "cpln_flows.tasks.logs",
     "sync": "cpln_flows.flows.sync",

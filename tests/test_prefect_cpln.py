@@ -24,6 +24,8 @@ from prefect_cpln import credentials, exceptions, flows, jobs
         (flows, "run_namespaced_job"),
         (jobs, "CplnJob"),
         (jobs, "CplnJobRun"),
+        *((jobs, f"{verb}_workload") for verb in ("create", "delete", "patch", "read", "replace")),
+        (jobs, "list_workloads"),
     ],
 )
 def test_the_old_name_is_the_new_thing(module, name) -> None:

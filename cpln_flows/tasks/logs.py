@@ -6,18 +6,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial, wraps
-from typing import Any
+from functools import partial
 from uuid import UUID
 
 from prefect import get_run_logger
-from prefect.client.schemas.objects import State
 
-from cpln_flows import failure_states, orchestration
+from cpln_flows import orchestration
 from cpln_flows.api import commands
 from cpln_flows.blocks.credentials import CplnCredentials
 from cpln_flows.blocks.job import PrintFunc
-from cpln_flows.errors import ConfigurationError, CplnError
+from cpln_flows.errors import ConfigurationError
 from cpln_flows.jobs import locate, printing, reading, session
 from cpln_flows.jobs.forward import Forwarder
 from cpln_flows.jobs.journal import Journal
@@ -32,10 +30,11 @@ from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import CommandRef, GvcRef, WorkloadRef
 from cpln_flows.model.receipt import LogReceipt
 from cpln_flows.settings import CplnSettings
-from cpln_flows.tasks.dual import DualTask
+from cpln_flows.tasks.reporting import reporting
 
 
-async def _stream_logs(
+@reporting(Area.LOGS)
+async def stream_logs(
     job: str | UUID,
     print_func: PrintFunc | None = None,
     *,
@@ -117,18 +116,6 @@ async def _stream_logs(
             return await log.read()
         finally:
             sink.finish()
-
-
-@wraps(_stream_logs)
-async def _reported(*args: Any, **kwargs: Any) -> LogReceipt | State[Any]:
-    try:
-        return await _stream_logs(*args, **kwargs)
-    except CplnError as error:
-        Journal(get_run_logger()).report(error, Area.LOGS)
-        return failure_states.of_task(error)
-
-
-stream_logs = DualTask(_reported, name="stream_logs", **failure_states.STEP)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,197 @@
+"""Tasks for workloads as the platform has them, with prefect-cpln's names, arguments and results."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from cpln_flows.api.client import CplnClient
+from cpln_flows.blocks.credentials import CplnCredentials
+from cpln_flows.errors import ConfigurationError
+from cpln_flows.jobs import session
+from cpln_flows.model import links
+from cpln_flows.model.identifiers import Area
+from cpln_flows.model.links import GvcRef
+from cpln_flows.settings import CplnSettings
+from cpln_flows.tasks.reporting import reporting
+
+Manifest = dict[str, Any]
+"""An object of the platform, as its API has it."""
+
+
+@reporting(Area.WORKLOAD)
+async def create_workload(cpln_credentials: CplnCredentials, org: str, gvc: str, body: Mapping[str, Any]) -> Manifest:
+    """Create a workload, or replace the one of this name.
+
+    Args:
+        cpln_credentials: Whose rights are used.
+        org: Organization, as a name or a link.
+        gvc: GVC, as a name or a link.
+        body: The manifest of the workload.
+
+    Returns:
+        The workload as the platform has it then.
+
+    Raises:
+        ConfigurationError: The organization, the GVC or the name cannot be one.
+        ApiError: The platform refused it.
+
+    Example:
+        ```python
+        from cpln_flows import CplnCredentials, create_workload
+
+        container = {"name": "main", "image": "busybox", "command": "date"}
+        spec = {"type": "cron", "containers": [container], "job": {"schedule": "* * * * *"}, "defaultOptions": {"suspend": True}}
+        body = {"kind": "workload", "name": "nightly", "spec": spec}
+        create_workload(CplnCredentials(), "my-org", "my-gvc", body)
+        ```
+    """
+    return await _put(cpln_credentials, _gvc(org, gvc), body)
+
+
+@reporting(Area.WORKLOAD)
+async def replace_workload(cpln_credentials: CplnCredentials, org: str, gvc: str, body: Mapping[str, Any]) -> Manifest:
+    """Replace a workload by another manifest, or create it.
+
+    Args:
+        cpln_credentials: Whose rights are used.
+        org: Organization, as a name or a link.
+        gvc: GVC, as a name or a link.
+        body: The manifest of the workload.
+
+    Returns:
+        The workload as the platform has it then.
+
+    Raises:
+        ConfigurationError: The organization, the GVC or the name cannot be one.
+        ApiError: The platform refused it.
+    """
+    return await _put(cpln_credentials, _gvc(org, gvc), body)
+
+
+@reporting(Area.WORKLOAD)
+async def read_workload(cpln_credentials: CplnCredentials, org: str, gvc: str, name: str) -> Manifest:
+    """Read a workload.
+
+    Args:
+        cpln_credentials: Whose rights are used.
+        org: Organization, as a name or a link.
+        gvc: GVC, as a name or a link.
+        name: Name of the workload.
+
+    Returns:
+        The workload as the platform has it.
+
+    Raises:
+        ConfigurationError: The organization, the GVC or the name cannot be one.
+        NotFoundError: There is no such workload.
+    """
+    path = _path(_gvc(org, gvc), name)
+    async with _client(cpln_credentials) as client:
+        return await _object(client, path)
+
+
+@reporting(Area.WORKLOAD)
+async def patch_workload(cpln_credentials: CplnCredentials, org: str, gvc: str, name: str, body: Mapping[str, Any]) -> Manifest:
+    """Change some fields of a workload.
+
+    Args:
+        cpln_credentials: Whose rights are used.
+        org: Organization, as a name or a link.
+        gvc: GVC, as a name or a link.
+        name: Name of the workload.
+        body: The fields that change; the others stay.
+
+    Returns:
+        The workload as the platform has it then.
+
+    Raises:
+        ConfigurationError: The organization, the GVC or the name cannot be one.
+        NotFoundError: There is no such workload.
+    """
+    path = _path(_gvc(org, gvc), name)
+    async with _client(cpln_credentials) as client:
+        await client.patch(path, body)
+        return await _object(client, path)
+
+
+@reporting(Area.WORKLOAD)
+async def delete_workload(cpln_credentials: CplnCredentials, org: str, gvc: str, name: str) -> None:
+    """Ask for the deletion of a workload, which the platform carries out soon after.
+
+    Args:
+        cpln_credentials: Whose rights are used.
+        org: Organization, as a name or a link.
+        gvc: GVC, as a name or a link.
+        name: Name of the workload.
+
+    Raises:
+        ConfigurationError: The organization, the GVC or the name cannot be one.
+        NotFoundError: There is no such workload.
+    """
+    path = _path(_gvc(org, gvc), name)
+    async with _client(cpln_credentials) as client:
+        await client.delete(path)
+
+
+@reporting(Area.WORKLOAD)
+async def list_workloads(cpln_credentials: CplnCredentials, org: str, gvc: str) -> Manifest:
+    """List all workloads of a GVC, however many pages that takes.
+
+    Args:
+        cpln_credentials: Whose rights are used.
+        org: Organization, as a name or a link.
+        gvc: GVC, as a name or a link.
+
+    Returns:
+        A list as the platform has it, with the workloads of all pages as its ``items``.
+
+    Raises:
+        ConfigurationError: The organization or the GVC cannot be one.
+        NotFoundError: There is no such organization or GVC.
+
+    Example:
+        ```python
+        from cpln_flows import CplnCredentials, list_workloads
+
+        for workload in list_workloads(CplnCredentials(), "my-org", "my-gvc")["items"]:
+            print(workload["name"])
+        ```
+    """
+    path = f"{_gvc(org, gvc).path}/workload"
+    async with _client(cpln_credentials) as client:
+        items = [item async for page in client.pages(path) for item in page]
+    return {"kind": "list", "itemKind": "workload", "items": items, "links": [{"rel": "self", "href": path}]}
+
+
+async def _put(credentials: CplnCredentials, gvc: GvcRef, body: Mapping[str, Any]) -> Manifest:
+    path = _path(gvc, body.get("name"))
+    async with _client(credentials) as client:
+        await client.put(f"{gvc.path}/workload", body)
+        return await _object(client, path)
+
+
+async def _object(client: CplnClient, path: str) -> Manifest:
+    found = await client.get(path)
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+def _gvc(org: str, gvc: str) -> GvcRef:
+    try:
+        organization = links.organization(org)
+        return GvcRef(organization, links.gvc_of(organization, gvc).name)
+    except ValueError as error:
+        raise ConfigurationError(f"org and gvc: {error}") from None
+
+
+def _path(gvc: GvcRef, name: object) -> str:
+    if not isinstance(name, str) or not links.is_name(name):
+        raise ConfigurationError(f"name: expected the name of a workload, found {name!r:.60}")
+    return gvc.workload(name).path
+
+
+@asynccontextmanager
+async def _client(credentials: CplnCredentials) -> AsyncIterator[CplnClient]:
+    async with session.shared(credentials.api_settings(CplnSettings.load()), credentials.present_token) as shared:
+        yield shared.client
