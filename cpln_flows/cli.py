@@ -22,7 +22,7 @@ from cpln_flows import deploy
 from cpln_flows.local import LocalPlatform, local_platform, programs
 from cpln_flows.settings import process_environment
 
-app = App(name="cpln-flows", help="Run Control Plane jobs as Prefect flows.", version_flags=["--version"])
+app: App = App(name="cpln-flows", help="Run Control Plane jobs as Prefect flows.", version_flags=["--version"])
 app.register_install_completion_command(help="Install completion for your shell: bash, zsh or fish.")
 
 _FAILED = 1

@@ -108,7 +108,7 @@ class ManifestError(CplnError, RequestException):
     """A job manifest cannot be run on the platform; ``faults`` names every field that is wrong, not only the first."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
-        self.faults = tuple(faults)
+        self.faults: tuple[Fault, ...] = tuple(faults)
         lines = "".join(f"\n  - {fault}" for fault in self.faults)
         super().__init__(f"the job manifest cannot be run on Control Plane:{lines}")
 
@@ -241,7 +241,7 @@ class JobFailedError(JobError, RequestException, RuntimeError):
         super().__init__(message, infrastructure_pid=infrastructure_pid)
         self.exit_code = exit_code
         self.reason = reason
-        self.last_lines = tuple(last_lines)
+        self.last_lines: tuple[str, ...] = tuple(last_lines)
 
     @property
     def summary(self) -> str:

@@ -37,12 +37,6 @@ async def of_flow(error: CplnError) -> State[Any]:
     return _named(state, error)
 
 
-async def value_of(step: Awaitable[Any]) -> Any:
-    """Return what a task has returned, and raise the error of one that has returned a failed state."""
-    value = await step
-    return await value.aresult() if isinstance(value, State) else value
-
-
 async def reported(work: Awaitable[R], area: Area) -> R | State[Any]:
     """Return what the work of a flow returns; of a failure, the state for the flow to return, once its log says why.
 

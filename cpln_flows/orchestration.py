@@ -35,7 +35,7 @@ from cpln_flows.prefect_api import task_runs
 from cpln_flows.prefect_api.clock import PrefectClock
 from cpln_flows.settings import CplnSettings
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 INSTALLATION_VARIABLE = "cpln_installation"
 _RETRYING = "AwaitingRetry"

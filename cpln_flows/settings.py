@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -97,7 +97,7 @@ def _named(key: str, read: Callable[[], T]) -> T:
 class ApiSettings(BaseModel):
     """How the platform is reached: what a client needs and nothing else."""
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     token: SecretStr
     endpoint: str = DEFAULT_ENDPOINT
@@ -122,7 +122,7 @@ class CplnSettings(BaseSettings):
     'aws-eu-central-1'
     """
 
-    model_config = SettingsConfigDict(
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
         frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True, hide_input_in_errors=True
     )
 

@@ -103,7 +103,7 @@ class CplnClient:
         renew_token: Callable[[], Awaitable[SecretStr]] | None = None,
     ) -> None:
         self.settings = settings
-        self.token = settings.token
+        self.token: SecretStr = settings.token
         self._renew_token = renew_token
         self._renewed_at = -math.inf
         self._reported: set[str] = set()

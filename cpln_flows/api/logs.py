@@ -66,7 +66,7 @@ class Tail:
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
-        self.closed = ""
+        self.closed: str = ""
         """How the service has closed the session, once it has."""
 
     async def receive(self, seconds: float) -> Arrival | None:

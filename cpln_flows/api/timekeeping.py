@@ -24,7 +24,7 @@ class ServerTime:
     """
 
     def __init__(self) -> None:
-        self.offset_ns = 0
+        self.offset_ns: int = 0
         self._learned: str | None = None
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 import anyio.to_thread
@@ -108,7 +108,7 @@ class CplnConfig(Block, metaclass=ClearErrors):
     """
 
     # An error of pydantic quotes what it was given, and that may be the token in the wrong place.
-    model_config = ConfigDict(json_schema_extra=_token_is_required, hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(json_schema_extra=_token_is_required, hide_input_in_errors=True)
 
     _block_type_name = "Control Plane Configuration"
     _logo_url = LOGO_URL
@@ -182,7 +182,7 @@ class CplnCredentials(CredentialsBlock, metaclass=ClearErrors):
         ```
     """
 
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
 
     _block_type_name = "Control Plane Credentials"
     _logo_url = LOGO_URL

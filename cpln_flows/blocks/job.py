@@ -7,14 +7,14 @@ from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import anyio
 from prefect.blocks.abstract import JobBlock, JobRun
 from prefect.utilities.dockerutils import get_prefect_image_name
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from cpln_flows import orchestration, portal
+from cpln_flows import orchestration, sync_compat
 from cpln_flows.api import workloads
 from cpln_flows.blocks.credentials import DOCUMENTATION_URL, LOGO_URL, CplnCredentials
 from cpln_flows.blocks.saved import without_empty
@@ -53,6 +53,10 @@ from cpln_flows.model.transcript import Transcript
 from cpln_flows.orchestration import JobIdentity
 from cpln_flows.reconcile import masking
 from cpln_flows.settings import CplnSettings, console_url
+from cpln_flows.sync_compat import sync_compatible
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import PrefectClient
 
 PrintFunc = Callable[[str], Any]
 
@@ -109,7 +113,7 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
         ```
     """
 
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
 
     _block_type_name = "Control Plane Job"
     _block_type_slug = "cpln-job"
@@ -168,6 +172,12 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
                 if (org := links.gvc(given).org) and CplnSettings.load().org is None:
                     return values | {"org": org}
         return values
+
+    if TYPE_CHECKING:
+
+        @classmethod
+        def load(cls, name: str, validate: bool = True, client: PrefectClient | None = None) -> Self:
+            """Load a saved block; Prefect's own type does not say what a sync caller gets."""
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         """Restore what was pickled."""
@@ -247,8 +257,8 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
             raise ManifestError(found.notes)
         return found
 
-    @portal.either
-    async def trigger(self) -> CplnJobRun:
+    @sync_compatible
+    async def trigger(self) -> CplnJobRun:  # type: ignore[override]  # Prefect's is typed for async callers alone
         """Start the job; awaited in async code, called plainly in sync code.
 
         Returns:
@@ -290,7 +300,7 @@ class Preview(dict[str, Any]):
 
     def __init__(self, workload: Mapping[str, Any], notes: Sequence[Fault]) -> None:
         super().__init__(workload)
-        self.notes = tuple(map(str, notes))
+        self.notes: tuple[str, ...] = tuple(map(str, notes))
 
 
 class CplnJobRun(JobRun[str]):
@@ -347,8 +357,8 @@ class CplnJobRun(JobRun[str]):
         """Where the platform's console shows the workload of this job."""
         return console_url(self._job.ref.workload_ref.path) if self._job else None
 
-    @portal.either
-    async def wait_for_completion(self, print_func: PrintFunc | None = None) -> None:
+    @sync_compatible
+    async def wait_for_completion(self, print_func: PrintFunc | None = None) -> None:  # type: ignore[override]
         """Follow the job to its end and deliver its log line by line.
 
         Whatever interrupts the wait stops the job. A workload of the job's own is deleted after its log was read.
@@ -396,8 +406,8 @@ class CplnJobRun(JobRun[str]):
             raise self._error_of(self._ending)
         self._journal().info(Area.JOB, f"Completed; log {self.receipt}")
 
-    @portal.either
-    async def fetch_result(self) -> str:
+    @sync_compatible
+    async def fetch_result(self) -> str:  # type: ignore[override]
         """Return the log of the job, joined to one text.
 
         Raises:
@@ -407,7 +417,7 @@ class CplnJobRun(JobRun[str]):
             raise ValueError("the job has not completed; call `wait_for_completion` first")
         return self._transcript.text
 
-    @portal.either
+    @sync_compatible
     async def cancel(self) -> None:
         """Stop the job, make sure that it is over, and delete its workload if that is its own.
 
@@ -432,7 +442,7 @@ class CplnJobRun(JobRun[str]):
         try:
             yield
         except CplnError as error:
-            if portal.in_run():
+            if sync_compat.in_run():
                 has_no_job = self._job is None and not isinstance(error, SubmissionUnknownError)
                 self._journal().report(error, about_start=has_no_job)
             raise
@@ -476,7 +486,7 @@ class CplnJobRun(JobRun[str]):
         if self._abandoned:
             return
         self._abandoned = True
-        with anyio.CancelScope(shield=True), anyio.move_on_after(portal.CLEANUP_SECONDS) as scope:
+        with anyio.CancelScope(shield=True), anyio.move_on_after(sync_compat.CLEANUP_SECONDS) as scope:
             try:
                 stopped = await self._stop_and_clean(reason)
             except Exception as error:  # noqa: BLE001 - the interruption itself is what the caller must see
@@ -486,7 +496,7 @@ class CplnJobRun(JobRun[str]):
                 self._journal().warning(Area.KILL, f"The job may still run: {stopped.evidence}")
         if scope.cancelled_caught:
             self._journal().warning(
-                Area.KILL, f"The job could not be stopped within {portal.CLEANUP_SECONDS} s, it may still run"
+                Area.KILL, f"The job could not be stopped within {sync_compat.CLEANUP_SECONDS} s, it may still run"
             )
 
     async def _stop_and_clean(self, reason: str) -> stop.Stopped | None:
@@ -562,11 +572,11 @@ class CplnJobRun(JobRun[str]):
         """Delete the workload after an error; what goes wrong with that becomes a note on the error."""
         if not self._has_leftovers():
             return
-        with anyio.CancelScope(shield=True), anyio.move_on_after(portal.CLEANUP_SECONDS) as scope:
+        with anyio.CancelScope(shield=True), anyio.move_on_after(sync_compat.CLEANUP_SECONDS) as scope:
             async with self.connected() as shared:
                 await self._clean(shared, only_idle=self._is_of_others() or isinstance(error, _OUT_OF_SIGHT))
         if scope.cancelled_caught:
-            self._leave(self._workload().name, f"no answer within {portal.CLEANUP_SECONDS} s")
+            self._leave(self._workload().name, f"no answer within {sync_compat.CLEANUP_SECONDS} s")
         self._note_leftover(error)
 
     def _is_of_others(self) -> bool:
@@ -644,7 +654,7 @@ class CplnJobRun(JobRun[str]):
 
     def _into_prefect(self, shown: Shown | None) -> Forwarder | None:
         """Return the way into the logs of the run that waits; outside of a run nobody has asked for lines."""
-        if not portal.in_run():
+        if not sync_compat.in_run():
             return None
         where = f"stream_logs({self.infrastructure_pid!r}), or {self.console_url}"
         return Forwarder(self.logger, replace(orchestration.log_budget(self._settings), where=where), shown)

@@ -50,9 +50,9 @@ class Platform:
         self, config: PlatformConfig | None = None, *, clock: Clock | None = None, executor: Executor | None = None
     ) -> None:
         # A copy, because the control routes may change the switches of this platform and of no other.
-        self.config = dataclasses.replace(config or PlatformConfig())
+        self.config: PlatformConfig = dataclasses.replace(config or PlatformConfig())
         self.clock: Clock = clock or RealClock()
-        self.faults = Faults(self.config.seed)
+        self.faults: Faults = Faults(self.config.seed)
         self._recorder = Recorder()
         self._store = Store()
         executor = executor or ProcessExecutor()
@@ -82,8 +82,8 @@ class Platform:
             deployments=self._deployments,
             lifecycle=self._lifecycle,
         )
-        self.token = authentication.token
-        self.app = self._http_app(authentication)
+        self.token: str = authentication.token
+        self.app: HttpApp = self._http_app(authentication)
         self.loop: asyncio.AbstractEventLoop | None = None
 
     @property

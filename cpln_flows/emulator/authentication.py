@@ -37,7 +37,7 @@ class Authentication:
     """
 
     def __init__(self, config: PlatformConfig) -> None:
-        self.token = f"s.{secrets.token_urlsafe(32)}" if config.token is None else config.token
+        self.token: str = f"s.{secrets.token_urlsafe(32)}" if config.token is None else config.token
         self._enforces = config.tokens is not None
         self._issued: dict[bytes, _Issued] = {}
         for token, link in (config.tokens or {}).items():

@@ -36,7 +36,7 @@ _DOUBLINGS = 20
 _SUFFIX = string.ascii_lowercase + string.digits
 _MINUTE = 60
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class Lifecycle:
@@ -66,7 +66,7 @@ class Lifecycle:
         self._random = random.Random(config.seed)  # noqa: S311 - a name's suffix, not a secret
         self._closed = False
         self.endpoint = ""
-        self.started_runs = 0
+        self.started_runs: int = 0
 
     def workload_changed(self, workload: Record) -> None:
         """Take note of a workload's creation or change."""

@@ -25,7 +25,7 @@ class Pattern:
         options.dot_nl, options.never_capture = True, True
         options.log_errors = False
         options.max_mem = _MEMORY_BYTES
-        self.text = text
+        self.text: str = text
         try:
             self._compiled = re2.compile(text.encode(), options)
         except re2.error as error:

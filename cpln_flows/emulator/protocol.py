@@ -44,7 +44,7 @@ class HttpProtocol(H11Protocol):
     ) -> None:
         self._connection = Connection(recorder.new_connection())
         super().__init__(config, server_state, {STATE_KEY: self._connection}, loop)
-        self.logger = _wire_logger
+        self.logger: logging.Logger = _wire_logger
         self.access_log = False
         self._platform_config = platform_config
         self._head_timer: asyncio.TimerHandle | None = None

@@ -47,7 +47,7 @@ class Recorder:
     def __init__(self) -> None:
         self._requests: deque[RequestRecord] = deque(maxlen=_KEPT)
         self._numbers = itertools.count(1)
-        self.connections = 0
+        self.connections: int = 0
 
     @property
     def requests(self) -> list[RequestRecord]:

@@ -41,7 +41,7 @@ class Server:
         self._port = port
         self._state = ServerState()
         self._listener: asyncio.Server | None = None
-        self.url = ""
+        self.url: str = ""
 
     async def __aenter__(self) -> Self:
         """Begin to listen."""

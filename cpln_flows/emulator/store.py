@@ -67,7 +67,7 @@ class Store:
         self._by_sequence: dict[int, Record] = {}
         self._index: dict[Key, list[int]] = {}
         self._sequences = itertools.count(1)
-        self.revision = 0
+        self.revision: int = 0
 
     def get(self, link: str) -> Record | None:
         """Find an object by its link."""

@@ -8,10 +8,9 @@ from typing import Any
 from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 
-from cpln_flows import failure_states
+from cpln_flows import failure_states, sync_compat
 from cpln_flows.blocks.credentials import CplnCredentials
 from cpln_flows.errors import LimitExceededError
-from cpln_flows.flows.job_flow import JobFlow
 from cpln_flows.flows.sync import place
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.model.identifiers import Area
@@ -25,7 +24,8 @@ from cpln_flows.settings import CplnSettings
 from cpln_flows.tasks import reconcile as steps
 
 
-async def _cleanup_orphaned_workloads(
+@sync_compat.flow("cleanup-orphaned-workloads")
+async def cleanup_orphaned_workloads(
     org: str | None = None,
     *,
     gvc: str | None = None,
@@ -94,6 +94,3 @@ async def _sweep(
     summary = evidence.sweep_summary(sweep) + (f"; withheld: {sweep.withheld}" if sweep.withheld else "")
     rows = [{"action": "delete", "object": deletion.link, "reason": deletion.reason} for deletion in sweep.deletions]
     return FlowResult.of_dry_run(counts, summary, rows)
-
-
-cleanup_orphaned_workloads = JobFlow(_cleanup_orphaned_workloads, name="cleanup-orphaned-workloads")

@@ -8,20 +8,20 @@ from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 
-from cpln_flows import failure_states
+from cpln_flows import failure_states, sync_compat
 from cpln_flows.blocks.job import CplnJob, CplnJobRun, PrintFunc
 from cpln_flows.errors import CplnError
-from cpln_flows.failure_states import value_of
-from cpln_flows.flows.job_flow import JobFlow
 from cpln_flows.jobs import printing
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.model.identifiers import JOB_FLOW, LogContext
 from cpln_flows.orchestration import job_identity
 from cpln_flows.settings import CplnSettings
+from cpln_flows.sync_compat import value_of
 from cpln_flows.tasks import jobs
 
 
-async def _run_namespaced_job(cpln_job: CplnJob, print_func: PrintFunc | None = None) -> str | State[Any]:
+@sync_compat.flow(JOB_FLOW)
+async def run_namespaced_job(cpln_job: CplnJob, print_func: PrintFunc | None = None) -> str | State[Any]:
     """Run a job on Control Plane and return its log.
 
     One call is one job: a retry goes on with the job of the attempt before if that still runs, and takes its result if it has
@@ -74,6 +74,3 @@ async def _run(cpln_job: CplnJob, print_func: PrintFunc | None) -> str:
 def _journal(context: FlowRunContext, cpln_job: CplnJob) -> Journal:
     run_id = context.flow_run.id if context.flow_run else None
     return Journal(get_run_logger(), LogContext(JOB_FLOW, run_id, cpln_job.namespace))
-
-
-run_namespaced_job = JobFlow(_run_namespaced_job, name=JOB_FLOW)

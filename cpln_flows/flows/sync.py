@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 from pydantic import BaseModel, ConfigDict, Field
 
-from cpln_flows import failure_states
+from cpln_flows import failure_states, sync_compat
 from cpln_flows.blocks.credentials import CplnCredentials
 from cpln_flows.errors import ConfigurationError
-from cpln_flows.flows.job_flow import JobFlow
 from cpln_flows.model import links
 from cpln_flows.model.field_errors import ClearErrors
 from cpln_flows.model.identifiers import Area
@@ -61,7 +60,7 @@ class SyncOptions(BaseModel, metaclass=ClearErrors):
         max_share: Which share of what it looks at one cycle may change, once that is more than ten.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     agent: str | None = None
     work_pool: str | None = None
@@ -87,7 +86,8 @@ class SyncOptions(BaseModel, metaclass=ClearErrors):
         return replace(chosen.policy(), limits=Limits(self.max_changes, self.max_share))
 
 
-async def _sync_cpln_to_prefect(
+@sync_compat.flow("sync-cpln-to-prefect")
+async def sync_cpln_to_prefect(
     org: str | None = None,
     *,
     gvc: str | None = None,
@@ -125,7 +125,8 @@ async def _sync_cpln_to_prefect(
     return await failure_states.reported(work, TO_PREFECT)
 
 
-async def _sync_prefect_to_cpln(
+@sync_compat.flow("sync-prefect-to-cpln")
+async def sync_prefect_to_cpln(
     org: str | None = None,
     *,
     gvc: str | None = None,
@@ -163,7 +164,8 @@ async def _sync_prefect_to_cpln(
     return await failure_states.reported(work, TO_CPLN)
 
 
-async def _sync(
+@sync_compat.flow("sync")
+async def sync(
     org: str | None = None,
     *,
     gvc: str | None = None,
@@ -259,8 +261,3 @@ def place(org: str | None, gvc: str | None, settings: CplnSettings) -> tuple[str
     if not named:
         raise ConfigurationError("org: not given, and CPLN_ORG is not set: give org=... or set CPLN_ORG")
     return named, found.name if found else None
-
-
-sync_cpln_to_prefect = JobFlow(_sync_cpln_to_prefect, name="sync-cpln-to-prefect")
-sync_prefect_to_cpln = JobFlow(_sync_prefect_to_cpln, name="sync-prefect-to-cpln")
-sync = JobFlow(_sync, name="sync")

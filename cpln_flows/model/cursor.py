@@ -144,11 +144,11 @@ class _Stream:
     __slots__ = ("from_ns", "marks", "newest_ns", "stamps")
 
     def __init__(self, place: Place) -> None:
-        self.from_ns = place.from_ns
-        self.newest_ns = place.from_ns - 1
+        self.from_ns: int = place.from_ns
+        self.newest_ns: int = place.from_ns - 1
         # Twelve bytes for a line: millions of them fit where their texts would not.
-        self.stamps = array("q")
-        self.marks = array("I")
+        self.stamps: array[int] = array("q")
+        self.marks: array[int] = array("I")
         for ns, mark, count in place.emitted:
             for _ in range(count):
                 self.add(ns, mark)
@@ -231,8 +231,8 @@ class Ledger:
 
     def __init__(self, cursor: Cursor | None = None) -> None:
         start = cursor or Cursor()
-        self.from_ns = start.from_ns
-        self.since_ns = start.since_ns
+        self.from_ns: int = start.from_ns
+        self.since_ns: int = start.since_ns
         self.total = 0
         self._streams = {key: _Stream(place) for key, place in start.places.items()}
 

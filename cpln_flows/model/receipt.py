@@ -200,7 +200,8 @@ class Tally:
         self._streams: dict[StreamKey, _StreamTally] = {}
         self._gaps: dict[GapKind, Gap] = {}
         self._reported: Counter[int] = Counter()
-        self.recovered = self.replaced = 0
+        self.recovered: int = 0
+        self.replaced: int = 0
         self.reconnects = 0
 
     def add(self, batch: Batch) -> None:

@@ -29,7 +29,7 @@ class Transcript:
         self._tail: deque[str] = deque()
         self._head_size = self._tail_size = 0
         self._head_is_full = False
-        self.left_out = 0
+        self.left_out: int = 0
         self._left_out_size = 0
 
     def add(self, lines: list[str]) -> None:

@@ -74,7 +74,7 @@ class Reconciler:
         last_cycle: LastCycle | None = None,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
-        self.summary = Summary()
+        self.summary: Summary = Summary()
         self._observer = observer
         self._clocks = clocks
         self._actor = Actor(observer, clocks.now, logger)

@@ -86,7 +86,7 @@ class Observer:
 
     def __post_init__(self) -> None:
         """Make what looks at parents and children."""
-        self.family = Family(self.runs, self.scope, self.read)
+        self.family: Family = Family(self.runs, self.scope, self.read)
 
     async def snapshot(self, clocks: Clocks, memory: Memory) -> Snapshot:
         """Return both sides as they are now.

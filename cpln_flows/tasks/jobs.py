@@ -37,5 +37,4 @@ async def wait_for_completion(job_run: CplnJobRun, print_func: PrintFunc | None 
 @task(name="fetch_result", cache_policy=NO_CACHE, persist_result=False)
 async def fetch_result(job_run: CplnJobRun) -> str:
     """Return the log of a job that has completed, joined to one text."""
-    result: str = await job_run.fetch_result()
-    return result
+    return await job_run.fetch_result.aio(job_run)

@@ -15,6 +15,7 @@ from cpln_flows.reconcile.inventory import Deleted, Storekeeper
 from cpln_flows.reconcile.orphans import Sweep
 from cpln_flows.reconcile.plan import Plan
 from cpln_flows.reconcile.snapshot import Snapshot
+from cpln_flows.sync_compat import value_of
 
 
 async def act(reconciler: Reconciler, snapshot: Snapshot, plan: Plan) -> tuple[Outcome, ...]:
@@ -28,7 +29,7 @@ async def act(reconciler: Reconciler, snapshot: Snapshot, plan: Plan) -> tuple[O
         except CplnError as error:
             return failure_states.of_task(error)
 
-    done: tuple[Outcome, ...] = await (failure_states.value_of(step()) if plan.actions else reconciler.act(snapshot, plan))
+    done: tuple[Outcome, ...] = await (value_of(step()) if plan.actions else reconciler.act(snapshot, plan))
     return done
 
 
@@ -42,5 +43,5 @@ async def delete(keeper: Storekeeper, sweep: Sweep) -> tuple[Deleted, ...]:
         except CplnError as error:
             return failure_states.of_task(error)
 
-    deleted: tuple[Deleted, ...] = await failure_states.value_of(step()) if sweep.deletions else ()
+    deleted: tuple[Deleted, ...] = await value_of(step()) if sweep.deletions else ()
     return deleted

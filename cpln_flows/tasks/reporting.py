@@ -13,30 +13,32 @@ from cpln_flows import failure_states
 from cpln_flows.errors import CplnError
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.model.identifiers import Area
-from cpln_flows.tasks.dual import DualTask
+from cpln_flows.sync_compat import SyncCompatibleTask, in_run
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def reporting(area: Area) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], DualTask[P, R]]:
+def reporting(area: Area) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], SyncCompatibleTask[P, R]]:
     """Make a task of a function; an error of ours is logged once, and is the state of the task run.
 
     Args:
         area: What the task is about, in the log.
     """
 
-    def decorate(function: Callable[P, Coroutine[Any, Any, R]]) -> DualTask[P, R]:
+    def decorate(function: Callable[P, Coroutine[Any, Any, R]]) -> SyncCompatibleTask[P, R]:
         @wraps(function)
         async def run(*args: P.args, **kwargs: P.kwargs) -> R | State[Any]:
             try:
                 return await function(*args, **kwargs)
             except CplnError as error:
+                if not in_run():
+                    raise  # the function itself was called
                 Journal(get_run_logger()).report(error, area)
                 return failure_states.of_task(error)
 
-        made: Any = DualTask(run, name=function.__name__, **failure_states.STEP)
-        task: DualTask[P, R] = made
+        made: Any = SyncCompatibleTask(run, name=function.__name__, **failure_states.STEP)
+        task: SyncCompatibleTask[P, R] = made
         return task
 
     return decorate

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
@@ -44,7 +44,7 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
         stream_output: Whether the job's output goes to the flow run's logs.
     """
 
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
 
     config: CplnConfig | None = Field(default=None)
     org: str | None = Field(default=None)
@@ -221,7 +221,7 @@ def _given(name: str, value: str | None) -> str:
 class CplnWorkerVariables(BaseVariables):
     """What a pool, a deployment and a flow run can set."""
 
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
 
     config: CplnConfig | None = Field(
         default=None, description="Configuration with the token. Default: the environment variable CPLN_TOKEN of the worker."

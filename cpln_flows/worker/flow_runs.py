@@ -19,7 +19,7 @@ from cpln_flows.model.run_states import FINAL, RunState
 from cpln_flows.orchestration import PAGE
 from cpln_flows.prefect_api.clock import PrefectClock
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 NOTEWORTHY = frozenset(StateType(state) for state in (*FINAL, RunState.CANCELLING))
 """The types of state that may ask something of a job."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import contextlib
 import copy
 import math
@@ -77,7 +78,7 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
 
     type = "cpln"
     job_configuration = CplnWorkerJobConfiguration
-    job_configuration_variables = CplnWorkerVariables
+    job_configuration_variables: builtins.type[CplnWorkerVariables] | None = CplnWorkerVariables
 
     _display_name = "Control Plane"
     _description = "Execute flow runs as jobs on Control Plane (cpln), each in a container of a cron workload."

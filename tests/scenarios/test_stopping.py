@@ -5,7 +5,7 @@ import logging
 import anyio
 import pytest
 
-from cpln_flows import JobCancelledError, JobError, JobFailedError, JobTimeoutError, portal
+from cpln_flows import JobCancelledError, JobError, JobFailedError, JobTimeoutError, sync_compat
 from cpln_flows.blocks import job as job_block
 from cpln_flows.emulator import Exit, Fault, Line, Script
 from cpln_flows.local import local_platform
@@ -157,7 +157,7 @@ def test_the_platform_starts_a_main_container_again_beside_its_sidecar(code) -> 
 
 
 def test_a_clean_up_that_gets_no_answer_is_a_note_on_the_jobs_own_error(monkeypatch) -> None:
-    monkeypatch.setattr(portal, "CLEANUP_SECONDS", 1)
+    monkeypatch.setattr(sync_compat, "CLEANUP_SECONDS", 1)
     with local_platform(scripted.platform(ENDLESS)) as local:
         local.platform.faults.add(Fault(method="DELETE", path="/workload/", timeout="before", times=None))
         run = scripted.run_of(local, timeout_seconds=0.3, settings={"request_timeout_seconds": 60})
@@ -192,7 +192,7 @@ def test_whoever_interrupts_a_job_at_whatever_moment_leaves_none_running(phase, 
 
 
 def test_an_interruption_that_is_noticed_twice_takes_its_time_once(monkeypatch) -> None:
-    monkeypatch.setattr(portal, "CLEANUP_SECONDS", 1)
+    monkeypatch.setattr(sync_compat, "CLEANUP_SECONDS", 1)
     monkeypatch.setattr(job_block, "_CLEANUP_RESERVE_SECONDS", 0.2)
     with local_platform(scripted.platform(ENDLESS)) as local:
         run = scripted.run_of(local, settings={"request_timeout_seconds": 60})
@@ -205,7 +205,7 @@ def test_an_interruption_that_is_noticed_twice_takes_its_time_once(monkeypatch) 
 
 
 def test_a_kill_is_told_the_level_of_a_warning_when_it_cannot_be_done(caplog, monkeypatch) -> None:
-    monkeypatch.setattr(portal, "CLEANUP_SECONDS", 0.5)
+    monkeypatch.setattr(sync_compat, "CLEANUP_SECONDS", 0.5)
     caplog.set_level(logging.WARNING)
     with local_platform(scripted.platform(ENDLESS)) as local:
         run = scripted.run_of(local, settings={"request_timeout_seconds": 60})

@@ -49,7 +49,7 @@ class Commands:
     """What the platform says while the container runs."""
 
     def __init__(self) -> None:
-        self.pending = b""
+        self.pending: bytes = b""
         self.ended = False
 
     def read_order(self) -> Order | None:

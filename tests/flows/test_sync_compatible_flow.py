@@ -3,7 +3,9 @@ import pytest
 from prefect import flow
 from prefect.context import FlowRunContext
 
-from cpln_flows.flows.job_flow import JobFlow
+from cpln_flows import CplnJob, JobFailedError, run_namespaced_job
+from cpln_flows.sync_compat import SyncCompatibleFlow
+from tests.manifests import FAILING, LINES, kubernetes_job, texts
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
@@ -13,7 +15,7 @@ async def _double(x: int) -> int:
     return 2 * x
 
 
-double = JobFlow(_double, name="double")
+double = SyncCompatibleFlow(_double, name="double")
 
 
 def test_a_plain_call_in_a_script_returns_the_result() -> None:
@@ -26,7 +28,7 @@ def test_a_plain_call_in_a_sync_flow_is_a_subflow_of_it() -> None:
     async def note() -> None:
         parents.append(FlowRunContext.get().flow_run.parent_task_run_id)
 
-    child = JobFlow(note, name="note")
+    child = SyncCompatibleFlow(note, name="note")
 
     @flow
     def parent() -> None:
@@ -53,9 +55,9 @@ def test_options_make_a_copy_that_behaves_the_same() -> None:
             raise ValueError("once")
         return "done"
 
-    original = JobFlow(fail_once, name="fail-once")
+    original = SyncCompatibleFlow(fail_once, name="fail-once")
     changed = original.with_options(name="other", retries=1)
-    assert isinstance(changed, JobFlow)
+    assert isinstance(changed, SyncCompatibleFlow)
     assert (changed.name, changed.retries, original.name, original.retries) == ("other", 1, "fail-once", 0)
     assert changed() == "done"
 
@@ -71,4 +73,20 @@ def test_an_error_reaches_the_caller() -> None:
         raise ValueError("as it was raised")
 
     with pytest.raises(ValueError, match="as it was raised"):
-        JobFlow(fail, name="fail")()
+        SyncCompatibleFlow(fail, name="fail")()
+
+
+def test_aio_is_awaited_wherever_it_is_called(local) -> None:
+    async def program() -> tuple[str, str]:
+        job = CplnJob(v1_job=kubernetes_job(LINES))
+        run = await job.trigger.aio(job)
+        await run.wait_for_completion.aio(run)
+        return await run.fetch_result.aio(run), await run_namespaced_job.aio(job)
+
+    for result in anyio.run(program):
+        assert texts(result) == [f"line {number}" for number in range(5)]
+
+
+def test_aio_of_a_flow_raises_what_it_failed_with(local) -> None:
+    with pytest.raises(JobFailedError, match="exit code 3"):
+        anyio.run(run_namespaced_job.aio, CplnJob(v1_job=kubernetes_job(FAILING)))

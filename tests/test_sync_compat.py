@@ -5,7 +5,7 @@ import anyio
 import pytest
 from prefect import flow, task
 
-from cpln_flows import portal
+from cpln_flows import sync_compat
 
 
 class Interruption(BaseException):
@@ -22,14 +22,14 @@ async def _fail(error: BaseException) -> None:
 
 
 def test_a_synchronous_caller_gets_the_result() -> None:
-    assert portal.run(_answer) == 42
+    assert sync_compat.run(_answer) == 42
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), Interruption("x")], ids=["exception", "interruption"])
 def test_a_synchronous_caller_gets_the_error_and_others_go_on(error) -> None:
     with pytest.raises(type(error)):
-        portal.run(lambda: _fail(error))
-    assert portal.run(_answer) == 42
+        sync_compat.run(lambda: _fail(error))
+    assert sync_compat.run(_answer) == 42
 
 
 def test_callers_in_many_threads_share_one_event_loop() -> None:
@@ -39,7 +39,7 @@ def test_callers_in_many_threads_share_one_event_loop() -> None:
         loops.add(id(anyio.lowlevel.current_token().native_token))
         await anyio.to_thread.run_sync(gate.wait)
 
-    threads = [threading.Thread(target=portal.run, args=(note,)) for _ in range(5)]
+    threads = [threading.Thread(target=sync_compat.run, args=(note,)) for _ in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -61,7 +61,7 @@ def test_an_interrupted_caller_waits_until_the_work_has_cleaned_up() -> None:
 
     def call() -> None:
         try:
-            portal.run(work)
+            sync_compat.run(work)
         except Interruption:
             events.append("returned")
 
@@ -75,12 +75,12 @@ def test_an_interrupted_caller_waits_until_the_work_has_cleaned_up() -> None:
 
 
 def test_a_plain_script_is_not_an_async_context() -> None:
-    assert portal.in_async_context() is False
+    assert sync_compat.in_async_context() is False
 
 
 def test_a_coroutine_is_an_async_context() -> None:
     async def ask() -> bool:
-        return portal.in_async_context()
+        return sync_compat.in_async_context()
 
     assert anyio.run(ask) is True
 
@@ -88,10 +88,10 @@ def test_a_coroutine_is_an_async_context() -> None:
 def test_a_sync_task_of_an_async_flow_is_not_an_async_context(prefect_api) -> None:
     @task
     def ask() -> bool:
-        return portal.in_async_context()
+        return sync_compat.in_async_context()
 
     @flow
     async def parent() -> tuple[bool, bool]:
-        return portal.in_async_context(), ask()
+        return sync_compat.in_async_context(), ask()
 
     assert anyio.run(parent) == (True, False)
