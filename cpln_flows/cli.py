@@ -1,4 +1,4 @@
-"""The command line: `cpln-flows quickstart`, `cpln-flows local` and `cpln-flows prefect-yaml`."""
+"""The command line: `cpln-flows quickstart`, `local`, `plan` and `prefect-yaml`."""
 
 from __future__ import annotations
 
@@ -77,6 +77,42 @@ def local(
         _print_environment(running)
         _wait_for_interrupt()
         return 0
+
+
+@app.command
+def plan(
+    manifest: Path,
+    *,
+    org: str | None = None,
+    gvc: str | None = None,
+    shared: bool = False,
+    strict: bool = False,
+    offline: bool = False,
+    json: bool = False,
+) -> int:
+    """Show what a run of a manifest would make and use on Control Plane, and what differs from what is there. Changes nothing.
+
+    Args:
+        manifest: File with a Kubernetes Job, a CronJob or a native cron workload.
+        org: Organization. Default: CPLN_ORG.
+        gvc: GVC. Default: CPLN_GVC.
+        shared: Whether the job shares its workload with jobs of the same specification, as those of a worker do.
+        strict: Whether a field that has no effect is an error.
+        offline: Do not ask the platform.
+        json: Print JSON.
+    """
+    from cpln_flows import CplnError, CplnJob  # noqa: PLC0415 - Prefect takes seconds to import
+    from cpln_flows.flows import plan as plans  # noqa: PLC0415
+
+    given = {name: value for name, value in {"org": org, "namespace": gvc}.items() if value is not None}
+    try:
+        job = CplnJob.from_yaml_file(manifest, delete_after_completion=not shared, strict=strict, **given)
+        found = plans.plan(job if offline else plans.checked(job), offline=offline)
+    except (CplnError, OSError) as error:
+        print(f"cpln-flows: {error}", file=sys.stderr)
+        return _FAILED
+    print(plans.as_json(found) if json else plans.as_text(found))
+    return 0 if all(there is not False for there in found.secrets.values()) else _FAILED
 
 
 @app.command
