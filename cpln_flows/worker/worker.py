@@ -46,7 +46,7 @@ from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import CommandRef, GvcRef, WorkloadRef
 from cpln_flows.settings import ApiSettings, CplnSettings
 from cpln_flows.worker import container as containers
-from cpln_flows.worker import failures, left_behind, roster
+from cpln_flows.worker import failures, left_behind, prefect_internals, roster
 from cpln_flows.worker.configuration import CplnWorkerJobConfiguration, CplnWorkerResult, CplnWorkerVariables
 from cpln_flows.worker.container import Container, Watching
 from cpln_flows.worker.failures import FlowRunLogger
@@ -123,6 +123,8 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
 
     async def setup(self) -> None:
         """Connect to Prefect, validate access to the platform, and take up what was left behind."""
+        for member in prefect_internals.missing(self):
+            self._journal.error(Area.INIT, f"This version of Prefect is not the one that this worker knows: {member}")
         await super().setup()
         self._looking = asyncio.create_task(self._flow_runs.look_for_ever())
         if self._serves:
