@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import cpln_flows
+from cpln_flows import cli
 from tests.manifests import kubernetes_job, texts
 from tests.patience import PATIENCE_SECONDS
 
@@ -48,7 +49,7 @@ def test_the_examples_of_a_module_do_what_they_show(name) -> None:
 def test_the_first_two_commands_of_the_readme_are_those_that_ci_runs() -> None:
     assert [block.strip().rsplit("&& ", 1)[1] for block in SHELL[:2]] == [".venv/bin/cpln-flows quickstart", ".venv/bin/pytest"]
     assert "README.md" in (ROOT / ".ci/run").read_text()
-    assert len(SHELL) == 5, "a further command needs a test"
+    assert len(SHELL) == 6, "a further command needs a test"
 
 
 def test_the_first_program_of_the_readme_runs_with_the_command_below_it(folder, prefect_api) -> None:
@@ -68,8 +69,15 @@ def test_the_first_program_of_the_readme_runs_with_the_command_below_it(folder, 
     assert texts(done.stdout.splitlines()[-1]) == ["done"]
 
 
+def test_the_plan_of_the_readme_shows_the_workload(folder, local, capsys) -> None:
+    program, *arguments = shlex.split(SHELL[3])
+    assert program == ".venv/bin/cpln-flows"
+    assert cli.app(arguments, result_action="return_value") == 0
+    assert re.search(r"workload +test-job-\w+ +is made", capsys.readouterr().out)
+
+
 def test_the_pool_and_the_worker_of_the_readme_start(folder, prefect_api, local) -> None:
-    create, start = SHELL[3].splitlines()
+    create, start = SHELL[4].splitlines()
     commands = [create, "prefect work-pool get-default-base-job-template --type cpln", f"{start} --run-once"]
     told = []
     for command in commands:
@@ -88,7 +96,7 @@ def test_the_pool_and_the_worker_of_the_readme_start(folder, prefect_api, local)
 
 
 def test_the_command_that_deploys_is_the_one_that_the_tests_run() -> None:
-    variable, *command = SHELL[4].split()
+    variable, *command = SHELL[5].split()
     assert variable.startswith("CPLN_FLOWS_IMAGE=")
     assert command == ["prefect", "deploy", "--all", "--no-prompt"]
 
