@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from cpln_flows.emulator import volumes
 from cpln_flows.emulator.answers import Document
 from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.executors.base import Container, RunSpec
@@ -68,9 +69,11 @@ def _merge_env(base: Iterable[Document], changes: Iterable[Document]) -> list[Do
 
 
 def secrets_in(containers: Iterable[Document]) -> set[str]:
-    """The names of the secrets that containers' variables name."""
+    """The names of the secrets that containers' variables and volumes name."""
+    containers = list(containers)
     values = (str(entry.get("value", "")) for container in containers for entry in container.get("env") or ())
-    return {matched.group(1) for value in values if (matched := _SECRET.fullmatch(value))}
+    named = {matched.group(1) for value in values if (matched := _SECRET.fullmatch(value))}
+    return named.union(*(volumes.secrets_of(container.get("volumes") or ()) for container in containers))
 
 
 class ContainerBuilder:
@@ -122,6 +125,11 @@ class ContainerBuilder:
             working_dir=container.get("workingDir"),
             cpu=container.get("cpu", "50m"),
             memory=container.get("memory", "128Mi"),
+            mounts=volumes.mounts_of(
+                container.get("volumes") or (),
+                lambda name: self._revealed(around.run.workload, name).document,
+                read_secret,
+            ),
         )
 
     def _resolved(self, entries: Iterable[Document], around: _Surroundings) -> dict[str, str]:

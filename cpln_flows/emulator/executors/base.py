@@ -8,6 +8,27 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
+class Mount:
+    """One volume of a container; without files, text, scratch space and volumeset it is not to be had.
+
+    Attributes:
+        path: Where the container finds it.
+        uri: What it is.
+        files: The texts of its files by their names, if it is a folder of a secret.
+        text: Its text, if it is one file of a secret.
+        scratch: Name of the scratch space that it is.
+        volumeset: Name of the volumeset that it is.
+    """
+
+    path: str
+    uri: str
+    files: Mapping[str, str] | None = field(default=None, repr=False)
+    text: str | None = field(default=None, repr=False)
+    scratch: str | None = None
+    volumeset: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Container:
     """One container as it runs: the workload's, with the overrides merged in and every variable resolved."""
 
@@ -19,6 +40,7 @@ class Container:
     working_dir: str | None = None
     cpu: str = "50m"
     memory: str = "128Mi"
+    mounts: tuple[Mount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 What differs from a container: the image is recorded, not pulled; the file system and the network are the machine's;
 a first process without a handler for SIGTERM ends by it, while process 1 of a container would ignore it; cpu and
-memory are not limited; volumes, probes and lifecycle hooks are not there.
+memory are not limited; probes and lifecycle hooks are not there; volumes have other paths than the container names (``mounts``).
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cpln_flows.emulator.executors.base import Container, ContainerEvents, Handle, RunSpec
+from cpln_flows.emulator.executors.mounts import Orders, Places
 from cpln_flows.emulator.executors.script import describe_exit
 from cpln_flows.emulator.lines import LineSplitter
 
 START_ERROR = 128
 _KILLED = 137
+SCRATCH = "-scratch"
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _CHUNK = 1 << 16
 _OUTPUT_GRACE_SECONDS = 1.0
@@ -38,27 +42,48 @@ class ProcessExecutor:
         # The search path is the one thing of the machine that a container cannot do without here: its own programs
         # are in the image, which is not pulled. The interpreter's folder comes first, for "python" and what is
         # installed beside it.
+        self._volumesets: Path | None = None
         folders = os.get_exec_path() if path is None else path
         self._path = os.pathsep.join([str(Path(sys.executable).parent), *folders])
 
     def start(self, run: RunSpec, container: Container, events: ContainerEvents) -> Handle:
         """Begin one container of a run; returns at once."""
-        argv = _argv(container)
+        places = self._places(run, container)
+        # What this platform adds, the interpreter's path among it, is of the machine and stays as it is.
+        seen = replace(
+            container,
+            command=container.command and places.mapped(container.command),
+            args=tuple(map(places.mapped, container.args)),
+            env={name: places.mapped(value) for name, value in container.env.items()},
+            working_dir=container.working_dir and places.mapped(container.working_dir),
+        )
+        argv = _argv(seen)
         if argv is None:
             message = (
                 f"no command is given, and the local platform does not read what image {container.image!r} would run: "
                 "set command (and args)"
             )
             return _NeverRan(events, message)
-        if container.working_dir and not Path(container.working_dir).is_dir():
+        for uri in places.absent:
+            events.note(f"container {container.name}: the volume {uri} is not there on the local platform")
+        if seen.working_dir and seen.working_dir == container.working_dir and not Path(seen.working_dir).is_dir():
             events.note(
                 f"container {container.name}: workingDir {container.working_dir!r} does not exist on this machine; "
                 "the container starts in a folder of its own"
             )
         try:
-            return _Process(argv, container, self._environment(container, argv), events, run)
+            order = _Order(argv, {**self._environment(seen, argv), **places.variables}, seen.working_dir, places.orders)
+            return _Process(order, _home(run, container), events)
         except OSError as error:
             return _NeverRan(events, f"the machine cannot start another process: {error}")
+
+    def _places(self, run: RunSpec, container: Container) -> Places:
+        if any(mount.volumeset for mount in container.mounts) and self._volumesets is None:
+            self._volumesets = Path(tempfile.mkdtemp(prefix="cpln-volumesets-"))
+            weakref.finalize(self, shutil.rmtree, self._volumesets, ignore_errors=True)
+        shared = self._volumesets or Path(tempfile.gettempdir())
+        home = _home(run, container)
+        return Places(container.mounts, home=home, scratch=_scratch(run), volumesets=shared / run.gvc)
 
     def _environment(self, container: Container, argv: list[str]) -> dict[str, str]:
         env = {"PATH": self._path, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
@@ -95,25 +120,46 @@ class _NeverRan:
         """Wait until nothing of it is left; from any event loop."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What a supervisor is told to run."""
+
+    argv: list[str]
+    env: dict[str, str]
+    working_dir: str | None
+    mounts: Orders
+
+
+def _home(run: RunSpec, container: Container) -> Path:
+    """Return the folder of one container, which is deleted with it."""
+    return Path(tempfile.gettempdir()) / f"cpln-{run.replica}-{container.name}-{run.attempt}"
+
+
+def _scratch(run: RunSpec) -> Path:
+    """Return the folder that the containers of a replica share; the last of them deletes it."""
+    return Path(tempfile.gettempdir()) / f"cpln-{run.replica}{SCRATCH}"
+
+
 class _Process:
     """One container that is a supervised tree of processes."""
 
-    def __init__(self, argv: list[str], container: Container, env: dict[str, str], events: ContainerEvents, run: RunSpec) -> None:
+    def __init__(self, wanted: _Order, home: Path, events: ContainerEvents) -> None:
         self._loop = asyncio.get_running_loop()
         self._events = events
-        self._argv = argv
+        self._argv = wanted.argv
         self._end: tuple[int, str, str] | None = None
         self._started = False
         self._over = False
         self._open: set[int] = set()
-        self._home = Path(tempfile.gettempdir()) / f"cpln-{run.replica}-{container.name}-{run.attempt}"
-        temporary = str(self._home)
+        self._home = home
+        temporary = str(home)
         # TMPDIR is the home folder itself, so that one folder holds whatever the container leaves behind.
         order = {
-            "argv": argv,
-            "env": {"HOME": temporary, "TMPDIR": temporary, **env},
-            "cwd": _existing(container.working_dir),
+            "argv": wanted.argv,
+            "env": {"HOME": temporary, "TMPDIR": temporary, **wanted.env},
+            "cwd": wanted.working_dir or "",
             "home": temporary,
+            "mounts": wanted.mounts,
             "parent": os.getpid(),
         }
         self._process, report = self._launch()
@@ -263,10 +309,6 @@ class _Process:
 def _framed(order: dict[str, object]) -> bytes:
     content = marshal.dumps(order)
     return f"{len(content)}\n".encode() + content
-
-
-def _existing(working_dir: str | None) -> str:
-    return working_dir if working_dir and Path(working_dir).is_dir() else ""
 
 
 def _start_message(program: str, number: int) -> str:

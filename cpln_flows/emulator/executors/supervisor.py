@@ -12,7 +12,7 @@ output and error belong to the container. The file descriptor named by the argum
 """
 
 # pathlib takes longer to load than everything else here together, and this starts with every container.
-# ruff: noqa: PTH103, PTH106, PTH108, PTH114, PTH118, PTH123, PTH208
+# ruff: noqa: PTH103, PTH106, PTH108, PTH112, PTH114, PTH118, PTH120, PTH123, PTH208
 
 import marshal
 import os
@@ -29,6 +29,7 @@ LOOK_SECONDS = 0.5
 SWEEP_SECONDS = 0.002
 CHUNK = 65536
 STANDARD_OUTPUTS = (1, 2)
+SCRATCH = "-scratch"
 
 ProcessControl = Callable[[int, int], None]
 
@@ -43,6 +44,7 @@ class Order:
         self.cwd: str = fields["cwd"]
         self.home: str = fields["home"]
         self.parent: int = fields["parent"]
+        self.mounts: list[tuple[str, str, dict[str, str]]] = fields["mounts"]
 
 
 class Commands:
@@ -95,6 +97,8 @@ def main() -> None:
     wake = wake_on_child()
     try:
         os.makedirs(order.home, 0o700)
+        for _, folder, files in order.mounts:
+            mount(folder, files)
         first = start(order, report, process_control)
         if first is not None:
             code = watch(first, wake, commands, order.parent)
@@ -102,6 +106,28 @@ def main() -> None:
             tell(report, f"exited {code}")
     finally:
         remove(order.home)
+        remove_unused_scratch(order.mounts)
+
+
+def mount(folder: str, files: dict[str, str]) -> None:
+    """Make a volume's folder, and the files in it."""
+    os.makedirs(folder, 0o700, exist_ok=True)
+    for name, text in files.items():
+        descriptor = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+
+
+def remove_unused_scratch(mounts: list[tuple[str, str, dict[str, str]]]) -> None:
+    """Delete the scratch space of a replica of which no container is left."""
+    for scratch in {os.path.dirname(folder) for kind, folder, _ in mounts if kind == "shared"}:
+        parent, name = os.path.split(scratch)
+        if not name.endswith(SCRATCH):
+            continue  # a volumeset outlives the containers
+        replica = name[: -len(SCRATCH)]
+        others = [other for other in os.listdir(parent) if other.startswith(f"{replica}-") and other != name]
+        if not others:
+            remove(scratch)
 
 
 def tell(report: int, line: str) -> None:
@@ -168,7 +194,7 @@ def become(order: Order, failed: int, process_control: ProcessControl) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.chdir(order.cwd or order.home)
+        os.chdir(order.cwd if order.cwd and os.path.isdir(order.cwd) else order.home)
         os.execvpe(order.argv[0], order.argv, order.env)  # noqa: S606 - running what is asked for is the purpose
     except OSError as error:
         os.write(failed, str(error.errno).encode())

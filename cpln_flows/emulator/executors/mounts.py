@@ -1,0 +1,71 @@
+"""Volumes of a container that is a process: folders of this machine, under other paths than the container names.
+
+A process cannot be given paths of its own without rights that most users do not have. So the paths that a container names are
+replaced by those of the folders, wherever they stand in its command, its variables and its working folder; programs that are told
+otherwise find them in the variable ``CPLN_LOCAL_MOUNTS``, an object in JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cpln_flows.emulator.executors.base import Mount
+
+VARIABLE = "CPLN_LOCAL_MOUNTS"
+_BEFORE, _AFTER = r"(?<![-\w./])", r"(?![-\w.])"
+
+Orders = list[tuple[str, str, dict[str, str]]]
+"""What the supervisor makes before it starts the program: kind, path, and the texts of files by their names."""
+
+
+class Places:
+    """Where the volumes of one container are on this machine.
+
+    Args:
+        mounts: The volumes.
+        home: The container's own folder, which is deleted with it.
+        scratch: Folder for scratch space, which the containers of a replica share.
+        volumesets: Folder for volumesets.
+    """
+
+    def __init__(self, mounts: Sequence[Mount], *, home: Path, scratch: Path, volumesets: Path) -> None:
+        self.orders: Orders = []
+        self.absent: list[str] = []
+        self._real: dict[str, str] = {}
+        for index, mount in enumerate(mounts):
+            self._add(mount, home / f"mount-{index}", scratch, volumesets)
+
+    def _add(self, mount: Mount, own: Path, scratch: Path, volumesets: Path) -> None:
+        if mount.files is not None:
+            self._place(mount, "folder", own, dict(mount.files))
+        elif mount.text is not None:
+            name = Path(mount.path).name
+            file = own / (name if name not in {"", ".", ".."} else "file")
+            self._place(mount, "folder", own, {file.name: mount.text}, file)
+        elif mount.scratch is not None:
+            self._place(mount, "shared", scratch / mount.scratch, {})
+        elif mount.volumeset is not None:
+            self._place(mount, "shared", volumesets / mount.volumeset, {})
+        else:
+            self.absent.append(mount.uri)
+
+    def _place(self, mount: Mount, kind: str, folder: Path, files: dict[str, str], real: Path | None = None) -> None:
+        self.orders.append((kind, str(folder), files))
+        self._real[mount.path.rstrip("/")] = str(real or folder)
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """The variable that tells where each volume is."""
+        return {VARIABLE: json.dumps(self._real)} if self._real else {}
+
+    def mapped(self, text: str) -> str:
+        """Return a text with the paths of this machine in place of those that the container names."""
+        if not self._real:
+            return text
+        # The longest first: of /data and /data/in the latter is meant by /data/in/x.
+        paths = sorted(self._real, key=len, reverse=True)
+        pattern = re.compile(f"{_BEFORE}({'|'.join(map(re.escape, paths))}){_AFTER}")
+        return pattern.sub(lambda match: self._real[match[1]], text)

@@ -1,0 +1,57 @@
+"""What a container's volumes hold: files of secrets, scratch space of its replica, volumesets of its GVC.
+
+A secret without a key is a folder with a file for each of its keys, with a key it is one file. Other volumes (buckets, file
+shares) are not there on this machine. Pure: reading a secret is the caller's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+from cpln_flows.emulator.answers import Document
+from cpln_flows.emulator.executors.base import Mount
+
+_SECRET = re.compile(r"cpln://secret/([a-z][-a-z0-9]*)(?:\.(.+))?", re.DOTALL)
+_SCRATCH = re.compile(r"scratch://([-._a-zA-Z0-9]{1,100})")
+_VOLUMESET = re.compile(r"cpln://volumeset/([a-z][-a-z0-9]*)")
+_FILE = re.compile(r"(?!\.{1,2}$)[^/\x00]{1,200}")
+_WHOLE = "payload"
+
+
+def secrets_of(volumes: Iterable[Document]) -> set[str]:
+    """Return the names of the secrets that volumes are made of."""
+    return {matched[1] for volume in volumes if (matched := _SECRET.fullmatch(str(volume.get("uri", ""))))}
+
+
+def mounts_of(
+    volumes: Iterable[Document], secret: Callable[[str], Document], read: Callable[[Document, str | None], str]
+) -> tuple[Mount, ...]:
+    """Return what is mounted where.
+
+    Args:
+        volumes: The volumes of a container.
+        secret: Returns the secret of a name, or raises.
+        read: Returns the text of one key of a secret.
+    """
+    return tuple(_mount(str(volume.get("uri", "")), str(volume.get("path", "")), secret, read) for volume in volumes)
+
+
+def _mount(uri: str, path: str, secret: Callable[[str], Document], read: Callable[[Document, str | None], str]) -> Mount:
+    if matched := _SECRET.fullmatch(uri):
+        name, key = matched.groups()
+        found = secret(name)
+        return Mount(path, uri, text=read(found, key)) if key else Mount(path, uri, files=_files(found, read))
+    if matched := _SCRATCH.fullmatch(uri):
+        return Mount(path, uri, scratch=matched[1])
+    if matched := _VOLUMESET.fullmatch(uri):
+        return Mount(path, uri, volumeset=matched[1])
+    return Mount(path, uri)
+
+
+def _files(secret: Document, read: Callable[[Document, str | None], str]) -> Mapping[str, str]:
+    """Return a file for each key; a key that cannot be the name of a file has none."""
+    data = secret.get("data")
+    if not isinstance(data, Mapping):
+        return {_WHOLE: read(secret, None)}
+    return {str(key): read(secret, str(key)) for key in data if _FILE.fullmatch(str(key))}

@@ -1,0 +1,88 @@
+"""What was converted is there when the job runs: secrets as files, scratch space, claims, steps and sidecars."""
+
+import tempfile
+from pathlib import Path
+
+import anyio
+import pytest
+
+from cpln_flows import CplnJob, run_namespaced_job
+from cpln_flows.api import secrets
+from cpln_flows.api.client import CplnClient
+from tests.manifests import changed, kubernetes_job, texts
+from tests.scenarios import programs
+
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
+POD = "spec.template.spec"
+MAIN = f"{POD}.containers[0]"
+
+
+@pytest.fixture(autouse=True)
+def stored(local) -> None:
+    """A secret with two keys."""
+
+    async def put() -> None:
+        async with CplnClient(local.settings.api()) as client:
+            await secrets.put_dictionary(client, "local", "keys", {"user": "ada", "pw": "hush"}, description="for tests")
+
+    anyio.run(put)
+
+
+def _run(script: str, *changes, shared: bool = False) -> list[str]:
+    job = CplnJob(v1_job=changed(kubernetes_job(script), *changes), delete_after_completion=not shared, log_containers=["main"])
+    return texts(run_namespaced_job(job))
+
+
+def _mounted(*volumes):
+    """Volumes, each with where it is mounted."""
+    return [
+        (f"{POD}.volumes", [{"name": f"v{n}", **source} for n, (source, _) in enumerate(volumes)]),
+        (f"{MAIN}.volumeMounts", [{"name": f"v{n}", "mountPath": path} for n, (_, path) in enumerate(volumes)]),
+    ]
+
+
+def test_secret_is_a_folder_with_a_file_for_each_key() -> None:
+    script = "import os\nfor name in sorted(os.listdir('/keys')): print(name, open(f'/keys/{name}').read())"
+    assert _run(script, *_mounted(({"secret": {"secretName": "keys"}}, "/keys"))) == ["pw hush", "user ada"]
+
+
+def test_chosen_keys_are_files_of_their_paths() -> None:
+    items = [{"key": "pw", "path": "in/password.txt"}]
+    script = "print(open('/conf/in/password.txt').read())"
+    assert _run(script, *_mounted(({"secret": {"secretName": "keys", "items": items}}, "/conf"))) == ["hush"]
+
+
+def test_claim_keeps_its_files_for_the_next_job() -> None:
+    volume = _mounted(({"persistentVolumeClaim": {"claimName": "data"}}, "/data"))
+    assert _run("open('/data/note', 'w').write('kept')", *volume) == []
+    assert _run("print(open('/data/note').read())", *volume) == ["kept"]
+
+
+def test_scratch_space_is_shared_with_a_sidecar_and_goes_with_the_job() -> None:
+    writer = "import time\nopen('/work/note', 'w').write('from beside')\nwhile True: time.sleep(0.1)"
+    side = {"name": "side", "image": "i", "command": ["python", "-c", writer], "restartPolicy": "Always"}
+    side["volumeMounts"] = [{"name": "v0", "mountPath": "/work"}]
+    script = (
+        "import os, pathlib, time\nnote = pathlib.Path('/work/note')\n"
+        "while not (note.exists() and note.read_text()): time.sleep(0.02)\nprint(note.read_text())"
+    )
+    assert _run(script, *_mounted(({"emptyDir": {}}, "/work")), (f"{POD}.initContainers", [side])) == ["from beside"]
+    programs.until(lambda: not list(Path(tempfile.gettempdir()).glob("cpln-command-*-scratch")))
+
+
+def test_step_before_the_main_program_prepares_its_scratch_space() -> None:
+    volume = _mounted(({"emptyDir": {}}, "/work"))
+    step = {"name": "init", "image": "python:3.12-slim", "command": ["sh", "-c", "echo prepared > /work/note"]}
+    step["volumeMounts"] = [{"name": "v0", "mountPath": "/work"}]
+    assert _run("print(open('/work/note').read(), end='')", *volume, (f"{POD}.initContainers", [step])) == ["prepared"]
+
+
+def test_job_that_asks_for_a_gpu_runs() -> None:
+    resources = (f"{MAIN}.resources", {"limits": {"cpu": "2", "memory": "4Gi", "nvidia.com/gpu": 1}})
+    assert _run("print('done')", resources, ("metadata.annotations", {"cpln/gpuModel": "t4"})) == ["done"]
+
+
+def test_working_folder_may_be_a_volume() -> None:
+    changes = [*_mounted(({"emptyDir": {}}, "/work")), (f"{MAIN}.workingDir", "/work")]
+    assert _run("import os\nopen('x', 'w').close()\nprint(os.path.exists('/work/x'))", *changes) == ["True"]
