@@ -20,8 +20,7 @@ from cpln_flows.sync_compat import value_of
 from cpln_flows.tasks import jobs
 
 
-@sync_compat.flow(JOB_FLOW)
-async def run_namespaced_job(cpln_job: CplnJob, print_func: PrintFunc | None = None) -> str | State[Any]:
+async def _run_namespaced_job(cpln_job: CplnJob, print_func: PrintFunc | None = None) -> str | State[Any]:
     """Run a job on Control Plane and return its log.
 
     One call is one job: a retry goes on with the job of the attempt before if that still runs, and takes its result if it has
@@ -74,3 +73,7 @@ async def _run(cpln_job: CplnJob, print_func: PrintFunc | None) -> str:
 def _journal(context: FlowRunContext, cpln_job: CplnJob) -> Journal:
     run_id = context.flow_run.id if context.flow_run else None
     return Journal(get_run_logger(), LogContext(JOB_FLOW, run_id, cpln_job.namespace))
+
+
+# Under another name than its function, which Prefect would else pack by value, without the names in its signature.
+run_namespaced_job = sync_compat.flow(JOB_FLOW)(_run_namespaced_job)

@@ -86,8 +86,7 @@ class SyncOptions(BaseModel, metaclass=ClearErrors):
         return replace(chosen.policy(), limits=Limits(self.max_changes, self.max_share))
 
 
-@sync_compat.flow("sync-cpln-to-prefect")
-async def sync_cpln_to_prefect(
+async def _sync_cpln_to_prefect(
     org: str | None = None,
     *,
     gvc: str | None = None,
@@ -125,8 +124,7 @@ async def sync_cpln_to_prefect(
     return await failure_states.reported(work, TO_PREFECT)
 
 
-@sync_compat.flow("sync-prefect-to-cpln")
-async def sync_prefect_to_cpln(
+async def _sync_prefect_to_cpln(
     org: str | None = None,
     *,
     gvc: str | None = None,
@@ -164,8 +162,7 @@ async def sync_prefect_to_cpln(
     return await failure_states.reported(work, TO_CPLN)
 
 
-@sync_compat.flow("sync")
-async def sync(
+async def _sync(
     org: str | None = None,
     *,
     gvc: str | None = None,
@@ -261,3 +258,9 @@ def place(org: str | None, gvc: str | None, settings: CplnSettings) -> tuple[str
     if not named:
         raise ConfigurationError("org: not given, and CPLN_ORG is not set: give org=... or set CPLN_ORG")
     return named, found.name if found else None
+
+
+# Under another name than its function, which Prefect would else pack by value, without the names in its signature.
+sync_cpln_to_prefect = sync_compat.flow("sync-cpln-to-prefect")(_sync_cpln_to_prefect)
+sync_prefect_to_cpln = sync_compat.flow("sync-prefect-to-cpln")(_sync_prefect_to_cpln)
+sync = sync_compat.flow("sync")(_sync)
