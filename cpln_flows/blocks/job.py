@@ -555,7 +555,7 @@ class CplnJobRun(JobRun[str]):
         try:
             await stop.delete_workload(shared.client, workload, journal=self._journal(), only_idle=only_idle)
             self._cleaned = True
-            if grants.grant_for(self._plan) is not None:
+            if self._plan.grant is not None:
                 await grants.withdraw(shared.client, workload)
         except CplnError as error:
             self._leave(workload.name, str(error))

@@ -8,50 +8,17 @@ secrets if the workload is shared, and deleted by the clean-up flow once nobody 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from cpln_flows.api import companions, secrets
 from cpln_flows.api.client import CplnClient
 from cpln_flows.concurrency import each
 from cpln_flows.errors import ConfigurationError, Fault, ForbiddenError, ManifestError, NotFoundError
-from cpln_flows.jobs.plan import JobPlan
+from cpln_flows.jobs.plan import Grant, JobPlan
 from cpln_flows.model.links import GvcRef, WorkloadRef
 
 _PURPOSE = "Lets jobs that Prefect starts reveal the secrets they use."
-_DIGITS = 12
-
-
-@dataclass(frozen=True)
-class Grant:
-    """An identity that is made for a job, and the policy of the same name.
-
-    Attributes:
-        name: Name of both.
-        secrets: What the identity may reveal.
-    """
-
-    name: str
-    secrets: frozenset[str]
-
-
-def grant_for(plan: JobPlan) -> Grant | None:
-    """Return the identity that a job gets; nothing if it uses no secret, or names an identity."""
-    used = plan.manifest.secrets
-    if not used or plan.manifest.identity is not None:
-        return None
-    if plan.private:
-        return Grant(plan.workload_of(plan.submission.attempt).name, used)
-    digest = hashlib.sha256("\n".join((plan.gvc.path, *sorted(used))).encode()).hexdigest()
-    return Grant(f"job-secrets-{digest[:_DIGITS]}", used)
-
-
-def with_grant(plan: JobPlan, grant: Grant | None) -> JobPlan:
-    """Return the job with the identity that it gets."""
-    if grant is None:
-        return plan
-    return replace(plan, manifest=replace(plan.manifest, identity=_identity(plan.gvc, grant)))
 
 
 async def resolved(client: CplnClient, plan: JobPlan) -> JobPlan:
@@ -84,7 +51,7 @@ async def make(client: CplnClient, plan: JobPlan, grant: Grant) -> None:
             plan.gvc.org,
             grant.name,
             secrets=sorted(grant.secrets),
-            principal=_identity(plan.gvc, grant),
+            principal=grant.identity,
             description=_PURPOSE,
         )
     except ForbiddenError as error:
@@ -125,10 +92,6 @@ def _missing(name: str, gvc: GvcRef) -> str:
         f"there is no secret {name!r} in the organization {gvc.org}, or the token may not see it; create it, for example with"
         f" `cpln secret create-dictionary --name {name} --entry KEY=VALUE`"
     )
-
-
-def _identity(gvc: GvcRef, grant: Grant) -> str:
-    return f"{gvc.path}/identity/{grant.name}"
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cpln_flows.manifest.limits import workload_name
@@ -13,6 +14,26 @@ from cpln_flows.model.identifiers import Owner, Role, Submission
 from cpln_flows.model.links import GvcRef, WorkloadRef
 
 _HASH_LENGTH = 12
+
+
+@dataclass(frozen=True)
+class Grant:
+    """An identity that is made for a job, and the policy of the same name.
+
+    Attributes:
+        name: Name of both.
+        gvc: Where the identity is.
+        secrets: What it may reveal.
+    """
+
+    name: str
+    gvc: GvcRef
+    secrets: frozenset[str]
+
+    @property
+    def identity(self) -> str:
+        """Link of the identity."""
+        return f"{self.gvc.path}/identity/{self.name}"
 
 
 @dataclass(frozen=True)
@@ -33,6 +54,31 @@ class JobPlan:
     shared_name: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict, repr=False)
 
+    @property
+    def grant(self) -> Grant | None:
+        """The identity that the job gets; nothing if it uses no secret, or names an identity.
+
+        It is named after a private workload, and after the set of secrets if the workload is shared.
+        """
+        used = self.manifest.secrets
+        if not used or self.manifest.identity is not None:
+            return None
+        if self.private:
+            return Grant(self.workload_of(self.submission.attempt).name, self.gvc, used)
+        digest = hashlib.sha256("\n".join((self.gvc.path, *sorted(used))).encode()).hexdigest()
+        return Grant(f"job-secrets-{digest[:_HASH_LENGTH]}", self.gvc, used)
+
+    @property
+    def granted(self) -> JobManifest:
+        """The manifest with the identity that the job runs as."""
+        grant = self.grant
+        return self.manifest if grant is None else replace(self.manifest, identity=grant.identity)
+
+    @property
+    def spec_hash(self) -> str:
+        """What jobs with interchangeable workloads share."""
+        return spec_hash(self.granted)
+
     def workload_of(self, attempt: int, generation: int = 0) -> WorkloadRef:
         """Return the workload that this attempt runs on: always the same one, so that whoever repeats it finds it.
 
@@ -44,13 +90,13 @@ class JobPlan:
             suffix = Submission(self.submission.id, attempt).suffix
             return self.gvc.workload(workload_name(self.manifest.name, suffix))
         # Named after what the hash covers, or as the user chose: two names for one specification cannot arise by chance.
-        suffix = spec_hash(self.manifest)[:_HASH_LENGTH] + (f"g{generation}" if generation else "")
+        suffix = self.spec_hash[:_HASH_LENGTH] + (f"g{generation}" if generation else "")
         return self.gvc.workload(workload_name(self.shared_name or self.manifest.main.name, suffix))
 
     def workload_body(self, workload: WorkloadRef) -> dict[str, Any]:
         """Return the workload's manifest."""
-        tags = identifiers.workload_tags(spec_hash=spec_hash(self.manifest), job_type=self.manifest.job_type)
-        return self.manifest.workload(name=workload.name, tags=tags, shared=not self.private)
+        tags = identifiers.workload_tags(spec_hash=self.spec_hash, job_type=self.manifest.job_type)
+        return self.granted.workload(name=workload.name, tags=tags, shared=not self.private)
 
     @property
     def command_tags(self) -> dict[str, str]:

@@ -12,7 +12,6 @@ from cpln_flows.errors import CplnError, ForbiddenError, NotFoundError
 from cpln_flows.jobs import grants
 from cpln_flows.jobs.plan import JobPlan
 from cpln_flows.manifest.difference import Difference, differences
-from cpln_flows.manifest.manifest import spec_hash
 from cpln_flows.model.identifiers import SPEC_HASH
 from cpln_flows.model.links import GvcRef
 
@@ -58,8 +57,6 @@ def offline(plan: JobPlan) -> RunPreview:
     Args:
         plan: The job.
     """
-    grant = grants.grant_for(plan)
-    plan = grants.with_grant(plan, grant)
     workload = plan.workload_of(plan.submission.attempt)
     return RunPreview(
         workload=workload.name,
@@ -67,9 +64,9 @@ def offline(plan: JobPlan) -> RunPreview:
         shared=not plan.private,
         manifest=plan.workload_body(workload),
         overrides=plan.manifest.overrides(),
-        spec_hash=spec_hash(plan.manifest),
-        identity=plan.manifest.identity,
-        makes_identity=grant is not None,
+        spec_hash=plan.spec_hash,
+        identity=plan.granted.identity,
+        makes_identity=plan.grant is not None,
         secrets=dict.fromkeys(sorted(plan.manifest.secrets)),
         notes=tuple(map(str, plan.manifest.notes)),
     )

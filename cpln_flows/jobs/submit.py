@@ -23,7 +23,6 @@ from cpln_flows.errors import (
     UnexpectedResponseError,
 )
 from cpln_flows.jobs import access, grants, reattach, stop
-from cpln_flows.jobs.grants import Grant, grant_for, with_grant
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.plan import JobPlan
 from cpln_flows.jobs.reattach import Adopt, EarlierAttempt, StartNew
@@ -82,7 +81,6 @@ class Submitter:
         workload_found: Whether it was there before: another process of the same submission may use it.
         asked: Whether a start was sent.
         before_start: Called right before a start is sent; what it raises ends the submission.
-        grant: The identity that is made for the secrets of the job, if it needs one.
     """
 
     client: CplnClient
@@ -95,11 +93,6 @@ class Submitter:
     workload_found: bool = False
     asked: bool = False
     before_start: Callable[[], Awaitable[None]] | None = None
-    grant: Grant | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.grant = grant_for(self.plan)
-        self.plan = with_grant(self.plan, self.grant)
 
     async def submit(self) -> StartedJob:
         """Return the one job of this plan: an earlier attempt's, or one that is started now.
@@ -130,8 +123,8 @@ class Submitter:
     async def _prepare(self) -> None:
         """Look for the secrets that the job uses, and let it reveal them."""
         self.plan = await grants.resolved(self.client, self.plan)
-        if self.grant is not None:
-            await grants.make(self.client, self.plan, self.grant)
+        if (grant := self.plan.grant) is not None:
+            await grants.make(self.client, self.plan, grant)
 
     async def _of_earlier_attempts(self) -> StartedJob | None:
         """Look where the attempts before this one put their jobs: one may run on although its attempt is over."""
