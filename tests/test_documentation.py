@@ -46,6 +46,12 @@ def test_the_examples_of_a_module_do_what_they_show(name) -> None:
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
+def test_modules_that_the_docs_name_are_there() -> None:
+    named = re.findall(r"`([a-z_]+(?:/[a-z_]+)*\.py|[a-z_]+/[a-z_]+)`", (ROOT / "docs" / "architecture.md").read_text())
+    assert len(named) > 20
+    assert [name for name in named if not (ROOT / "cpln_flows" / name).exists()] == []
+
+
 def test_the_first_two_commands_of_the_readme_are_those_that_ci_runs() -> None:
     assert [block.strip().rsplit("&& ", 1)[1] for block in SHELL[:2]] == [".venv/bin/cpln-flows quickstart", ".venv/bin/pytest"]
     assert "README.md" in (ROOT / ".ci/run").read_text()
