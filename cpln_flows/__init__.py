@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from cpln_flows.model.cursor import Cursor
     from cpln_flows.model.receipt import LogReceipt
     from cpln_flows.settings import CplnSettings
+    from cpln_flows.tasks.commands import list_commands, read_command, start_command, stop_command
     from cpln_flows.tasks.logs import stream_logs
+    from cpln_flows.tasks.secrets import list_images, reveal_secret, upsert_secret
     from cpln_flows.tasks.workloads import (
         create_workload,
         delete_workload,
@@ -82,15 +84,22 @@ __all__ = [
     "cleanup_orphaned_workloads",
     "create_workload",
     "delete_workload",
+    "list_commands",
+    "list_images",
     "list_workloads",
     "patch_workload",
+    "read_command",
     "read_workload",
     "replace_workload",
+    "reveal_secret",
     "run_namespaced_job",
+    "start_command",
+    "stop_command",
     "stream_logs",
     "sync",
     "sync_cpln_to_prefect",
     "sync_prefect_to_cpln",
+    "upsert_secret",
 ]
 
 _HOMES = {
@@ -107,15 +116,22 @@ _HOMES = {
     "cleanup_orphaned_workloads": "cpln_flows.flows.cleanup",
     "create_workload": "cpln_flows.tasks.workloads",
     "delete_workload": "cpln_flows.tasks.workloads",
+    "list_commands": "cpln_flows.tasks.commands",
+    "list_images": "cpln_flows.tasks.secrets",
     "list_workloads": "cpln_flows.tasks.workloads",
     "patch_workload": "cpln_flows.tasks.workloads",
+    "read_command": "cpln_flows.tasks.commands",
     "read_workload": "cpln_flows.tasks.workloads",
     "replace_workload": "cpln_flows.tasks.workloads",
+    "reveal_secret": "cpln_flows.tasks.secrets",
     "run_namespaced_job": "cpln_flows.flows.run_job",
+    "start_command": "cpln_flows.tasks.commands",
+    "stop_command": "cpln_flows.tasks.commands",
     "stream_logs": "cpln_flows.tasks.logs",
     "sync": "cpln_flows.flows.sync",
     "sync_cpln_to_prefect": "cpln_flows.flows.sync",
     "sync_prefect_to_cpln": "cpln_flows.flows.sync",
+    "upsert_secret": "cpln_flows.tasks.secrets",
 }
 
 

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any
 
-from cpln_flows.api.client import CplnClient
 from cpln_flows.blocks.credentials import CplnCredentials
-from cpln_flows.errors import ConfigurationError
-from cpln_flows.jobs import session
-from cpln_flows.model import links
 from cpln_flows.model.identifiers import Area
 from cpln_flows.model.links import GvcRef
-from cpln_flows.settings import CplnSettings
+from cpln_flows.tasks.connection import Manifest, checked_name, client_of, gvc_of, list_objects, read_object
 from cpln_flows.tasks.reporting import reporting
-
-Manifest = dict[str, Any]
-"""An object of the platform, as its API has it."""
 
 
 @reporting(Area.WORKLOAD)
@@ -47,7 +39,7 @@ async def create_workload(cpln_credentials: CplnCredentials, org: str, gvc: str,
         create_workload(CplnCredentials(), "my-org", "my-gvc", body)
         ```
     """
-    return await _put(cpln_credentials, _gvc(org, gvc), body)
+    return await _put(cpln_credentials, gvc_of(org, gvc), body)
 
 
 @reporting(Area.WORKLOAD)
@@ -67,7 +59,7 @@ async def replace_workload(cpln_credentials: CplnCredentials, org: str, gvc: str
         ConfigurationError: The organization, the GVC or the name cannot be one.
         ApiError: The platform refused it.
     """
-    return await _put(cpln_credentials, _gvc(org, gvc), body)
+    return await _put(cpln_credentials, gvc_of(org, gvc), body)
 
 
 @reporting(Area.WORKLOAD)
@@ -87,9 +79,9 @@ async def read_workload(cpln_credentials: CplnCredentials, org: str, gvc: str, n
         ConfigurationError: The organization, the GVC or the name cannot be one.
         NotFoundError: There is no such workload.
     """
-    path = _path(_gvc(org, gvc), name)
-    async with _client(cpln_credentials) as client:
-        return await _object(client, path)
+    path = _path(gvc_of(org, gvc), name)
+    async with client_of(cpln_credentials) as client:
+        return await read_object(client, path)
 
 
 @reporting(Area.WORKLOAD)
@@ -110,10 +102,10 @@ async def patch_workload(cpln_credentials: CplnCredentials, org: str, gvc: str, 
         ConfigurationError: The organization, the GVC or the name cannot be one.
         NotFoundError: There is no such workload.
     """
-    path = _path(_gvc(org, gvc), name)
-    async with _client(cpln_credentials) as client:
+    path = _path(gvc_of(org, gvc), name)
+    async with client_of(cpln_credentials) as client:
         await client.patch(path, body)
-        return await _object(client, path)
+        return await read_object(client, path)
 
 
 @reporting(Area.WORKLOAD)
@@ -130,8 +122,8 @@ async def delete_workload(cpln_credentials: CplnCredentials, org: str, gvc: str,
         ConfigurationError: The organization, the GVC or the name cannot be one.
         NotFoundError: There is no such workload.
     """
-    path = _path(_gvc(org, gvc), name)
-    async with _client(cpln_credentials) as client:
+    path = _path(gvc_of(org, gvc), name)
+    async with client_of(cpln_credentials) as client:
         await client.delete(path)
 
 
@@ -159,39 +151,17 @@ async def list_workloads(cpln_credentials: CplnCredentials, org: str, gvc: str) 
             print(workload["name"])
         ```
     """
-    path = f"{_gvc(org, gvc).path}/workload"
-    async with _client(cpln_credentials) as client:
-        items = [item async for page in client.pages(path) for item in page]
-    return {"kind": "list", "itemKind": "workload", "items": items, "links": [{"rel": "self", "href": path}]}
+    path = f"{gvc_of(org, gvc).path}/workload"
+    async with client_of(cpln_credentials) as client:
+        return await list_objects(client, path, "workload")
 
 
 async def _put(credentials: CplnCredentials, gvc: GvcRef, body: Mapping[str, Any]) -> Manifest:
     path = _path(gvc, body.get("name"))
-    async with _client(credentials) as client:
+    async with client_of(credentials) as client:
         await client.put(f"{gvc.path}/workload", body)
-        return await _object(client, path)
-
-
-async def _object(client: CplnClient, path: str) -> Manifest:
-    found = await client.get(path)
-    return dict(found) if isinstance(found, Mapping) else {}
-
-
-def _gvc(org: str, gvc: str) -> GvcRef:
-    try:
-        organization = links.organization(org)
-        return GvcRef(organization, links.gvc_of(organization, gvc).name)
-    except ValueError as error:
-        raise ConfigurationError(f"org and gvc: {error}") from None
+        return await read_object(client, path)
 
 
 def _path(gvc: GvcRef, name: object) -> str:
-    if not isinstance(name, str) or not links.is_name(name):
-        raise ConfigurationError(f"name: expected the name of a workload, found {name!r:.60}")
-    return gvc.workload(name).path
-
-
-@asynccontextmanager
-async def _client(credentials: CplnCredentials) -> AsyncIterator[CplnClient]:
-    async with session.shared(credentials.api_settings(CplnSettings.load()), credentials.present_token) as shared:
-        yield shared.client
+    return gvc.workload(checked_name(name, "workload")).path

@@ -1,0 +1,73 @@
+"""What the tasks that ask the platform share: a client for the credentials, and names that can be a part of a path."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from cpln_flows.api.client import CplnClient
+from cpln_flows.blocks.credentials import CplnCredentials
+from cpln_flows.errors import ConfigurationError
+from cpln_flows.jobs import session
+from cpln_flows.model import links
+from cpln_flows.model.links import GvcRef
+from cpln_flows.settings import CplnSettings
+
+Manifest = dict[str, Any]
+"""An object of the platform, as its API has it."""
+
+
+@asynccontextmanager
+async def client_of(credentials: CplnCredentials) -> AsyncIterator[CplnClient]:
+    """Open a client, or join the one that is open for the same credentials."""
+    async with session.shared(credentials.api_settings(CplnSettings.load()), credentials.present_token) as shared:
+        yield shared.client
+
+
+async def read_object(client: CplnClient, path: str) -> Manifest:
+    """Return an object of the platform."""
+    found = await client.get(path)
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+async def list_objects(client: CplnClient, path: str, kind: str) -> Manifest:
+    """Return a list as the platform has it, with the items of all pages."""
+    items = [item async for page in client.pages(path) for item in page]
+    return {"kind": "list", "itemKind": kind, "items": items, "links": [{"rel": "self", "href": path}]}
+
+
+def organization_of(org: str) -> str:
+    """Return the name of an organization.
+
+    Raises:
+        ConfigurationError: It is neither a name nor a link.
+    """
+    try:
+        return links.organization(org)
+    except ValueError as error:
+        raise ConfigurationError(f"org: {error}") from None
+
+
+def gvc_of(org: str, gvc: str) -> GvcRef:
+    """Return where a workload is.
+
+    Raises:
+        ConfigurationError: The organization or the GVC is neither a name nor a link, or they do not agree.
+    """
+    try:
+        organization = links.organization(org)
+        return GvcRef(organization, links.gvc_of(organization, gvc).name)
+    except ValueError as error:
+        raise ConfigurationError(f"org and gvc: {error}") from None
+
+
+def checked_name(name: object, kind: str) -> str:
+    """Return a name that can be a part of a path.
+
+    Raises:
+        ConfigurationError: It cannot.
+    """
+    if not isinstance(name, str) or not links.is_name(name):
+        raise ConfigurationError(f"name: expected the name of a {kind}, found {name!r:.60}")
+    return name

@@ -1,0 +1,80 @@
+"""Tasks for secrets and images of an organization."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import SecretStr
+
+from cpln_flows.blocks.credentials import CplnCredentials
+from cpln_flows.errors import UnexpectedResponseError
+from cpln_flows.model.identifiers import Area
+from cpln_flows.tasks.connection import Manifest, checked_name, client_of, list_objects, organization_of, read_object
+from cpln_flows.tasks.reporting import reporting
+
+
+@reporting(Area.WORKLOAD)
+async def upsert_secret(cpln_credentials: CplnCredentials, org: str, name: str, data: Mapping[str, SecretStr | str]) -> Manifest:
+    """Create a secret of names and values, or replace the one of this name.
+
+    Args:
+        cpln_credentials: Whose rights are used.
+        org: Organization, as a name or a link.
+        name: Name of the secret.
+        data: The values by their names; give them as ``SecretStr``, so that they are in no log.
+
+    Returns:
+        The secret as the platform has it, without its values.
+
+    Raises:
+        ConfigurationError: A name cannot be one.
+        ForbiddenError: The token may not.
+    """
+    path = f"/org/{organization_of(org)}/secret"
+    values = {key: value.get_secret_value() if isinstance(value, SecretStr) else value for key, value in data.items()}
+    body = {"kind": "secret", "name": checked_name(name, "secret"), "type": "dictionary", "data": values}
+    async with client_of(cpln_credentials) as client:
+        await client.put(path, body)
+        return await read_object(client, f"{path}/{name}")
+
+
+@reporting(Area.WORKLOAD)
+async def reveal_secret(cpln_credentials: CplnCredentials, org: str, name: str) -> dict[str, SecretStr]:
+    """Return the values of a secret by their names.
+
+    Args:
+        cpln_credentials: Whose rights are used.
+        org: Organization, as a name or a link.
+        name: Name of the secret.
+
+    Raises:
+        ConfigurationError: A name cannot be one.
+        ForbiddenError: The token may not reveal it.
+        NotFoundError: There is no such secret.
+    """
+    path = f"/org/{organization_of(org)}/secret/{checked_name(name, 'secret')}/-reveal"
+    async with client_of(cpln_credentials) as client:
+        found = (await read_object(client, path)).get("data")
+    if not isinstance(found, Mapping):
+        raise UnexpectedResponseError(f"{path}: expected an object with the names and values of `data`")
+    return {str(key): SecretStr(str(value)) for key, value in found.items()}
+
+
+@reporting(Area.WORKLOAD)
+async def list_images(cpln_credentials: CplnCredentials, org: str) -> Manifest:
+    """List the images in the registry of an organization, those of all pages.
+
+    Args:
+        cpln_credentials: Whose rights are used.
+        org: Organization, as a name or a link.
+
+    Returns:
+        A list as the platform has it, with the images as its ``items``.
+
+    Raises:
+        ConfigurationError: The organization is neither a name nor a link.
+        NotFoundError: There is no such organization.
+    """
+    path = f"/org/{organization_of(org)}/image"
+    async with client_of(cpln_credentials) as client:
+        return await list_objects(client, path, "image")
