@@ -24,6 +24,7 @@ AT_RUN_TIME = {
     "model/forwarding.py:__init__": "the user's own setting",
     "tasks/logs.py:_pattern": "the user's own argument",
     "api/companions.py:_ours": "names of the caller, escaped, in a pattern without ambiguity",
+    "emulator/executors/mounts.py:mapped": "paths of the container's own volumes, escaped, in a pattern without ambiguity",
     "emulator/faults.py:add": "the test's own fault",
     "emulator/selector.py:_compile": "looked at where the local platform is tested",
     "emulator/query.py": "looked at where the local platform is tested",

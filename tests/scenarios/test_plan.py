@@ -67,8 +67,8 @@ def test_shared_plan_says_what_has_changed(planned, local) -> None:
     assert "No difference from the workload as it is." in shown
     _, shown, _ = planned(changed(first, (f"{MAIN}.workingDir", "/var")), shared=True)
     assert "is made; stays, for jobs of this specification" in " ".join(shown.split())
-    (row,) = [line.split() for line in shown.splitlines() if "workingDir" in line]
-    assert row[0] == "spec.containers[main].workingDir"
+    _, shown, _ = planned(changed(first, (f"{MAIN}.workingDir", "/var")), shared=True, json=True)
+    assert [one["field"] for one in json.loads(shown)["differences"]] == ["spec.containers[main].workingDir"]
 
 
 def test_wrong_manifest_is_said_with_its_place(planned) -> None:
