@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from cpln_flows.settings import CplnSettings
     from cpln_flows.tasks.commands import list_commands, read_command, start_command, stop_command
     from cpln_flows.tasks.logs import stream_logs
+    from cpln_flows.tasks.manifests import apply_manifests, delete_manifests
     from cpln_flows.tasks.secrets import list_images, reveal_secret, upsert_secret
     from cpln_flows.tasks.workloads import (
         create_workload,
@@ -81,8 +82,10 @@ __all__ = [
     "TransportError",
     "UnauthorizedError",
     "UnexpectedResponseError",
+    "apply_manifests",
     "cleanup_orphaned_workloads",
     "create_workload",
+    "delete_manifests",
     "delete_workload",
     "list_commands",
     "list_images",
@@ -113,8 +116,10 @@ _HOMES = {
     "Cursor": "cpln_flows.model.cursor",
     "LogReceipt": "cpln_flows.model.receipt",
     "SyncOptions": "cpln_flows.flows.sync",
+    "apply_manifests": "cpln_flows.tasks.manifests",
     "cleanup_orphaned_workloads": "cpln_flows.flows.cleanup",
     "create_workload": "cpln_flows.tasks.workloads",
+    "delete_manifests": "cpln_flows.tasks.manifests",
     "delete_workload": "cpln_flows.tasks.workloads",
     "list_commands": "cpln_flows.tasks.commands",
     "list_images": "cpln_flows.tasks.secrets",
