@@ -14,6 +14,8 @@ from prefect.states import Cancelling, Completed, Crashed, Failed, Pending, Runn
 from prefect.workers.base import BaseWorker
 
 from cpln_flows import CplnConfig, CplnWorker
+from cpln_flows.api import secrets
+from cpln_flows.api.client import CplnClient
 from cpln_flows.emulator import Fault, Platform, PlatformConfig
 from cpln_flows.errors import ConfigurationError, CplnError, ForbiddenError
 from tests.manifests import FOREVER, LINES, goes_on_with
@@ -364,6 +366,25 @@ def test_prefects_key_reaches_the_job_through_a_secret_and_stands_nowhere_in_cle
     (workload,) = platform.workloads()
     assert "/identity/prefect-api-" in workload["spec"]["identityLink"]
     assert CANARY not in " ".join(pools.messages(run_id))
+
+
+@pytest.mark.parametrize("local", [lambda: enforcing("s.root")], indirect=True)
+def test_key_and_secrets_of_a_deployment_are_revealed_by_one_identity(pool, monkeypatch) -> None:
+    monkeypatch.setenv("PREFECT_CPLN_WORKER_STORE_PREFECT_API_IN_SECRET", "true")
+    script = "import os, sys; sys.exit((os.environ['PREFECT_API_KEY'], os.environ['PW']) != ('one', 'hush'))"
+    env = {"PREFECT_API_KEY": "one", "PW": "cpln://secret/keys.pw"}
+    run_id = pool.start(pool.deploy(command=pools.command(script), env=env), Pending())
+
+    async def main() -> int:
+        async with CplnClient(pool.local.settings.api()) as client:
+            await secrets.put_dictionary(client, "local", "keys", {"pw": "hush"}, description="for tests")
+        async with pools.in_process(pool) as worker:
+            run = await worker.client.read_flow_run(run_id)
+            return (await worker.run(run, await pools.configuration(worker, run), Started())).status_code
+
+    assert anyio.run(main) == 0
+    (workload,) = pool.local.platform.workloads()
+    assert "/identity/job-secrets-" in workload["spec"]["identityLink"]
 
 
 @pytest.mark.parametrize("local", [lambda: enforcing("s.root")], indirect=True)
