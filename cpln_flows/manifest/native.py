@@ -90,9 +90,10 @@ def convert(root: Reader, *, gvc: str) -> JobManifest:
 
 
 def _carried(reader: Reader, table: _Carried) -> dict[str, Any]:
-    for key, look in table.items():
-        look(reader, key)
-    return {key: reader.raw(key) for key in table if reader.raw(key) is not None}
+    """Return what is passed on: a number and a truth value as what a text of them means, all else as it is."""
+    found = {key: look(reader, key) for key, look in table.items()}
+    raw = {key: reader.raw(key) for key in table}
+    return {key: found[key] if isinstance(found[key], bool | int) else value for key, value in raw.items() if value is not None}
 
 
 def _name(root: Reader, gvc: str) -> str | None:
@@ -170,10 +171,16 @@ def _firewall(spec: Reader) -> dict[str, Any]:
 
 def _check_bounds(spec: Reader, *, relaxed: bool) -> None:
     most = limits.RELAXED_GRACE_SECONDS if relaxed else limits.TERMINATION_GRACE_SECONDS
-    spec.child("rolloutOptions").number("terminationGracePeriodSeconds", 0, most)
-    security = spec.child("securityOptions")
+    _check_number(spec, "rolloutOptions", "terminationGracePeriodSeconds", 0, most)
     for key in ("runAsUser", "filesystemGroupId"):
-        security.number(key, 1, 65_534)
+        _check_number(spec, "securityOptions", key, 1, 65_534)
+
+
+def _check_number(spec: Reader, part: str, key: str, least: int, most: int) -> None:
+    """Look at a number of an object that is passed on, and put the number in the place of a text that means it."""
+    number, carried = spec.child(part).number(key, least, most), spec.raw(part)
+    if number is not None and isinstance(carried, dict):
+        carried[key] = number  # of the copy that was made of the document
 
 
 def _container(reader: Reader) -> ContainerSpec:

@@ -316,3 +316,19 @@ def test_short_link_is_of_own_gvc() -> None:
 @pytest.mark.parametrize("seconds", [1, 600, 3600])
 def test_timeout_of_hour_is_taken(seconds) -> None:
     assert convert(changed(JOB, ("spec.defaultOptions.timeoutSeconds", seconds)), gvc="dev").options["timeoutSeconds"] == seconds
+
+
+def test_text_that_means_a_number_or_a_truth_is_passed_on_as_that() -> None:
+    document = changed(
+        native_job(),
+        ("spec.defaultOptions", {"suspend": "yes", "capacityAI": "False", "timeoutSeconds": "+60"}),
+        ("spec.rolloutOptions", {"terminationGracePeriodSeconds": "0x3C"}),
+        ("spec.securityOptions", {"runAsUser": "7"}),
+        ("spec.containers[0].inheritEnv", "no"),
+    )
+    spec = convert(document, gvc="dev").workload(name="w", tags={})["spec"]
+    assert (spec["defaultOptions"]["capacityAI"], spec["defaultOptions"]["timeoutSeconds"]) == (False, 60)
+    assert spec["rolloutOptions"] == {"terminationGracePeriodSeconds": 60}
+    assert spec["securityOptions"] == {"runAsUser": 7}
+    assert spec["containers"][0]["inheritEnv"] is False
+    assert document["spec"]["rolloutOptions"] == {"terminationGracePeriodSeconds": "0x3C"}
