@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from cpln_flows.errors import Fault, ManifestError
@@ -77,17 +76,15 @@ def parse_source(text: str | bytes, *, source: str) -> Source:
         ManifestError: It is not YAML, not one manifest, or says what JSON cannot.
     """
     try:
-        documents = yaml_text.load_marked(text)
+        documents = yaml_text.load(text)
     except ValueError as error:
         raise ManifestError([Fault(source, _unrendered(text) or f"not YAML: {error}")]) from None
     if len(documents) > 1:
-        found = with_neighbors([(_plain(document), marks) for document, marks in documents], source)
-        return replace(found, document=_plain(found.document))
-    if not documents or not isinstance(documents[0][0], Mapping):
-        kind = _kind_of(documents[0][0]) if documents else "0 documents"
+        return with_neighbors([_plain(document) for document in documents], source, text)
+    if not documents or not isinstance(documents[0], Mapping):
+        kind = _kind_of(documents[0]) if documents else "0 documents"
         raise ManifestError([Fault(source, f"expected one document that is an object, found {kind}")])
-    document, marks = documents[0]
-    return Source(source, _plain(document), marks)
+    return Source(source, _plain(documents[0]), text)
 
 
 def _plain(document: Any) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cpln_flows.errors import Fault, ManifestError
+from cpln_flows.manifest import yaml_text
 from cpln_flows.manifest.document import describe
 from cpln_flows.manifest.yaml_text import Marks
 
@@ -23,25 +24,30 @@ class Source:
     Attributes:
         name: Name of the file.
         document: The manifest.
-        marks: Line and column of each field by its path, both from 1 on.
+        text: The whole file.
+        index: Which of its documents the manifest is.
     """
 
     name: str
     document: Mapping[str, Any]
-    marks: Marks = field(default_factory=dict, repr=False)
+    text: str | bytes = field(repr=False)
+    index: int = 0
 
     def located(self, error: ManifestError) -> ManifestError:
         """Return an error with the place of each of its faults: of the field, else of the object it is missing in."""
-        return ManifestError([replace(fault, place=self._place(fault.path)) for fault in error.faults])
-
-    def _place(self, path: str) -> str:
-        while path and path not in self.marks:
-            path = path[: max(path.rfind("."), path.rfind("["), 0)]
-        line, column = self.marks.get(path, (1, 1))
-        return f"{self.name}:{line}:{column}"
+        found = yaml_text.marks(self.text)
+        marks = found[self.index] if self.index < len(found) else {}
+        return ManifestError([replace(fault, place=f"{self.name}:{_place(fault.path, marks)}") for fault in error.faults])
 
 
-def with_neighbors(documents: Sequence[tuple[Any, Marks]], name: str) -> Source:
+def _place(path: str, marks: Marks) -> str:
+    while path and path not in marks:
+        path = path[: max(path.rfind("."), path.rfind("["), 0)]
+    line, column = marks.get(path, (1, 1))
+    return f"{line}:{column}"
+
+
+def with_neighbors(documents: Sequence[Any], name: str, text: str | bytes) -> Source:
     """Return the one manifest of several documents, with what ConfigMaps and Secrets beside it say filled in.
 
     Values of a ConfigMap come into the variables. Of a Secret only the names of its keys are used: the platform
@@ -50,18 +56,17 @@ def with_neighbors(documents: Sequence[tuple[Any, Marks]], name: str) -> Source:
     Raises:
         ManifestError: There is not exactly one manifest of a job, or something else beside it.
     """
-    jobs = [(document, marks) for document, marks in documents if _kind(document) in _JOBS]
+    jobs = [index for index, document in enumerate(documents) if _kind(document) in _JOBS]
     if len(jobs) != 1:
         wrong = f"expected one Job, CronJob or workload, found {len(jobs)} in {len(documents)} documents"
         raise ManifestError([Fault(name, wrong)])
-    others = [document for document, _ in documents if _kind(document) not in _JOBS]
+    others = [document for document in documents if _kind(document) not in _JOBS]
     if faults := [Fault(name, _not_beside(other)) for other in others if _kind(other) not in _DATA]:
         raise ManifestError(faults)
-    document, marks = jobs[0]
-    made = copy.deepcopy(dict(document))
+    made = copy.deepcopy(dict(documents[jobs[0]]))
     for container in _containers(made):
         _fill(container, others)
-    return Source(name, made, marks)
+    return Source(name, made, text, jobs[0])
 
 
 def _not_beside(document: object) -> str:

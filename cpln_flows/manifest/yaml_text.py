@@ -127,19 +127,11 @@ def load(text: str | bytes) -> list[Any]:
         raise ValueError("it is nested too deeply") from None
 
 
-def load_marked(text: str | bytes) -> list[tuple[Any, Marks]]:
-    """Return the documents of a text, each with the line and column of its fields by their paths.
+def marks(text: str | bytes) -> list[Marks]:
+    """Return the line and column of each field by its path, for each document; of a text in neither form nothing.
 
-    Raises:
-        ValueError: It is not YAML or JSON, or too much of it.
+    Reads the text again, for which it takes as long as ``load``: it is for errors.
     """
-    documents = load(text)
-    marks = _marks(text)
-    return [(document, marks[index] if index < len(marks) else {}) for index, document in enumerate(documents)]
-
-
-def _marks(text: str | bytes) -> list[Marks]:
-    """Return the marks of each document; none of a text that only its values can be read of."""
     decoded = _decoded(text)
     flat = decoded.replace("\t", " ") if decoded is not None and decoded.startswith(("{", "[")) else None
     for form in (text, _without_tabs(text), flat):
