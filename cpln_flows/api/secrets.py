@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
+from pydantic import SecretStr
+
+from cpln_flows.api import objects
 from cpln_flows.api.client import CplnClient
-from cpln_flows.errors import UnexpectedResponseError
+from cpln_flows.errors import ForbiddenError, NotFoundError, UnexpectedResponseError
 from cpln_flows.model.identifiers import CREATED_BY_PREFECT
 from cpln_flows.model.links import GvcRef
 
@@ -38,28 +41,29 @@ async def put_identity(client: CplnClient, gvc: GvcRef, name: str, *, descriptio
     return f"{gvc.path}/identity/{name}"
 
 
-async def exists(client: CplnClient, org: str, name: str) -> frozenset[str]:
-    """Look whether a secret is there, without its keys.
+async def is_there(client: CplnClient, org: str, name: str) -> bool | None:
+    """Look whether a secret is there; unknown to a token that may not see it."""
+    try:
+        await client.get(f"/org/{org}/secret/{name}")
+    except NotFoundError:
+        return False
+    except ForbiddenError:
+        return None
+    return True
 
-    Raises:
-        NotFoundError: There is none of this name.
-    """
-    await client.get(f"/org/{org}/secret/{name}")
-    return frozenset()
 
-
-async def keys(client: CplnClient, org: str, name: str) -> frozenset[str]:
-    """Return the keys of a secret, such as the names of a dictionary; its values are read and forgotten.
+async def reveal(client: CplnClient, org: str, name: str) -> Mapping[str, SecretStr]:
+    """Return the values of a secret by their keys, such as the names of a dictionary.
 
     Raises:
         NotFoundError: There is none of this name.
         ForbiddenError: The token may not reveal it.
     """
-    found = await client.get(f"/org/{org}/secret/{name}/-reveal")
-    data = found.get("data") if isinstance(found, Mapping) else None
+    path = f"/org/{org}/secret/{name}/-reveal"
+    data = (await objects.read(client, path)).get("data")
     if not isinstance(data, Mapping):
-        raise UnexpectedResponseError(f"/org/{org}/secret/{name}/-reveal: expected an object with the names and values of `data`")
-    return frozenset(map(str, data))
+        raise UnexpectedResponseError(f"{path}: expected an object with the names and values of `data`")
+    return {str(key): SecretStr(str(value)) for key, value in data.items()}
 
 
 async def put_reveal_policy(

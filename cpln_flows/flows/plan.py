@@ -11,6 +11,7 @@ import anyio
 from cpln_flows.blocks.job import CplnJob
 from cpln_flows.errors import ConfigurationError
 from cpln_flows.jobs import preview, session
+from cpln_flows.jobs.plan import JobPlan
 from cpln_flows.jobs.preview import RunPreview
 from cpln_flows.manifest.difference import Difference
 from cpln_flows.model.identifiers import SPEC_HASH
@@ -44,11 +45,10 @@ def plan(job: CplnJob, *, offline: bool = False) -> RunPreview:
         False
     """
     made = job.plan(JobIdentity.anonymous(), job.location or "")
-    return preview.offline(made) if offline else anyio.run(_looked_up, job)
+    return preview.offline(made) if offline else anyio.run(_looked_up, job, made)
 
 
-async def _looked_up(job: CplnJob) -> RunPreview:
-    made = job.plan(JobIdentity.anonymous(), job.location or "")
+async def _looked_up(job: CplnJob, made: JobPlan) -> RunPreview:
     async with session.shared(job.credentials.api_settings(CplnSettings.load())) as shared:
         return await preview.looked_up(shared.client, made)
 

@@ -29,13 +29,15 @@ async def resolved(client: CplnClient, plan: JobPlan) -> JobPlan:
         ConfigurationError: The token may not reveal a secret whose keys must be known.
     """
     needs = plan.manifest.needs
-    known = sorted(name for name in plan.manifest.secrets if not secrets.is_of_keys(name))
-    there = dict(zip(known, await each(lambda name: _keys(client, plan.gvc, name, whole=name in needs), known), strict=True))
-    keys = {name: found for name, found in there.items() if found is not None}
-    missing = [name for name in known if name not in keys and name not in needs]
-    if missing:
+    others = sorted(name for name in plan.manifest.secrets - needs if not secrets.is_of_keys(name))
+    there = await each(lambda name: secrets.is_there(client, plan.gvc.org, name), others)
+    if missing := [name for name, is_there in zip(others, there, strict=True) if is_there is False]:
         raise ManifestError([Fault("", _missing(name, plan.gvc)) for name in missing])
-    return replace(plan, manifest=plan.manifest.resolved(keys)) if needs else plan
+    if not needs:
+        return plan
+    found = await each(lambda name: _keys(client, plan.gvc, name), sorted(needs))
+    keys = {name: known for name, known in zip(sorted(needs), found, strict=True) if known is not None}
+    return replace(plan, manifest=plan.manifest.resolved(keys))
 
 
 async def make(client: CplnClient, plan: JobPlan, grant: Grant) -> None:
@@ -72,15 +74,13 @@ async def withdraw(client: CplnClient, workload: WorkloadRef) -> None:
     await companions.delete(client, f"/org/{workload.org}/gvc/{workload.gvc}/identity/{workload.name}")
 
 
-async def _keys(client: CplnClient, gvc: GvcRef, name: str, *, whole: bool) -> frozenset[str] | None:
-    """Return the keys of a secret, none of them unless all are wanted; nothing if there is no such secret."""
+async def _keys(client: CplnClient, gvc: GvcRef, name: str) -> frozenset[str] | None:
+    """Return the keys of a secret, whose values are forgotten; nothing if there is no such secret."""
     try:
-        return await secrets.keys(client, gvc.org, name) if whole else await secrets.exists(client, gvc.org, name)
+        return frozenset(await secrets.reveal(client, gvc.org, name))
     except NotFoundError:
         return None
     except ForbiddenError as error:
-        if not whole:
-            return frozenset()  # it may be there: the platform will say
         raise ConfigurationError(
             f"the job takes all keys of the secret {name!r} as variables, and the token may not read them ({error.summary}); let"
             f" the token reveal this secret, or write the variables out, each with the value cpln://secret/{name}.KEY"

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cpln_flows.api import secrets, workloads
+from cpln_flows.api import objects, secrets, workloads
 from cpln_flows.api.client import CplnClient
-from cpln_flows.errors import CplnError, ForbiddenError, NotFoundError
+from cpln_flows.concurrency import each
+from cpln_flows.errors import CplnError
 from cpln_flows.jobs import grants
 from cpln_flows.jobs.plan import JobPlan
 from cpln_flows.manifest.difference import Difference, differences
 from cpln_flows.model.identifiers import SPEC_HASH
-from cpln_flows.model.links import GvcRef
 
 _SUFFIX = "-"
 
@@ -85,46 +85,22 @@ async def looked_up(client: CplnClient, plan: JobPlan) -> RunPreview:
         ManifestError: A secret whose keys the job needs does not exist.
         ApiError, TransportError: The platform refused, or could not be asked.
     """
-    found = {name: await _is_there(client, plan.gvc, name) for name in sorted(plan.manifest.secrets)}
+    names = sorted(plan.manifest.secrets)
+    there = await each(lambda name: secrets.is_there(client, plan.gvc.org, name), names)
+    found = dict(zip(names, there, strict=True))
     if plan.manifest.needs and all(found[name] for name in plan.manifest.needs):
         plan = await grants.resolved(client, plan)
     seen = offline(plan)
-    live = await _live(client, plan, seen.workload)
-    if live is None:
-        other = None if plan.private else await _predecessor(client, plan, seen)
-        return _with(seen, found, exists=False, live=other)
-    return _with(seen, found, exists=True, live=live)
+    live = await objects.find(client, plan.gvc.workload(seen.workload).path)
+    seen = replace(seen, secrets=found, exists=live is not None)
+    if live is None and seen.shared:
+        live = await _predecessor(client, plan, seen)
+    return seen if live is None else _compared(seen, live)
 
 
-def _with(seen: RunPreview, found: Mapping[str, bool | None], *, exists: bool, live: Mapping[str, Any] | None) -> RunPreview:
-    compared = {**seen.manifest, "name": live.get("name")} if live is not None else {}
-    return RunPreview(
-        **{
-            **seen.__dict__,
-            "exists": exists,
-            "secrets": found,
-            "compared": str(live.get("name")) if live is not None else None,
-            "differences": tuple(differences(compared, live)) if live is not None else (),
-        }
-    )
-
-
-async def _is_there(client: CplnClient, gvc: GvcRef, name: str) -> bool | None:
-    try:
-        await secrets.exists(client, gvc.org, name)
-    except NotFoundError:
-        return False
-    except ForbiddenError:
-        return None
-    return True
-
-
-async def _live(client: CplnClient, plan: JobPlan, name: str) -> dict[str, Any] | None:
-    try:
-        found = await client.get(plan.gvc.workload(name).path)
-    except NotFoundError:
-        return None
-    return dict(found) if isinstance(found, Mapping) else None
+def _compared(seen: RunPreview, live: Mapping[str, Any]) -> RunPreview:
+    name = live.get("name")
+    return replace(seen, compared=str(name), differences=tuple(differences({**seen.manifest, "name": name}, live)))
 
 
 async def _predecessor(client: CplnClient, plan: JobPlan, seen: RunPreview) -> dict[str, Any] | None:
@@ -136,4 +112,4 @@ async def _predecessor(client: CplnClient, plan: JobPlan, seen: RunPreview) -> d
         return None  # what it was compared with before is a help, and no more
     alike = [one for one in ours if one.ref.name.rpartition(_SUFFIX)[0] == base and one.tags.get(SPEC_HASH) != seen.spec_hash]
     newest = max(alike, key=lambda one: one.last_modified or one.created, default=None)
-    return await _live(client, plan, newest.ref.name) if newest is not None else None
+    return None if newest is None else await objects.find(client, newest.ref.path)

@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect import get_run_logger
 
-from cpln_flows.api import commands, workloads
+from cpln_flows.api import commands, objects, workloads
 from cpln_flows.blocks.credentials import CplnCredentials
 from cpln_flows.errors import ConfigurationError, JobError
 from cpln_flows.jobs import stop
@@ -15,7 +15,7 @@ from cpln_flows.jobs.journal import Journal
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import CommandRef
 from cpln_flows.settings import CplnSettings
-from cpln_flows.tasks.connection import Manifest, checked_name, client_of, gvc_of, list_objects, read_object
+from cpln_flows.tasks.connection import Manifest, checked_name, client_of, gvc_of, list_objects
 from cpln_flows.tasks.reporting import reporting
 
 
@@ -104,7 +104,7 @@ async def read_command(cpln_credentials: CplnCredentials, pid: str) -> Manifest:
     """
     ref = CommandRef.parse(pid)
     async with client_of(cpln_credentials) as client:
-        return await read_object(client, ref.path)
+        return await objects.read(client, ref.path)
 
 
 @reporting(Area.JOB)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,12 +23,6 @@ async def client_of(credentials: CplnCredentials) -> AsyncIterator[CplnClient]:
     """Open a client, or join the one that is open for the same credentials."""
     async with session.shared(credentials.api_settings(CplnSettings.load()), credentials.present_token) as shared:
         yield shared.client
-
-
-async def read_object(client: CplnClient, path: str) -> Manifest:
-    """Return an object of the platform."""
-    found = await client.get(path)
-    return dict(found) if isinstance(found, Mapping) else {}
 
 
 async def list_objects(client: CplnClient, path: str, kind: str) -> Manifest:

@@ -13,8 +13,9 @@ from prefect.context import FlowRunContext
 
 from cpln_flows.api import companions, workloads
 from cpln_flows.api.client import CplnClient
+from cpln_flows.api.objects import find
 from cpln_flows.blocks.credentials import CplnCredentials
-from cpln_flows.errors import ApiError, ConfigurationError, CplnError, JobTimeoutError, NotFoundError
+from cpln_flows.errors import ApiError, ConfigurationError, CplnError, JobTimeoutError
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.manifest import objects, yaml_text
 from cpln_flows.manifest.difference import differences
@@ -123,7 +124,7 @@ async def delete_manifests(
     async with client_of(cpln_credentials) as client:
         for one in reversed(_read(manifests, org, gvc)):
             if dry_run:
-                rows.append(_row(one, "delete" if await _live(client, one) is not None else "absent"))
+                rows.append(_row(one, "delete" if await find(client, one.path) is not None else "absent"))
             else:
                 rows.append(_row(one, "deleted" if await companions.delete(client, one.path) else "absent"))
     await _publish(rows)
@@ -167,7 +168,7 @@ def _files(path: Path) -> list[Path]:
 
 
 async def _apply(client: CplnClient, one: PlatformObject, *, dry_run: bool) -> Row:
-    live = await _live(client, one)
+    live = await find(client, one.path)
     written, there = _compared(one), _with_whole_links(live or {}, one)
     fields = [] if live is None else [difference.path for difference in differences(written, there)]
     if live is not None and not fields and one.kind != "secret":  # whose values cannot be compared
@@ -194,14 +195,6 @@ def _with_whole_links(value: Any, one: PlatformObject) -> Any:
     if isinstance(value, str) and value.startswith("//"):
         return f"/org/{one.collection.split('/')[2]}/{value.removeprefix('//')}"
     return value
-
-
-async def _live(client: CplnClient, one: PlatformObject) -> dict[str, Any] | None:
-    try:
-        found = await client.get(one.path)
-    except NotFoundError:
-        return None
-    return dict(found) if isinstance(found, Mapping) else {}
 
 
 def _row(one: PlatformObject, action: str, fields: Sequence[str] = ()) -> Row:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from pydantic import SecretStr
 
+from cpln_flows.api import objects, secrets
 from cpln_flows.blocks.credentials import CplnCredentials
-from cpln_flows.errors import UnexpectedResponseError
 from cpln_flows.model.identifiers import Area
-from cpln_flows.tasks.connection import Manifest, checked_name, client_of, list_objects, organization_of, read_object
+from cpln_flows.tasks.connection import Manifest, checked_name, client_of, list_objects, organization_of
 from cpln_flows.tasks.reporting import reporting
 
 
@@ -35,7 +35,7 @@ async def upsert_secret(cpln_credentials: CplnCredentials, org: str, name: str, 
     body = {"kind": "secret", "name": checked_name(name, "secret"), "type": "dictionary", "data": values}
     async with client_of(cpln_credentials) as client:
         await client.put(path, body)
-        return await read_object(client, f"{path}/{name}")
+        return await objects.read(client, f"{path}/{name}")
 
 
 @reporting(Area.WORKLOAD)
@@ -52,12 +52,9 @@ async def reveal_secret(cpln_credentials: CplnCredentials, org: str, name: str) 
         ForbiddenError: The token may not reveal it.
         NotFoundError: There is no such secret.
     """
-    path = f"/org/{organization_of(org)}/secret/{checked_name(name, 'secret')}/-reveal"
+    organization, name = organization_of(org), checked_name(name, "secret")
     async with client_of(cpln_credentials) as client:
-        found = (await read_object(client, path)).get("data")
-    if not isinstance(found, Mapping):
-        raise UnexpectedResponseError(f"{path}: expected an object with the names and values of `data`")
-    return {str(key): SecretStr(str(value)) for key, value in found.items()}
+        return dict(await secrets.reveal(client, organization, name))
 
 
 @reporting(Area.WORKLOAD)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cpln_flows.api import objects
 from cpln_flows.blocks.credentials import CplnCredentials
 from cpln_flows.model.identifiers import Area
 from cpln_flows.model.links import GvcRef
-from cpln_flows.tasks.connection import Manifest, checked_name, client_of, gvc_of, list_objects, read_object
+from cpln_flows.tasks.connection import Manifest, checked_name, client_of, gvc_of, list_objects
 from cpln_flows.tasks.reporting import reporting
 
 
@@ -81,7 +82,7 @@ async def read_workload(cpln_credentials: CplnCredentials, org: str, gvc: str, n
     """
     path = _path(gvc_of(org, gvc), name)
     async with client_of(cpln_credentials) as client:
-        return await read_object(client, path)
+        return await objects.read(client, path)
 
 
 @reporting(Area.WORKLOAD)
@@ -105,7 +106,7 @@ async def patch_workload(cpln_credentials: CplnCredentials, org: str, gvc: str, 
     path = _path(gvc_of(org, gvc), name)
     async with client_of(cpln_credentials) as client:
         await client.patch(path, body)
-        return await read_object(client, path)
+        return await objects.read(client, path)
 
 
 @reporting(Area.WORKLOAD)
@@ -160,7 +161,7 @@ async def _put(credentials: CplnCredentials, gvc: GvcRef, body: Mapping[str, Any
     path = _path(gvc, body.get("name"))
     async with client_of(credentials) as client:
         await client.put(f"{gvc.path}/workload", body)
-        return await read_object(client, path)
+        return await objects.read(client, path)
 
 
 def _path(gvc: GvcRef, name: object) -> str:

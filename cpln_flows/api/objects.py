@@ -1,0 +1,27 @@
+"""Objects of any kind, as the platform has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cpln_flows.api.client import CplnClient
+from cpln_flows.errors import NotFoundError
+
+
+async def read(client: CplnClient, path: str) -> dict[str, Any]:
+    """Return an object.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    found = await client.get(path)
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+async def find(client: CplnClient, path: str) -> dict[str, Any] | None:
+    """Return an object; nothing if there is none."""
+    try:
+        return await read(client, path)
+    except NotFoundError:
+        return None
