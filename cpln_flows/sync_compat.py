@@ -222,10 +222,7 @@ class SyncCompatibleFlow(Flow[P, Coroutine[Any, Any, R]], Generic[P, R]):
 
     def with_options(self, **options: Any) -> SyncCompatibleFlow[P, R]:
         """Return a copy with other options, which are those of Prefect's own flows."""
-        copy: SyncCompatibleFlow[P, R] = SyncCompatibleFlow.__new__(SyncCompatibleFlow)
-        # Prefect makes a plain flow here; everything it has set belongs to the copy.
-        copy.__dict__.update(super().with_options(**options).__dict__)
-        return copy
+        return _like(self, super().with_options(**options))
 
 
 class SyncCompatibleTask(Task[P, Coroutine[Any, Any, R]], Generic[P, R]):
@@ -258,21 +255,21 @@ class SyncCompatibleTask(Task[P, Coroutine[Any, Any, R]], Generic[P, R]):
 
     def with_options(self, **options: Any) -> SyncCompatibleTask[P, R]:
         """Return a copy with other options, which are those of Prefect's own tasks."""
-        copy: SyncCompatibleTask[P, R] = SyncCompatibleTask.__new__(SyncCompatibleTask)
-        # Prefect makes a plain task here; everything it has set belongs to the copy.
-        copy.__dict__.update(super().with_options(**options).__dict__)
-        return copy
+        return _like(self, super().with_options(**options))
 
 
-def flow(name: str) -> Callable[[Callable[P, Coroutine[Any, Any, R | State[Any]]]], SyncCompatibleFlow[P, R]]:
+def _like(original: T, changed: object) -> T:
+    """Return an object of the original's class with all that Prefect has set on a changed one, which it makes a plain one."""
+    copy = type(original).__new__(type(original))
+    copy.__dict__.update(changed.__dict__)
+    return copy
+
+
+def flow(function: Callable[P, Coroutine[Any, Any, R | State[Any]]], *, name: str) -> SyncCompatibleFlow[P, R]:
     """Make a flow of an async function, which may return the state of its failure."""
-
-    def decorate(function: Callable[P, Coroutine[Any, Any, R | State[Any]]]) -> SyncCompatibleFlow[P, R]:
-        made: Any = SyncCompatibleFlow(cast("Any", function), name=name)
-        typed: SyncCompatibleFlow[P, R] = made
-        return typed
-
-    return decorate
+    made: Any = SyncCompatibleFlow(cast("Any", function), name=name)
+    typed: SyncCompatibleFlow[P, R] = made
+    return typed
 
 
 async def value_of(step: Awaitable[Any]) -> Any:

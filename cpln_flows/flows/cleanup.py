@@ -11,7 +11,6 @@ from prefect.client.schemas.objects import State
 from cpln_flows import failure_states, sync_compat
 from cpln_flows.blocks.credentials import CplnCredentials
 from cpln_flows.errors import LimitExceededError
-from cpln_flows.flows.sync import place
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.model.identifiers import Area
 from cpln_flows.model.policy import Limits
@@ -22,6 +21,7 @@ from cpln_flows.reconcile.inventory import Storekeeper
 from cpln_flows.reconcile.results import FlowResult
 from cpln_flows.settings import CplnSettings
 from cpln_flows.tasks import reconcile as steps
+from cpln_flows.tasks.connection import place
 
 
 async def _cleanup_orphaned_workloads(
@@ -96,4 +96,4 @@ async def _sweep(
 
 
 # Under another name than its function, which Prefect would else pack by value, without the names in its signature.
-cleanup_orphaned_workloads = sync_compat.flow("cleanup-orphaned-workloads")(_cleanup_orphaned_workloads)
+cleanup_orphaned_workloads = sync_compat.flow(_cleanup_orphaned_workloads, name="cleanup-orphaned-workloads")

@@ -76,4 +76,4 @@ def _journal(context: FlowRunContext, cpln_job: CplnJob) -> Journal:
 
 
 # Under another name than its function, which Prefect would else pack by value, without the names in its signature.
-run_namespaced_job = sync_compat.flow(JOB_FLOW)(_run_namespaced_job)
+run_namespaced_job = sync_compat.flow(_run_namespaced_job, name=JOB_FLOW)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
@@ -13,18 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cpln_flows import failure_states, sync_compat
 from cpln_flows.blocks.credentials import CplnCredentials
-from cpln_flows.errors import ConfigurationError
-from cpln_flows.model import links
 from cpln_flows.model.field_errors import ClearErrors
 from cpln_flows.model.identifiers import Area
 from cpln_flows.model.policy import Limits, Policy
 from cpln_flows.reconcile import cycles as both
-from cpln_flows.reconcile.cycles import Reconciler
 from cpln_flows.reconcile.decide import BOTH, TO_CPLN, TO_PREFECT
 from cpln_flows.reconcile.results import FlowResult
 from cpln_flows.reconcile.snapshot import Scope
 from cpln_flows.settings import CplnSettings
 from cpln_flows.tasks import reconcile as steps
+from cpln_flows.tasks.connection import place
 
 _SETTINGS = {
     "failed_as": "failed_as",
@@ -210,7 +207,19 @@ async def _run(
     cycles: int,
     dry_run: bool,
 ) -> FlowResult:
-    async with _init(areas, org, gvc, credentials, options, cycles=cycles, dry_run=dry_run) as reconciler:
+    settings = CplnSettings.load()
+    options = options or SyncOptions()
+    org, gvc = place(org, gvc, settings)
+    reconciling = both.reconciler(
+        (credentials or CplnCredentials()).get_client(),
+        Scope(org, gvc, options.agent, options.work_pool, options.adopt),
+        options.policy(settings),
+        get_run_logger(),
+        areas=frozenset(areas),
+        cycles=cycles,
+        dry_run=dry_run,
+    )
+    async with reconciling as reconciler:
         async for _ in reconciler.cycles():
             snapshot = await reconciler.observe()
             plan = reconciler.decide(snapshot)
@@ -218,49 +227,7 @@ async def _run(
     return reconciler.result()
 
 
-def _init(
-    areas: Iterable[Area],
-    org: str | None,
-    gvc: str | None,
-    credentials: CplnCredentials | None,
-    options: SyncOptions | None,
-    *,
-    cycles: int,
-    dry_run: bool,
-) -> AbstractAsyncContextManager[Reconciler]:
-    settings = CplnSettings.load()
-    options = options or SyncOptions()
-    org, gvc = place(org, gvc, settings)
-    scope = Scope(org, gvc, options.agent, options.work_pool, options.adopt)
-    return both.reconciler(
-        (credentials or CplnCredentials()).get_client(),
-        scope,
-        options.policy(settings),
-        get_run_logger(),
-        areas=frozenset(areas),
-        cycles=cycles,
-        dry_run=dry_run,
-    )
-
-
-def place(org: str | None, gvc: str | None, settings: CplnSettings) -> tuple[str, str | None]:
-    """Return the names of the organization and of the GVC that a flow works on, given as names or links.
-
-    Raises:
-        ConfigurationError: They are neither or do not agree, or no organization is given and the environment names none.
-    """
-    try:
-        named = links.organization(org) if org else settings.org
-        found = links.gvc_of(named, gvc) if gvc else None
-    except ValueError as error:
-        raise ConfigurationError(f"org and gvc: {error}") from None
-    named = found.org if found else named
-    if not named:
-        raise ConfigurationError("org: not given, and CPLN_ORG is not set: give org=... or set CPLN_ORG")
-    return named, found.name if found else None
-
-
 # Under another name than its function, which Prefect would else pack by value, without the names in its signature.
-sync_cpln_to_prefect = sync_compat.flow("sync-cpln-to-prefect")(_sync_cpln_to_prefect)
-sync_prefect_to_cpln = sync_compat.flow("sync-prefect-to-cpln")(_sync_prefect_to_cpln)
-sync = sync_compat.flow("sync")(_sync)
+sync_cpln_to_prefect = sync_compat.flow(_sync_cpln_to_prefect, name="sync-cpln-to-prefect")
+sync_prefect_to_cpln = sync_compat.flow(_sync_prefect_to_cpln, name="sync-prefect-to-cpln")
+sync = sync_compat.flow(_sync, name="sync")

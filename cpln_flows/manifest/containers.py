@@ -33,7 +33,7 @@ def environment(container: Reader, source: Callable[[Reader], str] | None = None
             value = source(variable)
         if not isinstance(value, (*_SCALARS, type(None))):
             variable.fault("value", f"expected a text, found {describe(value)}")
-        text = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        text = "" if value is None else text_of(value)
         if wrong := limits.env_value(text):
             variable.fault("value", wrong)
         if name is not None:
@@ -103,6 +103,15 @@ def commands_of_hooks(hooks: Reader, look: Callable[[Reader], None] = lambda _: 
     return found
 
 
+def text_of(value: object) -> str:
+    """Return a value without quotes as the text that was meant.
+
+    >>> text_of(True), text_of(1)
+    ('true', '1')
+    """
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def tags_of(reader: Reader, key: str) -> dict[str, str]:
     """Read tags: names with scalar values."""
     tags, found = reader.raw(key), {}
@@ -115,7 +124,7 @@ def tags_of(reader: Reader, key: str) -> dict[str, str]:
         if not isinstance(value, _SCALARS):
             reader.fault(f"{key}.{name}", f"expected a text, a number or a truth value, found {describe(value)}")
         else:
-            found[str(name)] = str(value).lower() if isinstance(value, bool) else str(value)
+            found[str(name)] = text_of(value)
     return found
 
 

@@ -43,6 +43,23 @@ def organization_of(org: str) -> str:
         raise ConfigurationError(f"org: {error}") from None
 
 
+def place(org: str | None, gvc: str | None, settings: CplnSettings) -> tuple[str, str | None]:
+    """Return the names of the organization and of the GVC that a flow works on, given as names or links.
+
+    Raises:
+        ConfigurationError: They are neither or do not agree, or no organization is given and the environment names none.
+    """
+    try:
+        named = links.organization(org) if org else settings.org
+        found = links.gvc_of(named, gvc) if gvc else None
+    except ValueError as error:
+        raise ConfigurationError(f"org and gvc: {error}") from None
+    named = found.org if found else named
+    if not named:
+        raise ConfigurationError("org: not given, and CPLN_ORG is not set: give org=... or set CPLN_ORG")
+    return named, found.name if found else None
+
+
 def gvc_of(org: str, gvc: str) -> GvcRef:
     """Return where a workload is.
 

@@ -20,11 +20,10 @@ from cpln_flows.jobs.journal import Journal
 from cpln_flows.manifest import objects, yaml_text
 from cpln_flows.manifest.difference import differences
 from cpln_flows.manifest.objects import PlatformObject
-from cpln_flows.model import links
 from cpln_flows.model.identifiers import Area
 from cpln_flows.model.links import WorkloadRef
 from cpln_flows.settings import CplnSettings
-from cpln_flows.tasks.connection import client_of, organization_of
+from cpln_flows.tasks.connection import client_of, place
 from cpln_flows.tasks.reporting import reporting
 
 ARTIFACT = "cpln-apply"
@@ -133,14 +132,8 @@ async def delete_manifests(
 
 def _read(manifests: Manifests, org: str | None, gvc: str | None) -> list[PlatformObject]:
     settings = CplnSettings.load()
-    organization = organization_of(org) if org else settings.org
-    if not organization:
-        raise ConfigurationError("org: not given, and CPLN_ORG is not set: give org=... or set CPLN_ORG")
-    try:
-        place = links.gvc_of(organization, gvc).name if gvc else settings.gvc
-    except ValueError as error:
-        raise ConfigurationError(f"org and gvc: {error}") from None
-    return objects.placed(_documents(manifests), org=organization, gvc=place)
+    organization, named = place(org, gvc, settings)
+    return objects.placed(_documents(manifests), org=organization, gvc=named or settings.gvc)
 
 
 def _documents(manifests: Manifests) -> Iterator[tuple[str, Mapping[str, Any]]]:

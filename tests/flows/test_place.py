@@ -3,8 +3,9 @@
 import pytest
 
 from cpln_flows import ConfigurationError, SyncOptions
-from cpln_flows.flows.sync import _SETTINGS, place
+from cpln_flows.flows.sync import _SETTINGS
 from cpln_flows.settings import CplnSettings
+from cpln_flows.tasks.connection import place
 
 
 @pytest.mark.parametrize(

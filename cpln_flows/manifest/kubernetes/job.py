@@ -17,7 +17,7 @@ from typing import Any
 
 from cpln_flows.errors import ManifestError
 from cpln_flows.manifest import limits
-from cpln_flows.manifest.containers import check_containers, tags_of
+from cpln_flows.manifest.containers import check_containers, tags_of, text_of
 from cpln_flows.manifest.document import Reader, describe
 from cpln_flows.manifest.kubernetes import containers, fields, security
 from cpln_flows.manifest.kubernetes.containers import Surroundings
@@ -74,6 +74,10 @@ class _Parts:
         template = spec.child("template")
         return cls(metadata, spec, template, template.child("metadata"), template.child("spec"))
 
+    @property
+    def readers(self) -> tuple[Reader, ...]:
+        return (self.metadata, self.spec, self.template, self.pod_metadata, self.pod)
+
 
 def convert(root: Reader, *, gvc: str, default_image: str | None = None) -> JobManifest:
     """Read a Kubernetes Job; raises ``ManifestError`` with every fault.
@@ -87,7 +91,7 @@ def convert(root: Reader, *, gvc: str, default_image: str | None = None) -> JobM
     _check_version(root)
     parts = _Parts.of(root)
     made = _converted(parts, gvc, default_image)
-    return _unless_wrong(made, (parts.metadata, parts.spec, parts.template, parts.pod_metadata, parts.pod, root))
+    return _unless_wrong(made, (*parts.readers, root))
 
 
 def convert_cron_job(root: Reader, *, gvc: str, default_image: str | None = None) -> JobManifest:
@@ -103,8 +107,7 @@ def convert_cron_job(root: Reader, *, gvc: str, default_image: str | None = None
     parts = _Parts.of(job)
     name = _name(metadata, gvc)
     made = _converted(parts, gvc, default_image)
-    inner = (parts.metadata, parts.spec, parts.template, parts.pod_metadata, parts.pod)
-    return _unless_wrong(replace(made, name=made.name or name), (metadata, spec, job, *inner, root))
+    return _unless_wrong(replace(made, name=made.name or name), (metadata, spec, job, *parts.readers, root))
 
 
 def _unless_wrong(made: JobManifest, readers: Sequence[Reader]) -> JobManifest:
@@ -180,17 +183,13 @@ def _tags(parts: _Parts, labels: dict[str, str], annotations: dict[str, str]) ->
         for part in ("labels", "annotations"):
             given = reader.raw(part)
             for name in given if isinstance(given, dict) else ():
-                if name in found and found[name] != _as_text(given[name]):
+                if name in found and found[name] != text_of(given[name]):
                     reader.fault(f"{part}.{name}", "has another value elsewhere, and both become one tag; remove one of them")
     if len(found) > (most := limits.TAGS - limits.OWN_TAGS):
         parts.metadata.fault(
             "labels", f"there are {len(found)} labels and annotations in all, the platform leaves room for {most}"
         )
     return found
-
-
-def _as_text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _selector(spec: Reader) -> None:
