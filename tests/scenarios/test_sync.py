@@ -25,6 +25,7 @@ from cpln_flows.reconcile.cadence import Cadence
 from cpln_flows.reconcile.clocks import ServerClocks
 from cpln_flows.reconcile.cycles import Reconciler
 from cpln_flows.reconcile.flow_runs import PrefectFlowRuns
+from cpln_flows.reconcile.notes import LastCycle
 from cpln_flows.reconcile.observe import Observer
 from cpln_flows.reconcile.plan import Kind, Plan
 from cpln_flows.reconcile.snapshot import Clocks, Memory, Scope
@@ -735,10 +736,10 @@ async def test_missing_job_is_logged_with_its_flow(hands, caplog) -> None:
 
 async def test_last_cycle_is_kept_in_a_variable(hands) -> None:
     await sync(options=options(hands))
-    found = [one for one in await hands.prefect.read_variables() if one.name.startswith("cpln_sync_local_")]
-    newest = max(found, key=lambda one: one.value["at"])
-    assert now() - datetime.fromisoformat(newest.value["at"]) < timedelta(minutes=5)
-    assert (newest.value["actions"], newest.value["unread"]) == (0, 0)
+    of_this_pool = LastCycle.of(hands.prefect, Scope("local", work_pool=hands.pool), decide.BOTH).name
+    kept = (await hands.prefect.read_variable_by_name(of_this_pool)).value
+    assert now() - datetime.fromisoformat(kept["at"]) < timedelta(minutes=5)
+    assert (kept["actions"], kept["unread"]) == (0, 0)
 
 
 async def test_another_agents_run_does_not_crash_when_its_workload_is_gone(hands) -> None:
