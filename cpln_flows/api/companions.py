@@ -25,6 +25,11 @@ async def policies(client: CplnClient, org: str) -> list[PlatformPolicy]:
     return await _ours(client, org, "policy", PlatformPolicy)
 
 
+async def all_policies(client: CplnClient, org: str) -> list[PlatformPolicy]:
+    """Return every policy of the organization that the token may see."""
+    return [policy async for page in client.pages(f"/org/{org}/policy", form=PlatformPolicy) for policy in page]
+
+
 async def secrets_of_keys(client: CplnClient, org: str) -> list[Secret]:
     """Return every secret of the organization that was made for what opens Prefect's API; asked once, never repeated."""
     return [secret for secret in await _ours(client, org, "secret", Secret) if secrets.is_of_keys(secret.name)]

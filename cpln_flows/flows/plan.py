@@ -63,6 +63,7 @@ def as_json(found: RunPreview) -> str:
         "identity": found.identity,
         "makes_identity": found.makes_identity,
         "secrets": dict(found.secrets),
+        "unrevealed": sorted(found.unrevealed),
         "notes": list(found.notes),
         "compared": found.compared,
         "differences": [_row(one) for one in _shown(found)],
@@ -93,7 +94,8 @@ def _objects(found: RunPreview) -> list[dict[str, str]]:
         what = "is made, with a policy for these secrets" if found.makes_identity else "named by the manifest"
         rows.append(_line("identity", found.identity.rpartition("/")[2], what))
     said = {True: "exists", False: "does NOT exist: create it", None: "not looked up"}
-    rows += [_line("secret", name, said[there]) for name, there in found.secrets.items()]
+    refused = dict.fromkeys(found.unrevealed, "; the identity may NOT reveal it: let a policy allow that")
+    rows += [_line("secret", name, said[there] + refused.get(name, "")) for name, there in found.secrets.items()]
     rows.append(_line("hash", found.spec_hash[:_HASH_LENGTH], "of what jobs with interchangeable workloads share"))
     return rows
 

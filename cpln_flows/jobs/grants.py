@@ -8,15 +8,18 @@ secrets if the workload is shared, and deleted by the clean-up flow once nobody 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 
-from cpln_flows.api import companions, secrets
+from cpln_flows.api import companions, objects, secrets
 from cpln_flows.api.client import CplnClient
 from cpln_flows.concurrency import each
 from cpln_flows.errors import ConfigurationError, Fault, ForbiddenError, ManifestError, NotFoundError
 from cpln_flows.jobs.plan import Grant, JobPlan
+from cpln_flows.model import links
 from cpln_flows.model.links import GvcRef, WorkloadRef
+from cpln_flows.model.resources import PlatformPolicy
 
 _PURPOSE = "Lets jobs that Prefect starts reveal the secrets they use."
 
@@ -26,18 +29,52 @@ async def resolved(client: CplnClient, plan: JobPlan) -> JobPlan:
 
     Raises:
         ManifestError: A secret that the job uses does not exist.
-        ConfigurationError: The token may not reveal a secret whose keys must be known.
+        ConfigurationError: The token may not reveal a secret whose keys must be known, or the identity that the job names may
+            not reveal one that it uses.
     """
     needs = plan.manifest.needs
     others = sorted(name for name in plan.manifest.secrets - needs if not secrets.is_of_keys(name))
     there = await each(lambda name: secrets.is_there(client, plan.gvc.org, name), others)
     if missing := [name for name, is_there in zip(others, there, strict=True) if is_there is False]:
         raise ManifestError([Fault("", _missing(name, plan.gvc)) for name in missing])
+    if lacking := await unrevealed(client, plan):
+        raise await _lacking(client, plan, lacking)
     if not needs:
         return plan
     found = await each(lambda name: _keys(client, plan.gvc, name), sorted(needs))
     keys = {name: known for name, known in zip(sorted(needs), found, strict=True) if known is not None}
     return replace(plan, manifest=plan.manifest.resolved(keys))
+
+
+async def unrevealed(client: CplnClient, plan: JobPlan) -> frozenset[str]:
+    """Return those of a job's secrets that the identity it names may not reveal, as far as that is known.
+
+    What the worker keeps for Prefect's API is left out: it lets the identity reveal that by itself.
+    """
+    used = frozenset(name for name in plan.manifest.secrets if not secrets.is_of_keys(name))
+    if not used or plan.manifest.identity is None:
+        return frozenset()
+    try:
+        policies = await companions.all_policies(client, plan.gvc.org)
+    except ForbiddenError:
+        return frozenset()
+    return not_revealed(policies, links.absolute(plan.manifest.identity, plan.gvc.org), plan.gvc.org, used)
+
+
+def not_revealed(policies: Iterable[PlatformPolicy], identity: str, org: str, used: frozenset[str]) -> frozenset[str]:
+    """Return those of some secrets that no policy lets an identity reveal; none if that cannot be told.
+
+    Args:
+        policies: The policies of the organization.
+        identity: The identity's full link.
+        org: The organization.
+        used: Names of the secrets.
+    """
+    granting = [policy for policy in policies if policy.lets_reveal(identity, org)]
+    # Which secrets a query finds is the platform's to say.
+    if any(policy.target == "all" or policy.target_query is not None for policy in granting):
+        return frozenset()
+    return used.difference(*(policy.secrets for policy in granting))
 
 
 async def make(client: CplnClient, plan: JobPlan, grant: Grant) -> None:
@@ -72,6 +109,29 @@ async def withdraw(client: CplnClient, workload: WorkloadRef) -> None:
     """
     await companions.delete(client, f"/org/{workload.org}/policy/{workload.name}")
     await companions.delete(client, f"/org/{workload.org}/gvc/{workload.gvc}/identity/{workload.name}")
+
+
+async def _lacking(client: CplnClient, plan: JobPlan, lacking: frozenset[str]) -> ConfigurationError:
+    """Return the error for an identity that may not reveal what its job uses, with the policy that lets it."""
+    identity, org = str(plan.manifest.identity), plan.gvc.org
+    link = links.absolute(identity, org)
+    if await objects.find(client, link) is None:
+        return ConfigurationError(
+            f"identity: there is no identity {link}, or the token may not see it; check serviceAccountName of the manifest, or"
+            " service_account_name of the work pool"
+        )
+    policy = {
+        "kind": "policy",
+        "name": f"{links.last_segment(identity)}-reveals",
+        "targetKind": "secret",
+        "targetLinks": [f"//secret/{name}" for name in sorted(lacking)],
+        "bindings": [{"permissions": ["reveal"], "principalLinks": [identity]}],
+    }
+    return ConfigurationError(
+        f"the job uses {_listed(lacking)}, which its identity {link} may not reveal, so that its workload would never become"
+        " ready; save this policy as policy.json and apply it with `cpln apply --file policy.json`, or name no identity, and the"
+        f" job gets one: {json.dumps(policy)}"
+    )
 
 
 async def _keys(client: CplnClient, gvc: GvcRef, name: str) -> frozenset[str] | None:

@@ -32,6 +32,7 @@ class RunPreview:
         identity: Link of the identity that the job runs as.
         makes_identity: Whether it, and a policy that lets it reveal the secrets, would be made.
         secrets: Whether each secret that the job uses is there, by its name; unknown if that could not be read.
+        unrevealed: Those of them that the identity which the manifest names may not reveal, as far as that is known.
         notes: What has no effect, and what was filled in.
         compared: Name of the workload that is live, with which this one is compared.
         differences: The fields that it has otherwise.
@@ -47,6 +48,7 @@ class RunPreview:
     makes_identity: bool
     secrets: Mapping[str, bool | None]
     notes: tuple[str, ...]
+    unrevealed: frozenset[str] = frozenset()
     compared: str | None = None
     differences: tuple[Difference, ...] = field(default=(), repr=False)
 
@@ -88,9 +90,10 @@ async def looked_up(client: CplnClient, plan: JobPlan) -> RunPreview:
     names = sorted(plan.manifest.secrets)
     there = await each(lambda name: secrets.is_there(client, plan.gvc.org, name), names)
     found = dict(zip(names, there, strict=True))
-    if plan.manifest.needs and all(found[name] for name in plan.manifest.needs):
+    lacking = await grants.unrevealed(client, plan)
+    if not lacking and plan.manifest.needs and all(found[name] for name in plan.manifest.needs):
         plan = await grants.resolved(client, plan)
-    seen = offline(plan)
+    seen = replace(offline(plan), unrevealed=lacking)
     live = await objects.find(client, plan.gvc.workload(seen.workload).path)
     seen = replace(seen, secrets=found, exists=live is not None)
     if live is None and seen.shared:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -104,7 +105,13 @@ class Submitter:
         """
         if self.plan.role is Role.JOB and self.plan.private and (found := await self._of_earlier_attempts()):
             return found
-        await self._prepare()
+        try:
+            await self._prepare()
+        except CplnError:
+            # What a running job needed when it was started may be gone by now.
+            if found := await self._started_before():
+                return found
+            raise
         workload, created = await self._workload()
         if not created and (found := await self._existing(workload)):
             return found
@@ -125,6 +132,14 @@ class Submitter:
         self.plan = await grants.resolved(self.client, self.plan)
         if (grant := self.plan.grant) is not None:
             await grants.make(self.client, self.plan, grant)
+
+    async def _started_before(self) -> StartedJob | None:
+        """Return the job of this attempt that another process has started, as far as that can be read."""
+        if not self.plan.private:
+            return None
+        with suppress(CplnError):
+            return await self._existing(self.plan.workload_of(self.plan.submission.attempt))
+        return None
 
     async def _of_earlier_attempts(self) -> StartedJob | None:
         """Look where the attempts before this one put their jobs: one may run on although its attempt is over."""

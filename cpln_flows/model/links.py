@@ -102,6 +102,15 @@ def _named(kind: str, text: str) -> Named:
     return Named(form["name"], form.groupdict().get("org"))
 
 
+def absolute(link: str, org: str) -> str:
+    """Return the full link of what a manifest names within its organization.
+
+    >>> absolute("//gvc/dev/identity/etl", "acme"), absolute("/org/acme/secret/db", "acme")
+    ('/org/acme/gvc/dev/identity/etl', '/org/acme/secret/db')
+    """
+    return f"/org/{org}/{link.removeprefix('//')}" if link.startswith("//") else link
+
+
 def last_segment(name_or_link: str) -> str:
     """Return the name at the end of a link, or the name itself.
 

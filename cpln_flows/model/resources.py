@@ -174,6 +174,10 @@ class Secret(Named):
     type: str = ""
 
 
+_REVEALING = frozenset({"reveal", "edit", "manage"})
+"""The permissions on a secret that include to reveal it (control-plane-api.md, F118)."""
+
+
 class Binding(Resource):
     """Who is granted what by a policy."""
 
@@ -185,6 +189,8 @@ class PlatformPolicy(Named):
     """A policy of the platform."""
 
     target_kind: str = ""
+    target: str | None = None
+    target_query: dict[str, Any] | None = None
     target_links: Annotated[list[str], BeforeValidator(_none_as_no_items)] = Field(default_factory=list)
     bindings: Annotated[list[Binding], BeforeValidator(_none_as_no_items)] = Field(default_factory=list)
 
@@ -197,6 +203,19 @@ class PlatformPolicy(Named):
     def secrets(self) -> frozenset[str]:
         """Names of the secrets that something is granted on."""
         return frozenset(map(links.last_segment, self.target_links)) if self.target_kind == "secret" else frozenset()
+
+    def lets_reveal(self, principal: str, org: str) -> bool:
+        """Whether it lets somebody reveal some secrets.
+
+        Args:
+            principal: The full link of an identity.
+            org: The organization, which links may leave out.
+        """
+        return self.target_kind == "secret" and any(
+            not _REVEALING.isdisjoint(binding.permissions)
+            and any(links.absolute(link, org) == principal for link in binding.principal_links)
+            for binding in self.bindings
+        )
 
 
 class CommandSpec(Resource):

@@ -10,7 +10,7 @@ from uuid import UUID
 from cpln_flows.api import secrets
 from cpln_flows.api.client import CplnClient
 from cpln_flows.jobs.plan import JobPlan
-from cpln_flows.model.links import GvcRef
+from cpln_flows.model import links
 from cpln_flows.worker.environment import holds_credential
 
 _REFERENCE = "cpln://"
@@ -70,7 +70,7 @@ async def hide(client: CplnClient, plan: JobPlan, hidden: HiddenVariables) -> Jo
         return plan  # it gets an identity for all of them when it is started
     if identity is None:
         identity = await secrets.put_identity(client, plan.gvc, hidden.secret, description=_PURPOSE)
-    principal = _absolute(identity, plan.gvc)
+    principal = links.absolute(identity, plan.gvc.org)
     policy = f"{hidden.secret}-{hashlib.sha256(principal.encode()).hexdigest()[:8]}"
     await secrets.put_reveal_policy(
         client, plan.gvc.org, policy, secrets=[hidden.secret], principal=principal, description=_PURPOSE
@@ -88,7 +88,3 @@ def with_identity(plan: JobPlan, hidden: HiddenVariables) -> JobPlan:
 
 def _uses_others(plan: JobPlan, hidden: HiddenVariables) -> bool:
     return bool(plan.manifest.secrets - {hidden.secret})
-
-
-def _absolute(link: str, gvc: GvcRef) -> str:
-    return f"/org/{gvc.org}/{link.removeprefix('//')}" if link.startswith("//") else link

@@ -6,10 +6,19 @@ import uuid
 import anyio
 import pytest
 
-from cpln_flows import CplnJob, ManifestError, run_namespaced_job
+from cpln_flows import (
+    ConfigurationError,
+    CplnCredentials,
+    CplnJob,
+    CplnJobRun,
+    ManifestError,
+    apply_manifests,
+    run_namespaced_job,
+)
 from cpln_flows.api import companions, secrets
 from cpln_flows.api.client import CplnClient
-from tests.manifests import changed, kubernetes_job, texts
+from cpln_flows.orchestration import JobIdentity
+from tests.manifests import FOREVER, changed, kubernetes_job, texts
 from tests.scenarios.hands import GVC
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
@@ -90,3 +99,37 @@ def test_secret_that_does_not_exist_is_said_before_the_start(change, local) -> N
     with pytest.raises(ManifestError, match="there is no secret 'absent'"):
         run_namespaced_job(CplnJob(v1_job=changed(kubernetes_job(PRINT), change)))
     assert local.platform.workloads() == []
+
+
+def test_given_identity_that_may_not_reveal_is_said_with_the_policy(local, stored) -> None:
+    name = f"mine-{uuid.uuid4().hex[:8]}"
+    _asked(local, lambda client: secrets.put_identity(client, GVC, name, description="of a user"))
+    job = CplnJob(v1_job=changed(kubernetes_job(PRINT), SOURCES, ("spec.template.spec.serviceAccountName", name)))
+    with pytest.raises(ConfigurationError, match=f"conf, keys, which its identity .*/{name} may not reveal") as caught:
+        run_namespaced_job(job)
+    assert local.platform.workloads() == []
+    apply_manifests(CplnCredentials(), "{" + str(caught.value).split(": {", 1)[1])
+    assert texts(run_namespaced_job(job)) == ["ada:hush:fast"]
+
+
+def test_given_identity_that_does_not_exist_is_said(local, stored) -> None:
+    job = CplnJob(v1_job=changed(kubernetes_job(PRINT), SOURCES, ("spec.template.spec.serviceAccountName", "nobody")))
+    with pytest.raises(ConfigurationError, match="there is no identity /org/local/gvc/quickstart/identity/nobody"):
+        run_namespaced_job(job)
+
+
+def test_running_job_is_found_although_its_secret_is_gone(local, stored) -> None:
+    job, identity = CplnJob(v1_job=changed(kubernetes_job(FOREVER), SOURCES)), JobIdentity.anonymous()
+
+    async def both() -> tuple[str | None, str | None]:
+        first, second = CplnJobRun(job, identity), CplnJobRun(job, identity)
+        await first.start()
+        async with CplnClient(local.settings.api()) as client:
+            await client.delete("/org/local/secret/keys")
+        await second.start()
+        await second.abandon("the test is over")
+        return first.infrastructure_pid, second.infrastructure_pid
+
+    first, second = anyio.run(both)
+    assert first == second
+    assert first is not None
