@@ -240,12 +240,15 @@ class CplnSettings(BaseSettings):
         validation_alias=_names("FLOW_RUN_POLL"),
         description="Seconds between two looks of a worker at the states of its flow runs.",
     )
-    store_prefect_api_in_secret: bool = Field(
-        default=False,
+    store_prefect_api_in_secret: bool | None = Field(
+        default=None,
         validation_alias=AliasChoices(
             "PREFECT_INTEGRATIONS_CPLN_STORE_PREFECT_API_IN_SECRET", "PREFECT_CPLN_WORKER_STORE_PREFECT_API_IN_SECRET"
         ),
-        description="Whether jobs get what opens Prefect's API from a secret of the platform instead of in clear.",
+        description=(
+            "Whether jobs get what opens Prefect's API, such as its key, from a secret of the platform instead of in clear."
+            " Default: where the worker's token may create secrets, identities and policies."
+        ),
     )
     sidecar_grace_seconds: float = Field(
         default=10,

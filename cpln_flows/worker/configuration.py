@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any, ClassVar, Self
 from uuid import UUID
 
-from prefect.client.orchestration import PrefectClient
+from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import Flow, FlowRun, WorkPool
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.utilities.dockerutils import get_prefect_image_name
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorkerResult
-from pydantic import ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 
 from cpln_flows.blocks.credentials import CplnConfig
 from cpln_flows.errors import ConfigurationError
@@ -23,6 +24,7 @@ from cpln_flows.model.links import GvcRef
 from cpln_flows.orchestration import JobIdentity
 from cpln_flows.settings import ApiSettings, CplnSettings, process_environment
 from cpln_flows.worker import environment, template
+from cpln_flows.worker.block_secrets import Marks, misplaced
 from cpln_flows.worker.template import RunValues
 
 _WHERE = "correct it in the deployment's job variables, or in the pool's base job template"
@@ -61,6 +63,7 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
     _flow_name: str | None = PrivateAttr(default=None)
     _given_name: str | None = PrivateAttr(default=None)
     _chosen: frozenset[str] = PrivateAttr(default=frozenset())
+    _secrets: Mapping[str, SecretStr] = PrivateAttr(default_factory=dict)
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         """Yield what a log or an error shows: variables, arguments and labels may be secrets."""
@@ -73,6 +76,9 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
     ) -> Self:
         """Make a configuration from a pool's template; refuses variables that the pool does not have."""
         template.check_variables(base_job_template, values)
+        async with nullcontext(client) if client is not None else get_client() as known:
+            marks = Marks(known)
+            values, base_job_template = await marks.placed(values), await marks.placed(base_job_template)
         defaults = {"command": cls._base_flow_run_command(), "image": get_prefect_image_name()}
         values = template.without_blanks(values)
         base_job_template = template.with_defaults(base_job_template, values, defaults, process_environment())
@@ -81,6 +87,12 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
         except ValidationError as error:
             wrong = field_errors.configuration_error("job variables", error, known=cls.model_fields)
             raise ConfigurationError(f"{wrong}; {_WHERE}") from None
+        made._secrets = marks.secrets
+        if places := misplaced({name: getattr(made, name) for name in cls.model_fields if name != "config"}):
+            raise ConfigurationError(
+                f"{', '.join(places)}: a secret can only be the value of a variable, which refers to a secret of the platform"
+                " then; put it into env, and let the program read it there"
+            )
         return made
 
     @classmethod
@@ -105,6 +117,10 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
         # Stopped, the engine ends cleanly and leaves the state to whoever asked for the stop. Prefect's other answers either
         # kill the engine unasked or schedule the run again, and with it a second job.
         self.env.setdefault(environment.SIGTERM_BEHAVIOR, environment.RELINQUISH)
+
+    def add_base_environment(self) -> None:
+        """Add what each job gets of the worker's own Prefect settings, as the preparation for a run does."""
+        self.env = {**self._base_environment(), **self.env}
 
     @property
     def flow_name(self) -> str | None:
@@ -144,21 +160,20 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
         except ValueError as error:
             raise ConfigurationError(f"location: {error}; {_WHERE}") from None
 
-    def plan(self, identity: JobIdentity, gvc: GvcRef, location: str, env: dict[str, str] | None = None) -> JobPlan:
+    def plan(self, identity: JobIdentity, gvc: GvcRef, location: str) -> JobPlan:
         """Return the job of the flow run that this configuration is prepared for.
 
         Args:
             identity: Whose job it is.
             gvc: Where it runs.
             location: At which of the GVC's locations.
-            env: The container's variables, if they differ from this configuration's.
 
         Raises:
             ManifestError: The pool's manifest cannot be run on the platform.
         """
         values = RunValues(
             command=_unless_blank(self.command) or self._base_flow_run_command(),
-            env=env if env is not None else self.variables,
+            env=self.variables,
             image=_unless_blank(self.image) or get_prefect_image_name(),
             yielding=frozenset(self._base_environment()) - self._chosen,
             late={"name": self.name or "", "namespace": gvc.gvc, "org": gvc.org},
@@ -183,6 +198,11 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
                 f"labels: there are {len(self.labels)} with Prefect's own, and a job takes {_MOST_LABELS}; remove some"
             )
         return self.labels
+
+    @property
+    def secrets(self) -> Mapping[str, SecretStr]:
+        """The secrets among the values of the run, by the marks that stand for them in variables."""
+        return self._secrets
 
     @property
     def variables(self) -> dict[str, str]:

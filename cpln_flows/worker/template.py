@@ -260,7 +260,7 @@ def _with_late_values(found: Any, late: Mapping[str, str]) -> Any:
         return {key: _with_late_values(value, late) for key, value in found.items()}
     if isinstance(found, list):
         return [_with_late_values(value, late) for value in found]
-    return _MARK.sub(lambda match: late.get(match[1], ""), found) if isinstance(found, str) else found
+    return _MARK.sub(lambda match: late.get(match[1], match[0]), found) if isinstance(found, str) else found
 
 
 def given_name(manifest: Mapping[str, Any]) -> str | None:

@@ -6,8 +6,6 @@ import asyncio
 import builtins
 import contextlib
 import copy
-import math
-import time
 from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -51,15 +49,13 @@ from cpln_flows.worker.configuration import CplnWorkerJobConfiguration, CplnWork
 from cpln_flows.worker.container import Container, Watching
 from cpln_flows.worker.failures import FlowRunLogger
 from cpln_flows.worker.flow_runs import FlowRunBoard
-from cpln_flows.worker.hidden import HiddenVariables, hide, to_hide, with_identity
 from cpln_flows.worker.left_behind import Seen
 from cpln_flows.worker.roster import Identity
+from cpln_flows.worker.secret_keeper import SecretKeeper
 from cpln_flows.worker.takeover import Watch
 
 _AT_ONCE = 10
 _CAN_CRASH = frozenset({StateType.PENDING, StateType.RUNNING})
-# What was made for the hidden variables may have been deleted meanwhile, by people or by a clean-up.
-_HIDDEN_SECONDS = 3600.0
 _LEAVE_SECONDS = 3.0
 # None of these says that the same would fail again.
 _PASSING = (TransportError, ServerError, RateLimitedError, UnexpectedResponseError, SubmissionUnknownError)
@@ -104,8 +100,7 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         self._watch: Watch | None = None
         self._watching: asyncio.Task[None] | None = None
         self._looks, self._claims = anyio.Lock(), anyio.Lock()
-        self._to_hide: dict[str, HiddenVariables] = {}
-        self._hidden: dict[tuple[GvcRef, str | None, str], float] = {}
+        self._secrets = SecretKeeper(self._settings.store_prefect_api_in_secret, self._journal)
         self._validated = False
         # A worker that only submits one flow from somebody's program must not begin to follow the runs of others.
         self._serves = False
@@ -412,30 +407,12 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         gvc: GvcRef,
         installation: UUID,
     ) -> JobPlan:
-        env, hidden = configuration.variables, None
-        if self._settings.store_prefect_api_in_secret:
-            hidden = self._hidden_variables(env, installation)
-            env |= hidden.references
         location = configuration.wanted_location(self._settings)
         # What is wrong with the manifest is said before the platform is asked for anything.
-        plan = configuration.plan(identity, gvc, location or "", env)
+        plan = configuration.plan(identity, gvc, location or "")
         if location is None:
             plan = replace(plan, location=await _first_location(shared, gvc))
-        return await self._hide(shared, plan, hidden) if hidden and hidden.values else plan
-
-    def _hidden_variables(self, env: dict[str, str], installation: UUID) -> HiddenVariables:
-        key = repr(to_hide(env))
-        if key not in self._to_hide:
-            self._to_hide[key] = HiddenVariables.of(env, installation)
-        return self._to_hide[key]
-
-    async def _hide(self, shared: JobSession, plan: JobPlan, hidden: HiddenVariables) -> JobPlan:
-        key, now = (plan.gvc, plan.manifest.identity, hidden.secret), time.monotonic()
-        if now - self._hidden.get(key, -math.inf) < _HIDDEN_SECONDS:
-            return with_identity(plan, hidden)
-        made = await hide(shared.client, plan, hidden)
-        self._hidden[key] = now
-        return made
+        return await self._secrets.kept(shared.client, plan, configuration.secrets, installation)
 
     async def _follow(self, container: Container) -> CplnWorkerResult:
         code = await container.follow()
@@ -616,9 +593,11 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             configuration = await self.job_configuration.from_template_and_values(template, {}, client=self.client)
             gvc = configuration.gvc(self._settings)
             location = configuration.wanted_location(self._settings)
-            configuration.plan(orchestration.JobIdentity.anonymous(), gvc, location or "")
+            configuration.add_base_environment()
+            plan = configuration.plan(orchestration.JobIdentity.anonymous(), gvc, location or "")
             shared = await self._session(configuration.api_settings(self._settings))
             said = await access.validate(shared.client, gvc, location)
+            await self._secrets.kept(shared.client, plan, configuration.secrets, await self._installation_id())
         except Exception as error:  # noqa: BLE001 - whatever it is, it is said, and the worker can still be of use
             self._journal.error(Area.INIT, f"Not ready to run jobs: {error}")
         else:

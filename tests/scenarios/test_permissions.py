@@ -11,33 +11,20 @@ import httpx
 import pytest
 
 from cpln_flows import ConfigurationError, JobTimeoutError
-from cpln_flows.emulator import Platform, PlatformConfig, Script, ScriptedExecutor
+from cpln_flows.emulator import Script, ScriptedExecutor
 from cpln_flows.errors import ForbiddenError
 from cpln_flows.local import LocalPlatform, local_platform
 from tests.manifests import kubernetes_job, texts
 from tests.scenarios import programs, scripted
+from tests.scenarios.permissions import DOCUMENTED, grant, limited
 from tests.scenarios.scripted import ENDLESS, LINES, SUCCESS
-
-WORKER = "/org/local/serviceaccount/worker"
-DOCUMENTED = {
-    "gvc": ["view"],
-    "org": ["readLogs"],
-    "workload": ["create", "view", "delete", "exec.runCronWorkload", "exec.stopReplica"],
-}
 
 
 @contextmanager
 def _granted(grants: dict[str, list[str]], script: Script = SUCCESS) -> Iterator[LocalPlatform]:
     """A platform on which the token of the local platform may do this and nothing else."""
-    tokens = {"s.root": "/org/local/group/superusers", "s.worker": WORKER}
-    config = PlatformConfig(delete_delay_seconds=0, token="s.worker", tokens=tokens)
-    with local_platform(Platform(config, executor=ScriptedExecutor(script))) as local:
-        with httpx.Client(base_url=local.url, headers={"authorization": "s.root"}) as root:
-            root.post("/org/local/serviceaccount", json={"name": "worker"}).raise_for_status()
-            for kind, permissions in grants.items():
-                bindings = [{"permissions": permissions, "principalLinks": [WORKER]}]
-                policy = {"name": f"p-{kind}", "targetKind": kind, "target": "all", "bindings": bindings}
-                root.put("/org/local/policy", json=policy).raise_for_status()
+    with local_platform(limited(executor=ScriptedExecutor(script))) as local:
+        grant(local.url, grants)
         yield local
 
 

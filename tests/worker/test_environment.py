@@ -5,8 +5,9 @@ from prefect.settings import Settings
 from pydantic import BaseModel, SecretStr
 
 from cpln_flows.api import secrets
+from cpln_flows.manifest.manifest import ContainerSpec, JobManifest
 from cpln_flows.worker import environment
-from cpln_flows.worker.hidden import HiddenVariables
+from cpln_flows.worker.secret_variables import SecretVariables
 
 CANARY = "canary-of-every-setting"
 URL = f"https://me:{CANARY}@prefect.example/api"
@@ -26,13 +27,14 @@ EVERY = dict(every_setting())
 
 @pytest.fixture
 def hashed_quickly(monkeypatch) -> None:
-    monkeypatch.setattr("cpln_flows.worker.hidden._ROUNDS", 1)
+    monkeypatch.setattr("cpln_flows.worker.secret_variables._ROUNDS", 1)
 
 
 def job(settings: dict[str, str]) -> dict[str, str]:
     """The variables of a job whose worker has these settings and hides what is to be hidden."""
-    env = environment.travelling(settings)
-    return env | HiddenVariables.of(env, UUID(int=1)).references
+    manifest = JobManifest((ContainerSpec("main", "python", env=environment.travelling(settings)),))
+    found = SecretVariables.of(manifest, {}, credentials=True)
+    return dict(found.referred_to(manifest, found.secret_of(UUID(int=1))).main.env)
 
 
 @pytest.mark.usefixtures("hashed_quickly")
@@ -85,9 +87,9 @@ def test_user_in_an_address_is_a_credential(name, value, expected) -> None:
 
 
 def test_secret_of_a_key_has_the_name_that_the_clean_up_looks_for() -> None:
-    hidden = HiddenVariables.of({"PREFECT_API_KEY": CANARY}, uuid4())
-    assert secrets.is_of_keys(hidden.secret)
-    assert not secrets.is_of_keys(f"{hidden.secret}-x")
+    name = SecretVariables({"PREFECT_API_KEY": CANARY}).secret_of(uuid4())
+    assert secrets.is_of_keys(name)
+    assert not secrets.is_of_keys(f"{name}-x")
 
 
 def test_what_belongs_to_the_workers_machine_and_server_stays() -> None:

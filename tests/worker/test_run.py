@@ -389,10 +389,14 @@ def test_many_jobs_share_client_and_looks(pool) -> None:
 
                 for _ in range(_MANY):
                     group.start_soon(one)
-                await anyio.to_thread.run_sync(programs.until, lambda: len(platform.active_jobs) == _MANY)
+
+                def watched() -> list[int]:
+                    """How many jobs each board of the worker follows."""
+                    return [len(board.watched) for shared in worker._sessions.values() for board in shared.boards.values()]
+
+                await anyio.to_thread.run_sync(programs.until, lambda: watched() == [_MANY])
                 (shared,) = worker._sessions.values()
                 (board,) = shared.boards.values()
-                assert len(board.watched) == _MANY
                 looks = _Looks(board, platform)
                 await looks()
                 await anyio.to_thread.run_sync(programs.until, lambda: looks.were_all(2))

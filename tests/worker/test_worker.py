@@ -353,7 +353,6 @@ def enforcing(token: str) -> Platform:
 
 @pytest.mark.parametrize("local", [lambda: enforcing("s.root")], indirect=True)
 def test_prefects_key_reaches_the_job_through_a_secret_and_stands_nowhere_in_clear(pool, monkeypatch) -> None:
-    monkeypatch.setenv("PREFECT_CPLN_WORKER_STORE_PREFECT_API_IN_SECRET", "true")
     script = "import os, sys; sys.exit(0 if os.environ['PREFECT_API_KEY'] == '" + CANARY[::-1] + "'[::-1] else 1)"
     run_id = pool.start(pool.deploy(command=pools.command(script)), Pending())
 
@@ -370,7 +369,6 @@ def test_prefects_key_reaches_the_job_through_a_secret_and_stands_nowhere_in_cle
 
 @pytest.mark.parametrize("local", [lambda: enforcing("s.root")], indirect=True)
 def test_key_and_secrets_of_a_deployment_are_revealed_by_one_identity(pool, monkeypatch) -> None:
-    monkeypatch.setenv("PREFECT_CPLN_WORKER_STORE_PREFECT_API_IN_SECRET", "true")
     script = "import os, sys; sys.exit((os.environ['PREFECT_API_KEY'], os.environ['PW']) != ('one', 'hush'))"
     env = {"PREFECT_API_KEY": "one", "PW": "cpln://secret/keys.pw"}
     run_id = pool.start(pool.deploy(command=pools.command(script), env=env), Pending())
@@ -389,7 +387,6 @@ def test_key_and_secrets_of_a_deployment_are_revealed_by_one_identity(pool, monk
 
 @pytest.mark.parametrize("local", [lambda: enforcing("s.root")], indirect=True)
 def test_deployments_with_keys_of_their_own_get_each_its_own_and_lose_none(pool, monkeypatch) -> None:
-    monkeypatch.setenv("PREFECT_CPLN_WORKER_STORE_PREFECT_API_IN_SECRET", "true")
     script = "import os, sys; sys.exit(os.environ['PREFECT_API_KEY'] != sys.argv[1])"
     runs = [
         pool.start(pool.deploy(command=f"{pools.command(script)} {key}", env={"PREFECT_API_KEY": key}), Pending())
@@ -409,7 +406,6 @@ def test_deployments_with_keys_of_their_own_get_each_its_own_and_lose_none(pool,
 
 
 def test_what_was_made_for_a_key_is_made_again_when_it_was_made_long_ago(pool, monkeypatch) -> None:
-    monkeypatch.setenv("PREFECT_CPLN_WORKER_STORE_PREFECT_API_IN_SECRET", "true")
     runs = [pool.start(pool.deploy(command="true", env={"PREFECT_API_KEY": "one"}), Pending()) for _ in range(3)]
     asked = []
 
@@ -420,7 +416,8 @@ def test_what_was_made_for_a_key_is_made_again_when_it_was_made_long_ago(pool, m
                 await worker._container(run, await pools.configuration(worker, run))
                 asked.append(sum(request.path == "/org/local/secret" for request in pool.local.platform.requests))
                 if len(asked) == 2:
-                    worker._hidden = {key: moment - 4000 for key, moment in worker._hidden.items()}
+                    stored = worker._secrets._stored
+                    stored.update({key: moment - 4000 for key, moment in stored.items()})
 
     anyio.run(main)
     assert asked == [1, 1, 2]
