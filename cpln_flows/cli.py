@@ -112,7 +112,7 @@ def plan(
         print(f"cpln-flows: {error}", file=sys.stderr)
         return _FAILED
     print(plans.as_json(found) if json else plans.as_text(found))
-    return 0 if all(there is not False for there in found.secrets.values()) and not found.unrevealed else _FAILED
+    return 0 if found.is_complete else _FAILED
 
 
 @app.command

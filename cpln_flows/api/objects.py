@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cpln_flows.api.client import CplnClient
-from cpln_flows.errors import NotFoundError
+from cpln_flows.errors import ForbiddenError, NotFoundError
 
 
 async def read(client: CplnClient, path: str) -> dict[str, Any]:
@@ -25,3 +25,14 @@ async def find(client: CplnClient, path: str) -> dict[str, Any] | None:
         return await read(client, path)
     except NotFoundError:
         return None
+
+
+async def is_there(client: CplnClient, path: str) -> bool | None:
+    """Look whether an object is there; unknown to a token that may not see it."""
+    try:
+        await client.get(path)
+    except NotFoundError:
+        return False
+    except ForbiddenError:
+        return None
+    return True

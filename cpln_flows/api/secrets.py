@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from cpln_flows.api import objects
 from cpln_flows.api.client import CplnClient
-from cpln_flows.errors import ForbiddenError, NotFoundError, UnexpectedResponseError
+from cpln_flows.errors import UnexpectedResponseError
 from cpln_flows.model.identifiers import CREATED_BY_PREFECT
 from cpln_flows.model.links import GvcRef
 
@@ -39,17 +39,6 @@ async def put_identity(client: CplnClient, gvc: GvcRef, name: str, *, descriptio
     """Create an identity, or say that it is used once more; return its link."""
     await client.put(f"{gvc.path}/identity", {"kind": "identity", "name": name, "description": description, "tags": _tags()})
     return f"{gvc.path}/identity/{name}"
-
-
-async def is_there(client: CplnClient, org: str, name: str) -> bool | None:
-    """Look whether a secret is there; unknown to a token that may not see it."""
-    try:
-        await client.get(f"/org/{org}/secret/{name}")
-    except NotFoundError:
-        return False
-    except ForbiddenError:
-        return None
-    return True
 
 
 async def reveal(client: CplnClient, org: str, name: str) -> Mapping[str, SecretStr]:

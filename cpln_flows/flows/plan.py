@@ -63,6 +63,7 @@ def as_json(found: RunPreview) -> str:
         "identity": found.identity,
         "makes_identity": found.makes_identity,
         "secrets": dict(found.secrets),
+        "volumesets": dict(found.volumesets),
         "unrevealed": sorted(found.unrevealed),
         "notes": list(found.notes),
         "compared": found.compared,
@@ -96,6 +97,7 @@ def _objects(found: RunPreview) -> list[dict[str, str]]:
     said = {True: "exists", False: "does NOT exist: create it", None: "not looked up"}
     refused = dict.fromkeys(found.unrevealed, "; the identity may NOT reveal it: let a policy allow that")
     rows += [_line("secret", name, said[there] + refused.get(name, "")) for name, there in found.secrets.items()]
+    rows += [_line("volumeset", name, said[there]) for name, there in found.volumesets.items()]
     rows.append(_line("hash", found.spec_hash[:_HASH_LENGTH], "of what jobs with interchangeable workloads share"))
     return rows
 

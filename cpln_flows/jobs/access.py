@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 
-from cpln_flows.api import workloads
+from cpln_flows.api import objects, workloads
 from cpln_flows.api.client import CplnClient
-from cpln_flows.errors import ApiError, ConfigurationError, CplnError, ForbiddenError, NotFoundError
+from cpln_flows.concurrency import each
+from cpln_flows.errors import ApiError, ConfigurationError, CplnError, Fault, ForbiddenError, ManifestError, NotFoundError
 from cpln_flows.model.links import GvcRef
 
 _LINK = re.compile(r"/org/[^/\s]+(?:/[^/\s]+/[^/\s]+)*")
@@ -56,6 +58,23 @@ def unknown_location(gvc: GvcRef, location: str, known: Iterable[str]) -> Config
     )
 
 
+async def check_volumesets(client: CplnClient, gvc: GvcRef, names: Iterable[str]) -> None:
+    """Look whether volumesets are there, without which a workload would never become ready.
+
+    Args:
+        client: An open client.
+        gvc: Where they should be.
+        names: Their names.
+
+    Raises:
+        ManifestError: One is not there; one that the token may not see counts as there.
+    """
+    wanted = sorted(names)
+    there = await each(lambda name: objects.is_there(client, f"{gvc.path}/volumeset/{name}"), wanted)
+    if missing := [name for name, is_there in zip(wanted, there, strict=True) if is_there is False]:
+        raise ManifestError([Fault("", _no_volumeset(gvc, name)) for name in missing])
+
+
 async def validate(client: CplnClient, gvc: GvcRef, location: str | None) -> str:
     """Look whether jobs can be run somewhere; return what was found, in words.
 
@@ -80,6 +99,15 @@ async def validate(client: CplnClient, gvc: GvcRef, location: str | None) -> str
         raise unknown_location(gvc, location, locations)
     where = location or (locations[0] if locations else "none")
     return f"token, organization {gvc.org} and GVC {gvc.gvc} are valid, location {where}, at {client.settings.endpoint}"
+
+
+def _no_volumeset(gvc: GvcRef, name: str) -> str:
+    spec = {"fileSystemType": "shared", "performanceClass": "shared", "initialCapacity": 10}
+    document = json.dumps({"kind": "volumeset", "name": name, "spec": spec})
+    return (
+        f"there is no volumeset {name!r} in the GVC {gvc.gvc}, or the token may not see it; save a manifest such as {document},"
+        f" with a capacity in GB, as volumeset.json and apply it with `cpln apply --file volumeset.json --gvc {gvc.gvc}`"
+    )
 
 
 def _no_org(error: ApiError, gvc: GvcRef) -> ConfigurationError:

@@ -34,7 +34,7 @@ async def resolved(client: CplnClient, plan: JobPlan) -> JobPlan:
     """
     needs = plan.manifest.needs
     others = sorted(name for name in plan.manifest.secrets - needs if not secrets.is_of_keys(name))
-    there = await each(lambda name: secrets.is_there(client, plan.gvc.org, name), others)
+    there = await each(lambda name: objects.is_there(client, f"/org/{plan.gvc.org}/secret/{name}"), others)
     if missing := [name for name, is_there in zip(others, there, strict=True) if is_there is False]:
         raise ManifestError([Fault("", _missing(name, plan.gvc)) for name in missing])
     if lacking := await unrevealed(client, plan):

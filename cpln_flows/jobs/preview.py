@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cpln_flows.api import objects, secrets, workloads
+from cpln_flows.api import objects, workloads
 from cpln_flows.api.client import CplnClient
 from cpln_flows.concurrency import each
 from cpln_flows.errors import CplnError
@@ -32,7 +32,8 @@ class RunPreview:
         identity: Link of the identity that the job runs as.
         makes_identity: Whether it, and a policy that lets it reveal the secrets, would be made.
         secrets: Whether each secret that the job uses is there, by its name; unknown if that could not be read.
-        unrevealed: Those of them that the identity which the manifest names may not reveal, as far as that is known.
+        volumesets: The same of the volumesets that it mounts.
+        unrevealed: Those secrets that the identity which the manifest names may not reveal, as far as that is known.
         notes: What has no effect, and what was filled in.
         compared: Name of the workload that is live, with which this one is compared.
         differences: The fields that it has otherwise.
@@ -47,10 +48,16 @@ class RunPreview:
     identity: str | None
     makes_identity: bool
     secrets: Mapping[str, bool | None]
+    volumesets: Mapping[str, bool | None]
     notes: tuple[str, ...]
     unrevealed: frozenset[str] = frozenset()
     compared: str | None = None
     differences: tuple[Difference, ...] = field(default=(), repr=False)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything that the job uses is there, as far as that is known, and may be used."""
+        return False not in {*self.secrets.values(), *self.volumesets.values()} and not self.unrevealed
 
 
 def offline(plan: JobPlan) -> RunPreview:
@@ -70,6 +77,7 @@ def offline(plan: JobPlan) -> RunPreview:
         identity=plan.granted.identity,
         makes_identity=plan.grant is not None,
         secrets=dict.fromkeys(sorted(plan.manifest.secrets)),
+        volumesets=dict.fromkeys(sorted(plan.manifest.volumesets)),
         notes=tuple(map(str, plan.manifest.notes)),
     )
 
@@ -87,18 +95,23 @@ async def looked_up(client: CplnClient, plan: JobPlan) -> RunPreview:
         ManifestError: A secret whose keys the job needs does not exist.
         ApiError, TransportError: The platform refused, or could not be asked.
     """
-    names = sorted(plan.manifest.secrets)
-    there = await each(lambda name: secrets.is_there(client, plan.gvc.org, name), names)
-    found = dict(zip(names, there, strict=True))
+    found = await _there(client, f"/org/{plan.gvc.org}/secret", plan.manifest.secrets)
+    volumesets = await _there(client, f"{plan.gvc.path}/volumeset", plan.manifest.volumesets)
     lacking = await grants.unrevealed(client, plan)
     if not lacking and plan.manifest.needs and all(found[name] for name in plan.manifest.needs):
         plan = await grants.resolved(client, plan)
     seen = replace(offline(plan), unrevealed=lacking)
     live = await objects.find(client, plan.gvc.workload(seen.workload).path)
-    seen = replace(seen, secrets=found, exists=live is not None)
+    seen = replace(seen, secrets=found, volumesets=volumesets, exists=live is not None)
     if live is None and seen.shared:
         live = await _predecessor(client, plan, seen)
     return seen if live is None else _compared(seen, live)
+
+
+async def _there(client: CplnClient, collection: str, names: Iterable[str]) -> dict[str, bool | None]:
+    wanted = sorted(names)
+    there = await each(lambda name: objects.is_there(client, f"{collection}/{name}"), wanted)
+    return dict(zip(wanted, there, strict=True))
 
 
 def _compared(seen: RunPreview, live: Mapping[str, Any]) -> RunPreview:

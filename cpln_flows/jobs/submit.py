@@ -128,7 +128,8 @@ class Submitter:
         return self._adopted(workload, found[0], "found by its tags") if found else None
 
     async def _prepare(self) -> None:
-        """Look for the secrets that the job uses, and let it reveal them."""
+        """Look for the secrets and volumesets that the job uses, and let it reveal the secrets."""
+        await access.check_volumesets(self.client, self.plan.gvc, self.plan.manifest.volumesets)
         self.plan = await grants.resolved(self.client, self.plan)
         if (grant := self.plan.grant) is not None:
             await grants.make(self.client, self.plan, grant)

@@ -15,6 +15,7 @@ from cpln_flows.manifest import limits
 
 _EVERY_MINUTE = "* * * * *"  # required by the platform; never used, because the workload is suspended
 _SECRET = re.compile(r"cpln://secret/(?P<name>[^./:\s]+)")
+_VOLUMESET = re.compile(r"cpln://volumeset/(?P<name>[^./:\s]+)")
 _PLATFORM_TAGS = "cpln/"
 # Part of every hash: a change in what a shared workload holds must not meet workloads that were made before it.
 _FORM = 1
@@ -68,9 +69,17 @@ class ContainerSpec:
     @property
     def secrets(self) -> frozenset[str]:
         """Names of the platform's secrets that the container is given, as variables or as volumes."""
-        uris = [str(volume.get("uri")) for volume in self.extra.get("volumes", ()) if isinstance(volume, Mapping)]
-        named = {match["name"] for text in (*self.env.values(), *uris) if (match := _SECRET.match(text))}
+        named = {match["name"] for text in (*self.env.values(), *self._uris) if (match := _SECRET.match(text))}
         return frozenset(named | {source.secret for source in self.env_from})
+
+    @property
+    def volumesets(self) -> frozenset[str]:
+        """Names of the volumesets that the container mounts."""
+        return frozenset(match["name"] for uri in self._uris if (match := _VOLUMESET.fullmatch(uri)))
+
+    @property
+    def _uris(self) -> list[str]:
+        return [str(volume.get("uri")) for volume in self.extra.get("volumes", ()) if isinstance(volume, Mapping)]
 
     def override(self) -> dict[str, Any]:
         """Return all of it that a command can carry."""
@@ -145,6 +154,11 @@ class JobManifest:
     def secrets(self) -> frozenset[str]:
         """Names of the platform's secrets that the job uses; its identity needs to reveal them."""
         return frozenset().union(*(container.secrets for container in self.containers))
+
+    @property
+    def volumesets(self) -> frozenset[str]:
+        """Names of the volumesets that the job mounts."""
+        return frozenset().union(*(container.volumesets for container in self.containers))
 
     @property
     def needs(self) -> frozenset[str]:

@@ -41,6 +41,13 @@ def test_missing_secret_is_said_and_is_the_exit_code(planned) -> None:
     assert "is made, with a policy for these secrets" in " ".join(shown.split())
 
 
+def test_missing_volumeset_is_said_and_is_the_exit_code(planned) -> None:
+    volumes = ("spec.template.spec.volumes", [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}])
+    mounts = (f"{MAIN}.volumeMounts", [{"name": "v", "mountPath": "/data"}])
+    code, shown, _ = planned(changed(kubernetes_job("pass"), volumes, mounts), json=True)
+    assert (code, json.loads(shown)["volumesets"]) == (1, {"data": False})
+
+
 def test_json_has_everything_and_no_value_in_clear(planned) -> None:
     code, shown, _ = planned(changed(kubernetes_job("print('hush-hush')"), SECRET), json=True)
     found = json.loads(shown)

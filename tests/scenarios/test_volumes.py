@@ -1,12 +1,13 @@
 """What was converted is there when the job runs: secrets as files, scratch space, claims, steps and sidecars."""
 
+import re
 import tempfile
 from pathlib import Path
 
 import anyio
 import pytest
 
-from cpln_flows import CplnJob, run_namespaced_job
+from cpln_flows import CplnCredentials, CplnJob, ManifestError, apply_manifests, run_namespaced_job
 from cpln_flows.api import secrets
 from cpln_flows.api.client import CplnClient
 from tests.manifests import changed, kubernetes_job, texts
@@ -16,14 +17,17 @@ pytestmark = pytest.mark.usefixtures("prefect_api")
 
 POD = "spec.template.spec"
 MAIN = f"{POD}.containers[0]"
+SHARED = {"fileSystemType": "shared", "performanceClass": "shared", "initialCapacity": 10}
+VOLUMESET = {"kind": "volumeset", "name": "data", "spec": SHARED}
 
 
 @pytest.fixture(autouse=True)
 def stored(local) -> None:
-    """A secret with two keys."""
+    """A secret with two keys, and a volumeset."""
 
     async def put() -> None:
         async with CplnClient(local.settings.api()) as client:
+            await client.put("/org/local/gvc/quickstart/volumeset", VOLUMESET)
             await secrets.put_dictionary(client, "local", "keys", {"user": "ada", "pw": "hush"}, description="for tests")
 
     anyio.run(put)
@@ -57,6 +61,16 @@ def test_claim_keeps_its_files_for_the_next_job() -> None:
     volume = _mounted(({"persistentVolumeClaim": {"claimName": "data"}}, "/data"))
     assert _run("open('/data/note', 'w').write('kept')", *volume) == []
     assert _run("print(open('/data/note').read())", *volume) == ["kept"]
+
+
+def test_claim_without_its_volumeset_is_said_before_the_start(local) -> None:
+    volume = _mounted(({"persistentVolumeClaim": {"claimName": "absent"}}, "/data"))
+    with pytest.raises(ManifestError, match="there is no volumeset 'absent' in the GVC quickstart") as caught:
+        _run("pass", *volume)
+    assert local.platform.workloads() == []
+    document = re.search(r"\{.*\}", str(caught.value))
+    apply_manifests(CplnCredentials(), document[0])
+    assert _run("print('runs')", *volume) == ["runs"]
 
 
 def test_scratch_space_is_shared_with_a_sidecar_and_goes_with_the_job() -> None:
