@@ -6,6 +6,7 @@ import math
 from datetime import date
 from typing import Any
 
+import yaml
 from hypothesis import strategies as st
 
 from cpln_flows.manifest.manifest import ContainerSpec, JobManifest
@@ -130,6 +131,68 @@ def nearly_good(draw: st.DrawFn) -> Any:
         place = draw(st.sampled_from(places(document)))
         document = _with(document, place, draw(draw(st.sampled_from([_PLAUSIBLE, _PLAUSIBLE, ANYTHING]))))
     return document
+
+
+_BESIDE = [
+    {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "conf"}, "data": {"a": "1", "b": "x: y"}},
+    {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "stringData": {"pw": "hush"}},
+    {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}},
+]
+_PIECES = [
+    "- ", ": ", "? ", "&a ", "*a", "<<: *a", "!!binary ", "!!set ", "!x ", "|\n", ">-\n", "---\n", "...\n", "{", "}",
+    "[", "]", '"', "'", "#", "\t", "%", "@", "`", "{{ x }}", "{% if x %}", "$(A)", "null", "~", "yes", "0o17",
+    "0x1F", "1_0", "1e400", ".inf", "2026-11-28", "\xe9", "\ufeff", "\U0001f600", "\x00", "\x85", "\u2028", "\r",
+]  # fmt: skip
+
+
+@st.composite
+def yaml_texts(draw: st.DrawFn) -> str:
+    """The text of a nearly good manifest, alone or with others beside it, in which something is added, left out or doubled."""
+    documents = [draw(nearly_good() | st.sampled_from([KUBERNETES, NATIVE]))]
+    documents += draw(st.lists(st.sampled_from(_BESIDE), max_size=2))
+    text = _dumped(draw, draw(st.permutations(documents)))
+    for _ in range(draw(st.sampled_from([0, 0, 1, 1, 2, 4]))):
+        text = _edited(draw, text)
+    return text
+
+
+def _dumped(draw: st.DrawFn, documents: list[Any]) -> str:
+    try:
+        text: str = yaml.safe_dump_all(
+            documents,
+            default_flow_style=draw(st.sampled_from([False, False, None, True])),
+            indent=draw(st.integers(1, 8)),
+            width=draw(st.sampled_from([20, 80, 1000])),
+            allow_unicode=draw(st.booleans()),
+            sort_keys=draw(st.booleans()),
+        )
+    except (yaml.YAMLError, ValueError):  # what JSON or YAML cannot say
+        return yaml.safe_dump(KUBERNETES)
+    return text
+
+
+def _edited(draw: st.DrawFn, text: str) -> str:
+    lines = text.splitlines(keepends=True)
+    index = draw(st.integers(0, max(len(lines) - 1, 0)))
+    line = lines[index] if lines else ""
+    match draw(st.sampled_from(["insert", "delete", "double", "indent", "cut", "swap"])):
+        case "insert":
+            at = draw(st.integers(0, len(line)))
+            changed_line = line[:at] + draw(st.sampled_from(_PIECES)) + line[at:]
+        case "delete":
+            changed_line = ""
+        case "double":
+            changed_line = line * 2
+        case "indent":
+            changed_line = " " * draw(st.integers(0, 5)) + line.lstrip(" ")
+        case "cut":
+            return "".join(lines[:index]) + line[: draw(st.integers(0, len(line)))]
+        case _:
+            other = draw(st.integers(0, max(len(lines) - 1, 0)))
+            if lines:
+                lines[index], lines[other] = lines[other], lines[index]
+            return "".join(lines)
+    return "".join([*lines[:index], changed_line, *lines[index + 1 :]])
 
 
 def shuffled(value: Any, random: Any) -> Any:

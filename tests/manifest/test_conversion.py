@@ -1,5 +1,6 @@
 import copy
 import json
+import re
 from typing import Any
 
 import orjson
@@ -12,10 +13,10 @@ from cpln_flows.emulator import PlatformConfig
 from cpln_flows.emulator.checks import Problems, check_base
 from cpln_flows.emulator.workload_rules import check_run, check_workload
 from cpln_flows.errors import ManifestError
-from cpln_flows.manifest.conversion import convert, parse_yaml
-from cpln_flows.manifest.manifest import spec_hash
+from cpln_flows.manifest.conversion import convert, parse_source, parse_yaml
+from cpln_flows.manifest.manifest import JobManifest, spec_hash
 from cpln_flows.model import identifiers
-from tests.manifest.manifest_values import ANYTHING, KUBERNETES, NATIVE, nearly_good, shuffled
+from tests.manifest.manifest_values import ANYTHING, KUBERNETES, NATIVE, nearly_good, shuffled, yaml_texts
 from tests.manifests import kubernetes_job
 
 MANY = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -122,9 +123,34 @@ def test_anything_at_all_is_converted_or_refused(document) -> None:
 @given(nearly_good(), st.booleans())
 @MANY
 def test_what_is_converted_is_taken_by_the_platform(document, shared) -> None:
-    """The rules of the local platform are written by other hands; only what a schedule's fields hold is left to them."""
     job = _refused_or_converted(document)
-    if job is None or job.schedule not in ("0 3 * * *", "* * * * *"):
+    if job is not None:
+        _is_taken(job, shared=shared)
+
+
+@given(yaml_texts(), st.booleans())
+@MANY
+def test_any_yaml_text_is_taken_or_refused_with_its_place(text, shared) -> None:
+    job, error = None, None
+    try:
+        found = parse_source(text, source="job.yaml")
+    except ManifestError as refused:
+        error = refused
+    else:
+        try:
+            job = convert(found.document, gvc="dev")
+        except ManifestError as refused:
+            error = found.located(refused)
+            assert all(re.fullmatch(r"job\.yaml:\d+:\d+", fault.place or "") for fault in error.faults)
+    if job is not None:
+        _is_taken(job, shared=shared)
+    else:
+        assert str(error).encode()
+
+
+def _is_taken(job: JobManifest, *, shared: bool) -> None:
+    """The rules of the local platform are written by other hands; only what a schedule's fields hold is left to them."""
+    if job.schedule not in ("0 3 * * *", "* * * * *"):
         return
     tags = identifiers.workload_tags(spec_hash=spec_hash(job), job_type=job.job_type)
     body = orjson.loads(orjson.dumps(job.workload(name="w-1", tags=tags, shared=shared)))
