@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cpln_flows.api.client import CplnClient
     from cpln_flows.blocks.credentials import CplnConfig, CplnCredentials
-    from cpln_flows.blocks.job import CplnJob, CplnJobRun
+    from cpln_flows.blocks.job import CplnJob
+    from cpln_flows.blocks.job_run import CplnJobRun
     from cpln_flows.errors import (
         ApiError,
         ConfigurationError,
@@ -110,7 +111,7 @@ _HOMES = {
     "CplnConfig": "cpln_flows.blocks.credentials",
     "CplnCredentials": "cpln_flows.blocks.credentials",
     "CplnJob": "cpln_flows.blocks.job",
-    "CplnJobRun": "cpln_flows.blocks.job",
+    "CplnJobRun": "cpln_flows.blocks.job_run",
     "CplnSettings": "cpln_flows.settings",
     "CplnWorker": "cpln_flows.worker",
     "Cursor": "cpln_flows.model.cursor",

@@ -9,7 +9,8 @@ from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 
 from cpln_flows import failure_states, sync_compat
-from cpln_flows.blocks.job import CplnJob, CplnJobRun, PrintFunc
+from cpln_flows.blocks.job import CplnJob
+from cpln_flows.blocks.job_run import CplnJobRun, PrintFunc
 from cpln_flows.errors import CplnError
 from cpln_flows.jobs import printing
 from cpln_flows.jobs.journal import Journal

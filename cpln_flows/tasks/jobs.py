@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from cpln_flows import failure_states
-from cpln_flows.blocks.job import CplnJobRun, PrintFunc
+from cpln_flows.blocks.job_run import CplnJobRun, PrintFunc
 from cpln_flows.errors import CplnError
 
 

@@ -14,7 +14,7 @@ from prefect import get_run_logger
 from cpln_flows import orchestration
 from cpln_flows.api import commands
 from cpln_flows.blocks.credentials import CplnCredentials
-from cpln_flows.blocks.job import PrintFunc
+from cpln_flows.blocks.job_run import PrintFunc
 from cpln_flows.errors import ConfigurationError
 from cpln_flows.jobs import locate, printing, reading, session
 from cpln_flows.jobs.forward import Forwarder

@@ -1,6 +1,7 @@
 import json
 import re
 import traceback
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -199,7 +200,7 @@ def test_the_end_of_a_stop_may_be_called_cancelled_too(local) -> None:
     local.platform.switch(final_stage_after_stop="cancelled")
     run = CplnJob(v1_job=kubernetes_job(FOREVER), delete_after_completion=False).trigger()
     other = CplnJobRun(run._block, run._identity)
-    other._plan, other._submitter, other._job = run._plan, run._submitter, run._job
+    other._run = replace(run._run)
     other.cancel()
     with pytest.raises(JobCancelledError):
         run.wait_for_completion()
@@ -212,7 +213,7 @@ def test_a_run_that_was_not_started_says_so() -> None:
     assert (run.infrastructure_pid, run.command_id, run.console_url) == (None, None, None)
     assert "not started" in repr(run)
     with pytest.raises(ValueError, match="trigger"):
-        run._started()
+        run.wait_for_completion()
 
 
 def test_without_a_location_the_first_of_the_gvc_is_used(local, monkeypatch) -> None:

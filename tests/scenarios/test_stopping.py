@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from cpln_flows import JobCancelledError, JobError, JobFailedError, JobTimeoutError, sync_compat
-from cpln_flows.blocks import job as job_block
+from cpln_flows.blocks import job_run
 from cpln_flows.emulator import Exit, Fault, Line, Script
 from cpln_flows.local import local_platform
 from cpln_flows.model.identifiers import Owner, Submission
@@ -193,7 +193,7 @@ def test_whoever_interrupts_a_job_at_whatever_moment_leaves_none_running(phase, 
 
 def test_an_interruption_that_is_noticed_twice_takes_its_time_once(monkeypatch) -> None:
     monkeypatch.setattr(sync_compat, "CLEANUP_SECONDS", 1)
-    monkeypatch.setattr(job_block, "_CLEANUP_RESERVE_SECONDS", 0.2)
+    monkeypatch.setattr(job_run, "_CLEANUP_RESERVE_SECONDS", 0.2)
     with local_platform(scripted.platform(ENDLESS)) as local:
         run = scripted.run_of(local, settings={"request_timeout_seconds": 60})
         anyio.run(run.start)
