@@ -173,6 +173,10 @@ class JobRun:
         """Go on with a job that was found in another way, or from another place of its log on."""
         self.state = Started(job)
 
+    def end(self, ending: Ending) -> None:
+        """Hold that the job is over, and how it ended."""
+        self.state = Ended(self.job, ending, time.monotonic())
+
     async def follow(self, session: JobSession, following: Following) -> Ending:
         """Follow the job, or an older one of the same submission, to its end; return how it ended.
 
@@ -186,7 +190,7 @@ class JobRun:
             self.stream = follower.stream
             outcome = await follower.follow()
             if isinstance(outcome, Ending):
-                self.state = Ended(self.job, outcome, time.monotonic())
+                self.end(outcome)
                 return outcome
             self.take(outcome.by)
             await following.superseded()

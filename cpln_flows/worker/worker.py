@@ -43,11 +43,10 @@ from cpln_flows.model import addresses
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import CommandRef, GvcRef, WorkloadRef
 from cpln_flows.settings import ApiSettings, CplnSettings
-from cpln_flows.worker import container as containers
-from cpln_flows.worker import failures, left_behind, prefect_internals, roster
+from cpln_flows.worker import failures, flow_run_job, left_behind, prefect_internals, roster
 from cpln_flows.worker.configuration import CplnWorkerJobConfiguration, CplnWorkerResult, CplnWorkerVariables
-from cpln_flows.worker.container import Container, Watching
 from cpln_flows.worker.failures import FlowRunLogger
+from cpln_flows.worker.flow_run_job import FlowRunJob, Watching
 from cpln_flows.worker.flow_runs import FlowRunBoard
 from cpln_flows.worker.left_behind import Seen
 from cpln_flows.worker.roster import Identity
@@ -237,14 +236,14 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         """
         result, is_told = CplnWorkerResult(identifier="", status_code=0), task_status is None
         with self._following(flow_run.id):
-            container = await self._container(flow_run, configuration)
+            prepared = await self._flow_run_job(flow_run, configuration)
             self._is_prepared(flow_run.id)
-            job = await container.start(flow_run.infrastructure_pid)
+            job = await prepared.start(flow_run.infrastructure_pid)
             if task_status is not None:
                 task_status.started(job.ref.pid if job is not None else None)  # with no pid Prefect stores none
                 is_told = True
             if job is not None:
-                result = await self._follow(container)
+                result = await self._follow(prepared)
         if task_status is not None and not is_told:
             task_status.started(None)
         return result
@@ -336,8 +335,8 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
 
     async def _initiate_run(self, flow_run: FlowRun, configuration: CplnWorkerJobConfiguration) -> None:
         """Start a flow run's container and return; whoever submitted it waits for the flow run itself."""
-        container = await self._container(flow_run, configuration)
-        job = await container.start(flow_run.infrastructure_pid)
+        prepared = await self._flow_run_job(flow_run, configuration)
+        job = await prepared.start(flow_run.infrastructure_pid)
         if job is not None:
             await self.client.update_flow_run(flow_run.id, infrastructure_pid=job.ref.pid)
 
@@ -359,12 +358,12 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
 
     # One flow run
 
-    async def _container(self, flow_run: FlowRun, configuration: CplnWorkerJobConfiguration) -> Container:
+    async def _flow_run_job(self, flow_run: FlowRun, configuration: CplnWorkerJobConfiguration) -> FlowRunJob:
         known = LogContext(configuration.flow_name, flow_run.id, configuration.namespace or self._settings.gvc)
         with failures.preparing(Journal(self.get_flow_run_logger(flow_run), known)):
-            return await self._prepared_container(flow_run, configuration)
+            return await self._prepared_job(flow_run, configuration)
 
-    async def _prepared_container(self, flow_run: FlowRun, configuration: CplnWorkerJobConfiguration) -> Container:
+    async def _prepared_job(self, flow_run: FlowRun, configuration: CplnWorkerJobConfiguration) -> FlowRunJob:
         settings = self._settings
         gvc = configuration.gvc(settings)
         shared = await self._session(configuration.api_settings(settings))
@@ -378,13 +377,13 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         )
         plan = await self._plan(shared, configuration, identity, gvc, installation)
         context = LogContext(configuration.flow_name, flow_run.id, gvc.gvc)
-        return Container(
+        return FlowRunJob(
             prefect=self.client,
             session=shared,
             board=self._flow_runs,
             plan=plan,
             run_id=flow_run.id,
-            journal=Journal(self.get_flow_run_logger(flow_run), context),
+            base_journal=Journal(self.get_flow_run_logger(flow_run), context),
             settings=settings,
             watching=Watching(
                 has_supervisor=configuration.is_using_a_runner,
@@ -414,16 +413,16 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             plan = replace(plan, location=await _first_location(shared, gvc))
         return await self._secrets.kept(shared.client, plan, configuration.secrets, installation)
 
-    async def _follow(self, container: Container) -> CplnWorkerResult:
-        code = await container.follow()
-        if await container.conclude() and self._runs_task_group is not None:
-            self._runs_task_group.start_soon(self._look_again, container)
-        return CplnWorkerResult(identifier=container.job.ref.pid, status_code=code)
+    async def _follow(self, prepared: FlowRunJob) -> CplnWorkerResult:
+        code = await prepared.follow()
+        if await prepared.conclude() and self._runs_task_group is not None:
+            self._runs_task_group.start_soon(self._look_again, prepared)
+        return CplnWorkerResult(identifier=prepared.job.ref.pid, status_code=code)
 
-    async def _look_again(self, container: Container) -> None:
+    async def _look_again(self, prepared: FlowRunJob) -> None:
         """Look once more at a run whose container has ended well without a final state; its slot is free meanwhile."""
         await anyio.sleep(self._settings.report_grace_seconds)
-        await container.conclude(has_waited=True)
+        await prepared.conclude(has_waited=True)
 
     async def _take_up(self, flow_run: FlowRun) -> None:
         """Follow a run that its worker has left behind; one that has no container yet gets it now."""
@@ -455,27 +454,27 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         and of that only the lines that are not there yet.
         """
         messages = await orchestration.newest_messages(self.client, flow_run.id, orchestration.PAGE)
-        return containers.reports_end(messages, flow_run.infrastructure_pid)
+        return flow_run_job.reports_end(messages, flow_run.infrastructure_pid)
 
     async def _go_on_with(self, flow_run: FlowRun) -> None:
-        container = await self._prepared_again(flow_run)
-        if container is None:
+        prepared = await self._prepared_again(flow_run)
+        if prepared is None:
             return
-        job = await container.find(flow_run.infrastructure_pid)
+        job = await prepared.find(flow_run.infrastructure_pid)
         if job is None:
-            job = await self._without_job(flow_run, container)
+            job = await self._without_job(flow_run, prepared)
         self._is_prepared(flow_run.id)
         if job is None:
             return
-        container.journal.info(Area.JOB, f"Taken up by worker {self.name}")
+        prepared.journal.info(Area.JOB, f"Taken up by worker {self.name}")
         if job.ref.pid != flow_run.infrastructure_pid:
             await self.client.update_flow_run(flow_run.id, infrastructure_pid=job.ref.pid)
-        result = await self._follow(container)
+        result = await self._follow(prepared)
         if result.status_code:
             self._logger.info("Flow run %s ended with exit code %s", flow_run.id, result.status_code)
 
-    async def _prepared_again(self, flow_run: FlowRun) -> Container | None:
-        """Prepare the container of a run that was taken up; nothing if that cannot be, which is then the run's end."""
+    async def _prepared_again(self, flow_run: FlowRun) -> FlowRunJob | None:
+        """Prepare the job of a run that was taken up; nothing if that cannot be, which is then the run's end."""
         try:
             await self._give_worker_labels_to_flow_run(flow_run.id)
             configuration = await self.job_configuration.resolve_for_flow_run(
@@ -485,26 +484,26 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
                 worker_name=self.name,
                 worker_id=self.backend_id,
             )
-            return await self._container(flow_run, configuration)
+            return await self._flow_run_job(flow_run, configuration)
         except (ConfigurationError, ManifestError, ValueError) as error:
             if not _is_pending(flow_run):
                 raise
             await self._propose_crashed_state(flow_run, _not_submitted(error))
         return None
 
-    async def _without_job(self, flow_run: FlowRun, container: Container) -> StartedJob | None:
+    async def _without_job(self, flow_run: FlowRun, prepared: FlowRunJob) -> StartedJob | None:
         """Do what is to be done about a run that was taken up and has no job: start it, or see that it is over."""
         if _is_pending(flow_run):
             try:
-                return await container.start(flow_run.infrastructure_pid)
+                return await prepared.start(flow_run.infrastructure_pid)
             except _PASSING:
                 raise
             except CplnError as error:
                 await self._propose_crashed_state(flow_run, _not_submitted(error))
         elif flow_run.state is not None and flow_run.state.is_cancelling():
-            await container.cancel_without_job()
+            await prepared.cancel_without_job()
         elif flow_run.state is None or not flow_run.state.is_final():
-            container.journal.warning(Area.JOB, "No job of this flow run was found; the sync flow decides about it")
+            prepared.journal.warning(Area.JOB, "No job of this flow run was found; the sync flow decides about it")
         return None
 
     @contextlib.contextmanager

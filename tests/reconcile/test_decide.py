@@ -460,7 +460,7 @@ def test_a_scope_is_whole_only_without_gvc_and_agent() -> None:
 
 
 _LEFT_TO_SYNC = {Fate.KEEP, Fate.REPORT_FIRST, Fate.COMPLETED}
-"""What a worker leaves to the sync flows, as ``worker.container`` does."""
+"""What a worker leaves to the sync flows, as ``worker.flow_run_job`` does."""
 
 
 def _end_state(state: RunState, stage: str, policy: Policy) -> RunState:

@@ -197,7 +197,7 @@ def told(prefect_api_url: str) -> Iterator[Told]:
         }
         for name, value in {**pools.QUICK, **waits}.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr("cpln_flows.worker.container._ANNOUNCE_SECONDS", 0.1)
+        monkeypatch.setattr("cpln_flows.worker.startup._ANNOUNCE_SECONDS", 0.1)
         found = Told(Reader(local.url, local.settings.token.get_secret_value()))
         with temporary_settings({PREFECT_API_URL: prefect_api_url}), agent_log.kept(local):
             _in_flows(local, found)

@@ -413,7 +413,7 @@ def test_what_was_made_for_a_key_is_made_again_when_it_was_made_long_ago(pool, m
         async with pools.in_process(pool) as worker:
             for run_id in runs:
                 run = await worker.client.read_flow_run(run_id)
-                await worker._container(run, await pools.configuration(worker, run))
+                await worker._flow_run_job(run, await pools.configuration(worker, run))
                 asked.append(sum(request.path == "/org/local/secret" for request in pool.local.platform.requests))
                 if len(asked) == 2:
                     stored = worker._secrets._stored

@@ -1,0 +1,106 @@
+"""The log of a flow run's job in the flow run's logs: each line once, also of a job that another process followed before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+
+from cpln_flows import orchestration
+from cpln_flows.api.logs import LogSource
+from cpln_flows.jobs.forward import Forwarder
+from cpln_flows.jobs.run import JobRun
+from cpln_flows.jobs.session import JobSession
+from cpln_flows.jobs.stream import LogStream, Pace
+from cpln_flows.model import log_lines
+from cpln_flows.model.forwarding import Shown
+from cpln_flows.model.identifiers import Area
+from cpln_flows.model.log_lines import Batch
+from cpln_flows.worker import output
+from cpln_flows.worker.output import Output
+
+_KNOWN_LINES = 1000
+_MOST_KNOWN_LINES = 16_000  # more than one job's log may have there
+
+
+@dataclass
+class JobLog:
+    """Takes the lines of a flow run's job.
+
+    Args:
+        prefect: A client of Prefect's API.
+        run_id: The flow run.
+        run: Its job.
+        is_streamed: Whether the lines go to the flow run's logs as they come.
+    """
+
+    prefect: PrefectClient
+    run_id: UUID
+    run: JobRun
+    is_streamed: bool
+    _output: Output = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._output = self._output_after(None)
+
+    def deliver(self, batch: Batch) -> None:
+        """Take lines that follow those before."""
+        self._output.deliver(batch)
+
+    def finish(self) -> None:
+        """End the log, once its last line was delivered."""
+        self._output.finish()
+
+    async def resume(self) -> None:
+        """Learn which lines of a job that was found are in the flow run's logs already, so that none comes twice."""
+        job = self.run.job
+        if not job.adopted or not self.is_streamed:
+            return
+        try:
+            shown, since_ns = await self._shown()
+        except Exception as error:  # noqa: BLE001 - lines that come twice are better than none
+            self.run.journal.debug(Area.LOGS, f"The flow run's logs cannot be read: {error!r}")
+            return
+        self._output = self._output_after(shown)
+        self.run.take(replace(job, since_ns=max(job.since_ns, since_ns)))
+
+    async def show_last_lines(self, session: JobSession, ended: float) -> None:
+        """Forward the end of the log of every container: the flow could not report, so this is all there is.
+
+        Args:
+            session: What to read them with.
+            ended: When the job's end was seen, in seconds of the monotonic clock.
+        """
+        if not self.is_streamed:
+            job, client = self.run.job, session.client
+            stream = LogStream(
+                source=LogSource(client, job.ref.org, log_lines.selector(job.ref, job.location)),
+                deliver=self.deliver,
+                journal=self.run.journal,
+                since_ns=job.since_ns,
+                pace=Pace.of(self.run.settings),
+                now_ns=client.now_ns,
+            )
+            await stream.settle(ended)  # the last lines, which say why it has died, are the ones that come late
+            await stream.drain()
+        self._output.flush()
+
+    def _output_after(self, shown: Shown | None) -> Output:
+        journal = self.run.journal
+        budget = replace(orchestration.log_budget(self.run.settings), where=f"stream_logs({str(self.run_id)!r})")
+        forwarder = Forwarder(journal.logger, budget, shown)
+        return Output(forwarder, forwards=self.is_streamed, named=len(self.run.plan.manifest.containers) > 1)
+
+    async def _shown(self) -> tuple[Shown, int]:
+        """Return the newest lines that stand in the flow run's logs, and from when on those are all; not more than needed."""
+        most = _KNOWN_LINES
+        while True:
+            messages = await orchestration.newest_messages(self.prefect, self.run_id, most)
+            shown = Shown(messages)
+            if len(messages) < most:
+                return shown, 0
+            since_ns = output.read_from_ns(shown)
+            if since_ns is not None or most >= _MOST_KNOWN_LINES:
+                return shown, since_ns or 0
+            most *= 4
