@@ -16,9 +16,8 @@ from cpln_flows.model.field_errors import ClearErrors
 from cpln_flows.model.identifiers import Area
 from cpln_flows.model.policy import Limits, Policy
 from cpln_flows.reconcile import cycles as both
-from cpln_flows.reconcile.decide import BOTH, TO_CPLN, TO_PREFECT
 from cpln_flows.reconcile.results import FlowResult
-from cpln_flows.reconcile.snapshot import Scope
+from cpln_flows.reconcile.snapshot import BOTH, TO_CPLN, TO_PREFECT, Scope
 from cpln_flows.settings import CplnSettings
 from cpln_flows.tasks import reconcile as steps
 from cpln_flows.tasks.connection import place

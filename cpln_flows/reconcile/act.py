@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from typing import assert_never
 from uuid import UUID
 
 from cpln_flows.api import commands
@@ -14,11 +15,31 @@ from cpln_flows.jobs.journal import Journal, Logger
 from cpln_flows.model.identifiers import Area
 from cpln_flows.model.run_states import RunState
 from cpln_flows.reconcile import decide
+from cpln_flows.reconcile.actions import (
+    Action,
+    Alert,
+    CountMiss,
+    Escalate,
+    ForgetMisses,
+    Keep,
+    Propose,
+    RecordPid,
+    ReportEnd,
+    SendStop,
+    Subject,
+    is_change,
+    report_key,
+    row,
+    would,
+)
 from cpln_flows.reconcile.observe import Observer
-from cpln_flows.reconcile.plan import PROPOSALS, WOULD, Action, Kind, Plan, Report
+from cpln_flows.reconcile.plan import Plan
+from cpln_flows.reconcile.report_keys import ReportKey
 from cpln_flows.reconcile.snapshot import (
+    CallerCase,
     ChildCase,
     Clocks,
+    JobCase,
     JobView,
     Lookup,
     Memory,
@@ -33,7 +54,6 @@ from cpln_flows.reconcile.snapshot import (
 
 _AT_ONCE = 10  # Prefect's server takes no more changes a second from more clients at once
 _MOST_SHOWN = 1000
-_STOPS = frozenset({Kind.STOP, Kind.ESCALATE})
 
 
 @dataclass(frozen=True)
@@ -50,8 +70,8 @@ class Outcome:
         """What names the report that is made of it, so that it is made once."""
         action = self.action
         if not self.done:
-            return Report.UNDONE.key(action.kind, action.run_id, action.command, self.said)
-        return action.report_key
+            return ReportKey.UNDONE.of(action.kind, action.run_id, action.command, self.said)
+        return report_key(action)
 
 
 @dataclass
@@ -83,9 +103,9 @@ class Actor:
             return ()
         self._reported = frozenset(reported)
         await self._learn_flow_names(plan)
-        first = [action for action in plan.actions if action.kind not in _STOPS]
-        then = [action for action in plan.actions if action.kind in _STOPS]
-        without = [action.run for action in first if action.run and not action.command and not action.child and action.is_change]
+        first = [action for action in plan.actions if not isinstance(action, SendStop | Escalate)]
+        then = [action for action in plan.actions if isinstance(action, SendStop | Escalate)]
+        without = [run for action in first if is_change(action) and (run := _without_job(action.subject))]
         # It takes a request for each workload to look for what is nowhere, so that look is taken once for all of them.
         self._found = await self.observer.search(without, self.clocks()) if without else {}
         done = await each(self._attempt, first, at_once=_AT_ONCE)
@@ -96,10 +116,10 @@ class Actor:
         """Log what a plan would do, and return it as rows."""
         await self._learn_flow_names(plan)
         for action in plan.actions[:_MOST_SHOWN]:
-            self._journal(action).info(action.area, f"dry run, would {WOULD[action.kind]}: {action.reason}")
+            self._journal(action).info(action.area, f"dry run, would {would(action)}: {action.reason}")
         if (others := len(plan.actions) - _MOST_SHOWN) > 0:
             Journal(self.logger).info(Area.SYNC_TO_PREFECT, f"dry run, {others} further actions are in the flow's result")
-        return [action.row(self._flow_name(action)) for action in plan.actions]
+        return [row(action, self._flow_name(action)) for action in plan.actions]
 
     async def _learn_flow_names(self, plan: Plan) -> None:
         """Learn the names of the flows whose runs are spoken of and whose jobs do not tell; a name that is known stays so."""
@@ -121,23 +141,32 @@ class Actor:
         return outcome
 
     async def _carry_out(self, action: Action) -> Outcome:
-        runs = self.observer.runs
-        match action.kind:
-            case Kind.COUNT | Kind.RESET if action.run:
-                misses = decide.noted(action.run.misses, action, self.clocks().prefect)
-                if misses is not None:
-                    await runs.count_misses(action.run.id, misses)
-            case Kind.RECORD_PID if action.run and action.job:
-                changed = await self._changed_run(action)
-                if changed:
-                    return Outcome(action, done=False, said=changed)
-                await runs.record_pid(action.run.id, action.job.ref.pid)
-            case Kind.COMPLETE | Kind.CRASH | Kind.FAIL | Kind.CANCEL | Kind.PEND:
+        match action:
+            case CountMiss(subject=RunCase(run=run) | CallerCase(run=run)):
+                return await self._count(action, run)
+            case ForgetMisses(subject=RunCase(run=run) | CallerCase(run=run)):
+                return await self._count(action, run)
+            case RecordPid():
+                return await self._record_pid(action)
+            case Propose():
                 return await self._propose(action)
-            case Kind.STOP | Kind.ESCALATE:
+            case SendStop() | Escalate():
                 return await self._stop(action)
+            case Keep() | ReportEnd() | Alert():
+                return Outcome(action, done=True)
             case _:
-                pass
+                assert_never(action)
+
+    async def _count(self, action: CountMiss | ForgetMisses, run: RunView) -> Outcome:
+        misses = decide.noted(run.misses, action, self.clocks().prefect)
+        if misses is not None:
+            await self.observer.runs.count_misses(run.id, misses)
+        return Outcome(action, done=True)
+
+    async def _record_pid(self, action: RecordPid) -> Outcome:
+        if changed := await self._changed_run(action, action.subject):
+            return Outcome(action, done=False, said=changed)
+        await self.observer.runs.record_pid(action.subject.run.id, action.ref.pid)
         return Outcome(action, done=True)
 
     # Prefect's states
@@ -146,8 +175,8 @@ class Actor:
         """End the task runs of the runs that were ended, for all at once; what fails is tried again in the next cycle."""
         for outcome in done:
             action = outcome.action
-            if outcome.done and action.run is not None and action.kind in PROPOSALS and action.is_change:
-                self._ended[action.run.id] = PROPOSALS[action.kind]
+            if outcome.done and action.run is not None and isinstance(action, Propose) and is_change(action):
+                self._ended[action.run.id] = action.state
         if not self._ended:
             return
         try:
@@ -157,20 +186,24 @@ class Actor:
         else:
             self._ended = {}
 
-    async def _propose(self, action: Action) -> Outcome:
+    async def _propose(self, action: Propose) -> Outcome:
         changed = await self._changed(action)
         if changed or action.run is None:
             return Outcome(action, done=False, said=changed or "there is no flow run")
-        state = PROPOSALS[action.kind]
-        name = decide.INFRASTRUCTURE_PENDING if action.kind is Kind.PEND else None
-        proposed = await self.observer.runs.propose(action.run.id, state, name, action.reason)
+        proposed = await self.observer.runs.propose(action.run.id, action.state, action.state_name, action.reason)
         return Outcome(action, done=proposed.accepted, said=proposed.said)
 
-    async def _changed(self, action: Action) -> str | None:
+    async def _changed(self, action: Propose) -> str | None:
         """Look again at what an action is about; say what is different now, if it is not right any more."""
-        if action.child:
-            return await self._changed_child(action, action.child)
-        return await (self._changed_job(action) if action.case else self._changed_run(action))
+        match action.subject:
+            case ChildCase():
+                return await self._changed_child(action, action.subject)
+            case JobCase():
+                return await self._changed_job(action, action.subject)
+            case RunCase() | CallerCase():
+                return await self._changed_run(action, action.subject)
+            case _:
+                assert_never(action.subject)
 
     async def _changed_child(self, action: Action, child: ChildCase) -> str | None:
         fresh = await self.observer.family.again(child)
@@ -179,36 +212,34 @@ class Actor:
         now = decide.of_child(fresh, self.observer.policy, self.clocks())
         return None if now.kind is action.kind else f"changed meanwhile: {now.reason}"
 
-    async def _changed_run(self, action: Action) -> str | None:
+    async def _changed_run(self, action: Action, case: RunCase | CallerCase) -> str | None:
         """Look at both sides again; say what is different now, if the action is not right any more."""
-        if action.run is None:
-            return "there is no flow run"
-        fresh = (await self.observer.runs.by_ids([action.run.id])).get(action.run.id)
+        fresh = (await self.observer.runs.by_ids([case.run.id])).get(case.run.id)
         if fresh is None:
             return "Prefect does not know the flow run any more"
-        case = await self._again(replace(fresh, attempt=action.run.attempt), action)
+        run, job = replace(fresh, attempt=case.run.attempt), await self._job_again(case)
         scope, policy = self.observer.scope, self.observer.policy
-        if action.caller:
-            now = decide.of_caller(case, scope, policy, self.clocks())
+        if isinstance(case, CallerCase):
+            now = decide.of_caller(CallerCase(run, job), scope, policy, self.clocks())
         else:
-            now = decide.of_run(case.run, case.job, scope, policy, self.clocks())
+            now = decide.of_run(run, job, scope, policy, self.clocks())
         return None if now.kind is action.kind else f"changed meanwhile: {now.reason}"
 
-    async def _again(self, run: RunView, action: Action) -> RunCase:
-        if action.command is None:
-            return RunCase(run, self._found.get(run.id, NoJob(complete=False)))
-        job: Lookup = await self.observer.read(action.command)
-        if isinstance(job, JobView) and action.job is not None and action.job.ending:
-            job = replace(job, ending=action.job.ending)
-        return RunCase(run, job)
+    async def _job_again(self, case: RunCase | CallerCase) -> Lookup:
+        known = case.job
+        if not isinstance(known, JobView | NotFound):
+            return self._found.get(case.run.id, NoJob(complete=False))
+        job: Lookup = await self.observer.read(known.ref)
+        if isinstance(job, JobView) and isinstance(known, JobView) and known.ending:
+            return replace(job, ending=known.ending)
+        return job
 
     # The platform's jobs
 
-    async def _stop(self, action: Action) -> Outcome:
-        job = action.job
-        changed = await self._changed_job(action)
-        if changed or job is None:
-            return Outcome(action, done=False, said=changed or "there is no job")
+    async def _stop(self, action: SendStop | Escalate) -> Outcome:
+        job = action.subject.job
+        if changed := await self._changed_job(action, action.subject):
+            return Outcome(action, done=False, said=changed)
         self._journal(action).info(action.area, f"Sending stopReplica: {action.reason}")
         try:
             await commands.stop(
@@ -218,9 +249,9 @@ class Actor:
             return Outcome(action, done=True, said="a stop is under way already")
         return Outcome(action, done=True)
 
-    async def _changed_job(self, action: Action) -> str | None:
-        case, job = action.case, action.job
-        if case is None or job is None or job.run_id is None:
+    async def _changed_job(self, action: Action, case: JobCase) -> str | None:
+        job = case.job
+        if job.run_id is None:
             return "there is no job"
         seen = await self.observer.read(job.ref)
         if not isinstance(seen, JobView):
@@ -237,26 +268,15 @@ class Actor:
 
     def _tell(self, outcome: Outcome) -> None:
         action, journal = outcome.action, self._journal(outcome.action)
-        what = _what(action)
-        match action.kind:
-            case _ if outcome.report_key in self._reported:
-                journal.debug(action.area, f"{what}: {outcome.said or action.reason}")
-            case _ if outcome.failed:
-                journal.warning(action.area, f"{what} failed: {outcome.said}")
-            case _ if not outcome.done:
-                journal.info(action.area, f"{what} was not done: {outcome.said}")
-            case Kind.COUNT:
-                journal.warning(action.area, action.reason)
-            case Kind.ESCALATE:
-                journal.error(action.area, action.reason)
-            case Kind.REPORT:
-                journal.warning(action.area, action.reason)
-            case Kind.STOP | Kind.PEND | Kind.RESET:
-                journal.debug(action.area, f"{what}: {outcome.said or action.reason}")
-            case Kind.STOPPED:
-                journal.info(action.area, action.reason)
-            case _:
-                journal.info(action.area, f"{what}: {action.reason}")
+        what = f"Marking as {action.state}" if isinstance(action, Propose) else str(action.kind)
+        if outcome.report_key in self._reported:
+            journal.debug(action.area, f"{what}: {outcome.said or action.reason}")
+        elif outcome.failed:
+            journal.warning(action.area, f"{what} failed: {outcome.said}")
+        elif not outcome.done:
+            journal.info(action.area, f"{what} was not done: {outcome.said}")
+        else:
+            _tell_done(action, journal, what, outcome.said)
 
     def _journal(self, action: Action) -> Journal:
         return Journal(self.logger, action.context(self._flow_name(action)))
@@ -266,15 +286,33 @@ class Actor:
         return self._flow_names.get(flow_id) if flow_id else None
 
 
-def _what(action: Action) -> str:
-    return f"Marking as {PROPOSALS[action.kind]}" if action.kind in PROPOSALS else str(action.kind)
+def _tell_done(action: Action, journal: Journal, what: str, said: str) -> None:
+    match action:
+        case CountMiss() | Alert():
+            journal.warning(action.area, action.reason)
+        case Escalate():
+            journal.error(action.area, action.reason)
+        case ReportEnd():
+            journal.info(action.area, action.reason)
+        case SendStop() | ForgetMisses() | Propose(state=RunState.PENDING):
+            journal.debug(action.area, f"{what}: {said or action.reason}")
+        case Propose() | RecordPid() | Keep():
+            journal.info(action.area, f"{what}: {action.reason}")
+        case _:
+            assert_never(action)
+
+
+def _without_job(subject: Subject) -> RunView | None:
+    """Return the run whose job was in no list."""
+    if isinstance(subject, RunCase | CallerCase) and not isinstance(subject.job, JobView | NotFound):
+        return subject.run
+    return None
 
 
 def news(plan: Plan, memory: Memory) -> Plan:
     """Return a plan without the reports that were made before."""
-    quiet = (Kind.REPORT, Kind.STOPPED)
     reported = frozenset(memory.reported)
-    new = (action for action in plan.actions if action.kind not in quiet or action.report_key not in reported)
+    new = (action for action in plan.actions if not isinstance(action, Alert | ReportEnd) or report_key(action) not in reported)
     return replace(plan, actions=tuple(new))
 
 
@@ -285,8 +323,8 @@ def remember(snapshot: Snapshot, outcomes: Sequence[Outcome], before: Memory) ->
     stopping = {case.job.ref: case.stop for case in snapshot.jobs if case.stop is not None}
     for outcome in outcomes:
         action = outcome.action
-        if action.kind is Kind.STOP and outcome.done and action.job is not None:
-            stopping[action.job.ref] = Stop(snapshot.clocks.platform, snapshot.clocks.platform)
+        if isinstance(action, SendStop) and outcome.done:
+            stopping[action.subject.job.ref] = Stop(snapshot.clocks.platform, snapshot.clocks.platform)
     attempts = {case.run.id: (case.run.since, case.run.attempt) for case in snapshot.runs if case.run.attempt}
     reports = [key for outcome in outcomes if (key := outcome.report_key)]
     memory = Memory(stopping, attempts, before.reported, snapshot.pooled, snapshot.outside, first_cycle=False)
@@ -306,9 +344,9 @@ def forget(memory: Memory, plan: Plan, snapshot: Snapshot, outcomes: Sequence[Ou
     """
     if plan.unread:
         return memory
-    standing = {key for action in plan.actions if (key := action.report_key)}
+    standing = {key for action in plan.actions if (key := report_key(action))}
     standing |= {key for outcome in outcomes if (key := outcome.report_key)}
     for case in snapshot.jobs:
-        standing |= {Report.ESCALATED.key(case.job.ref, number) for number in range(1, case.escalations + 1)}
-    lasting = (Report.STOPPED, Report.SKEW)
+        standing |= {ReportKey.ESCALATED.of(case.job.ref, number) for number in range(1, case.escalations + 1)}
+    lasting = (ReportKey.STOPPED, ReportKey.SKEW)
     return replace(memory, reported=tuple(key for key in memory.reported if key in standing or key.startswith(lasting)))

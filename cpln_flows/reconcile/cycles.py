@@ -22,12 +22,14 @@ from cpln_flows.model.policy import Policy
 from cpln_flows.prefect_api.clock import PrefectClock
 from cpln_flows.reconcile import act, decide, evidence
 from cpln_flows.reconcile.act import Actor, Outcome
+from cpln_flows.reconcile.actions import Action, is_change, is_quiet
 from cpln_flows.reconcile.cadence import Cadence
 from cpln_flows.reconcile.clocks import ServerClocks
 from cpln_flows.reconcile.flow_runs import PrefectFlowRuns
 from cpln_flows.reconcile.notes import LastCycle, ReportedKeys
 from cpln_flows.reconcile.observe import Observer
-from cpln_flows.reconcile.plan import QUIET, Action, Plan, Report
+from cpln_flows.reconcile.plan import Plan
+from cpln_flows.reconcile.report_keys import ReportKey
 from cpln_flows.reconcile.results import FlowResult
 from cpln_flows.reconcile.snapshot import Memory, Scope, Snapshot, Unread
 
@@ -148,9 +150,9 @@ class Reconciler:
             self.summary.withheld.append(plan.withheld)
         outcomes = await self._show(plan) if self._dry_run else await self._actor.act(plan, self._memory.reported)
         await self._leave_evidence(plan, outcomes)
-        done = [outcome.action for outcome in outcomes if outcome.done and outcome.action.kind not in QUIET]
+        done = [outcome.action for outcome in outcomes if outcome.done and not is_quiet(outcome.action)]
         self.summary.actions += len(done)
-        self.summary.changes += sum(action.is_change for action in done)
+        self.summary.changes += sum(is_change(action) for action in done)
         self.summary.unread += len(plan.unread)
         self._memory = act.forget(act.remember(snapshot, outcomes, self._memory), self._plan, snapshot, outcomes)
         await self._keep_reported(snapshot)
@@ -214,17 +216,17 @@ class Reconciler:
 
     def _report_skew(self) -> None:
         """Report a server's clock once that differs from this machine's, until they agree again."""
-        agreed = {Report.SKEW.key(whose) for whose in self._clocks.agreed()}
+        agreed = {ReportKey.SKEW.of(whose) for whose in self._clocks.agreed()}
         self._memory = replace(self._memory, reported=tuple(key for key in self._memory.reported if key not in agreed))
         for whose, sentence in self._clocks.skews().items():
-            if (key := Report.SKEW.key(whose)) not in self._memory.reported:
+            if (key := ReportKey.SKEW.of(whose)) not in self._memory.reported:
                 self._journal.warning(Area.INIT, sentence)
                 self._memory = self._memory.report(key)
 
     def _report_unread(self, snapshot: Snapshot) -> None:
         """Report once what cannot be read, until it was read again."""
         for unread in snapshot.unread if not snapshot.is_blind else ():
-            key = Report.UNREAD.key(unread.what)
+            key = ReportKey.UNREAD.of(unread.what)
             level = logging.DEBUG if key in self._memory.reported else logging.WARNING
             self._log(level, f"not read, so nothing follows from it: {unread}", unread.workload)
             self._memory = self._memory.report(key)

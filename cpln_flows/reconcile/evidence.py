@@ -13,10 +13,11 @@ from prefect.utilities.urls import url_for
 from cpln_flows.jobs.journal import Journal, Logger
 from cpln_flows.model.identifiers import Area
 from cpln_flows.reconcile.act import Outcome
+from cpln_flows.reconcile.actions import Action, event_id, is_shown
 from cpln_flows.reconcile.inventory import Deleted
 from cpln_flows.reconcile.masking import HIDDEN
 from cpln_flows.reconcile.orphans import Sweep
-from cpln_flows.reconcile.plan import QUIET, Action, Kind, Plan
+from cpln_flows.reconcile.plan import Plan
 from cpln_flows.settings import console_url
 
 CLEANUP = "cpln-cleanup"
@@ -40,7 +41,7 @@ async def changes(key: str, plan: Plan, outcomes: Sequence[Outcome], reported: C
         dry_run: Whether nothing was to be done.
     """
     came_of = {id(outcome.action): outcome for outcome in outcomes}
-    worth = [action for action in plan.actions if action.kind not in QUIET or action.kind is Kind.STOPPED]
+    worth = [action for action in plan.actions if is_shown(action)]
     entries = [(action, came_of.get(id(action))) for action in worth]
     entries = [(action, outcome) for action, outcome in entries if outcome is None or outcome.report_key not in reported]
     if not entries:
@@ -58,7 +59,7 @@ def events(outcomes: Sequence[Outcome]) -> None:
     """Emit one event for each action that was done; the same action again has the same id and is no second event."""
     for outcome in outcomes:
         action = outcome.action
-        if not outcome.done or (action.kind in QUIET and action.kind is not Kind.STOPPED):
+        if not outcome.done or not is_shown(action):
             continue
         ref = action.command
         subject = f"prefect.cpln.job.{ref.command_id}" if ref else f"prefect.cpln.flow-run.{action.run_id}"
@@ -69,7 +70,7 @@ def events(outcomes: Sequence[Outcome]) -> None:
             resource=resource,
             related=[run] if action.run_id else [],
             payload={"reason": action.reason, "pid": ref.pid if ref else None},
-            id=action.event_id,
+            id=event_id(action),
         )
 
 

@@ -22,12 +22,16 @@ from cpln_flows.model.policy import Policy
 from cpln_flows.model.resources import Command, JobExecution
 from cpln_flows.model.run_states import RunState
 from cpln_flows.model.time import CLOCK_SKEW
-from cpln_flows.reconcile import decide, match
+from cpln_flows.reconcile import match, standing
 from cpln_flows.reconcile.family import Family
 from cpln_flows.reconcile.flow_runs import FlowRuns
-from cpln_flows.reconcile.plan import Report
+from cpln_flows.reconcile.report_keys import ReportKey
 from cpln_flows.reconcile.snapshot import (
+    BOTH,
     EVER,
+    TO_CPLN,
+    TO_PREFECT,
+    CallerCase,
     ChildCase,
     Clocks,
     Ended,
@@ -82,7 +86,7 @@ class Observer:
     runs: FlowRuns
     scope: Scope
     policy: Policy
-    areas: frozenset[Area] = decide.BOTH
+    areas: frozenset[Area] = BOTH
 
     def __post_init__(self) -> None:
         """Make what looks at parents and children."""
@@ -117,11 +121,11 @@ class Observer:
         job_cases: list[JobCase] = []
         children: list[ChildCase] = []
         ended: tuple[Ended, ...] = ()
-        if decide.TO_PREFECT in self.areas:
+        if TO_PREFECT in self.areas:
             run_cases = await self._run_cases([*pooled, *outside], by_run, lists, clocks, memory)
             known |= {case.run.id: case.run for case in run_cases}
         flows = [run for run in flows if run.id not in known and run.id not in by_run]
-        if decide.TO_CPLN in self.areas:
+        if TO_CPLN in self.areas:
             job_cases = await self._job_cases(lists.jobs, known, installation, clocks, memory)
             children = await self.family.of_job_flows(flows)
             ended = await self._ended(lists, memory, clocks)
@@ -155,7 +159,7 @@ class Observer:
 
         They are found by their active job, by having been seen before, and once in a process by asking Prefect.
         """
-        if decide.TO_PREFECT not in self.areas:
+        if TO_PREFECT not in self.areas:
             return []
         seen = (memory.pooled | memory.outside) - {run.id for run in pooled}
         found = {run.id: run for run in await self.runs.without_pool()} if memory.first_cycle else {}
@@ -304,17 +308,17 @@ class Observer:
 
     async def _callers(
         self, flows: Collection[RunView], but: Collection[UUID], lists: Lists, clocks: Clocks, memory: Memory
-    ) -> tuple[tuple[RunCase, ...], tuple[RunCase, ...]]:
+    ) -> tuple[tuple[CallerCase, ...], tuple[RunCase, ...]]:
         """Return the runs of ``run_namespaced_job`` whose job has ended, with that job: their process should have reported.
 
         Those that are in a container of their own, whose work pool was deleted, are returned apart, with that container.
         """
-        if decide.TO_PREFECT not in self.areas:
+        if TO_PREFECT not in self.areas:
             return (), ()
         found = {run: run.command for run in flows if run.id not in but and not run.is_final}
         wanted = {run: ref for run, ref in found.items() if ref is not None and self.scope.holds(ref.workload_ref)}
         read = await self._read_all(wanted.values(), lists)
-        cases = [RunCase(run, read[ref]) for run, ref in wanted.items()]
+        cases = [CallerCase(run, read[ref]) for run, ref in wanted.items()]
         contained = {case.run: case.job for case in cases if isinstance(case.job, JobView) and case.job.role is Role.CONTAINER}
         with_attempts = await each(lambda run: self._with_attempt(run, memory), contained)
         jobs = zip(with_attempts, contained.values(), strict=True)
@@ -426,8 +430,8 @@ class Observer:
             return cases
 
         def times(case: JobCase) -> int:
-            numbers = range(decide.MOST_ESCALATIONS, 0, -1)
-            return next((number for number in numbers if Report.ESCALATED.key(case.job.ref, number) in reported), 0)
+            numbers = range(standing.MOST_ESCALATIONS, 0, -1)
+            return next((number for number in numbers if ReportKey.ESCALATED.of(case.job.ref, number) in reported), 0)
 
         return [replace(case, escalations=times(case)) if case.stop else case for case in cases]
 
@@ -449,7 +453,7 @@ class Observer:
         ]
 
     def _would_stop(self, case: JobCase, installation: UUID, clocks: Clocks) -> bool:
-        return case.job.replica is not None and decide.must_end(case, installation, self.scope, self.policy, clocks)
+        return case.job.replica is not None and standing.must_end(case, installation, self.scope, self.policy, clocks)
 
     async def stop_of(self, job: JobView) -> Stop | None:
         """Return the stops that were sent to a job so far."""
@@ -479,7 +483,7 @@ class Observer:
         if memory.first_cycle:
             awaited |= await self._stopped_lately(lists, clocks)
         over = [ref for ref in awaited if ref not in active and ref.workload_ref not in unread]
-        unreported = [ref for ref in over if Report.STOPPED.key(ref) not in memory.reported]
+        unreported = [ref for ref in over if ReportKey.STOPPED.of(ref) not in memory.reported]
         looked_up = await each(self.read, unreported)
         ended = [job for job in looked_up if isinstance(job, JobView) and not job.is_active]
         stops = await self._stops_of(ended)

@@ -8,10 +8,16 @@ from functools import cached_property
 from typing import TypeAlias
 from uuid import UUID
 
-from cpln_flows.model.identifiers import Role
+from cpln_flows.model.identifiers import Area, Role
 from cpln_flows.model.lifecycle import is_terminal
 from cpln_flows.model.links import CommandRef, WorkloadRef
 from cpln_flows.model.run_states import FINAL, UNDER_WAY, RunState
+
+TO_PREFECT = Area.SYNC_TO_PREFECT
+"""The platform is right: what its jobs make of flow runs."""
+TO_CPLN = Area.SYNC_TO_CPLN
+"""Prefect is right: which jobs must end."""
+BOTH = frozenset({TO_PREFECT, TO_CPLN})
 
 
 @dataclass(frozen=True)
@@ -186,6 +192,14 @@ class RunCase:
 
 
 @dataclass(frozen=True)
+class CallerCase:
+    """A run of ``run_namespaced_job`` that no container stands for, and the job that it follows."""
+
+    run: RunView
+    job: Lookup
+
+
+@dataclass(frozen=True)
 class UnknownRun:
     """Prefect does not know the flow run."""
 
@@ -268,7 +282,7 @@ class Snapshot:
     ended: tuple[Ended, ...] = ()
     unread: tuple[Unread, ...] = ()
     workloads: int = 0
-    callers: tuple[RunCase, ...] = ()
+    callers: tuple[CallerCase, ...] = ()
     pooled: frozenset[UUID] = frozenset()
     outside: frozenset[UUID] = frozenset()
     is_blind: bool = False

@@ -21,13 +21,14 @@ from cpln_flows.model.policy import Policy
 from cpln_flows.prefect_api.clock import PrefectClock
 from cpln_flows.reconcile import act, decide, evidence
 from cpln_flows.reconcile.act import Actor, Outcome
+from cpln_flows.reconcile.actions import Kind, event_id
 from cpln_flows.reconcile.cadence import Cadence
 from cpln_flows.reconcile.clocks import ServerClocks
 from cpln_flows.reconcile.cycles import Reconciler
 from cpln_flows.reconcile.flow_runs import PrefectFlowRuns
 from cpln_flows.reconcile.notes import LastCycle
 from cpln_flows.reconcile.observe import Observer
-from cpln_flows.reconcile.plan import Kind, Plan
+from cpln_flows.reconcile.plan import Plan
 from cpln_flows.reconcile.snapshot import Clocks, Memory, Scope
 from tests.manifests import FAILING, FOREVER
 from tests.patience import PATIENCE_SECONDS
@@ -880,7 +881,7 @@ async def test_a_repeated_action_is_one_event(hands) -> None:
 
 
 async def _events(hands: Hands, action):
-    body = {"filter": {"event": {"name": ["prefect.cpln.sync.crash"]}, "id": {"id": [str(action.event_id)]}}}
+    body = {"filter": {"event": {"name": ["prefect.cpln.sync.crash"]}, "id": {"id": [str(event_id(action))]}}}
     answer = await hands.prefect.request("POST", "/events/filter", json=body)
     return answer.json()["events"]
 
