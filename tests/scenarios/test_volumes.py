@@ -1,6 +1,9 @@
 """What was converted is there when the job runs: secrets as files, scratch space, claims, steps and sidecars."""
 
+import os
 import re
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -10,15 +13,28 @@ import pytest
 from cpln_flows import CplnCredentials, CplnJob, ManifestError, apply_manifests, run_namespaced_job
 from cpln_flows.api import secrets
 from cpln_flows.api.client import CplnClient
+from cpln_flows.emulator import Platform, executors
+from cpln_flows.emulator.executors.process import ProcessExecutor
 from tests.manifests import changed, kubernetes_job, texts
 from tests.scenarios import programs
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
+EXECUTORS = Path(executors.__file__).parent
 POD = "spec.template.spec"
 MAIN = f"{POD}.containers[0]"
 SHARED = {"fileSystemType": "shared", "performanceClass": "shared", "initialCapacity": 10}
 VOLUMESET = {"kind": "volumeset", "name": "data", "spec": SHARED}
+
+MAPPED_OR_NOT = pytest.mark.parametrize(
+    "local", [Platform, lambda: Platform(executor=ProcessExecutor(namespaces=False))], ids=["default", "mapped"], indirect=True
+)
+
+
+def _allows_mounts() -> bool:
+    with tempfile.TemporaryDirectory() as root:
+        code = f"import sys; sys.path.append({str(EXECUTORS)!r}); import namespace; namespace.enter([], {root!r})"
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
 @pytest.fixture(autouse=True)
@@ -46,9 +62,25 @@ def _mounted(*volumes):
     ]
 
 
+@MAPPED_OR_NOT
 def test_secret_is_a_folder_with_a_file_for_each_key() -> None:
     script = "import os\nfor name in sorted(os.listdir('/keys')): print(name, open(f'/keys/{name}').read())"
     assert _run(script, *_mounted(({"secret": {"secretName": "keys"}}, "/keys"))) == ["pw hush", "user ada"]
+
+
+def test_volumes_stand_where_a_program_looks_for_them() -> None:
+    """Also for a program that puts its paths together, in folders of the machine, and beside what is there."""
+    if not _allows_mounts():
+        pytest.skip("this machine lets no process mount anything, so paths are mapped instead")
+    volumes = [("keys", "keys"), ("usr", "share", "cpln-flows", "of-a-test"), ("etc", "cpln-flows-of-a-test")]
+    script = (
+        f"import os; there = [os.path.join('/', *parts) for parts in {volumes}];"
+        " print(*(open(os.path.join(path, 'pw')).read() for path in there)); print(len(os.listdir('/etc')) > 1, os.getuid());"
+        " open(os.path.join(there[1], 'note'), 'w').close()"
+    )
+    found = _run(script, *_mounted(*(({"secret": {"secretName": "keys"}}, "/" + "/".join(parts)) for parts in volumes)))
+    assert found == ["hush hush hush", f"True {os.getuid()}"]
+    assert not any(Path("/", *parts).exists() for parts in volumes)
 
 
 def test_chosen_keys_are_files_of_their_paths() -> None:
@@ -57,6 +89,7 @@ def test_chosen_keys_are_files_of_their_paths() -> None:
     assert _run(script, *_mounted(({"secret": {"secretName": "keys", "items": items}}, "/conf"))) == ["hush"]
 
 
+@MAPPED_OR_NOT
 def test_claim_keeps_its_files_for_the_next_job() -> None:
     volume = _mounted(({"persistentVolumeClaim": {"claimName": "data"}}, "/data"))
     assert _run("open('/data/note', 'w').write('kept')", *volume) == []
@@ -97,6 +130,7 @@ def test_job_that_asks_for_a_gpu_runs() -> None:
     assert _run("print('done')", resources, ("metadata.annotations", {"cpln/gpuModel": "t4"})) == ["done"]
 
 
+@MAPPED_OR_NOT
 def test_working_folder_may_be_a_volume() -> None:
     changes = [*_mounted(({"emptyDir": {}}, "/work")), (f"{MAIN}.workingDir", "/work")]
     assert _run("import os\nopen('x', 'w').close()\nprint(os.path.exists('/work/x'))", *changes) == ["True"]

@@ -1,15 +1,15 @@
-"""Volumes of a container that is a process: folders of this machine, under other paths than the container names.
+"""Volumes of a container that is a process: folders of this machine, shown at the paths that the container names.
 
-A process cannot be given paths of its own without rights that most users do not have. So the paths that a container names are
-replaced by those of the folders, wherever they stand in its command, its variables and its working folder; programs that are told
-otherwise find them in the variable ``CPLN_LOCAL_MOUNTS``, an object in JSON.
+Where the machine does not allow that (``namespace``), or it would hide what every program here needs, these paths are replaced by
+those of the folders, wherever they stand in the container's command, its variables and its working folder; programs that are told
+otherwise find the folders in the variable ``CPLN_LOCAL_MOUNTS``, an object in JSON.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cpln_flows.emulator.executors.base import Mount
@@ -56,10 +56,25 @@ class Places:
         self.orders.append((kind, str(folder), files))
         self._real[mount.path.rstrip("/")] = str(real or folder)
 
+    def hides(self, paths: Iterable[str]) -> bool:
+        """Whether a volume would stand above one of these paths, and hide it."""
+        mounted = [Path(path) for path in self._real]
+        return any(Path(needed).is_relative_to(path) for needed in paths for path in mounted)
+
     @property
-    def variables(self) -> Mapping[str, str]:
+    def binds(self) -> list[tuple[str, str]]:
+        """The path of each volume, and where it is on this machine."""
+        return list(self._real.items())
+
+    @property
+    def mapped_variables(self) -> Mapping[str, str]:
         """The variable that tells where each volume is."""
         return {VARIABLE: json.dumps(self._real)} if self._real else {}
+
+    @property
+    def mounted_variables(self) -> Mapping[str, str]:
+        """The same where each volume is at the path that the container names."""
+        return {VARIABLE: json.dumps({path: path for path in self._real})} if self._real else {}
 
     def mapped(self, text: str) -> str:
         """Return a text with the paths of this machine in place of those that the container names."""

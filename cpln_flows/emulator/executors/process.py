@@ -2,7 +2,7 @@
 
 What differs from a container: the image is recorded, not pulled; the file system and the network are the machine's;
 a first process without a handler for SIGTERM ends by it, while process 1 of a container would ignore it; cpu and
-memory are not limited; probes and lifecycle hooks are not there; volumes have other paths than the container names (``mounts``).
+memory are not limited; probes and lifecycle hooks are not there; volumes are folders of the machine (``mounts``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,13 +36,20 @@ _INTERPRETERS = ("python", "python3")
 
 
 class ProcessExecutor:
-    """Carries out containers as processes. Needs a running event loop that can watch file descriptors."""
+    """Carries out containers as processes. Needs a running event loop that can watch file descriptors.
 
-    def __init__(self, *, path: Sequence[str] | None = None) -> None:
+    Args:
+        path: Where programs are looked for. Default: where this process looks for them.
+        namespaces: Whether volumes may be shown at the paths that a container names, in a file system of its own, where the
+            machine allows that.
+    """
+
+    def __init__(self, *, path: Sequence[str] | None = None, namespaces: bool = True) -> None:
         # The search path is the one thing of the machine that a container cannot do without here: its own programs
         # are in the image, which is not pulled. The interpreter's folder comes first, for "python" and what is
         # installed beside it.
         self._volumesets: Path | None = None
+        self._namespaces = namespaces
         folders = os.get_exec_path() if path is None else path
         self._path = os.pathsep.join([str(Path(sys.executable).parent), *folders])
 
@@ -72,7 +79,12 @@ class ProcessExecutor:
                 "the container starts in a folder of its own"
             )
         try:
-            order = _Order(argv, {**self._environment(seen, argv), **places.variables}, seen.working_dir, places.orders)
+            order = _Order(
+                program=self._program(seen, argv, places.mapped_variables),
+                mounted=self._program(container, _argv(container) or argv, places.mounted_variables),
+                binds=places.binds if self._namespaces and not places.hides(_needed()) else [],
+                mounts=places.orders,
+            )
             return _Process(order, _home(run, container), events)
         except OSError as error:
             return _NeverRan(events, f"the machine cannot start another process: {error}")
@@ -84,6 +96,9 @@ class ProcessExecutor:
         shared = self._volumesets or Path(tempfile.gettempdir())
         home = _home(run, container)
         return Places(container.mounts, home=home, scratch=_scratch(run), volumesets=shared / run.gvc)
+
+    def _program(self, container: Container, argv: list[str], variables: Mapping[str, str]) -> _Program:
+        return argv, {**self._environment(container, argv), **variables}, container.working_dir or ""
 
     def _environment(self, container: Container, argv: list[str]) -> dict[str, str]:
         env = {"PATH": self._path, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
@@ -104,6 +119,11 @@ def _argv(container: Container) -> list[str] | None:
     return words
 
 
+def _needed() -> set[str]:
+    """What every program needs here: the interpreter, and the folder for temporary files."""
+    return {sys.executable, os.path.realpath(sys.executable), sys.prefix, sys.base_prefix, tempfile.gettempdir()}
+
+
 class _NeverRan:
     """A container that cannot be started at all."""
 
@@ -120,13 +140,17 @@ class _NeverRan:
         """Wait until nothing of it is left; from any event loop."""
 
 
+_Program = tuple[list[str], dict[str, str], str]
+"""Words of a command, variables, and working folder."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Order:
     """What a supervisor is told to run."""
 
-    argv: list[str]
-    env: dict[str, str]
-    working_dir: str | None
+    program: _Program
+    mounted: _Program
+    binds: list[tuple[str, str]]
     mounts: Orders
 
 
@@ -146,7 +170,7 @@ class _Process:
     def __init__(self, wanted: _Order, home: Path, events: ContainerEvents) -> None:
         self._loop = asyncio.get_running_loop()
         self._events = events
-        self._argv = wanted.argv
+        self._argv = wanted.program[0]
         self._end: tuple[int, str, str] | None = None
         self._started = False
         self._over = False
@@ -154,10 +178,13 @@ class _Process:
         self._home = home
         temporary = str(home)
         # TMPDIR is the home folder itself, so that one folder holds whatever the container leaves behind.
+        own = {"HOME": temporary, "TMPDIR": temporary}
         order = {
-            "argv": wanted.argv,
-            "env": {"HOME": temporary, "TMPDIR": temporary, **wanted.env},
-            "cwd": wanted.working_dir or "",
+            **{
+                name: (argv, {**own, **env}, folder)
+                for name, (argv, env, folder) in (("program", wanted.program), ("mounted", wanted.mounted))
+            },
+            "binds": wanted.binds,
             "home": temporary,
             "mounts": wanted.mounts,
             "parent": os.getpid(),

@@ -12,7 +12,7 @@ output and error belong to the container. The file descriptor named by the argum
 """
 
 # pathlib takes longer to load than everything else here together, and this starts with every container.
-# ruff: noqa: PTH103, PTH106, PTH108, PTH112, PTH114, PTH118, PTH120, PTH123, PTH208
+# ruff: noqa: PTH100, PTH103, PTH106, PTH108, PTH112, PTH114, PTH118, PTH120, PTH123, PTH208
 
 import marshal
 import os
@@ -32,17 +32,24 @@ STANDARD_OUTPUTS = (1, 2)
 SCRATCH = "-scratch"
 
 ProcessControl = Callable[[int, int], None]
+Program = tuple[list[str], dict[str, str], str]
+"""Words of a command, variables, and working folder."""
 
 
 class Order:
-    """What the platform wants to be run."""
+    """What the platform wants to be run.
+
+    ``mounted`` is the program where its volumes can be shown at the paths that the container names, ``program`` the same with the
+    paths that they have on this machine.
+    """
 
     def __init__(self, content: bytes) -> None:
         fields = marshal.loads(content)  # noqa: S302 - written by the platform that started this program
-        self.argv: list[str] = fields["argv"]
-        self.env: dict[str, str] = fields["env"]
-        self.cwd: str = fields["cwd"]
+        self.program: Program = fields["program"]
+        self.mounted: Program = fields["mounted"]
+        self.binds: list[tuple[str, str]] = fields["binds"]
         self.home: str = fields["home"]
+        self.root = os.path.join(self.home, "root")
         self.parent: int = fields["parent"]
         self.mounts: list[tuple[str, str, dict[str, str]]] = fields["mounts"]
 
@@ -166,10 +173,11 @@ def wake_on_child() -> int:
 
 def start(order: Order, report: int, process_control: ProcessControl) -> int | None:
     """Start the container's first process."""
+    is_mounted = bool(order.binds) and can_mount(order)
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
-        become(order, writing, process_control)
+        become(order, writing, process_control, is_mounted=is_mounted)
     os.close(writing)
     # Only the container may hold its outputs open: their end tells the platform that nothing more can be written.
     null = os.open(os.devnull, os.O_RDWR)
@@ -185,17 +193,41 @@ def start(order: Order, report: int, process_control: ProcessControl) -> int | N
     return pid
 
 
-def become(order: Order, failed: int, process_control: ProcessControl) -> None:
+def can_mount(order: Order) -> bool:
+    """Try in a child whether this machine shows the volumes where the container names them."""
+    os.makedirs(order.root, 0o700)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            mount_all(order)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def mount_all(order: Order) -> None:
+    """Show the volumes where the container names them, to this process alone."""
+    sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+    import namespace  # type: ignore[import-not-found]  # noqa: PLC0415 - few containers have volumes
+
+    namespace.enter(order.binds, order.root)
+
+
+def become(order: Order, failed: int, process_control: ProcessControl, *, is_mounted: bool) -> None:
     """Turn this child into the container's program; never returns."""
     try:
         os.setsid()
+        if is_mounted:
+            mount_all(order)
+        argv, env, cwd = order.mounted if is_mounted else order.program
         # Should somebody kill the supervisor, at least the first process goes with it.
         process_control(PR_SET_PDEATHSIG, signal.SIGKILL)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.chdir(order.cwd if order.cwd and os.path.isdir(order.cwd) else order.home)
-        os.execvpe(order.argv[0], order.argv, order.env)  # noqa: S606 - running what is asked for is the purpose
+        os.chdir(cwd if cwd and os.path.isdir(cwd) else order.home)
+        os.execvpe(argv[0], argv, env)  # noqa: S606 - running what is asked for is the purpose
     except OSError as error:
         os.write(failed, str(error.errno).encode())
     finally:

@@ -60,7 +60,7 @@ def test_supervisor_makes_folders_and_files(places) -> None:
 
 
 def test_program_finds_the_places_in_a_variable(places) -> None:
-    assert json.loads(places.variables[VARIABLE]) == {
+    assert json.loads(places.mapped_variables[VARIABLE]) == {
         "/keys": "/h/mount-0",
         "/etc/app.yaml": "/h/mount-1/app.yaml",
         "/work": "/s/work",
@@ -70,4 +70,16 @@ def test_program_finds_the_places_in_a_variable(places) -> None:
 
 def test_container_without_volumes_is_left_alone() -> None:
     places = Places([], home=HOME, scratch=SCRATCH, volumesets=VOLUMESETS)
-    assert (places.mapped("/keys"), dict(places.variables), places.orders) == ("/keys", {}, [])
+    assert (places.mapped("/keys"), dict(places.mapped_variables), places.orders) == ("/keys", {}, [])
+
+
+def test_program_finds_mounted_volumes_where_they_are_named(places) -> None:
+    assert json.loads(places.mounted_variables[VARIABLE]) == {path: path for path, _ in places.binds}
+    assert places.binds[0] == ("/keys", "/h/mount-0")
+
+
+@pytest.mark.parametrize(
+    ("needed", "hides"), [("/work/venv/bin/python", True), ("/work", True), ("/workshop", False), ("/", False)]
+)
+def test_volume_hides_what_is_below_its_path(needed, hides, places) -> None:
+    assert places.hides([needed]) is hides
