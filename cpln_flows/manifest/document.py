@@ -265,6 +265,16 @@ def whole_number(value: Any) -> Any:
     return int(value, 0) if isinstance(value, str) and _WHOLE.fullmatch(value) else value
 
 
+def text_at(found: object, key: str) -> str | None:
+    """Return a text of an object that may be anything; what is no text cannot be looked up in a set.
+
+    >>> text_at({"kind": "Job"}, "kind"), text_at({"kind": []}, "kind"), text_at([], "kind")
+    ('Job', None, None)
+    """
+    value = found.get(key) if isinstance(found, Mapping) else None
+    return value if isinstance(value, str) else None
+
+
 def describe(value: object) -> str:
     """Say what was found, short, for an error's text."""
     if isinstance(value, bool):

@@ -13,7 +13,7 @@ from typing import Any
 
 from cpln_flows.errors import Fault, ManifestError
 from cpln_flows.manifest import plain, yaml_text
-from cpln_flows.manifest.document import describe
+from cpln_flows.manifest.document import describe, text_at
 from cpln_flows.model import links
 
 _OF_GVC = frozenset({"dbcluster", "identity", "volumeset", "workload"})
@@ -112,7 +112,7 @@ def _taken_apart(documents: Iterable[Any]) -> Iterator[Any]:
     for document in documents:
         if isinstance(document, list):
             yield from _taken_apart(document)
-        elif isinstance(document, Mapping) and document.get("kind") in _LISTS and isinstance(document.get("items"), list):
+        elif text_at(document, "kind") in _LISTS and isinstance(document.get("items"), list):
             yield from _taken_apart(document["items"])
         else:
             yield document

@@ -9,7 +9,7 @@ from typing import Any
 
 from cpln_flows.errors import Fault, ManifestError
 from cpln_flows.manifest import yaml_text
-from cpln_flows.manifest.document import describe
+from cpln_flows.manifest.document import describe, text_at
 from cpln_flows.manifest.yaml_text import Marks
 
 _JOBS = frozenset({"Job", "CronJob", "workload"})
@@ -56,12 +56,12 @@ def with_neighbors(documents: Sequence[Any], name: str, text: str | bytes) -> So
     Raises:
         ManifestError: There is not exactly one manifest of a job, or something else beside it.
     """
-    jobs = [index for index, document in enumerate(documents) if _kind(document) in _JOBS]
+    jobs = [index for index, document in enumerate(documents) if text_at(document, "kind") in _JOBS]
     if len(jobs) != 1:
         wrong = f"expected one Job, CronJob or workload, found {len(jobs)} in {len(documents)} documents"
         raise ManifestError([Fault(name, wrong)])
-    others = [document for document in documents if _kind(document) not in _JOBS]
-    if faults := [Fault(name, _not_beside(other)) for other in others if _kind(other) not in _DATA]:
+    others = [document for document in documents if text_at(document, "kind") not in _JOBS]
+    if faults := [Fault(name, _not_beside(other)) for other in others if text_at(other, "kind") not in _DATA]:
         raise ManifestError(faults)
     made = copy.deepcopy(dict(documents[jobs[0]]))
     for container in _containers(made):
@@ -70,12 +70,8 @@ def with_neighbors(documents: Sequence[Any], name: str, text: str | bytes) -> So
 
 
 def _not_beside(document: object) -> str:
-    found = describe(_kind(document))
+    found = describe(document.get("kind") if isinstance(document, Mapping) else None)
     return f"expected ConfigMaps and Secrets beside the job, found {found}; apply it by itself, and remove it"
-
-
-def _kind(document: object) -> Any:
-    return document.get("kind") if isinstance(document, Mapping) else None
 
 
 def _containers(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -100,7 +96,7 @@ def _fill(container: dict[str, Any], neighbors: Sequence[Any]) -> None:
         if entries is None:
             return  # one that only the platform knows: a later source wins, so none can be filled in before it is known
         expanded |= entries
-    written = {entry.get("name") for entry in env or () if isinstance(entry, Mapping)}
+    written = {text_at(entry, "name") for entry in env or ()}
     container["env"] = [*(entry for name, entry in expanded.items() if name not in written), *(env or ())]
     del container["envFrom"]
 

@@ -18,6 +18,7 @@ from prefect.utilities.collections import get_from_dict
 
 from cpln_flows.errors import ConfigurationError, Fault, ManifestError
 from cpln_flows.manifest import conversion, limits
+from cpln_flows.manifest.document import text_at
 from cpln_flows.manifest.manifest import JobManifest
 
 MAIN = "prefect-job"
@@ -328,7 +329,7 @@ def _environment(own: Any, values: RunValues) -> Any:
         own = [{"name": name, "value": value} for name, value in own.items() if value is not None]
     if own is not None and not isinstance(own, list):
         return own
-    written = {entry.get("name") for entry in own or [] if isinstance(entry, Mapping)}
+    written = {text_at(entry, "name") for entry in own or []}
     env = {name: value for name, value in values.env.items() if name not in written & values.yielding}
-    kept = [entry for entry in own or [] if not (isinstance(entry, Mapping) and entry.get("name") in env)]
+    kept = [entry for entry in own or [] if text_at(entry, "name") not in env]
     return [*kept, *({"name": name, "value": value} for name, value in sorted(env.items()))]

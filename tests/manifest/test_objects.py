@@ -46,6 +46,7 @@ def test_gvc_of_an_object(text, gvc, paths) -> None:
         pytest.param("{name: w}", "expected the kind of an object, found nothing", id="no-kind"),
         pytest.param("{kind: secret, name: ../x}", "expected the name of a secret", id="odd-name"),
         pytest.param("{kind: secret/../x, name: x}", "expected the kind of an object", id="odd-kind"),
+        pytest.param("{kind: [list], name: x, items: []}", "expected the kind of an object, found a list", id="list-as-a-kind"),
         pytest.param("just text", "expected objects, found the text", id="text"),
         pytest.param("a: [", "not YAML", id="no-yaml"),
     ],

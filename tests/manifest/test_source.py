@@ -97,6 +97,12 @@ def test_neighbors_of_the_job_fill_its_variables() -> None:
     assert job.needs == frozenset()
 
 
+def test_odd_name_of_a_variable_is_a_fault_beside_neighbors() -> None:
+    odd = ENV_FROM.replace("name: LEVEL", "name: [LEVEL]")
+    with pytest.raises(ManifestError, match=r"env\[\d\]\.name"):
+        _converted(JOB, odd, CONFIG, SECRET)
+
+
 def test_no_value_of_a_secret_leaves_its_document() -> None:
     assert "hush" not in repr(parse_source(JOB + ENV_FROM + CONFIG + SECRET, source="f").document)
 
@@ -114,6 +120,8 @@ def test_source_that_only_the_platform_knows_keeps_the_order() -> None:
         pytest.param(CONFIG + SECRET, "expected one Job, CronJob or workload, found 0 in 2 documents", id="no-job"),
         pytest.param(JOB + "---\nkind: Service\n", "found the text 'Service'; apply it by itself", id="something-else"),
         pytest.param(JOB + "---\n- a\n", "found nothing; apply it by itself", id="no-object"),
+        pytest.param(JOB + "---\nkind: []\n", "found a list; apply it by itself", id="odd-kind"),
+        pytest.param(JOB.replace("kind: Job", "kind: {}") + CONFIG, "found 0 in 2 documents", id="odd-kind-of-the-job"),
     ],
 )
 def test_other_documents_are_refused(text, says) -> None:

@@ -131,3 +131,11 @@ def _nested(inner):
 def test_whatever_a_manifest_is_only_its_faults_are_raised(document) -> None:
     with contextlib.suppress(ManifestError):
         template.convert(document, VALUES, gvc="dev")
+
+
+@pytest.mark.parametrize("name", [["A"], {"A": 1}, None, 3])
+def test_odd_name_of_a_variable_is_a_fault(name) -> None:
+    manifest = copy.deepcopy(NATIVE)
+    manifest["spec"]["containers"][0]["env"] = [{"name": name, "value": "x"}]
+    with pytest.raises(ManifestError, match=r"env"):
+        _main(manifest)
