@@ -20,7 +20,6 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from logging import getLogger
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -34,16 +33,18 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from cpln_flows.api import commands, workloads
 from cpln_flows.api.client import CplnClient
+from cpln_flows.cleanup import decide as orphans
+from cpln_flows.cleanup.delete import Deleter
+from cpln_flows.cleanup.observe import Observer as WorkloadObserver
 from cpln_flows.concurrency import each, gathering
 from cpln_flows.emulator import Exit, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor, serve_in_thread
 from cpln_flows.model.identifiers import Owner, Role, Submission, workload_tags
 from cpln_flows.model.links import CommandRef, GvcRef
 from cpln_flows.model.policy import Limits, Policy
 from cpln_flows.model.run_states import RunState
-from cpln_flows.reconcile import decide, orphans
+from cpln_flows.reconcile import decide
 from cpln_flows.reconcile.act import Actor
 from cpln_flows.reconcile.flow_runs import FlowRuns, PrefectFlowRuns
-from cpln_flows.reconcile.inventory import Storekeeper
 from cpln_flows.reconcile.observe import Observer
 from cpln_flows.reconcile.snapshot import Clocks, Memory, RunView, Scope
 from cpln_flows.settings import ApiSettings
@@ -207,9 +208,9 @@ async def _clean(total: int, orphaned: int, clean_up: Callable[[CplnClient], Awa
 
 
 async def _ours(client: CplnClient) -> int:
-    keeper = Storekeeper(client, "local", None, timedelta(hours=24), lambda: datetime.now(UTC), getLogger("benchmark"))
-    sweep = orphans.sweep(await keeper.inventory(), Limits(share=1))
-    return sum(one.done for one in await keeper.delete(sweep))
+    observer = WorkloadObserver(client, "local", None, timedelta(hours=24), lambda: datetime.now(UTC))
+    sweep = orphans.sweep(await observer.inventory(), Limits(share=1))
+    return sum(one.done for one in await Deleter(observer).delete(sweep))
 
 
 async def _bare(client: CplnClient) -> int:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, SecretStr
 
 from cpln_flows import CplnClient, CplnConfig, CplnCredentials, CplnJob, CplnJobRun, CplnWorker, run_namespaced_job
 from cpln_flows.api.logs import LogSource
+from cpln_flows.cleanup.observe import Observer
 from cpln_flows.errors import ConfigurationError, CplnError
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.session import JobSession
@@ -23,7 +24,6 @@ from cpln_flows.jobs.submit import Submitter
 from cpln_flows.model.links import GvcRef
 from cpln_flows.model.resources import Workload
 from cpln_flows.orchestration import JobIdentity
-from cpln_flows.reconcile.inventory import Storekeeper
 from cpln_flows.settings import ApiSettings, CplnSettings
 from cpln_flows.worker import CplnWorkerJobConfiguration
 from tests.manifests import LINES, kubernetes_job
@@ -70,7 +70,7 @@ OBJECTS: dict[str, Callable[[], object]] = {
     "plan": plan,
     "submitter": lambda: Submitter(client(), plan(), (), Journal(logging.getLogger()), 1, 1),
     "log": lambda: LogSource(client(), "acme", "{}"),
-    "storekeeper": lambda: Storekeeper(client(), "acme", None, timedelta(), lambda: None),
+    "observer": lambda: Observer(client(), "acme", None, timedelta(), lambda: None),
     "workload": lambda: Workload(name="a", spec=plan().workload_body(GvcRef("acme", "dev").workload("a"))["spec"]),
     "worker-configuration": lambda: CplnWorkerJobConfiguration(
         command=f"run {VALUE}",

@@ -3,64 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from cpln_flows.cleanup.views import IDLE, Companion, Inventory, NotKnown, Use, WorkloadView
 from cpln_flows.model.identifiers import LogContext
-from cpln_flows.model.links import WorkloadRef
 from cpln_flows.model.policy import Limits
-
-IDLE = timedelta(hours=24)
-"""Jobs are never started on what is idle for 20 h, so between the two nothing can be started and deleted at once."""
-
-
-@dataclass(frozen=True)
-class Use:
-    """How a workload is used: its newest job, and whether one is active."""
-
-    last: datetime | None = None
-    active: str | None = None
-
-
-@dataclass(frozen=True)
-class NotKnown:
-    """The use of a workload could not be read to its end: unknown is not unused."""
-
-    why: str
-
-
-@dataclass(frozen=True)
-class WorkloadView:
-    """A workload of ours.
-
-    Attributes:
-        ref: Which.
-        created: When it was made.
-        scheduled: Whether it runs jobs on its own schedule.
-        identity: Link of its identity.
-        manifest: What makes it again.
-        use: How it is used; absent as long as that need not be looked up.
-    """
-
-    ref: WorkloadRef
-    created: datetime
-    scheduled: bool = False
-    identity: str | None = None
-    manifest: Mapping[str, Any] = field(default_factory=dict)
-    use: Use | NotKnown | None = None
 
 
 @dataclass(frozen=True)
 class Keep:
     """A workload stays, and why."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Look:
-    """Nothing speaks against its deletion so far: its jobs must be looked at."""
 
     reason: str
 
@@ -74,7 +28,7 @@ class Delete:
 
 def of_workload(  # noqa: PLR0911 - a row each
     view: WorkloadView, now: datetime, idle: timedelta = IDLE
-) -> Keep | Look | Delete:
+) -> Keep | Delete:
     """Say whether a workload is an orphan.
 
     Args:
@@ -85,10 +39,10 @@ def of_workload(  # noqa: PLR0911 - a row each
     match view.use:
         case _ if view.scheduled:
             return Keep("it runs on its own schedule")
-        case _ if now - view.created <= idle:
+        case _ if view.is_young(now, idle):
             return Keep(f"it was created at {_at(view.created)}")
         case None:
-            return Look("it is old enough")
+            return Keep("its jobs were not looked at")
         case NotKnown(why):
             return Keep(f"unknown is not unused: {why}")
         case Use(active=str() as job):
@@ -99,33 +53,6 @@ def of_workload(  # noqa: PLR0911 - a row each
             return Delete(f"its newest job was seen at {_at(last)}")
         case Use():
             return Delete(f"no job ever ran on it since it was created at {_at(view.created)}")
-
-
-@dataclass(frozen=True)
-class Companion:
-    """An identity, a policy or a secret of ours.
-
-    Attributes:
-        link: Which.
-        changed: When it was made, or put once more: who is about to use it does that.
-        serves: Links of what it is for: the workloads of an identity, or that can read a secret; the identities of a policy.
-        manifest: What makes it again.
-    """
-
-    link: str
-    changed: datetime
-    serves: frozenset[str] = frozenset()
-    manifest: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def is_policy(self) -> bool:
-        """Whether it is a policy."""
-        return "/policy/" in self.link
-
-    @property
-    def is_secret(self) -> bool:
-        """Whether it is a secret."""
-        return "/secret/" in self.link
 
 
 @dataclass(frozen=True)
@@ -143,19 +70,6 @@ class Deletion:
         """What log lines about it begin with."""
         ref = self.workload.ref if self.workload else None
         return LogContext(gvc=ref.gvc if ref else None, workload=ref.name if ref else None)
-
-
-@dataclass(frozen=True)
-class Inventory:
-    """Everything of ours in an organization at one moment; ``used`` are the identities of all workloads there."""
-
-    now: datetime
-    workloads: tuple[WorkloadView, ...] = ()
-    identities: tuple[Companion, ...] = ()
-    policies: tuple[Companion, ...] = ()
-    secrets: tuple[Companion, ...] = ()
-    used: frozenset[str] = frozenset()
-    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,44 +1,30 @@
-"""Reading everything of ours that a clean-up may delete, and deleting it after one more look."""
+"""Reading everything of ours that a clean-up may delete: unknown is not unused."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from logging import getLogger
 from typing import Any
 
 from cpln_flows.api import commands, companions, workloads
 from cpln_flows.api.client import CplnClient
 from cpln_flows.api.commands import Latest
 from cpln_flows.api.workloads import Users
+from cpln_flows.cleanup.views import Companion, Inventory, NotKnown, Use, WorkloadView
 from cpln_flows.concurrency import both, each, gathering
 from cpln_flows.errors import CplnError, NotFoundError
-from cpln_flows.jobs.journal import Journal, Logger
 from cpln_flows.model import links
-from cpln_flows.model.identifiers import Area
 from cpln_flows.model.links import WorkloadRef
 from cpln_flows.model.resources import Command, Identity, Named, PlatformPolicy, Secret, Workload, WorkloadDeployment
-from cpln_flows.reconcile import orphans
 from cpln_flows.reconcile.masking import HIDDEN, shown
-from cpln_flows.reconcile.orphans import Companion, Deletion, Inventory, Look, NotKnown, Sweep, Use, WorkloadView
 
-_AT_ONCE = 40
 _GVC = re.compile(r"/gvc/([^/]+)/")
 
 
 @dataclass(frozen=True)
-class Deleted:
-    """What came of one deletion; ``said`` tells why it was not done."""
-
-    deletion: Deletion
-    done: bool
-    said: str = ""
-
-
-@dataclass(frozen=True)
-class _Companions:
+class Companions:
     """What was made for Prefect beside the workloads; secrets that cannot be read are left alone, and said."""
 
     identities: list[Identity]
@@ -55,8 +41,8 @@ class _Companions:
 
 
 @dataclass
-class Storekeeper:
-    """Reads and deletes.
+class Observer:
+    """Reads what is there.
 
     Args:
         client: An open client.
@@ -64,7 +50,6 @@ class Storekeeper:
         gvc: One GVC; default all. What is left over of others is looked for in the whole organization only.
         idle: How long nothing may have run on a workload.
         clock: The platform's time, which it stamps its objects with.
-        logger: Where the log lines go.
     """
 
     client: CplnClient
@@ -72,7 +57,6 @@ class Storekeeper:
     gvc: str | None
     idle: timedelta
     clock: Callable[[], datetime]
-    logger: Logger = field(default_factory=lambda: getLogger("cpln_flows"))
 
     async def inventory(self) -> Inventory:
         """Return everything of ours; what cannot be read is kept, and said."""
@@ -81,7 +65,7 @@ class Storekeeper:
         listed = workloads.ours(self.client, self.org, self.gvc)
         try:
             with gathering():
-                views = await each(lambda workload: self._with_use(_view(workload), now), listed)
+                views = await each(lambda workload: self._with_use(view_of(workload), now), listed)
         except CplnError as error:  # what is asked about a single one does not raise
             return Inventory(now, unread=(f"workloads of {self.org}: {error}",))
         unread += [f"{view.ref.path}: {view.use.why}" for view in views if isinstance(view.use, NotKnown)]
@@ -93,23 +77,12 @@ class Storekeeper:
             unread.append(f"identities, policies and secrets of {self.org}: {error}")
         return replace(inventory, unread=tuple(unread))
 
-    async def delete(self, sweep: Sweep) -> tuple[Deleted, ...]:
-        """Delete what a sweep says and return what came of it; one that is withheld is not touched."""
-        if sweep.withheld:
-            return ()
-        workloads = [deletion for deletion in sweep.deletions if deletion.workload]
-        deleted = await each(self._attempt, workloads, at_once=_AT_ONCE)
-        gone = frozenset(one.deletion.link for one in deleted if one.done)
-        return (*deleted, *(await self._delete_companions(sweep, gone)))
-
-    # Looking
-
     async def _with_use(self, view: WorkloadView, now: datetime) -> WorkloadView:
-        if not isinstance(orphans.of_workload(view, now, self.idle), Look):
-            return view
-        return replace(view, use=await self._use(view.ref, now))
+        if view.scheduled or view.is_young(now, self.idle):
+            return view  # whatever its jobs are, it stays
+        return replace(view, use=await self.use(view.ref, now))
 
-    async def _use(self, ref: WorkloadRef, now: datetime) -> Use | NotKnown:
+    async def use(self, ref: WorkloadRef, now: datetime) -> Use | NotKnown:
         """Look at the jobs of a workload, no further than is needed to see that it is used."""
         try:
             latest = await commands.latest(self.client, ref)
@@ -128,88 +101,37 @@ class Storekeeper:
         return latest.active if latest.is_all else await commands.active(self.client, ref)
 
     async def _with_companions(self, inventory: Inventory) -> Inventory:
-        found = await self._companions()
+        found = await self.companions()
         if not any((found.identities, found.policies, found.secrets)):
             return replace(inventory, unread=found.unread)
         users = await workloads.users(self.client, self.org)
         return replace(
             inventory,
             identities=tuple(
-                Companion(one.link, _changed(one), frozenset(users.of_identities.get(one.link, ())), _manifest(one))
+                Companion(one.link, changed(one), frozenset(users.of_identities.get(one.link, ())), _manifest(one))
                 for one in found.identities
             ),
-            policies=tuple(Companion(one.link, _changed(one), one.principals, _manifest(one)) for one in found.policies),
+            policies=tuple(Companion(one.link, changed(one), one.principals, _manifest(one)) for one in found.policies),
             secrets=tuple(
-                Companion(one.link, _changed(one), found.readers(one, users), {**_manifest(one), "data": HIDDEN})
+                Companion(one.link, changed(one), found.readers(one, users), {**_manifest(one), "data": HIDDEN})
                 for one in found.secrets
             ),
             used=frozenset(users.of_identities),
             unread=found.unread,
         )
 
-    async def _companions(self) -> _Companions:
+    async def companions(self) -> Companions:
+        """Return the identities, policies and secrets that were made for Prefect."""
         org = self.org
         identities, policies = await both(companions.identities(self.client, org), companions.policies(self.client, org))
         try:
-            return _Companions(identities, policies, await companions.secrets_of_keys(self.client, org))
+            return Companions(identities, policies, await companions.secrets_of_keys(self.client, org))
         except CplnError as error:
-            return _Companions(identities, policies, unread=(f"secrets of {org}: {error}",))
-
-    # Deleting
-
-    async def _attempt(self, deletion: Deletion) -> Deleted:
-        return await self._delete(deletion, await self._changed(deletion.workload) if deletion.workload else None)
-
-    async def _delete_companions(self, sweep: Sweep, gone: Collection[str]) -> list[Deleted]:
-        """Delete policies, then identities, then secrets, after one more look at who uses them, one for all."""
-        intended = [(deletion, deletion.companion) for deletion in sweep.deletions if deletion.companion]
-        if not intended:
-            return []
-        try:
-            users, there = await both(workloads.users(self.client, self.org), self._companions())
-        except CplnError as error:
-            return [Deleted(deletion, done=False, said=f"unknown is not unused: {error}") for deletion, _ in intended]
-
-        changed = {one.link: _changed(one) for some in (there.identities, there.policies, there.secrets) for one in some}
-        using = users.of_identities | {one.link: there.readers(one, users) for one in there.secrets}
-
-        async def attempt(one: tuple[Deletion, Companion]) -> Deleted:
-            if there.unread and one[1].is_secret:
-                return await self._delete(one[0], f"unknown is not unused: {there.unread[0]}")
-            return await self._delete(one[0], orphans.of_companion(one[1], changed.get(one[1].link), using, gone))
-
-        deleted: list[Deleted] = []
-        for turn in range(3):
-            deleted += await each(attempt, [pair for pair in intended if orphans.order(pair[1]) == turn], at_once=_AT_ONCE)
-        return deleted
-
-    async def _delete(self, deletion: Deletion, changed: str | None) -> Deleted:
-        journal = Journal(self.logger, deletion.context)
-        if changed:
-            journal.info(Area.CLEANUP, f"Kept {deletion.link}: changed meanwhile, {changed}")
-            return Deleted(deletion, done=False, said=f"changed meanwhile: {changed}")
-        try:
-            await companions.delete(self.client, deletion.link)
-        except Exception as error:  # noqa: BLE001 - one deletion that fails must not keep the others from being done
-            journal.warning(Area.CLEANUP, f"{deletion.link} could not be deleted: {error}")
-            return Deleted(deletion, done=False, said=f"it failed: {error}")
-        journal.info(Area.CLEANUP, f"Deleted {deletion.link}: {deletion.reason}")
-        return Deleted(deletion, done=True)
-
-    async def _changed(self, workload: WorkloadView) -> str | None:
-        """Look once more right before a deletion; say why it is not right any more, if so."""
-        now = self.clock()
-        try:
-            fresh, use = await both(workloads.read(self.client, workload.ref), self._use(workload.ref, now))
-        except NotFoundError:
-            return None  # gone already
-        except CplnError as error:
-            return f"unknown is not unused: {error}"
-        verdict = orphans.of_workload(replace(_view(fresh), use=use), now, self.idle)
-        return None if isinstance(verdict, orphans.Delete) else verdict.reason
+            return Companions(identities, policies, unread=(f"secrets of {org}: {error}",))
 
 
-def _view(workload: Workload) -> WorkloadView:
+def view_of(workload: Workload) -> WorkloadView:
+    """Return what a workload itself tells, without its jobs."""
     spec = workload.spec
     options = spec.get("defaultOptions")
     suspended = options.get("suspend") if isinstance(options, Mapping) else None
@@ -238,5 +160,6 @@ def _manifest(one: Named) -> dict[str, Any]:
     return shown({"kind": kind, **({"gvc": gvc[1]} if gvc else {}), **body})
 
 
-def _changed(one: Named) -> datetime:
+def changed(one: Named) -> datetime:
+    """Return when an object was made, or put once more."""
     return one.last_modified or one.created

@@ -1,4 +1,4 @@
-"""The flow that deletes what nobody uses any more; what it decides stands in ``reconcile.orphans``."""
+"""The flow that deletes what nobody uses any more; what it decides stands in ``cleanup.decide``."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from prefect.client.schemas.objects import State
 
 from cpln_flows import failure_states, sync_compat
 from cpln_flows.blocks.credentials import CplnCredentials
+from cpln_flows.cleanup import decide, report
+from cpln_flows.cleanup.delete import Deleter
+from cpln_flows.cleanup.observe import Observer
 from cpln_flows.errors import LimitExceededError
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.model.identifiers import Area
 from cpln_flows.model.policy import Limits
-from cpln_flows.reconcile import evidence, orphans
 from cpln_flows.reconcile.clocks import platform_skew
 from cpln_flows.reconcile.cycles import validate
-from cpln_flows.reconcile.inventory import Storekeeper
 from cpln_flows.reconcile.results import FlowResult
 from cpln_flows.settings import CplnSettings
 from cpln_flows.tasks import reconcile as steps
@@ -72,25 +73,25 @@ async def _sweep(
     logger = get_run_logger()
     org, gvc = place(org, gvc, CplnSettings.load())
     async with (credentials or CplnCredentials()).get_client() as client:
-        keeper = Storekeeper(client, org, gvc, idle, client.now, logger)
-        await validate(client, keeper.org, gvc, logger)
+        observer = Observer(client, org, gvc, idle, client.now)
+        await validate(client, org, gvc, logger)
         if sentence := platform_skew(client):
             Journal(logger).warning(Area.INIT, sentence)
-        inventory = await keeper.inventory()
-        sweep = orphans.sweep(inventory, limits, keeper.idle)
-        await evidence.manifests(sweep, dry_run=dry_run)
-        deleted = () if dry_run else await steps.delete(keeper, sweep)
-    await evidence.of_sweep(sweep, deleted, logger, dry_run=dry_run)
+        inventory = await observer.inventory()
+        sweep = decide.sweep(inventory, limits, idle)
+        await report.manifests(sweep, dry_run=dry_run)
+        deleted = () if dry_run else await steps.delete(Deleter(observer, logger), sweep)
+    await report.of_sweep(sweep, deleted, logger, dry_run=dry_run)
     if sweep.withheld and not dry_run:
         raise LimitExceededError(
-            f"nothing was deleted: {sweep.withheld}. The artifact {evidence.CLEANUP} shows the plan; raise max_deletions or"
+            f"nothing was deleted: {sweep.withheld}. The artifact {report.CLEANUP} shows the plan; raise max_deletions or"
             " max_share if it is right"
         )
     done = sum(one.done for one in deleted)
     counts = {"deleted": done, "kept": sweep.kept, "failed": len(deleted) - done, "unread": len(sweep.unread)}
     if not dry_run:
         return FlowResult(counts)
-    summary = evidence.sweep_summary(sweep) + (f"; withheld: {sweep.withheld}" if sweep.withheld else "")
+    summary = report.sweep_summary(sweep) + (f"; withheld: {sweep.withheld}" if sweep.withheld else "")
     rows = [{"action": "delete", "object": deletion.link, "reason": deletion.reason} for deletion in sweep.deletions]
     return FlowResult.of_dry_run(counts, summary, rows)
 

@@ -8,11 +8,11 @@ from prefect import task
 from prefect.client.schemas.objects import State
 
 from cpln_flows import failure_states
+from cpln_flows.cleanup.decide import Sweep
+from cpln_flows.cleanup.delete import Deleted, Deleter
 from cpln_flows.errors import CplnError
 from cpln_flows.reconcile.act import Outcome
 from cpln_flows.reconcile.cycles import Reconciler
-from cpln_flows.reconcile.inventory import Deleted, Storekeeper
-from cpln_flows.reconcile.orphans import Sweep
 from cpln_flows.reconcile.plan import Plan
 from cpln_flows.reconcile.snapshot import Snapshot
 from cpln_flows.sync_compat import value_of
@@ -33,13 +33,13 @@ async def act(reconciler: Reconciler, snapshot: Snapshot, plan: Plan) -> tuple[O
     return done
 
 
-async def delete(keeper: Storekeeper, sweep: Sweep) -> tuple[Deleted, ...]:
+async def delete(deleter: Deleter, sweep: Sweep) -> tuple[Deleted, ...]:
     """Delete what a sweep says, as a task when there is something to delete."""
 
     @task(name="delete", **failure_states.STEP)
     async def step() -> tuple[Deleted, ...] | State[Any]:
         try:
-            return await keeper.delete(sweep)
+            return await deleter.delete(sweep)
         except CplnError as error:
             return failure_states.of_task(error)
 

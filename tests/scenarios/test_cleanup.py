@@ -7,10 +7,11 @@ import yaml
 
 from cpln_flows import LimitExceededError, cleanup_orphaned_workloads
 from cpln_flows.api import secrets
+from cpln_flows.cleanup import decide as orphans
+from cpln_flows.cleanup.delete import Deleter
+from cpln_flows.cleanup.observe import Observer
 from cpln_flows.emulator import Exit, Fault, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor
 from cpln_flows.model.policy import Limits
-from cpln_flows.reconcile import orphans
-from cpln_flows.reconcile.inventory import Storekeeper
 from cpln_flows.reconcile.masking import HIDDEN
 from tests.scenarios.hands import GVC, Hands
 
@@ -136,10 +137,10 @@ async def test_what_cannot_be_read_stays(hands, monkeypatch) -> None:
 
 async def test_a_job_that_is_started_between_look_and_deletion_saves_its_workload(hands) -> None:
     await world(hands)
-    keeper = Storekeeper(hands.client, "local", None, orphans.IDLE, lambda: datetime.now(UTC))
-    sweep = orphans.sweep(await keeper.inventory(), Limits())
+    observer = Observer(hands.client, "local", None, orphans.IDLE, lambda: datetime.now(UTC))
+    sweep = orphans.sweep(await observer.inventory(), Limits())
     await job(hands, "never-ran", FOREVER)
-    deleted = await keeper.delete(sweep)
+    deleted = await Deleter(observer).delete(sweep)
     assert names(hands) == sorted([*KEPT, "never-ran"])
     assert [one.said for one in deleted if not one.done] == [
         f"changed meanwhile: command {hands.local.platform.commands('never-ran')[0]['id']} is active"
@@ -187,8 +188,8 @@ def left(hands: Hands) -> list[str]:
     return sorted(one["name"] for one in ours if one["name"].endswith(("-ours", "-used")))
 
 
-def storekeeper(hands: Hands) -> Storekeeper:
-    return Storekeeper(hands.client, "local", None, orphans.IDLE, lambda: datetime.now(UTC))
+def observing(hands: Hands) -> Observer:
+    return Observer(hands.client, "local", None, orphans.IDLE, lambda: datetime.now(UTC))
 
 
 async def test_what_the_library_makes_for_a_secret_is_found_unless_it_was_put_lately(hands) -> None:
@@ -208,12 +209,12 @@ async def test_an_identity_that_another_workload_takes_meanwhile_stays_with_its_
     await made_by_us(hands, "left-used")
     await made_by_us(hands, "gone-ours")
     hands.local.platform.clock.advance(100 * HOUR)
-    keeper = storekeeper(hands)
-    sweep = orphans.sweep(await keeper.inventory(), Limits())
+    observer = observing(hands)
+    sweep = orphans.sweep(await observer.inventory(), Limits())
     for number, name in enumerate(("of-used", "left-used")):
         await used_by(hands, f"young-{number}", f"{GVC.path}/identity/{name}")
     seen = len(hands.local.platform.requests)
-    deleted = await keeper.delete(sweep)
+    deleted = await Deleter(observer).delete(sweep)
     assert left(hands) == ["left-used", "of-used", "p-left-used", "p-of-used"]
     assert {one.said for one in deleted if not one.done} == {
         f"changed meanwhile: {GVC.path}/workload/young-{number} uses {what}"
@@ -228,10 +229,10 @@ async def test_companions_stay_when_their_users_cannot_be_read(hands, monkeypatc
     monkeypatch.setenv("CPLN_RETRY_SECONDS", "0.1")
     await made_by_us(hands, "left-ours")
     hands.local.platform.clock.advance(100 * HOUR)
-    keeper = storekeeper(hands)
-    sweep = orphans.sweep(await keeper.inventory(), Limits())
+    observer = observing(hands)
+    sweep = orphans.sweep(await observer.inventory(), Limits())
     hands.local.platform.faults.add(Fault(method="GET", path="/org/local/workload", status=503, times=None))
-    assert [one.done for one in await keeper.delete(sweep)] == [False, False]
+    assert [one.done for one in await Deleter(observer).delete(sweep)] == [False, False]
 
 
 KEYS = "prefect-api-0123456789ab-"
@@ -299,12 +300,12 @@ async def test_secret_that_is_used_meanwhile_stays(hands) -> None:
     for number in (1, 2, 3, 4):
         await key(hands, number)
     hands.local.platform.clock.advance(100 * HOUR)
-    keeper = storekeeper(hands)
-    sweep = orphans.sweep(await keeper.inventory(), Limits(share=1))
+    observer = observing(hands)
+    sweep = orphans.sweep(await observer.inventory(), Limits(share=1))
     await key(hands, 1)
     await used_by(hands, "young", f"{GVC.path}/identity/{KEYS}{2:08x}")
     hands.local.platform.faults.add(Fault(method="DELETE", path=f".*/secret/{KEYS}{3:08x}", status=403, times=None))
-    deleted = await keeper.delete(sweep)
+    deleted = await Deleter(observer).delete(sweep)
     assert keys(hands) == [1, 2, 3]
     kept = {one.deletion.link: one.said for one in deleted if not one.done and "/secret/" in one.deletion.link}
     assert kept[f"/org/local/secret/{KEYS}{1:08x}"] == "changed meanwhile: it was put once more"
@@ -315,10 +316,10 @@ async def test_secrets_that_cannot_be_read_stay(hands, monkeypatch) -> None:
     monkeypatch.setenv("CPLN_RETRY_SECONDS", "0.1")
     await key(hands, 1, "idle")
     hands.local.platform.clock.advance(100 * HOUR)
-    keeper = storekeeper(hands)
-    sweep = orphans.sweep(await keeper.inventory(), Limits())
+    observer = observing(hands)
+    sweep = orphans.sweep(await observer.inventory(), Limits())
     hands.local.platform.faults.add(Fault(path="/org/local/secret/-query", status=403, times=None))
-    said = [one.said for one in await keeper.delete(sweep) if not one.done]
+    said = [one.said for one in await Deleter(observer).delete(sweep) if not one.done]
     assert len(said) == 1
     assert "unknown is not unused: secrets of local: " in said[0]
     result = await cleanup_orphaned_workloads()
@@ -347,7 +348,7 @@ async def test_nothing_is_deleted_whose_manifest_cannot_be_kept(hands, monkeypat
     async def fails(*_, **__) -> None:
         raise OSError("Prefect restarts")
 
-    monkeypatch.setattr("cpln_flows.reconcile.evidence.acreate_markdown_artifact", fails)
+    monkeypatch.setattr("cpln_flows.cleanup.report.acreate_markdown_artifact", fails)
     with pytest.raises(OSError, match="restarts"):
         await cleanup_orphaned_workloads()
     assert names(hands) == ["orphan"]

@@ -11,7 +11,7 @@ import pytest
 from prefect import flow, task
 from prefect.states import AwaitingRetry, Cancelled, Cancelling, Completed, Crashed, Failed, Pending, Running
 
-from cpln_flows import LimitExceededError, SyncOptions, orchestration, sync, sync_cpln_to_prefect, sync_prefect_to_cpln
+from cpln_flows import LimitExceededError, SyncOptions, artifacts, orchestration, sync, sync_cpln_to_prefect, sync_prefect_to_cpln
 from cpln_flows.api import commands, workloads
 from cpln_flows.emulator import Fault, Platform, PlatformConfig
 from cpln_flows.errors import NotFoundError, UnauthorizedError
@@ -952,7 +952,7 @@ async def test_a_run_goes_on_when_its_artifact_cannot_be_written(hands, monkeypa
     async def fails(*_, **__) -> None:
         raise OSError("Prefect restarts")
 
-    monkeypatch.setattr(evidence, "acreate_markdown_artifact", fails)
+    monkeypatch.setattr(artifacts, "acreate_markdown_artifact", fails)
     run = await hands.run(Pending(), Running())
     await reaches(hands, await hands.container(run, await hands.workload(FAILING)), "failed")
     assert await Between(hands, monkeypatch, none, 2)() == 2

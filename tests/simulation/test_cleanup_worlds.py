@@ -5,16 +5,16 @@ More of them: ``pytest tests/simulation -n 0 --worlds 10000 -k cleanup``; one ag
 
 import asyncio
 from datetime import datetime, timedelta
-from logging import getLogger
 
 import pytest
 
 from cpln_flows.api import commands, workloads
+from cpln_flows.cleanup import decide as orphans
+from cpln_flows.cleanup.delete import Deleter
+from cpln_flows.cleanup.observe import Observer
 from cpln_flows.emulator import Exit, Fault, Script
 from cpln_flows.model.identifiers import workload_tags
 from cpln_flows.model.policy import Limits
-from cpln_flows.reconcile import orphans
-from cpln_flows.reconcile.inventory import Storekeeper
 from tests.simulation.world import GVC, World, opened
 
 HOUR = 3600.0
@@ -99,12 +99,12 @@ class Yard:
 
 async def clean_up(yard: Yard, *, broken: bool) -> None:
     world = yard.world
-    keeper = Storekeeper(world.client, "local", None, DAY, world.clock.now, getLogger("simulation"))
+    observer = Observer(world.client, "local", None, DAY, world.clock.now)
     before, expected = set(yard.there()), yard.orphans()
     if broken:
         world.platform.faults.add(world.chance.choice(BROKEN))
-    sweep = orphans.sweep(await keeper.inventory(), LIMITS)
-    deleted = await keeper.delete(sweep)
+    sweep = orphans.sweep(await observer.inventory(), LIMITS)
+    deleted = await Deleter(observer).delete(sweep)
     world.platform.faults.clear()
     world.clock.advance(1)
     gone = before - set(yard.there())

@@ -16,13 +16,14 @@ from pydantic import SecretStr
 from cpln_flows import CplnJob
 from cpln_flows.api import secrets
 from cpln_flows.api.client import CplnClient
+from cpln_flows.cleanup import decide as orphans
+from cpln_flows.cleanup.delete import Deleter
+from cpln_flows.cleanup.observe import Observer
 from cpln_flows.emulator import Exit, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor
 from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.submit import StartedJob, Submitter
 from cpln_flows.model.policy import Limits
 from cpln_flows.orchestration import JobIdentity
-from cpln_flows.reconcile import orphans
-from cpln_flows.reconcile.inventory import Storekeeper
 from cpln_flows.settings import ApiSettings
 from tests.manifests import kubernetes_job
 from tests.simulation.world import GVC
@@ -73,11 +74,11 @@ async def races(seed: int) -> tuple[int, int]:
             await start(client, number)
         clock.advance((now - clock.now()).total_seconds())
         skew = timedelta(hours=chance.uniform(-1, 1))
-        keeper = Storekeeper(client, "local", None, orphans.IDLE, lambda: datetime.now(UTC) + skew)
+        observer = Observer(client, "local", None, orphans.IDLE, lambda: datetime.now(UTC) + skew)
 
         async def clean() -> int:
-            sweep = orphans.sweep(await keeper.inventory(), Limits(share=1))
-            return sum(one.done for one in await keeper.delete(sweep))
+            sweep = orphans.sweep(await observer.inventory(), Limits(share=1))
+            return sum(one.done for one in await Deleter(observer).delete(sweep))
 
         deleted, *started = await asyncio.gather(clean(), *(start(client, number) for number in range(RACES)))
         clock.advance(10)
