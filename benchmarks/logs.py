@@ -36,11 +36,11 @@ from cpln_flows import CplnConfig, CplnCredentials, CplnJob, CplnJobRun
 from cpln_flows.api.client import CplnClient
 from cpln_flows.api.logs import LogSource
 from cpln_flows.emulator import Platform, PlatformConfig, serve_in_thread
-from cpln_flows.jobs.journal import Journal
-from cpln_flows.jobs.stream import LogStream
+from cpln_flows.logger import Journal
+from cpln_flows.logs.stream import LogStream
+from cpln_flows.logs.transcript import Transcript
 from cpln_flows.model import log_lines
 from cpln_flows.model.log_lines import Batch
-from cpln_flows.model.transcript import Transcript
 from cpln_flows.orchestration import JobIdentity
 from cpln_flows.settings import ApiSettings, CplnSettings
 

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from cpln_flows.flows.cleanup import cleanup_orphaned_workloads
     from cpln_flows.flows.run_job import run_namespaced_job
     from cpln_flows.flows.sync import SyncOptions, sync, sync_cpln_to_prefect, sync_prefect_to_cpln
-    from cpln_flows.model.cursor import Cursor
-    from cpln_flows.model.receipt import LogReceipt
+    from cpln_flows.logs.cursor import Cursor
+    from cpln_flows.logs.receipt import LogReceipt
     from cpln_flows.settings import CplnSettings
     from cpln_flows.tasks.commands import list_commands, read_command, start_command, stop_command
     from cpln_flows.tasks.logs import stream_logs
@@ -114,8 +114,8 @@ _HOMES = {
     "CplnJobRun": "cpln_flows.blocks.job_run",
     "CplnSettings": "cpln_flows.settings",
     "CplnWorker": "cpln_flows.worker",
-    "Cursor": "cpln_flows.model.cursor",
-    "LogReceipt": "cpln_flows.model.receipt",
+    "Cursor": "cpln_flows.logs.cursor",
+    "LogReceipt": "cpln_flows.logs.receipt",
     "SyncOptions": "cpln_flows.flows.sync",
     "apply_manifests": "cpln_flows.tasks.manifests",
     "cleanup_orphaned_workloads": "cpln_flows.flows.cleanup",

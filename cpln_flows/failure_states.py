@@ -15,7 +15,7 @@ from prefect.context import FlowRunContext
 from prefect.states import Failed, exception_to_failed_state
 
 from cpln_flows.errors import CplnError
-from cpln_flows.jobs.journal import Journal
+from cpln_flows.logger import Journal
 from cpln_flows.model.identifiers import Area, LogContext
 
 R = TypeVar("R")

@@ -29,7 +29,7 @@ from prefect.logging.handlers import APILogHandler
 from prefect.settings import get_current_settings
 
 from cpln_flows.jobs.reattach import EarlierAttempt, Outcome
-from cpln_flows.model.forwarding import Budget, Shown
+from cpln_flows.logs.budget import Budget, Shown
 from cpln_flows.model.identifiers import Owner, Submission, attempt_starts
 from cpln_flows.prefect_api import task_runs
 from cpln_flows.prefect_api.clock import PrefectClock

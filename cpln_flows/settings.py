@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cpln_flows.errors import ConfigurationError
 from cpln_flows.model import addresses, field_errors, links
-from cpln_flows.model.forwarding import LEVELS
+from cpln_flows.model.levels import LEVELS
 from cpln_flows.model.policy import Policy
 from cpln_flows.model.proxies import Proxies
 

@@ -18,9 +18,9 @@ from cpln_flows import CplnClient, CplnConfig, CplnCredentials, CplnJob, CplnJob
 from cpln_flows.api.logs import LogSource
 from cpln_flows.cleanup.observe import Observer
 from cpln_flows.errors import ConfigurationError, CplnError
-from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.session import JobSession
 from cpln_flows.jobs.submit import Submitter
+from cpln_flows.logger import Journal
 from cpln_flows.model.links import GvcRef
 from cpln_flows.model.resources import Workload
 from cpln_flows.orchestration import JobIdentity

@@ -14,14 +14,14 @@ import pytest
 
 import cpln_flows
 import prefect_cpln
-from cpln_flows.model import forwarding
+from cpln_flows.logs import budget
 
 FOLDERS = [Path(package.__file__).parent for package in (cpln_flows, prefect_cpln)]
 FUNCTIONS = frozenset({"compile", "findall", "finditer", "fullmatch", "match", "search", "split", "sub", "subn"})
 # In functions, from what is only known then: by whom, and why that is no danger.
 AT_RUN_TIME = {
     "settings.py:_known_levels": "the user's own setting, compiled and not run",
-    "model/forwarding.py:__init__": "the user's own setting",
+    "logs/budget.py:__init__": "the user's own setting",
     "tasks/logs.py:_pattern": "the user's own argument",
     "api/companions.py:_ours": "names of the caller, escaped, in a pattern without ambiguity",
     "emulator/executors/mounts.py:mapped": "paths of the container's own volumes, escaped, in a pattern without ambiguity",
@@ -103,7 +103,7 @@ def patterns(called) -> dict[str, tuple[re.Pattern, set[str]]]:
             pattern = re.compile(call.args[0].value)
             known = found.setdefault((pattern.pattern, pattern.flags), (f"{where} {pattern.pattern}", pattern, set()))
             known[2].update({call.func.attr} - {"compile"})
-    for text in forwarding.LEVELS:
+    for text in budget.LEVELS:
         found[text, 0] = (f"LEVELS {text}", re.compile(text), {"search"})
     return {name: (pattern, methods & FUNCTIONS) for name, pattern, methods in found.values() if isinstance(pattern.pattern, str)}
 

@@ -1,4 +1,4 @@
-"""The logs service: a live tail and a range query. What was delivered already is not its business (model.cursor)."""
+"""The logs service: a live tail and a range query. What was delivered already is not its business (logs.cursor)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cpln_flows.api import mapping
 from cpln_flows.api.client import CplnClient
 from cpln_flows.api.retry import Repeat
 from cpln_flows.errors import AnswerTooLargeError, LogStreamError, UnexpectedResponseError
-from cpln_flows.model import cursor, log_lines
+from cpln_flows.model import log_lines
 from cpln_flows.model.log_lines import Batch, Frame
 from cpln_flows.model.time import NS
 from cpln_flows.settings import proxies
@@ -211,7 +211,7 @@ class LogSource:
         batches = await self._ask(start_ns, end_ns, limit, repeat, log_lines.parse_range, backward=backward)
         if backward:
             batches = [Batch(batch.key, batch.stamps[::-1], batch.lines[::-1]) for batch in batches]
-        return cursor.in_order(batches)
+        return log_lines.in_order(batches)
 
     async def _ask(
         self,

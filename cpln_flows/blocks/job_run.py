@@ -23,21 +23,22 @@ from cpln_flows.errors import (
     NotFoundError,
     SubmissionUnknownError,
 )
-from cpln_flows.jobs import access, failure, printing, session
-from cpln_flows.jobs.forward import Forwarder
-from cpln_flows.jobs.journal import Journal
-from cpln_flows.jobs.printing import Printer
+from cpln_flows.jobs import access, failure, session
 from cpln_flows.jobs.run import Following, JobRun
 from cpln_flows.jobs.session import JobSession
 from cpln_flows.jobs.stop import Stopped
+from cpln_flows.logger import Journal
+from cpln_flows.logs import printer
+from cpln_flows.logs.budget import Shown
+from cpln_flows.logs.forwarder import Forwarder
+from cpln_flows.logs.printer import Printer
+from cpln_flows.logs.receipt import LogReceipt
+from cpln_flows.logs.transcript import Transcript
 from cpln_flows.model import addresses, log_lines
 from cpln_flows.model.ending import Ending
-from cpln_flows.model.forwarding import Shown
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import GvcRef
 from cpln_flows.model.log_lines import Batch
-from cpln_flows.model.receipt import LogReceipt
-from cpln_flows.model.transcript import Transcript
 from cpln_flows.orchestration import JobIdentity
 from cpln_flows.settings import CplnSettings, console_url
 from cpln_flows.sync_compat import sync_compatible
@@ -136,7 +137,7 @@ class CplnJobRun(PrefectJobRun[str]):
             await self._complete(self._planned(), print_func)
 
     async def _complete(self, run: JobRun, print_func: PrintFunc | None) -> None:
-        printing.check(print_func)
+        printer.check(print_func)
         shown = await self._shown_before(print_func or self.logger) if run.job.adopted else None
         self._sink = Printer(print_func, run.journal, shown) if print_func else self._into_prefect(shown)
         try:

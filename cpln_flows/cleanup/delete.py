@@ -14,7 +14,7 @@ from cpln_flows.cleanup.observe import changed as changed_at
 from cpln_flows.cleanup.views import Companion, WorkloadView
 from cpln_flows.concurrency import both, each
 from cpln_flows.errors import CplnError, NotFoundError
-from cpln_flows.jobs.journal import Journal, Logger
+from cpln_flows.logger import Journal, Logger
 from cpln_flows.model.identifiers import Area
 
 _AT_ONCE = 40

@@ -10,7 +10,7 @@ from prefect.artifacts import acreate_markdown_artifact
 from cpln_flows import artifacts
 from cpln_flows.cleanup.decide import Sweep
 from cpln_flows.cleanup.delete import Deleted
-from cpln_flows.jobs.journal import Journal, Logger
+from cpln_flows.logger import Journal, Logger
 from cpln_flows.model.identifiers import Area
 from cpln_flows.reconcile.masking import HIDDEN
 from cpln_flows.settings import console_url

@@ -14,7 +14,7 @@ from cpln_flows.cleanup import decide, report
 from cpln_flows.cleanup.delete import Deleter
 from cpln_flows.cleanup.observe import Observer
 from cpln_flows.errors import LimitExceededError
-from cpln_flows.jobs.journal import Journal
+from cpln_flows.logger import Journal
 from cpln_flows.model.identifiers import Area
 from cpln_flows.model.policy import Limits
 from cpln_flows.reconcile.clocks import platform_skew

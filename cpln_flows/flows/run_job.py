@@ -12,8 +12,8 @@ from cpln_flows import failure_states, sync_compat
 from cpln_flows.blocks.job import CplnJob
 from cpln_flows.blocks.job_run import CplnJobRun, PrintFunc
 from cpln_flows.errors import CplnError
-from cpln_flows.jobs import printing
-from cpln_flows.jobs.journal import Journal
+from cpln_flows.logger import Journal
+from cpln_flows.logs import printer
 from cpln_flows.model.identifiers import JOB_FLOW, LogContext
 from cpln_flows.orchestration import job_identity
 from cpln_flows.settings import CplnSettings
@@ -58,7 +58,7 @@ async def _run_namespaced_job(cpln_job: CplnJob, print_func: PrintFunc | None = 
 
 
 async def _run(cpln_job: CplnJob, print_func: PrintFunc | None) -> str:
-    printing.check(print_func)  # before anything is started
+    printer.check(print_func)  # before anything is started
     job_run = CplnJobRun(cpln_job, await job_identity(CplnSettings.load().workload))
     try:
         async with job_run.connected():

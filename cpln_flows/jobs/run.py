@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 
 from cpln_flows.errors import CplnError
 from cpln_flows.jobs import grants, stop
-from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.plan import JobPlan
 from cpln_flows.jobs.reattach import EarlierAttempt
 from cpln_flows.jobs.session import JobSession
 from cpln_flows.jobs.stop import Stopped
-from cpln_flows.jobs.stream import LogStream
 from cpln_flows.jobs.submit import StartedJob, Submitter
 from cpln_flows.jobs.watch import Follower
+from cpln_flows.logger import Journal
+from cpln_flows.logs.stream import LogStream
 from cpln_flows.model.ending import Ending
 from cpln_flows.model.links import WorkloadRef
 from cpln_flows.model.log_lines import Batch

@@ -13,7 +13,7 @@ from cpln_flows.api import commands, workloads
 from cpln_flows.api.client import CplnClient
 from cpln_flows.api.retry import Repeat
 from cpln_flows.errors import ConflictError, CplnError, JobError, NotFoundError
-from cpln_flows.jobs.journal import Journal
+from cpln_flows.logger import Journal
 from cpln_flows.model.identifiers import Area
 from cpln_flows.model.links import CommandRef, WorkloadRef
 from cpln_flows.model.resources import Command

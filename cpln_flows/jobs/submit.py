@@ -24,9 +24,9 @@ from cpln_flows.errors import (
     UnexpectedResponseError,
 )
 from cpln_flows.jobs import access, grants, reattach, stop
-from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.plan import JobPlan
 from cpln_flows.jobs.reattach import Adopt, EarlierAttempt, StartNew
+from cpln_flows.logger import Journal
 from cpln_flows.model.ending import ending_of
 from cpln_flows.model.identifiers import Area, Role
 from cpln_flows.model.links import CommandRef, WorkloadRef

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from cpln_flows.errors import UnexpectedResponseError
@@ -147,3 +149,19 @@ def _dropped(entries: Any) -> list[int]:
         return [0]
     stamps = (str(entry.get("timestamp")) if isinstance(entry, Mapping) else "" for entry in entries)
     return [int(stamp) if _STAMP.fullmatch(stamp) else 0 for stamp in stamps]
+
+
+def in_order(batches: list[Batch]) -> list[Batch]:
+    """Return the lines of several streams in the order of time, as few batches as that takes; equal times keep their order."""
+    filled = [batch for batch in batches if batch.stamps]
+    if len(filled) <= 1:
+        return filled
+    entries: list[tuple[int, StreamKey, str]] = [
+        (ns, batch.key, line) for batch in filled for ns, line in zip(batch.stamps, batch.lines, strict=True)
+    ]
+    entries.sort(key=itemgetter(0))
+    return [_joined(key, list(group)) for key, group in groupby(entries, key=itemgetter(1))]
+
+
+def _joined(key: StreamKey, entries: list[tuple[Any, ...]]) -> Batch:
+    return Batch(key, [entry[0] for entry in entries], [entry[2] for entry in entries])

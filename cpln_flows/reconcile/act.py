@@ -11,7 +11,7 @@ from uuid import UUID
 from cpln_flows.api import commands
 from cpln_flows.concurrency import each
 from cpln_flows.errors import ConflictError
-from cpln_flows.jobs.journal import Journal, Logger
+from cpln_flows.logger import Journal, Logger
 from cpln_flows.model.identifiers import Area
 from cpln_flows.model.run_states import RunState
 from cpln_flows.reconcile import decide

@@ -15,7 +15,7 @@ from prefect.context import FlowRunContext
 from cpln_flows.api.client import CplnClient
 from cpln_flows.concurrency import gathering
 from cpln_flows.errors import CplnError, LimitExceededError, NotFoundError
-from cpln_flows.jobs.journal import Journal, Logger
+from cpln_flows.logger import Journal, Logger
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import WorkloadRef
 from cpln_flows.model.policy import Policy

@@ -11,7 +11,7 @@ from cpln_flows.api import commands, objects, workloads
 from cpln_flows.blocks.credentials import CplnCredentials
 from cpln_flows.errors import ConfigurationError, JobError
 from cpln_flows.jobs import stop
-from cpln_flows.jobs.journal import Journal
+from cpln_flows.logger import Journal
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import CommandRef
 from cpln_flows.settings import CplnSettings

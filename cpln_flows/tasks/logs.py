@@ -16,19 +16,20 @@ from cpln_flows.api import commands
 from cpln_flows.blocks.credentials import CplnCredentials
 from cpln_flows.blocks.job_run import PrintFunc
 from cpln_flows.errors import ConfigurationError
-from cpln_flows.jobs import locate, printing, reading, session
-from cpln_flows.jobs.forward import Forwarder
-from cpln_flows.jobs.journal import Journal
-from cpln_flows.jobs.locate import Located
-from cpln_flows.jobs.printing import Printer
-from cpln_flows.jobs.reading import LogReading, Wanted
+from cpln_flows.jobs import session
 from cpln_flows.jobs.session import JobSession
-from cpln_flows.jobs.stream import Pace
+from cpln_flows.logger import Journal
+from cpln_flows.logs import lookup, printer, reader
+from cpln_flows.logs.cursor import Cursor
+from cpln_flows.logs.forwarder import Forwarder
+from cpln_flows.logs.lookup import Located
+from cpln_flows.logs.printer import Printer
+from cpln_flows.logs.reader import LogReading, Wanted
+from cpln_flows.logs.receipt import LogReceipt
+from cpln_flows.logs.stream import Pace
 from cpln_flows.model import links
-from cpln_flows.model.cursor import Cursor
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import CommandRef, GvcRef, WorkloadRef
-from cpln_flows.model.receipt import LogReceipt
 from cpln_flows.settings import CplnSettings
 from cpln_flows.tasks.reporting import reporting
 
@@ -89,7 +90,7 @@ async def stream_logs(
         run.wait_for_completion()
         ```
     """
-    printing.check(print_func)
+    printer.check(print_func)
     if limit is not None and limit < 0:
         raise ConfigurationError(f"limit: expected 0 or more, found {limit}")
     wanted = Wanted(
@@ -148,14 +149,14 @@ class _Target:
 
     async def locate(self, shared: JobSession, wanted: Wanted) -> Located:
         if self.ref is not None:
-            return await locate.locate(shared.client, self.ref)
+            return await lookup.locate(shared.client, self.ref)
         if self.workload is not None:
             newest = await commands.newest(shared.client, self.workload)
             if newest is None:
                 raise ConfigurationError(f"job: no job is known on workload {self.workload.path}")
-            return await locate.locate(shared.client, self.workload.command(newest.id))
-        since_ns, until_ns = reading.span_of(wanted, shared.client.now_ns())
-        return await locate.locate_by_id(shared.client, self.gvc, self.command_id, since_ns=since_ns, until_ns=until_ns)
+            return await lookup.locate(shared.client, self.workload.command(newest.id))
+        since_ns, until_ns = reader.span_of(wanted, shared.client.now_ns())
+        return await lookup.locate_by_id(shared.client, self.gvc, self.command_id, since_ns=since_ns, until_ns=until_ns)
 
 
 def _of_pid(pid: str) -> CommandRef | WorkloadRef | None:

@@ -16,7 +16,7 @@ from cpln_flows.api.client import CplnClient
 from cpln_flows.api.objects import find
 from cpln_flows.blocks.credentials import CplnCredentials
 from cpln_flows.errors import ApiError, ConfigurationError, CplnError, JobTimeoutError
-from cpln_flows.jobs.journal import Journal
+from cpln_flows.logger import Journal
 from cpln_flows.manifest import objects, yaml_text
 from cpln_flows.manifest.difference import differences
 from cpln_flows.manifest.objects import PlatformObject

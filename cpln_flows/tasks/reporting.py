@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import State
 
 from cpln_flows import failure_states
 from cpln_flows.errors import CplnError
-from cpln_flows.jobs.journal import Journal
+from cpln_flows.logger import Journal
 from cpln_flows.model.identifiers import Area
 from cpln_flows.sync_compat import SyncCompatibleTask, in_run
 

@@ -11,7 +11,7 @@ from uuid import UUID
 from prefect.logging.loggers import PrefectLogAdapter
 
 from cpln_flows.errors import CplnError, SubmissionUnknownError
-from cpln_flows.jobs.journal import Journal
+from cpln_flows.logger import Journal
 from cpln_flows.model.identifiers import Area, LogContext
 
 _NO_JOB = "Failed to submit"

@@ -19,11 +19,11 @@ from cpln_flows import orchestration
 from cpln_flows.errors import CplnError, JobAccessLostError, JobError
 from cpln_flows.jobs import decide, failure, submit
 from cpln_flows.jobs.decide import Fate
-from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.plan import JobPlan
 from cpln_flows.jobs.run import Ended, Following, JobRun
 from cpln_flows.jobs.session import JobSession
 from cpln_flows.jobs.submit import StartedJob
+from cpln_flows.logger import Journal
 from cpln_flows.model.ending import Ending
 from cpln_flows.model.identifiers import Area
 from cpln_flows.model.lifecycle import Stage

@@ -9,12 +9,12 @@ from prefect.client.orchestration import PrefectClient
 
 from cpln_flows import orchestration
 from cpln_flows.api.logs import LogSource
-from cpln_flows.jobs.forward import Forwarder
 from cpln_flows.jobs.run import JobRun
 from cpln_flows.jobs.session import JobSession
-from cpln_flows.jobs.stream import LogStream, Pace
+from cpln_flows.logs.budget import Shown
+from cpln_flows.logs.forwarder import Forwarder
+from cpln_flows.logs.stream import LogStream, Pace
 from cpln_flows.model import log_lines
-from cpln_flows.model.forwarding import Shown
 from cpln_flows.model.identifiers import Area
 from cpln_flows.model.log_lines import Batch
 from cpln_flows.worker import output

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
 
-from cpln_flows.jobs.forward import Forwarder
-from cpln_flows.jobs.journal import CONTINUED
+from cpln_flows.logger import CONTINUED
+from cpln_flows.logs.budget import Shown
+from cpln_flows.logs.forwarder import Forwarder
 from cpln_flows.model import log_lines
-from cpln_flows.model.forwarding import Shown
 from cpln_flows.model.log_lines import Batch
 from cpln_flows.model.time import NS
 

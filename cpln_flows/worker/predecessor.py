@@ -8,8 +8,8 @@ from cpln_flows.api import commands
 from cpln_flows.api.client import CplnClient
 from cpln_flows.errors import ConfigurationError, JobError, NotFoundError
 from cpln_flows.jobs import stop
-from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.plan import JobPlan
+from cpln_flows.logger import Journal
 from cpln_flows.model import identifiers
 from cpln_flows.model.links import CommandRef
 from cpln_flows.model.resources import Command

@@ -11,8 +11,8 @@ from pydantic import SecretStr
 
 from cpln_flows.api.client import CplnClient
 from cpln_flows.errors import ConfigurationError, ForbiddenError
-from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.plan import JobPlan
+from cpln_flows.logger import Journal
 from cpln_flows.model.identifiers import Area
 from cpln_flows.model.links import GvcRef
 from cpln_flows.worker.secret_variables import SecretVariables, store, with_identity

@@ -12,7 +12,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 
-from cpln_flows.jobs.journal import Journal
+from cpln_flows.logger import Journal
 from cpln_flows.model.identifiers import Area
 from cpln_flows.worker import left_behind, processes, roster
 from cpln_flows.worker.left_behind import Seen

@@ -35,10 +35,10 @@ from cpln_flows.errors import (
     UnexpectedResponseError,
 )
 from cpln_flows.jobs import access, session, stop
-from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.plan import JobPlan
 from cpln_flows.jobs.session import JobSession
 from cpln_flows.jobs.submit import StartedJob
+from cpln_flows.logger import Journal
 from cpln_flows.model import addresses
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import CommandRef, GvcRef, WorkloadRef

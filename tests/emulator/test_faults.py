@@ -7,7 +7,7 @@ import pytest
 from cpln_flows.emulator import Fault, Platform, Server
 from cpln_flows.emulator.answers import RefusedError
 from cpln_flows.emulator.faults import Faults
-from tests.jobs import virtual_time
+from tests.logs import virtual_time
 from tests.patience import PATIENCE_SECONDS
 
 from .support import AUTH, FIXED, W1, WORKLOADS, local, until, workload

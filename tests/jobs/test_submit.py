@@ -12,8 +12,8 @@ from cpln_flows import CplnJob
 from cpln_flows.api.client import CplnClient
 from cpln_flows.api.retry import Repeat
 from cpln_flows.emulator import Exit, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor
-from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.submit import Submitter
+from cpln_flows.logger import Journal
 from cpln_flows.orchestration import JobIdentity
 from cpln_flows.settings import ApiSettings
 from tests.manifests import kubernetes_job

@@ -20,8 +20,8 @@ from cpln_flows.cleanup import decide as orphans
 from cpln_flows.cleanup.delete import Deleter
 from cpln_flows.cleanup.observe import Observer
 from cpln_flows.emulator import Exit, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor
-from cpln_flows.jobs.journal import Journal
 from cpln_flows.jobs.submit import StartedJob, Submitter
+from cpln_flows.logger import Journal
 from cpln_flows.model.policy import Limits
 from cpln_flows.orchestration import JobIdentity
 from cpln_flows.settings import ApiSettings

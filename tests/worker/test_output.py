@@ -4,9 +4,9 @@ from uuid import uuid4
 import pytest
 
 from cpln_flows.errors import JobFailedError
-from cpln_flows.jobs.forward import Forwarder
-from cpln_flows.jobs.journal import Journal
-from cpln_flows.model.forwarding import Budget, Shown
+from cpln_flows.logger import Journal
+from cpln_flows.logs.budget import Budget, Shown
+from cpln_flows.logs.forwarder import Forwarder
 from cpln_flows.model.identifiers import LogContext
 from cpln_flows.model.log_lines import Batch, StreamKey, render
 from cpln_flows.worker import output

@@ -15,20 +15,20 @@ from cpln_flows import CplnClient
 from cpln_flows.api import commands, workloads
 from cpln_flows.emulator import Exit, Fault, Line, Script
 from cpln_flows.errors import LogStreamError
-from cpln_flows.jobs import locate
-from cpln_flows.jobs.journal import Journal
-from cpln_flows.jobs.reading import LogReading, Wanted
-from cpln_flows.jobs.stream import Pace
 from cpln_flows.local import LocalPlatform, local_platform
+from cpln_flows.logger import Journal
+from cpln_flows.logs import lookup
+from cpln_flows.logs.reader import LogReading, Wanted
+from cpln_flows.logs.receipt import LogReceipt
+from cpln_flows.logs.stream import Pace
 from cpln_flows.model.links import CommandRef, GvcRef
-from cpln_flows.model.receipt import LogReceipt
 from tests.manifests import texts
 from tests.patience import PATIENCE_SECONDS
 from tests.scenarios import scripted
 
 GVC = GvcRef("local", "quickstart")
 QUICK = Script([*(Line(0.02 * n, f"{n}") for n in range(6)), Exit(0.15)])
-PACE = Pace(settle=0.3, drain=0.4)
+PACE = Pace(settle=0.3, drain=4)
 
 
 class Reader:
@@ -40,9 +40,9 @@ class Reader:
         self.run = run
         self.ref = CommandRef.parse(run.infrastructure_pid)
 
-    async def read(self, *, found: locate.Located | None = None, show: Any = None, **wanted: Any) -> tuple[list[str], LogReceipt]:
+    async def read(self, *, found: lookup.Located | None = None, show: Any = None, **wanted: Any) -> tuple[list[str], LogReceipt]:
         lines: list[str] = []
-        found = found or await locate.locate(self.client, self.ref)
+        found = found or await lookup.locate(self.client, self.ref)
         journal = Journal(logging.getLogger("test"))
         reading = LogReading(self.client, "local", found, Wanted(**wanted), show or lines.extend, journal, PACE)
         with anyio.fail_after(PATIENCE_SECONDS):
@@ -69,7 +69,7 @@ def test_a_workload_that_was_just_deleted_may_still_have_lines_on_their_way() ->
     async def main(reader: Reader) -> tuple[list[str], LogReceipt]:
         await reader.ended()
         await workloads.delete(reader.client, reader.ref.workload_ref)
-        found = await locate.locate(reader.client, reader.ref)
+        found = await lookup.locate(reader.client, reader.ref)
         assert found.command is None
         return await reader.read(found=found)
 
@@ -104,10 +104,10 @@ def test_lines_from_a_clock_behind_the_apis_are_the_jobs_too() -> None:
 def test_a_job_that_nobody_knows_is_waited_for_a_while_and_not_for_ever() -> None:
     async def main(reader: Reader) -> None:
         begin_ns = int((datetime.now(UTC) - timedelta(days=1)).timestamp()) * 10**9
-        found = await locate.locate_by_id(reader.client, GVC, "no-such-id", since_ns=begin_ns, until_ns=begin_ns + 86_400 * 10**9)
-        asked: list[locate.Located] = []
+        found = await lookup.locate_by_id(reader.client, GVC, "no-such-id", since_ns=begin_ns, until_ns=begin_ns + 86_400 * 10**9)
+        asked: list[lookup.Located] = []
 
-        async def look_again() -> locate.Located:
+        async def look_again() -> lookup.Located:
             asked.append(found)
             return found
 
@@ -125,7 +125,7 @@ def test_a_job_that_nobody_knows_is_waited_for_a_while_and_not_for_ever() -> Non
 
 def test_a_job_that_becomes_known_is_followed_to_its_end() -> None:
     async def main(reader: Reader) -> tuple[list[str], LogReceipt]:
-        unknown = locate.Located(f'{{gvc="quickstart", replica=~"command-{reader.ref.command_id}.+"}}')
+        unknown = lookup.Located(f'{{gvc="quickstart", replica=~"command-{reader.ref.command_id}.+"}}')
         lines: list[str] = []
         reading = LogReading(
             reader.client,
@@ -135,7 +135,7 @@ def test_a_job_that_becomes_known_is_followed_to_its_end() -> None:
             lines.extend,
             Journal(),
             PACE,
-            look_again=lambda: locate.locate(reader.client, reader.ref),
+            look_again=lambda: lookup.locate(reader.client, reader.ref),
         )
         with anyio.fail_after(PATIENCE_SECONDS):
             receipt = await reading.read()
@@ -149,7 +149,7 @@ def test_a_job_that_becomes_known_is_followed_to_its_end() -> None:
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_state_that_may_not_be_read_holds_nobody_for_ever_and_is_declared(status, caplog) -> None:
     async def main(reader: Reader) -> tuple[list[str], LogReceipt]:
-        found = await locate.locate(reader.client, reader.ref)
+        found = await lookup.locate(reader.client, reader.ref)
         reader.local.platform.faults.add(Fault(path="/-command/", status=status, times=None))
         return await reader.read(found=found)
 
@@ -177,7 +177,7 @@ def test_a_tail_that_breaks_is_no_end_of_the_job(caplog, monkeypatch) -> None:
     script = Script([*(Line(0.1 * n, f"{n}") for n in range(6)), Exit(0.7)])
 
     async def main(reader: Reader) -> tuple[list[str], LogReceipt]:
-        from cpln_flows.jobs.stream import LogStream
+        from cpln_flows.logs.stream import LogStream
 
         async def breaks(_stream: LogStream) -> None:
             raise ValueError("broken")

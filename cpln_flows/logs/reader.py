@@ -15,14 +15,14 @@ from cpln_flows.api import commands, workloads
 from cpln_flows.api.client import CplnClient
 from cpln_flows.api.logs import LogSource
 from cpln_flows.errors import ApiError, CplnError, ForbiddenError, LogStreamError, NotFoundError, UnauthorizedError
-from cpln_flows.jobs.journal import Journal
-from cpln_flows.jobs.locate import Located
-from cpln_flows.jobs.stream import LogStream, Pace
+from cpln_flows.logger import Journal
+from cpln_flows.logs.cursor import Cursor
+from cpln_flows.logs.lookup import Located
+from cpln_flows.logs.receipt import Gap, GapKind, LogReceipt
+from cpln_flows.logs.stream import LogStream, Pace
 from cpln_flows.model import lifecycle, log_lines
-from cpln_flows.model.cursor import Cursor
 from cpln_flows.model.identifiers import Area
 from cpln_flows.model.log_lines import Batch
-from cpln_flows.model.receipt import Gap, GapKind, LogReceipt
 from cpln_flows.model.time import LOG_CLOCK_SKEW_NS, NS, to_ns
 
 _INTERVAL_SECONDS = 5.0

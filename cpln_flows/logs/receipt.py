@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from cpln_flows.model.cursor import Cursor
+from cpln_flows.logs.cursor import Cursor
 from cpln_flows.model.log_lines import Batch, StreamKey
 from cpln_flows.model.time import from_ns
 

@@ -1,6 +1,6 @@
 import pytest
 
-from cpln_flows.model.lateness import End, Lag, rests_at
+from cpln_flows.logs.lag import End, Lag, rests_at
 from cpln_flows.model.time import NS
 
 ENDED_NS = 1000 * NS

@@ -1,12 +1,12 @@
-"""Lines of a job on their way into a logger of Prefect, within a budget (model.forwarding)."""
+"""Lines of a job on their way into a logger of Prefect, within a budget (budget)."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 
-from cpln_flows.jobs.journal import Logger
-from cpln_flows.model.forwarding import Budget, Forwarding, Shown
+from cpln_flows.logger import Logger
+from cpln_flows.logs.budget import Budget, Forwarding, Shown
 
 
 class Forwarder:

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpln_flows.model.cursor import Cursor
+from cpln_flows.logs.cursor import Cursor
+from cpln_flows.logs.receipt import Gap, GapKind, LogReceipt, Tally
 from cpln_flows.model.log_lines import Batch, StreamKey
-from cpln_flows.model.receipt import Gap, GapKind, LogReceipt, Tally
 
 OUT, ERR, SIDE = (StreamKey("r", *parts) for parts in (("main", "stdout"), ("main", "stderr"), ("side", "stdout")))
 NOON_NS = 1_768_046_467_000_000_000  # 12:01:07

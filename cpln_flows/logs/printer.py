@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cpln_flows.errors import ConfigurationError
-from cpln_flows.jobs.journal import Journal
-from cpln_flows.model.forwarding import Shown
+from cpln_flows.logger import Journal
+from cpln_flows.logs.budget import Shown
 from cpln_flows.model.identifiers import Area
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpln_flows.model.forwarding import Budget, Forwarding, Shown
+from cpln_flows.logs.budget import Budget, Forwarding, Shown
 from cpln_flows.model.log_lines import Batch, StreamKey, render
 
 KEY = StreamKey("r", "main", "stdout")

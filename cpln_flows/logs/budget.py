@@ -15,13 +15,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
-LEVELS: Mapping[str, str] = {
-    r"\b(CRITICAL|FATAL)\b": "CRITICAL",
-    r"\bERROR\b": "ERROR",
-    r"\bWARN(ING)?\b": "WARNING",
-    r"\bDEBUG\b": "DEBUG",
-}
-"""Which words in a line mean which level; the first that fits counts, and what fits none is INFO."""
+from cpln_flows.model.levels import LEVELS
 
 _STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00"
 _LINE = re.compile(rf"^({_STAMP}) - ", re.MULTILINE)

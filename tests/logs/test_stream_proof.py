@@ -17,14 +17,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cpln_flows.api import logs
-from cpln_flows.jobs.journal import Journal
-from cpln_flows.jobs.stream import LogStream, Pace
-from cpln_flows.model import cursor as cursor_module
-from cpln_flows.model.cursor import Cursor
-from cpln_flows.model.lateness import MARGIN_SECONDS, MOMENT_SECONDS
+from cpln_flows.logger import Journal
+from cpln_flows.logs import cursor as cursor_module
+from cpln_flows.logs.cursor import Cursor
+from cpln_flows.logs.lag import MARGIN_SECONDS, MOMENT_SECONDS
+from cpln_flows.logs.stream import LogStream, Pace
 from cpln_flows.model.log_lines import Batch, StreamKey
-from tests.jobs import virtual_time
-from tests.jobs.log_service import EPOCH_NS, Answer, Fate, Printed, Service
+from tests.logs import virtual_time
+from tests.logs.log_service import EPOCH_NS, Answer, Fate, Printed, Service
 
 KEYS = [StreamKey("r", "main", "stdout"), StreamKey("r", "main", "stderr"), StreamKey("r", "side", "stdout")]
 LATEST_SECONDS = Pace().settle - 0.1

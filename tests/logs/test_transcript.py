@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpln_flows.model.transcript import Transcript
+from cpln_flows.logs.transcript import Transcript
 
 
 def _of(most, *batches) -> Transcript:

@@ -24,13 +24,13 @@ import anyio.lowlevel
 from cpln_flows.api.logs import Arrival, LogSource, Tail
 from cpln_flows.api.retry import Repeat
 from cpln_flows.errors import ApiError, CplnError, ForbiddenError, UnauthorizedError
-from cpln_flows.jobs.journal import Journal
-from cpln_flows.model import lateness
-from cpln_flows.model.cursor import Cursor, Ledger, Look, in_order
+from cpln_flows.logger import Journal
+from cpln_flows.logs import lag
+from cpln_flows.logs.cursor import Cursor, Ledger, Look
+from cpln_flows.logs.lag import End, Lag
+from cpln_flows.logs.receipt import Gap, GapKind, LogReceipt, Tally
 from cpln_flows.model.identifiers import Area
-from cpln_flows.model.lateness import End, Lag
-from cpln_flows.model.log_lines import Batch, Frame
-from cpln_flows.model.receipt import Gap, GapKind, LogReceipt, Tally
+from cpln_flows.model.log_lines import Batch, Frame, in_order
 from cpln_flows.model.time import LOG_CLOCK_SKEW_NS, NS
 from cpln_flows.settings import CplnSettings
 
@@ -471,7 +471,7 @@ class LogStream:
 
     def _rests_at(self, end: End) -> float:
         newest_ns = self.ledger.newest_ns
-        return lateness.rests_at(end, newest_ns=newest_ns, last_arrival=self.last_line, lag=self._lag, settle=self.pace.settle)
+        return lag.rests_at(end, newest_ns=newest_ns, last_arrival=self.last_line, lag=self._lag, settle=self.pace.settle)
 
     def _refuse(self, error: ApiError) -> None:
         self.refused = True

@@ -10,14 +10,14 @@ import anyio
 import pytest
 
 from cpln_flows.errors import TransportError
-from cpln_flows.jobs.journal import Journal
-from cpln_flows.jobs.stream import LogStream, Pace
-from cpln_flows.model import cursor as cursor_module
-from cpln_flows.model.cursor import Cursor
+from cpln_flows.logger import Journal
+from cpln_flows.logs import cursor as cursor_module
+from cpln_flows.logs.cursor import Cursor
+from cpln_flows.logs.receipt import GapKind, Tally
+from cpln_flows.logs.stream import LogStream, Pace
 from cpln_flows.model.log_lines import Batch, StreamKey
-from cpln_flows.model.receipt import GapKind, Tally
-from tests.jobs import virtual_time
-from tests.jobs.log_service import EPOCH_NS, Fate, Printed, Room, Service
+from tests.logs import virtual_time
+from tests.logs.log_service import EPOCH_NS, Fate, Printed, Room, Service
 
 KEY = StreamKey("r", "main", "stdout")
 

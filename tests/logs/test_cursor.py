@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpln_flows.errors import ConfigurationError
-from cpln_flows.model import cursor as module
-from cpln_flows.model.cursor import Cursor, Ledger
+from cpln_flows.logs import cursor as module
+from cpln_flows.logs.cursor import Cursor, Ledger
 from cpln_flows.model.log_lines import Batch, StreamKey
 
 KEY = StreamKey("r", "main", "stdout")

@@ -13,7 +13,6 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from operator import itemgetter
 from typing import Any, Self
 from zlib import crc32
@@ -366,19 +365,3 @@ class Look:
         position = self._positions.setdefault(batch.key, _Position(-1, Counter()))
         shown = zip(batch.stamps, marks, strict=True)
         return next((ns for ns, mark in shown if not stream.has(ns, mark, position.show(ns, mark))), None)
-
-
-def in_order(batches: list[Batch]) -> list[Batch]:
-    """Return the lines of several streams in the order of time, as few batches as that takes; equal times keep their order."""
-    filled = [batch for batch in batches if batch.stamps]
-    if len(filled) <= 1:
-        return filled
-    entries: list[tuple[int, StreamKey, str]] = [
-        (ns, batch.key, line) for batch in filled for ns, line in zip(batch.stamps, batch.lines, strict=True)
-    ]
-    entries.sort(key=itemgetter(0))
-    return [_batch(key, list(group)) for key, group in groupby(entries, key=itemgetter(1))]
-
-
-def _batch(key: StreamKey, entries: list[tuple[Any, ...]]) -> Batch:
-    return Batch(key, [entry[0] for entry in entries], [entry[2] for entry in entries])

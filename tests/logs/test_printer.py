@@ -2,9 +2,9 @@ import logging
 
 import pytest
 
-from cpln_flows.jobs.journal import Journal
-from cpln_flows.jobs.printing import Printer
-from cpln_flows.model.forwarding import Shown
+from cpln_flows.logger import Journal
+from cpln_flows.logs.budget import Shown
+from cpln_flows.logs.printer import Printer
 
 
 def test_a_function_that_raises_gets_the_next_line_and_that_is_said_once(caplog) -> None:
