@@ -122,7 +122,7 @@ def parse_labels(answer: object) -> dict[str, str] | None:
     """Return the labels of the first stream in the answer of a range query, if there is one."""
     try:
         result = answer["data"]["result"]  # type: ignore[index]
-        return {str(name): str(value) for name, value in result[0]["stream"].items()} if result else None
+        return {str(name): _scalar(value) for name, value in result[0]["stream"].items()} if result else None
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise UnexpectedResponseError(f"the log sent labels that cannot be read ({type(error).__name__})") from None
 
@@ -135,7 +135,7 @@ def _batches(streams: Any) -> list[Batch]:
 
 
 def _batch(labels: Any, values: Any) -> Batch:
-    key = StreamKey(*(str(labels.get(name, "")) for name in StreamKey._fields))
+    key = StreamKey(*(_scalar(labels.get(name, "")) for name in StreamKey._fields))
     texts, lines, *_ = map(list, zip(*values, strict=False)) if values else ([], [])
     stamps = list(map(int, texts))
     if stamps and not (min(stamps) >= 0 and max(stamps) <= _LATEST_NS and set(map(type, lines)) == {str}):
@@ -143,11 +143,19 @@ def _batch(labels: Any, values: Any) -> Batch:
     return Batch(key, stamps, lines)
 
 
+def _scalar(value: Any) -> str:
+    """Return a label's text; a list or an object is none, however deep it is."""
+    if isinstance(value, Mapping | list):
+        raise TypeError("a label that is no text")
+    return str(value)
+
+
 def _dropped(entries: Any) -> list[int]:
     """Read the times of lines that were left out; one that cannot be read may be any line, also the first."""
     if not isinstance(entries, list):
         return [0]
-    stamps = (str(entry.get("timestamp")) if isinstance(entry, Mapping) else "" for entry in entries)
+    found = (entry.get("timestamp") if isinstance(entry, Mapping) else None for entry in entries)
+    stamps = (str(stamp) if isinstance(stamp, str | int) else "" for stamp in found)
     return [int(stamp) if _STAMP.fullmatch(stamp) else 0 for stamp in stamps]
 
 

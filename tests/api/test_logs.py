@@ -102,6 +102,7 @@ async def test_proxy_of_the_live_log_is_named(monkeypatch) -> None:
     [
         pytest.param(b'{"streams":' + b"[" * 1000 + b"]" * 1000 + b"}", id="deep"),
         pytest.param(b'{"streams":[{"stream":{"replica":' + b"[" * 990 + b"]" * 990 + b'},"values":[]}]}', id="deep-label"),
+        pytest.param(b'{"streams":[{"stream":{"replica":["a"]},"values":[]}]}', id="list-as-a-label"),
         pytest.param(b'{"streams":[' + b"{}," * 600_000 + b"{}]}", id="many"),
         pytest.param(b'{"streams":[{"stream":{},"values":[["' + b"9" * 100_000 + b'","a"]]}]}', id="endless-time"),
     ],

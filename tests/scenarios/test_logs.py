@@ -68,7 +68,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "tiny-buffer": {"tail_buffer_entries": 150, "tail_frame_entries": 40},
 }
 ALL = [fault for name in FAULTS if not name.startswith(("no-tail", "store-")) for fault in FAULTS[name]] + FAULTS["store-fails"]
-OUT_OF_ORDER = {"silent-drops", "all-at-once", *(name for name in FAULTS if name.startswith("store-"))}
+# Lines that were dropped before a cut come when the store is read, which on a slow machine is after the next connection's.
+OUT_OF_ORDER = {"silent-drops", "drops-and-cuts", "all-at-once", *(name for name in FAULTS if name.startswith("store-"))}
 WAITING = {name for name, faults in FAULTS.items() if any(fault.keys() & {"timeout", "delay_seconds"} for fault in faults)}
 CELLS = [(fault, config) for fault in FAULTS for config in CONFIGS if fault not in WAITING or config == "plain"]
 CELLS += [("all-at-once", config) for config in CONFIGS]
