@@ -9,8 +9,7 @@ from logging import getLogger
 from cpln_flows.api import companions, workloads
 from cpln_flows.cleanup import decide
 from cpln_flows.cleanup.decide import Deletion, Sweep
-from cpln_flows.cleanup.observe import Observer, view_of
-from cpln_flows.cleanup.observe import changed as changed_at
+from cpln_flows.cleanup.observe import Observer, changed_at, view_of
 from cpln_flows.cleanup.views import Companion, WorkloadView
 from cpln_flows.concurrency import both, each
 from cpln_flows.errors import CplnError, NotFoundError

@@ -108,12 +108,12 @@ class Observer:
         return replace(
             inventory,
             identities=tuple(
-                Companion(one.link, changed(one), frozenset(users.of_identities.get(one.link, ())), _manifest(one))
+                Companion(one.link, changed_at(one), frozenset(users.of_identities.get(one.link, ())), _manifest(one))
                 for one in found.identities
             ),
-            policies=tuple(Companion(one.link, changed(one), one.principals, _manifest(one)) for one in found.policies),
+            policies=tuple(Companion(one.link, changed_at(one), one.principals, _manifest(one)) for one in found.policies),
             secrets=tuple(
-                Companion(one.link, changed(one), found.readers(one, users), {**_manifest(one), "data": HIDDEN})
+                Companion(one.link, changed_at(one), found.readers(one, users), {**_manifest(one), "data": HIDDEN})
                 for one in found.secrets
             ),
             used=frozenset(users.of_identities),
@@ -160,6 +160,6 @@ def _manifest(one: Named) -> dict[str, Any]:
     return shown({"kind": kind, **({"gvc": gvc[1]} if gvc else {}), **body})
 
 
-def changed(one: Named) -> datetime:
+def changed_at(one: Named) -> datetime:
     """Return when an object was made, or put once more."""
     return one.last_modified or one.created

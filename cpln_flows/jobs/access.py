@@ -58,6 +58,19 @@ def unknown_location(gvc: GvcRef, location: str, known: Iterable[str]) -> Config
     )
 
 
+async def present(client: CplnClient, collection: str, names: Iterable[str]) -> dict[str, bool | None]:
+    """Look which objects of a collection are there, by their names in order; unknown is what the token may not see.
+
+    Args:
+        client: An open client.
+        collection: Path of the collection, such as ``/org/acme/secret``.
+        names: Names of the objects.
+    """
+    wanted = sorted(names)
+    there = await each(lambda name: objects.is_there(client, f"{collection}/{name}"), wanted)
+    return dict(zip(wanted, there, strict=True))
+
+
 async def check_volumesets(client: CplnClient, gvc: GvcRef, names: Iterable[str]) -> None:
     """Look whether volumesets are there, without which a workload would never become ready.
 
@@ -69,9 +82,8 @@ async def check_volumesets(client: CplnClient, gvc: GvcRef, names: Iterable[str]
     Raises:
         ManifestError: One is not there; one that the token may not see counts as there.
     """
-    wanted = sorted(names)
-    there = await each(lambda name: objects.is_there(client, f"{gvc.path}/volumeset/{name}"), wanted)
-    if missing := [name for name, is_there in zip(wanted, there, strict=True) if is_there is False]:
+    there = await present(client, f"{gvc.path}/volumeset", names)
+    if missing := [name for name, is_there in there.items() if is_there is False]:
         raise ManifestError([Fault("", _no_volumeset(gvc, name)) for name in missing])
 
 

@@ -16,6 +16,7 @@ from cpln_flows.api import companions, objects, secrets
 from cpln_flows.api.client import CplnClient
 from cpln_flows.concurrency import each
 from cpln_flows.errors import ConfigurationError, Fault, ForbiddenError, ManifestError, NotFoundError
+from cpln_flows.jobs import access
 from cpln_flows.jobs.plan import Grant, JobPlan
 from cpln_flows.model import links
 from cpln_flows.model.links import GvcRef, WorkloadRef
@@ -32,13 +33,23 @@ async def resolved(client: CplnClient, plan: JobPlan) -> JobPlan:
         ConfigurationError: The token may not reveal a secret whose keys must be known, or the identity that the job names may
             not reveal one that it uses.
     """
-    needs = plan.manifest.needs
-    others = sorted(name for name in plan.manifest.secrets - needs if not secrets.is_of_keys(name))
-    there = await each(lambda name: objects.is_there(client, f"/org/{plan.gvc.org}/secret/{name}"), others)
-    if missing := [name for name, is_there in zip(others, there, strict=True) if is_there is False]:
+    others = [name for name in plan.manifest.secrets - plan.manifest.needs if not secrets.is_of_keys(name)]
+    there = await access.present(client, f"/org/{plan.gvc.org}/secret", others)
+    if missing := [name for name, is_there in there.items() if is_there is False]:
         raise ManifestError([Fault("", _missing(name, plan.gvc)) for name in missing])
     if lacking := await unrevealed(client, plan):
         raise await _lacking(client, plan, lacking)
+    return await with_keys(client, plan)
+
+
+async def with_keys(client: CplnClient, plan: JobPlan) -> JobPlan:
+    """Return the job with a variable for each key of the secrets it takes variables from, and nothing else looked at.
+
+    Raises:
+        ManifestError: One of these secrets does not exist.
+        ConfigurationError: The token may not reveal one of them.
+    """
+    needs = plan.manifest.needs
     if not needs:
         return plan
     found = await each(lambda name: _keys(client, plan.gvc, name), sorted(needs))
@@ -128,9 +139,9 @@ async def _lacking(client: CplnClient, plan: JobPlan, lacking: frozenset[str]) -
         "bindings": [{"permissions": ["reveal"], "principalLinks": [identity]}],
     }
     return ConfigurationError(
-        f"the job uses {_listed(lacking)}, which its identity {link} may not reveal, so that its workload would never become"
-        " ready; save this policy as policy.json and apply it with `cpln apply --file policy.json`, or name no identity, and the"
-        f" job gets one: {json.dumps(policy)}"
+        f"the job uses {_listed(lacking)}, which its identity {link} may not reveal, so its workload would never become ready;"
+        " save this policy as policy.json and apply it with `cpln apply --file policy.json`, or name no identity and the job gets"
+        f" one of its own: {json.dumps(policy)}"
     )
 
 

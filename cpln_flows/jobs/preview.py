@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cpln_flows.api import objects, workloads
 from cpln_flows.api.client import CplnClient
-from cpln_flows.concurrency import each
 from cpln_flows.errors import CplnError
-from cpln_flows.jobs import grants
+from cpln_flows.jobs import access, grants
 from cpln_flows.jobs.plan import JobPlan
 from cpln_flows.manifest.difference import Difference, differences
 from cpln_flows.model.identifiers import SPEC_HASH
@@ -95,23 +94,17 @@ async def looked_up(client: CplnClient, plan: JobPlan) -> RunPreview:
         ManifestError: A secret whose keys the job needs does not exist.
         ApiError, TransportError: The platform refused, or could not be asked.
     """
-    found = await _there(client, f"/org/{plan.gvc.org}/secret", plan.manifest.secrets)
-    volumesets = await _there(client, f"{plan.gvc.path}/volumeset", plan.manifest.volumesets)
+    found = await access.present(client, f"/org/{plan.gvc.org}/secret", plan.manifest.secrets)
+    volumesets = await access.present(client, f"{plan.gvc.path}/volumeset", plan.manifest.volumesets)
     lacking = await grants.unrevealed(client, plan)
     if not lacking and plan.manifest.needs and all(found[name] for name in plan.manifest.needs):
-        plan = await grants.resolved(client, plan)
+        plan = await grants.with_keys(client, plan)
     seen = replace(offline(plan), unrevealed=lacking)
     live = await objects.find(client, plan.gvc.workload(seen.workload).path)
     seen = replace(seen, secrets=found, volumesets=volumesets, exists=live is not None)
     if live is None and seen.shared:
         live = await _predecessor(client, plan, seen)
     return seen if live is None else _compared(seen, live)
-
-
-async def _there(client: CplnClient, collection: str, names: Iterable[str]) -> dict[str, bool | None]:
-    wanted = sorted(names)
-    there = await each(lambda name: objects.is_there(client, f"{collection}/{name}"), wanted)
-    return dict(zip(wanted, there, strict=True))
 
 
 def _compared(seen: RunPreview, live: Mapping[str, Any]) -> RunPreview:

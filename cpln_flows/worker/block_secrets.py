@@ -2,7 +2,7 @@
 
 Prefect fills references to blocks in before it makes a job's configuration, and nothing tells a password from a word then. So
 they are looked up before that, and a mark goes the way of the value: through the template, the manifest and its conversion. What
-of the marks reaches a variable becomes a reference to a secret of the platform (see ``hidden``); anywhere else it is refused.
+of the marks reaches a variable becomes a reference to a secret of the platform (``secret_variables``); elsewhere it is refused.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _REFERENCE = re.compile(r"\{\{\s*prefect\.blocks\.[\w.\[\]-]+\s*\}\}")
 _MARK = re.compile(r"\{\{ :secret_\d+ \}\}")
 _MASK = str(SecretStr("x"))
 _MASKED = (
-    f"{{}}: its value is {_MASK}, which is what Prefect's server keeps of a SecretStr; save the value as a Secret block and"
-    " refer to it with {{{{ prefect.blocks.secret.NAME }}}}"
+    f"{{}}: the value is {_MASK}, the mask that Prefect's server stores in place of a SecretStr; save the value as a Secret block"
+    " and refer to it with {{{{ prefect.blocks.secret.NAME }}}}"
 )
 _OWN = frozenset({"config"})
 """What holds a token of its own, which is a secret throughout and reaches no manifest."""

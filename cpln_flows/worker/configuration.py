@@ -90,8 +90,8 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
         made._secrets = marks.secrets
         if places := misplaced({name: getattr(made, name) for name in cls.model_fields if name != "config"}):
             raise ConfigurationError(
-                f"{', '.join(places)}: a secret can only be the value of a variable, which refers to a secret of the platform"
-                " then; put it into env, and let the program read it there"
+                f"{', '.join(places)}: a secret can only be the value of an environment variable; put it into env and let"
+                " the program read it there"
             )
         return made
 

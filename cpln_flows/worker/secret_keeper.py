@@ -68,7 +68,7 @@ class SecretKeeper:
             return self._in_clear(plan, found, error)
         self._stored[key] = time.monotonic()
         if not found.given:
-            self._tell(f"What opens Prefect's API reaches jobs through the secret {secret}")
+            self._tell(f"Jobs get the credentials for Prefect's API from the secret {secret}")
         return made
 
     def _in_clear(self, plan: JobPlan, found: SecretVariables, error: ForbiddenError) -> JobPlan:
@@ -83,8 +83,8 @@ class SecretKeeper:
         self._refused[plan.gvc] = time.monotonic()
         names = ", ".join(sorted({name for _, name in found.places}))
         self._tell(
-            f"{names} reach jobs in clear, where whoever may view commands reads them: the worker's token may not store them as"
-            f" a secret ({error.summary}); let it create secrets, identities and policies, or accept it with {_SETTING}=false",
+            f"Jobs get {names} in clear text, visible to anyone who can view commands: the worker's token may not store it as a"
+            f" secret ({error.summary}); let it create secrets, identities and policies, or accept this with {_SETTING}=false",
             is_warning=True,
         )
         return plan

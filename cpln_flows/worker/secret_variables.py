@@ -50,9 +50,10 @@ class SecretVariables:
             credentials: Whether what opens Prefect's API goes through the secret too.
         """
         values, places, given = {}, {}, set()
+        # A dot in a key would stand beside the one that separates the key from the secret's name.
         for index, container in enumerate(manifest.containers):
             for name, text in container.env.items():
-                value, key = revealed(text, marked), name if index == 0 else f"{index}.{name}"
+                value, key = revealed(text, marked), name if index == 0 else f"{index}-{name}"
                 if value != text:
                     given.add(name)
                 elif not (credentials and is_credential(name, value)):

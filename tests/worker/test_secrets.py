@@ -104,12 +104,13 @@ def test_secret_text_of_a_program_is_taken() -> None:
 
 @pytest.mark.parametrize("field", ["command", "image", "name", "location"])
 def test_secret_elsewhere_than_in_a_variable_is_refused(field) -> None:
-    with pytest.raises(ConfigurationError, match=rf"{field}.*: a secret can only be the value of a variable"):
+    with pytest.raises(ConfigurationError, match=rf"{field}.*: a secret can only be the value of an environment variable"):
         _made(**{field: f"run {_secret()}"})
 
 
 def test_mask_of_a_secret_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"env\.PW: its value is \*+, which is what Prefect's server keeps"):
+    refusal = r"env\.PW: the value is \*+, the mask that Prefect's server stores in place of a SecretStr"
+    with pytest.raises(ConfigurationError, match=refusal):
         _made(env={"PW": str(SecretStr("x"))})
 
 
@@ -133,7 +134,7 @@ def test_key_that_may_not_be_stored_travels_in_clear_and_that_is_said(pool, capl
     grant(pool.local.url, DOCUMENTED)
     with temporary_settings({PREFECT_API_KEY: KEY}):
         said = _said_at_start(pool, caplog)
-    (warning,) = [text for text in said if "reach jobs in clear" in text]
+    (warning,) = [text for text in said if "in clear text, visible to anyone" in text]
     assert "PREFECT_API_KEY" in warning
     assert KEY not in warning
     assert "PREFECT_API_KEY" not in _runs(pool, _exits_well_if("e['K'] == '1'"), env={"K": "1"})
@@ -144,7 +145,7 @@ def test_key_that_may_not_be_stored_travels_in_clear_and_that_is_said(pool, capl
 def test_key_is_stored_by_default_and_that_is_said(pool, caplog) -> None:
     with temporary_settings({PREFECT_API_KEY: KEY}):
         said = _said_at_start(pool, caplog)
-    assert any("What opens Prefect's API reaches jobs through the secret prefect-api-" in text for text in said)
+    assert any("Jobs get the credentials for Prefect's API from the secret prefect-api-" in text for text in said)
     assert KEY not in f"{said}{pool.local.platform.workloads()}"
 
 

@@ -177,13 +177,9 @@ class _Process:
         self._open: set[int] = set()
         self._home = home
         temporary = str(home)
-        # TMPDIR is the home folder itself, so that one folder holds whatever the container leaves behind.
-        own = {"HOME": temporary, "TMPDIR": temporary}
         order = {
-            **{
-                name: (argv, {**own, **env}, folder)
-                for name, (argv, env, folder) in (("program", wanted.program), ("mounted", wanted.mounted))
-            },
+            "program": _at_home(wanted.program, temporary),
+            "mounted": _at_home(wanted.mounted, temporary),
             "binds": wanted.binds,
             "home": temporary,
             "mounts": wanted.mounts,
@@ -331,6 +327,12 @@ class _Process:
             stdin.close()
         except OSError:
             return
+
+
+def _at_home(program: _Program, home: str) -> _Program:
+    """Return a program with its home; TMPDIR is the same, so that one folder holds whatever the container leaves behind."""
+    argv, env, folder = program
+    return argv, {"HOME": home, "TMPDIR": home, **env}, folder
 
 
 def _framed(order: dict[str, object]) -> bytes:
