@@ -6,6 +6,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cpln_flows.api.client import CplnClient
     from cpln_flows.blocks.credentials import CplnConfig, CplnCredentials
+    from cpln_flows.blocks.infrastructure import (
+        CplnInfrastructure,
+        CplnInfrastructureConfig,
+        CplnInfrastructureResult,
+    )
     from cpln_flows.blocks.job import CplnJob
     from cpln_flows.blocks.job_run import CplnJobRun
     from cpln_flows.errors import (
@@ -59,6 +64,9 @@ __all__ = [
     "CplnConfig",
     "CplnCredentials",
     "CplnError",
+    "CplnInfrastructure",
+    "CplnInfrastructureConfig",
+    "CplnInfrastructureResult",
     "CplnJob",
     "CplnJobRun",
     "CplnSettings",
@@ -110,6 +118,9 @@ _HOMES = {
     "CplnClient": "cpln_flows.api.client",
     "CplnConfig": "cpln_flows.blocks.credentials",
     "CplnCredentials": "cpln_flows.blocks.credentials",
+    "CplnInfrastructure": "cpln_flows.blocks.infrastructure",
+    "CplnInfrastructureConfig": "cpln_flows.blocks.infrastructure",
+    "CplnInfrastructureResult": "cpln_flows.blocks.infrastructure",
     "CplnJob": "cpln_flows.blocks.job",
     "CplnJobRun": "cpln_flows.blocks.job_run",
     "CplnSettings": "cpln_flows.settings",

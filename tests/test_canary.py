@@ -14,7 +14,17 @@ from prefect import flow
 from prefect.utilities.hashing import hash_objects
 from pydantic import BaseModel, SecretStr
 
-from cpln_flows import CplnClient, CplnConfig, CplnCredentials, CplnJob, CplnJobRun, CplnWorker, run_namespaced_job
+from cpln_flows import (
+    CplnClient,
+    CplnConfig,
+    CplnCredentials,
+    CplnInfrastructure,
+    CplnInfrastructureConfig,
+    CplnJob,
+    CplnJobRun,
+    CplnWorker,
+    run_namespaced_job,
+)
 from cpln_flows.api.logs import LogSource
 from cpln_flows.cleanup.observe import Observer
 from cpln_flows.errors import ConfigurationError, CplnError
@@ -61,6 +71,14 @@ OBJECTS: dict[str, Callable[[], object]] = {
     "configuration": lambda: CplnConfig(token=CANARY),
     "credentials": lambda: CplnCredentials(config=CplnConfig(token=CANARY)),
     "job": job,
+    "infrastructure": lambda: CplnInfrastructure(
+        command=[f"--password={VALUE}"],
+        config=CplnInfrastructureConfig(token=CANARY),
+        env={"A": VALUE},
+        labels={"a": VALUE},
+        job=manifest(),
+        customizations=[{"op": "add", "path": "/metadata/labels/a", "value": VALUE}],
+    ),
     "run": lambda: CplnJobRun(job(), JobIdentity.anonymous()),
     "settings": CplnSettings.load,
     "api-settings": lambda: CplnSettings.load().api(),
@@ -101,7 +119,7 @@ def test_no_text_of_an_object_shows_the_token(make) -> None:
     assert VALUE not in "".join(texts)
 
 
-@pytest.mark.parametrize("name", ["configuration", "credentials", "job", "settings", "api-settings"])
+@pytest.mark.parametrize("name", ["configuration", "credentials", "job", "infrastructure", "settings", "api-settings"])
 def test_no_dump_of_a_model_holds_the_token(name) -> None:
     found = OBJECTS[name]()
     assert isinstance(found, BaseModel)

@@ -16,7 +16,7 @@ import anyio
 import anyio.abc
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.exceptions import InfrastructureNotAvailable, InfrastructureNotFound, ObjectNotFound
+from prefect.exceptions import InfrastructureNotAvailable, ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled, Crashed, Submitting
 from prefect.workers.base import BaseWorker
@@ -34,14 +34,14 @@ from cpln_flows.errors import (
     TransportError,
     UnexpectedResponseError,
 )
-from cpln_flows.jobs import access, session, stop
+from cpln_flows.jobs import access, kill, session
 from cpln_flows.jobs.plan import JobPlan
 from cpln_flows.jobs.session import JobSession
 from cpln_flows.jobs.submit import StartedJob
 from cpln_flows.logger import Journal
 from cpln_flows.model import addresses
 from cpln_flows.model.identifiers import Area, LogContext
-from cpln_flows.model.links import CommandRef, GvcRef, WorkloadRef
+from cpln_flows.model.links import GvcRef
 from cpln_flows.settings import ApiSettings, CplnSettings
 from cpln_flows.worker import failures, flow_run_job, left_behind, prefect_internals, roster
 from cpln_flows.worker.configuration import CplnWorkerJobConfiguration, CplnWorkerResult, CplnWorkerVariables
@@ -257,29 +257,13 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             InfrastructureNotFound: There is no such job, or it is over.
             InfrastructureNotAvailable: It is not this worker's to stop, or it did not stop.
         """
-        ref, journal = self._ref_of(infrastructure_pid, configuration), self._journal
-        journal = journal.about(gvc=ref.gvc, workload=ref.workload, command_id=ref.command_id)
-        shared = await self._session(configuration.api_settings(self._settings))
-        evidence = ""
         try:
-            for reason in ("Prefect asks for it", "it did not end when it was asked to"):
-                stopped = await stop.stop(
-                    shared.client,
-                    ref,
-                    location="",  # the job knows it
-                    reason=reason,
-                    grace_seconds=grace_seconds,
-                    journal=journal,
-                )
-                if stopped.verified and not (stopped.was_sent or evidence):
-                    raise InfrastructureNotFound(f"job {ref.pid} is over: {stopped.evidence}")
-                if stopped.verified:
-                    return
-                evidence = stopped.evidence
-        except CplnError as error:
-            evidence = str(error)
-        journal.warning(Area.KILL, f"The job could not be stopped and may still run: {evidence}")
-        raise InfrastructureNotAvailable(f"job {ref.pid} could not be stopped and may still run: {evidence}")
+            own = configuration.gvc(self._settings)
+        except ConfigurationError as error:
+            raise InfrastructureNotAvailable(str(error)) from None
+        ref = kill.own_job(infrastructure_pid, own, "work pool's are")
+        shared = await self._session(configuration.api_settings(self._settings))
+        await kill.kill(shared.client, ref, grace_seconds=grace_seconds, journal=self._journal)
 
     async def _submit_run(self, flow_run: FlowRun) -> None:
         """Submit a run as Prefect does, a few at a time until they are the platform's."""
@@ -562,21 +546,6 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         if self._installation is None:
             self._installation = await orchestration.installation(self.client)
         return self._installation
-
-    def _ref_of(self, pid: str, configuration: CplnWorkerJobConfiguration) -> CommandRef:
-        if CommandRef.find(pid) is None and (workload := WorkloadRef.of_pid(pid)):
-            raise InfrastructureNotAvailable(
-                f"pid {pid}, one of prefect-cpln, names no job; stop the jobs of {workload.path} on the platform"
-            )
-        try:
-            ref, own = CommandRef.parse(pid), configuration.gvc(self._settings)
-        except ConfigurationError as error:
-            raise InfrastructureNotAvailable(str(error)) from None
-        if (ref.org, ref.gvc) != (own.org, own.gvc):
-            raise InfrastructureNotAvailable(
-                f"job {pid} is in org {ref.org} and GVC {ref.gvc}; the work pool's are {own.org} and {own.gvc}"
-            )
-        return ref
 
     async def _validate(self) -> None:
         """Say at once what is wrong with the pool's defaults; a deployment may still bring what is missing."""

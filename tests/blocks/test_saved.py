@@ -7,7 +7,16 @@ import httpx
 import pytest
 from prefect.utilities.dockerutils import get_prefect_image_name
 
-from cpln_flows import ConfigurationError, CplnConfig, CplnCredentials, CplnJob, ManifestError, run_namespaced_job
+from cpln_flows import (
+    ConfigurationError,
+    CplnConfig,
+    CplnCredentials,
+    CplnInfrastructure,
+    CplnInfrastructureConfig,
+    CplnJob,
+    ManifestError,
+    run_namespaced_job,
+)
 from tests.manifests import kubernetes_job, texts
 
 DOCUMENTS = {document["name"]: document for document in json.loads((Path(__file__).parent / "saved.json").read_text())}
@@ -15,6 +24,8 @@ CLASSES = {
     "control-plane-configuration": CplnConfig,
     "control-plane-credentials": CplnCredentials,
     "cpln-job": CplnJob,
+    "control-plane-infrastructure": CplnInfrastructure,
+    "control-plane-infrastructure-config": CplnInfrastructureConfig,
 }
 JOBS = [name for name, document in DOCUMENTS.items() if document["slug"] == "cpln-job"]
 
@@ -29,6 +40,8 @@ def test_every_document_loads_where_it_runs(name, local) -> None:
     block = load(name)
     if isinstance(block, CplnJob):
         assert (block.org, block.namespace) == ("local", "quickstart")
+    elif isinstance(block, CplnInfrastructure):
+        assert block.preview()
     else:
         assert block.api_settings().token.get_secret_value()
 

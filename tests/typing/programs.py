@@ -9,6 +9,8 @@ from prefect.client.schemas.objects import State
 
 from cpln_flows import (
     CplnCredentials,
+    CplnInfrastructure,
+    CplnInfrastructureResult,
     CplnJob,
     CplnJobRun,
     LogReceipt,
@@ -51,6 +53,16 @@ async def async_program(job: CplnJob) -> str:
     return assert_type(await run_namespaced_job.aio(job), str)
 
 
+async def infrastructure_program() -> int:
+    """The infrastructure block, awaited."""
+    block = CplnInfrastructure(command=["python", "-V"], customizations=CplnInfrastructure.customize_from_file("patch.json"))
+    assert_type(block.run(), CplnInfrastructureResult)
+    result = await block.run.aio(block)
+    await block.kill.aio(block, result.identifier, grace_seconds=10)
+    await block.publish_as_work_pool.aio(block, "cpln-infra", overwrite=True)
+    return result.status_code
+
+
 def mistakes(job: CplnJob, run: CplnJobRun) -> None:
     """Each line has one."""
     run_namespaced_job(42)  # type: ignore[call-overload]
@@ -63,3 +75,5 @@ def mistakes(job: CplnJob, run: CplnJobRun) -> None:
     stream_logs()  # type: ignore[call-overload]
     stream_logs("pid", limit="ten")  # type: ignore[call-overload]
     list_workloads("acme", "dev")  # type: ignore[call-overload]
+    CplnInfrastructure().kill(3)  # type: ignore[arg-type]
+    CplnInfrastructure(image="busybox").publish_as_work_pool()  # type: ignore[call-arg]
