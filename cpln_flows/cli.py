@@ -1,4 +1,4 @@
-"""The command line: `cpln-flows quickstart`, `local`, `plan` and `prefect-yaml`."""
+"""The command line: `cpln-flows quickstart`, `local`, `plan`, `migrate` and `prefect-yaml`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -113,6 +114,45 @@ def plan(
         return _FAILED
     print(plans.as_json(found) if json else plans.as_text(found))
     return 0 if found.is_complete else _FAILED
+
+
+@app.command
+def migrate(
+    *paths: Path,
+    apply: Annotated[bool, Parameter(name="--apply", negative="--dry-run")] = False,
+    json: bool = False,
+    report: Path | None = None,
+) -> int:
+    """Move over what Prefect 2 has saved: blocks, work pools, deployments, programs and settings. Changes nothing by itself.
+
+    Without files it looks at the server of PREFECT_API_URL; `cpln-flows migrate deploy.py` shows what would change in a program.
+    Exits with 1 if something is left to do by hand. It can be repeated, also after it was interrupted.
+
+    Args:
+        paths: Programs (.py), and exports of blocks, pools and deployments (.json, .yaml).
+        apply: Do it; `--dry-run` only shows it.
+        json: Print JSON.
+        report: File that gets a markdown document of it.
+    """
+    import anyio  # noqa: PLC0415 - Prefect takes seconds to import
+
+    from cpln_flows import ConfigurationError  # noqa: PLC0415
+    from cpln_flows.migration import report as reports  # noqa: PLC0415
+    from cpln_flows.migration.run import migrate  # noqa: PLC0415
+
+    try:
+        plan = anyio.run(partial(migrate, paths, apply=apply, progress=_show_progress))
+        if report is not None:
+            report.write_text(reports.as_markdown(plan, applied=apply), encoding="utf-8")
+    except (ConfigurationError, OSError) as error:
+        print(f"cpln-flows: {error}", file=sys.stderr)
+        return _FAILED
+    print(reports.as_json(plan, applied=apply) if json else reports.as_text(plan, applied=apply))
+    return 0 if plan.is_complete else _FAILED
+
+
+def _show_progress(step: str) -> None:
+    print(step, file=sys.stderr)
 
 
 @app.command

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prefect.client.orchestration import get_client
 
 import cpln_flows
 from cpln_flows import cli
@@ -130,7 +131,15 @@ def test_the_maintenance_flows_of_the_readme_show_what_they_would_do(prefect_api
     synced, cleaned = [line for line in capsys.readouterr().out.splitlines() if line.startswith("dry run: ")]
     assert synced.endswith("runs and jobs checked")
     assert cleaned == "dry run: 0 to delete, 0 workloads kept, 0 not read"
-    assert len(PYTHON) == 5, "a further program needs a test"
+    assert len(PYTHON) == 6, "a further program needs a test"
+
+
+def test_the_infrastructure_block_of_the_readme_runs_and_becomes_a_pool(prefect_api, local, capsys) -> None:
+    (program,) = [block for block in PYTHON if "CplnInfrastructure(" in block]
+    exec(compile(program, "README.md", "exec"), {})
+    assert " - hello" in capsys.readouterr().out
+    with get_client(sync_client=True) as client:
+        assert client.read_work_pool("hello").type == "cpln"
 
 
 # What Prefect does at the end of a process that has started a temporary server: it logs that it stops it.
