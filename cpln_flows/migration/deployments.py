@@ -78,6 +78,8 @@ def agents(pool: Pool, saved: Saved, moving: frozenset[str]) -> Item:
         saved: Everything that was read.
         moving: Titles of the deployments that leave their pool.
     """
+    if not saved.is_live:
+        return Item(pools.KIND, pool.name)
     left = [found.title for found in saved.deployments if found.pool == pool.name and found.title not in moving]
     gone = {found.id for found in saved.deployments if found.title in moving or found.pool != pool.name}
     waiting = [run for run in saved.waiting if run.pool == pool.name and run.deployment_id in gone]

@@ -102,15 +102,22 @@ def _image(properties: dict[str, Any], manifest: object) -> list[str]:
 
 
 def _sizes(properties: dict[str, Any], manifest: object, default: Mapping[str, Any]) -> list[str]:
+    """Make CPU and memory variables of the pool where its jobs have none, or only a placeholder that no variable fills."""
     container = container_of(manifest) if isinstance(manifest, dict) and manifest.get("kind") == "Job" else {}
-    limits = (container.get("resources") or {}).get("limits") if isinstance(container.get("resources"), dict | None) else {}
-    if not container or (isinstance(limits, Mapping) and all(limits.get(name) for name in _SIZES)):
+    resources = container.get("resources") or {}
+    limits = (resources.get("limits") or {}) if isinstance(resources, dict) else None
+    if not container or not isinstance(limits, dict):
+        return []
+    for name in _SIZES:
+        if limits.get(name) == f"{{{{ {name} }}}}" and name not in properties:
+            del limits[name]
+    if all(limits.get(name) for name in _SIZES):
         return []
     values = lift_sizes(container)
     for name, value in values.items():
         properties.setdefault(name, copy.deepcopy(default["variables"]["properties"][name]) | {"default": value})
     sizes = ", ".join(f"{name} {properties[name].get('default')}" for name in values)
-    return [f"cpu and memory: variables of the pool, with the sizes that its jobs had: {sizes}"] if values else []
+    return [f"cpu and memory: variables of the pool, with the sizes that its jobs had: {sizes}"]
 
 
 def _places(manifest: object) -> list[str]:

@@ -189,6 +189,7 @@ class TestPools:
         (action,) = pools.decide(pool("ui", "cpln", base_job_template=template)).actions
         assert isinstance(action, UpdatePool)
         assert action.template["job_configuration"]["job_manifest"]["kind"] == "Job"
+        assert action.template["variables"]["properties"]["memory"]["default"] == "512Mi"
         assert pools.decide(pool("ui", "cpln", base_job_template=dict(action.template))).verdict == "keep"
 
     def test_pool_of_today_is_kept(self) -> None:
