@@ -22,7 +22,7 @@ from cpln_flows.manifest.document import describe, text_at
 MOST_OPERATIONS = 200
 """More operations than any manifest needs; each one is applied to a copy of the document."""
 
-_FIELD = "customizations"
+_FIELD, _KIND = "customizations", "Job"
 _OPERATION = 'an operation such as {"op": "add", "path": "/metadata/labels/team", "value": "data"}'
 
 
@@ -94,7 +94,7 @@ def customized(job: Mapping[str, Any], shortcuts: Shortcuts, patch: Sequence[Map
         patch: Operations of a JSON patch.
 
     Raises:
-        ManifestError: An operation cannot be applied; it is named.
+        ManifestError: It is no Kubernetes Job, or an operation cannot be applied, which is named.
 
     Example:
         >>> patch = [{"op": "add", "path": "/spec/template/spec/containers/0/workingDir", "value": "/srv"}]
@@ -103,6 +103,9 @@ def customized(job: Mapping[str, Any], shortcuts: Shortcuts, patch: Sequence[Map
         [{'name': 'prefect-job', 'env': [{'name': 'A', 'value': '1'}], 'image': 'busybox', 'workingDir': '/srv'}]
     """
     made: dict[str, Any] = copy.deepcopy(dict(job))
+    if made.get("kind") != _KIND:
+        wrong = f"expected {_KIND}, whose places the fields of the block stand for, found {describe(made.get('kind'))}"
+        raise ManifestError([Fault("job.kind", wrong)])
     _shorten(made, shortcuts)
     for index, operation in enumerate(patch):
         made = _applied(made, operation, index)

@@ -13,6 +13,7 @@ from cpln_flows.blocks import CplnInfrastructure, published_pool
 from cpln_flows.blocks.pool_template import chosen_start_seconds, flow_run_command, is_outdated, lift_sizes
 from cpln_flows.blocks.published_pool import POOL_TYPE
 from cpln_flows.manifest.customization import container_of, pod_of
+from cpln_flows.manifest.document import describe
 from cpln_flows.migration import blocks
 from cpln_flows.migration.plan import CreatePool, DocumentRef, Item, SaveBlock, UpdatePool, refused
 from cpln_flows.migration.saved import Document, Pool, Saved
@@ -51,12 +52,26 @@ def published(document: Document, saved: Saved, concurrency_limit: int | None = 
 
 def decide(pool: Pool) -> Item:
     """Return what becomes of a pool of this package's type."""
-    if not isinstance(pool.template.get("job_configuration"), Mapping):
-        return refused(KIND, pool.name, ["base_job_template: it has no job_configuration; make the pool again"])
+    if wrong := [f"base_job_template: {reason}; make the pool again" for reason in _misshapen(pool.template)]:
+        return refused(KIND, pool.name, wrong)
     template, changes = put_right(pool.template, published_pool.default_template())
     if not changes:
         return Item(KIND, pool.name)
     return Item(KIND, pool.name, "put right", changes, actions=(UpdatePool(pool.name, template),))
+
+
+def _misshapen(template: Mapping[str, Any]) -> list[str]:
+    """Return what of a template is no object although it has to be one."""
+    variables = template.get("variables", {})
+    found = {"job_configuration": template.get("job_configuration"), "variables": variables}
+    for part in ("properties", "definitions"):
+        inner = variables.get(part, {}) if isinstance(variables, Mapping) else {}
+        found[f"variables.{part}"] = inner
+        if isinstance(inner, Mapping):
+            found |= {f"variables.{part}.{name}": value for name, value in inner.items()}
+    return [
+        f"{path}: expected an object, found {describe(value)}" for path, value in found.items() if not isinstance(value, dict)
+    ]
 
 
 def put_right(template: Mapping[str, Any], default: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -85,6 +85,12 @@ def test_failed_test_shows_no_value() -> None:
     assert "canary" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", ["CronJob", "workload", None])
+def test_other_kinds_than_a_job_are_refused(kind) -> None:
+    with pytest.raises(ManifestError, match=r"job\.kind: expected Job"):
+        customized(base_job() | {"kind": kind}, Shortcuts(), [])
+
+
 def test_copies_of_copies_are_bounded() -> None:
     patch = [{"op": "copy", "from": "", "path": f"/spec/copy{index}"} for index in range(60)]
     with pytest.raises(ManifestError, match="longer than 1 MiB"):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cpln_flows import CplnWorker
-from cpln_flows.migration import blocks, deployments, pools
+from cpln_flows.migration import blocks, deployments, pools, report
 from cpln_flows.migration.decide import decide
 from cpln_flows.migration.plan import CancelRuns, CreatePool, CreateQueue, PausePool, SaveBlock, UpdateDeployment, UpdatePool
 from cpln_flows.migration.saved import Deployment, Document, Pool, Saved, WaitingRun
@@ -198,6 +202,57 @@ class TestPools:
 
     def test_template_that_is_none_is_refused(self) -> None:
         assert pools.decide(pool("ui", "cpln")).verdict == "refused"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["kind", "a", "env"]), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+def places(found: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The paths of everything in a document."""
+    if path:
+        yield path
+    inner = found.items() if isinstance(found, dict) else enumerate(found) if isinstance(found, list) else ()
+    for key, value in inner:
+        yield from places(value, (*path, key))
+
+
+def replaced(document: Any, path: tuple[str | int, ...], value: Any) -> Any:
+    made = copy.deepcopy(document)
+    place = made
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return made
+
+
+class TestHostile:
+    """Something else at any place of a document is refused or taken, and never ends the migration."""
+
+    @given(st.sampled_from(list(places(prefect_2.fork_template()))), JSON)
+    def test_templates(self, path, value) -> None:
+        template = replaced(prefect_2.fork_template(), path, value)
+        item = pools.decide(pool("ui", "cpln", base_job_template=template))
+        for action in item.actions:
+            assert isinstance(action, UpdatePool)
+            assert pools.decide(pool("ui", "cpln", base_job_template=dict(action.template))).verdict == "keep"
+
+    @given(st.sampled_from(list(places(prefect_2.infrastructure(config={"token": TOKEN})))), JSON)
+    def test_infrastructure_blocks(self, path, value) -> None:
+        data = replaced(prefect_2.infrastructure(config={"token": TOKEN}), path, value)
+        found = saved(documents=(document(blocks.INFRASTRUCTURE, data, id=BLOCK_ID),), deployments=(deployment(),))
+        plan = decide(found)
+        assert TOKEN not in report.as_json(plan, applied=False)
+        refusals = {item.kind for item in plan.items if item.refused}
+        assert refusals in (set(), {"block", "work pool", "deployment"})
+
+    @given(JSON, st.sampled_from(sorted(blocks.CLASSES)))
+    def test_other_blocks(self, value, slug) -> None:
+        if isinstance(value, dict):
+            blocks.decide(document(slug, value))
 
 
 class TestDeployments:
