@@ -33,8 +33,9 @@ from cpln_flows.logs.budget import Shown
 from cpln_flows.logs.forwarder import Forwarder
 from cpln_flows.logs.printer import Printer
 from cpln_flows.logs.receipt import LogReceipt
+from cpln_flows.logs.sink import Rendering, Sink
 from cpln_flows.logs.transcript import Transcript
-from cpln_flows.model import addresses, log_lines
+from cpln_flows.model import addresses
 from cpln_flows.model.ending import Ending
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import GvcRef
@@ -72,7 +73,7 @@ class CplnJobRun(PrefectJobRun[str]):
         self._settings = settings or CplnSettings.load()
         self._run: JobRun | None = None
         self._transcript = Transcript(self._most_characters())
-        self._sink: Printer | Forwarder | None = None
+        self._sink: Sink | None = None
         self._leftover: str | None = None
         self._cancelled = False
         self._abandoned = False
@@ -325,15 +326,13 @@ class CplnJobRun(PrefectJobRun[str]):
         return Following(
             interval_seconds=self._block.interval_seconds,
             timeout_seconds=self._block.timeout_seconds,
-            deliver=partial(self._deliver, self._shown_containers(run)),
+            deliver=partial(self._deliver, Rendering.of(self._shown_containers(run))),
             superseded=begin_anew,
             is_stopped=lambda: self._cancelled and run.is_deleted,
         )
 
-    def _deliver(self, containers: list[str], batch: Batch) -> None:
-        if batch.key.container not in containers:
-            return
-        lines = log_lines.render(batch, f"[{batch.key.container}] " if len(containers) > 1 else "")
+    def _deliver(self, rendering: Rendering, batch: Batch) -> None:
+        lines = rendering.lines(batch)
         self._transcript.add(lines)
         if self._sink is not None:
             self._sink.send(lines)

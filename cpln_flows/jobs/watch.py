@@ -19,7 +19,8 @@ from cpln_flows.jobs.board import StatusBoard, Watched
 from cpln_flows.jobs.session import JobSession
 from cpln_flows.jobs.submit import StartedJob
 from cpln_flows.logger import Journal
-from cpln_flows.logs.stream import LogStream, Pace
+from cpln_flows.logs.pace import Pace
+from cpln_flows.logs.stream import LogStream
 from cpln_flows.model import ending, lifecycle, log_lines
 from cpln_flows.model.ending import Ending
 from cpln_flows.model.identifiers import Area

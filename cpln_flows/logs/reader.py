@@ -18,9 +18,11 @@ from cpln_flows.errors import ApiError, CplnError, ForbiddenError, LogStreamErro
 from cpln_flows.logger import Journal
 from cpln_flows.logs.cursor import Cursor
 from cpln_flows.logs.lookup import Located
+from cpln_flows.logs.pace import Pace
 from cpln_flows.logs.receipt import Gap, GapKind, LogReceipt
-from cpln_flows.logs.stream import LogStream, Pace
-from cpln_flows.model import lifecycle, log_lines
+from cpln_flows.logs.sink import Rendering
+from cpln_flows.logs.stream import LogStream
+from cpln_flows.model import lifecycle
 from cpln_flows.model.identifiers import Area
 from cpln_flows.model.log_lines import Batch
 from cpln_flows.model.time import LOG_CLOCK_SKEW_NS, NS, to_ns
@@ -54,6 +56,11 @@ class Wanted:
     include: re.Pattern[str] | None = None
     exclude: re.Pattern[str] | None = None
     limit: int | None = None
+
+    @property
+    def has_filters(self) -> bool:
+        """Whether some lines may be left out for what they say."""
+        return self.include is not None or self.exclude is not None
 
     def passes(self, line: str) -> bool:
         """Whether the filters let a line pass."""
@@ -235,12 +242,9 @@ class LogReading:
         containers = self.wanted.containers
         if containers is None and self.job.main is not None:
             containers = [self.job.main]
-        if containers is not None and batch.key.container not in containers:
-            return
-        label = "" if containers is not None and len(containers) == 1 else f"[{batch.key.container}] "
-        kept = [place for place, line in enumerate(batch.lines) if self.wanted.passes(line)]
-        self._shown += len(kept)
-        self.show(log_lines.render(Batch(batch.key, [batch.stamps[n] for n in kept], [batch.lines[n] for n in kept]), label))
+        lines = Rendering.of(containers, self.wanted.passes if self.wanted.has_filters else None).lines(batch)
+        self._shown += len(lines)
+        self.show(lines)
 
     def _is_full(self) -> bool:
         return self.wanted.limit is not None and self._shown >= self.wanted.limit

@@ -23,10 +23,10 @@ from cpln_flows.logs import lookup, printer, reader
 from cpln_flows.logs.cursor import Cursor
 from cpln_flows.logs.forwarder import Forwarder
 from cpln_flows.logs.lookup import Located
+from cpln_flows.logs.pace import Pace
 from cpln_flows.logs.printer import Printer
 from cpln_flows.logs.reader import LogReading, Wanted
 from cpln_flows.logs.receipt import LogReceipt
-from cpln_flows.logs.stream import Pace
 from cpln_flows.model import links
 from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import CommandRef, GvcRef, WorkloadRef

@@ -13,7 +13,9 @@ from cpln_flows.jobs.run import JobRun
 from cpln_flows.jobs.session import JobSession
 from cpln_flows.logs.budget import Shown
 from cpln_flows.logs.forwarder import Forwarder
-from cpln_flows.logs.stream import LogStream, Pace
+from cpln_flows.logs.pace import Pace
+from cpln_flows.logs.sink import Rendering
+from cpln_flows.logs.stream import LogStream
 from cpln_flows.model import log_lines
 from cpln_flows.model.identifiers import Area
 from cpln_flows.model.log_lines import Batch
@@ -89,8 +91,9 @@ class JobLog:
     def _output_after(self, shown: Shown | None) -> Output:
         journal = self.run.journal
         budget = replace(orchestration.log_budget(self.run.settings), where=f"stream_logs({str(self.run_id)!r})")
+        rendering = Rendering(has_labels=len(self.run.plan.manifest.containers) > 1)
         forwarder = Forwarder(journal.logger, budget, shown)
-        return Output(forwarder, forwards=self.is_streamed, named=len(self.run.plan.manifest.containers) > 1)
+        return Output(forwarder, forwards=self.is_streamed, rendering=rendering)
 
     async def _shown(self) -> tuple[Shown, int]:
         """Return the newest lines that stand in the flow run's logs, and from when on those are all; not more than needed."""

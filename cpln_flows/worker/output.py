@@ -11,8 +11,7 @@ from enum import Enum, auto
 
 from cpln_flows.logger import CONTINUED
 from cpln_flows.logs.budget import Shown
-from cpln_flows.logs.forwarder import Forwarder
-from cpln_flows.model import log_lines
+from cpln_flows.logs.sink import Rendering, Sink
 from cpln_flows.model.log_lines import Batch
 from cpln_flows.model.time import NS
 
@@ -85,19 +84,19 @@ class Output:
     Args:
         forwarder: The way into the flow run's logs.
         forwards: Whether lines are forwarded as they come; the last ones are kept in any case.
-        named: Whether a line says which container it comes from, because there are several.
+        rendering: Which lines are shown, and as what text.
         kept: The last lines that were not forwarded.
     """
 
-    forwarder: Forwarder
+    forwarder: Sink
     forwards: bool
-    named: bool
+    rendering: Rendering
     kept: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
     _engine: _Engine = field(default_factory=_Engine)
 
     def deliver(self, batch: Batch) -> None:
         """Take lines of the job."""
-        rendered = log_lines.render(batch, f"[{batch.key.container}] " if self.named else "")
+        rendered = self.rendering.lines(batch)
         if not self.forwards:
             self.kept.extend(rendered)
             return

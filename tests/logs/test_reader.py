@@ -18,9 +18,9 @@ from cpln_flows.errors import LogStreamError
 from cpln_flows.local import LocalPlatform, local_platform
 from cpln_flows.logger import Journal
 from cpln_flows.logs import lookup
+from cpln_flows.logs.pace import Pace
 from cpln_flows.logs.reader import LogReading, Wanted
 from cpln_flows.logs.receipt import LogReceipt
-from cpln_flows.logs.stream import Pace
 from cpln_flows.model.links import CommandRef, GvcRef
 from tests.manifests import texts
 from tests.patience import PATIENCE_SECONDS

@@ -21,7 +21,8 @@ from cpln_flows.logger import Journal
 from cpln_flows.logs import cursor as cursor_module
 from cpln_flows.logs.cursor import Cursor
 from cpln_flows.logs.lag import MARGIN_SECONDS, MOMENT_SECONDS
-from cpln_flows.logs.stream import LogStream, Pace
+from cpln_flows.logs.pace import Pace
+from cpln_flows.logs.stream import LogStream
 from cpln_flows.model.log_lines import Batch, StreamKey
 from tests.logs import virtual_time
 from tests.logs.log_service import EPOCH_NS, Answer, Fate, Printed, Service

@@ -7,6 +7,7 @@ from cpln_flows.errors import JobFailedError
 from cpln_flows.logger import Journal
 from cpln_flows.logs.budget import Budget, Shown
 from cpln_flows.logs.forwarder import Forwarder
+from cpln_flows.logs.sink import Rendering
 from cpln_flows.model.identifiers import LogContext
 from cpln_flows.model.log_lines import Batch, StreamKey, render
 from cpln_flows.worker import output
@@ -33,7 +34,7 @@ class Logger:
 
 
 def _output(*, shown=None, **fields) -> Output:
-    return Output(Forwarder(Logger(), Budget(), shown), **{"forwards": True, "named": False, **fields})
+    return Output(Forwarder(Logger(), Budget(), shown), **{"forwards": True, "rendering": Rendering(), **fields})
 
 
 def _lines(out: Output) -> list[str]:
@@ -98,7 +99,7 @@ def test_without_forwarding_the_last_lines_are_kept() -> None:
 
 
 def test_a_line_says_its_container_when_there_are_several() -> None:
-    assert _feed(_output(named=True), "x", key=StreamKey("r", "side", "stderr")) == ["[side] x"]
+    assert _feed(_output(rendering=Rendering(has_labels=True)), "x", key=StreamKey("r", "side", "stderr")) == ["[side] x"]
 
 
 def test_lines_that_are_known_already_are_not_forwarded_again() -> None:
