@@ -251,7 +251,7 @@ class CplnInfrastructure(Block, metaclass=ClearErrors):
         Raises:
             ManifestError: The manifest cannot be run on the platform; every fault is named.
         """
-        self._job(COMMAND).manifest()
+        _job_of(self, COMMAND).manifest()
         return yaml.safe_dump(self.manifest(), sort_keys=False)
 
     @sync_compatible
@@ -276,10 +276,10 @@ class CplnInfrastructure(Block, metaclass=ClearErrors):
         settings = CplnSettings.load()
         if seconds := chosen_start_seconds(self.pod_watch_timeout_seconds):
             settings = settings.model_copy(update={"ready_timeout_seconds": seconds})
-        job_run = CplnJobRun(self._job(), JobIdentity.anonymous(settings.workload), settings)
+        job_run = CplnJobRun(_job_of(self), JobIdentity.anonymous(settings.workload), settings)
         await job_run.start()
         try:
-            await job_run.complete(self._print_func())
+            await job_run.complete(_print_func(self))
         except JobFailedError as error:
             code = _UNKNOWN_EXIT_CODE if error.exit_code is None else error.exit_code
             return CplnInfrastructureResult(str(job_run.infrastructure_pid), code)
@@ -297,7 +297,7 @@ class CplnInfrastructure(Block, metaclass=ClearErrors):
             prefect.exceptions.InfrastructureNotFound: There is no such job, or it is over.
             prefect.exceptions.InfrastructureNotAvailable: It is in another organization or GVC, or it did not stop.
         """
-        job, settings = self._job(COMMAND), CplnSettings.load()
+        job, settings = _job_of(self, COMMAND), CplnSettings.load()
         ref = kill.own_job(infrastructure_pid, GvcRef(job.org, job.namespace), "block's are")
         journal = Journal(get_run_logger() if sync_compat.in_run() else get_logger("cpln_flows"), LogContext())
         async with session.shared(job.credentials.api_settings(settings)) as shared:
@@ -329,25 +329,27 @@ class CplnInfrastructure(Block, metaclass=ClearErrors):
             )
             ```
         """
-        self._job(COMMAND).manifest()
+        _job_of(self, COMMAND).manifest()
         await published_pool.publish(self, name, overwrite=overwrite)
 
-    def _job(self, *without_command: str) -> CplnJob:
-        """Return the job of this block; with what stands for a command if it needs none."""
-        command = self.command or list(without_command)
-        places: Mapping[str, Any] = {"org": self.org, "namespace": self.namespace, "location": self.location}
-        return CplnJob(
-            credentials=CplnCredentials(config=self.config),
-            v1_job=customization.customized(self.job, self.shortcuts(command), self.customizations),
-            delete_after_completion=False,
-            timeout_seconds=self.job_watch_timeout_seconds,
-            **{name: value for name, value in places.items() if value is not None},
-        )
 
-    def _print_func(self) -> PrintFunc | None:
-        if not self.stream_output:
-            return _discard
-        return None if sync_compat.in_run() else print
+def _job_of(block: CplnInfrastructure, *stand_in: str) -> CplnJob:
+    """Return the job of a block; with what stands for a command if it has none."""
+    places: Mapping[str, Any] = {"org": block.org, "namespace": block.namespace, "location": block.location}
+    shortcuts = block.shortcuts(block.command or list(stand_in))
+    return CplnJob(
+        credentials=CplnCredentials(config=block.config),
+        v1_job=customization.customized(block.job, shortcuts, block.customizations),
+        delete_after_completion=False,
+        timeout_seconds=block.job_watch_timeout_seconds,
+        **{name: value for name, value in places.items() if value is not None},
+    )
+
+
+def _print_func(block: CplnInfrastructure) -> PrintFunc | None:
+    if not block.stream_output:
+        return _discard
+    return None if sync_compat.in_run() else print
 
 
 def _discard(line: str) -> None:
