@@ -59,16 +59,31 @@ def _workload(name: str) -> dict[str, Any]:
         "command": "true",
         "env": [{"name": f"V{n}", "value": "x"} for n in range(10)],
     }
-    spec = {"type": "cron", "containers": [container], "job": {"schedule": "0 0 1 1 *"}, "defaultOptions": {"suspend": True}}
-    return {"name": name, "tags": {"cpln/createdByPrefect": "true", "cpln/specHash": name}, "spec": spec}
+    spec = {
+        "type": "cron",
+        "containers": [container],
+        "job": {"schedule": "0 0 1 1 *"},
+        "defaultOptions": {"suspend": True},
+    }
+    return {
+        "name": name,
+        "tags": {"cpln/createdByPrefect": "true", "cpln/specHash": name},
+        "spec": spec,
+    }
 
 
 def _run() -> dict[str, Any]:
-    return {"type": "runCronWorkload", "tags": {"submission": "x"}, "spec": {"location": "local-1", "containerOverrides": []}}
+    return {
+        "type": "runCronWorkload",
+        "tags": {"submission": "x"},
+        "spec": {"location": "local-1", "containerOverrides": []},
+    }
 
 
 def _platform() -> Platform:
-    config = PlatformConfig(token=TOKEN, seed=1, delete_delay_seconds=0, command_retention_seconds=None)
+    config = PlatformConfig(
+        token=TOKEN, seed=1, delete_delay_seconds=0, command_retention_seconds=None
+    )
     return Platform(config, executor=ScriptedExecutor(Script((Exit(),))))
 
 
@@ -78,25 +93,38 @@ def _platform() -> Platform:
 async def _speed() -> None:
     platform = _platform()
     transport = httpx.ASGITransport(platform.app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://local", headers=HEADERS) as client:
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://local", headers=HEADERS
+    ) as client:
         (await client.post(WORKLOADS, json=_workload("w-1"))).raise_for_status()
         command = (await client.post(f"{WORKLOADS}/w-1/-command", json=_run())).headers["location"]
         await asyncio.sleep(0.1)
         documents = {
-            path: (await client.get(path)).json() for path in (f"{WORKLOADS}/w-1", command, f"{WORKLOADS}/w-1/deployment")
+            path: (await client.get(path)).json()
+            for path in (f"{WORKLOADS}/w-1", command, f"{WORKLOADS}/w-1/deployment")
         }
     bare = _bare(documents)
     print(f"{'requests per second':44}{'platform':>10}{'bare':>10}{'times':>8}")
     times: list[float] = []
     for path, document in documents.items():
         kind = f"GET {document.get('itemKind') or document['kind']}"
-        times.append(await _compare(f"{kind}, in process", _asgi(platform.app, path), _asgi(bare, path)))
+        times.append(
+            await _compare(f"{kind}, in process", _asgi(platform.app, path), _asgi(bare, path))
+        )
     async with _in_process(platform.app) as ours, _in_process(bare) as theirs:
         for path, document in documents.items():
             kind = f"GET {document.get('itemKind') or document['kind']}"
-            times.append(await _compare(f"{kind}, in process, by httpx", _get(ours, path), _get(theirs, path)))
+            times.append(
+                await _compare(
+                    f"{kind}, in process, by httpx", _get(ours, path), _get(theirs, path)
+                )
+            )
         start = f"{WORKLOADS}/w-1/-command"
-        times.append(await _compare("POST -command, in process, by httpx", _post(ours, start), _post(theirs, start)))
+        times.append(
+            await _compare(
+                "POST -command, in process, by httpx", _post(ours, start), _post(theirs, start)
+            )
+        )
     print(f"{f'worst in process, at most {MOST_TIMES} allowed':64}{max(times):8.2f}")
     await _over_loopback(platform, bare, documents)
     await platform.aclose()
@@ -121,7 +149,11 @@ async def _over_loopback(platform: Platform, bare: Starlette, documents: dict[st
     while not server.started:  # noqa: ASYNC110 - uvicorn sets no event
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
-    async with Server(platform) as ours, _client(ours.url) as fast, _client(f"http://127.0.0.1:{port}") as plain:
+    async with (
+        Server(platform) as ours,
+        _client(ours.url) as fast,
+        _client(f"http://127.0.0.1:{port}") as plain,
+    ):
         for path, document in documents.items():
             kind = f"GET {document.get('itemKind') or document['kind']}"
             await _compare(f"{kind}, over loopback", _get(fast, path), _get(plain, path))
@@ -134,7 +166,9 @@ def _client(url: str) -> httpx.AsyncClient:
 
 
 def _in_process(app: Any) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://local", headers=HEADERS)
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://local", headers=HEADERS
+    )
 
 
 def _get(client: httpx.AsyncClient, path: str) -> Call:
@@ -184,7 +218,9 @@ async def _many_workloads() -> None:
     gc.collect()
     before = _memory()
     platform = _platform()
-    print(f"\n{'workloads':>10}{'create':>9}{'start':>9}{'read':>9}{'by tag':>9}{'commands':>9}{'page':>9}  ms    MiB")
+    print(
+        f"\n{'workloads':>10}{'create':>9}{'start':>9}{'read':>9}{'by tag':>9}{'commands':>9}{'page':>9}  ms    MiB"
+    )
     async with _in_process(platform.app) as client:
         made = 0
         rows: list[list[float]] = []
@@ -201,7 +237,11 @@ async def _many_workloads() -> None:
                 lambda _: client.get(WORKLOADS),
             ], size)  # fmt: skip
             rows.append([1000 * create / new, 1000 * start / new, *others])
-            print(f"{size:10}" + "".join(f"{value:9.3f}" for value in rows[-1]) + f"{_memory() - before:11.0f}")
+            print(
+                f"{size:10}"
+                + "".join(f"{value:9.3f}" for value in rows[-1])
+                + f"{_memory() - before:11.0f}"
+            )
     _print_growth(rows)
     await platform.aclose()
 
@@ -219,7 +259,9 @@ async def _many_commands() -> None:
         for size in SIZES:
             began = time.perf_counter()
             new = size - len(links)
-            links.extend([(await client.post(commands, json=_run())).headers["location"] for _ in range(new)])
+            links.extend(
+                [(await client.post(commands, json=_run())).headers["location"] for _ in range(new)]
+            )
             start = 1000 * (time.perf_counter() - began) / new
             others = await _asked([
                 lambda n, links=links: client.get(links[n]),
@@ -227,14 +269,22 @@ async def _many_commands() -> None:
                 lambda _: client.get(commands),
             ], size)  # fmt: skip
             rows.append([start, *others])
-            print(f"{size:10}" + "".join(f"{value:9.3f}" for value in rows[-1]) + f"{_memory() - before:11.0f}")
+            print(
+                f"{size:10}"
+                + "".join(f"{value:9.3f}" for value in rows[-1])
+                + f"{_memory() - before:11.0f}"
+            )
     _print_growth(rows)
     await platform.aclose()
 
 
 def _print_growth(rows: list[list[float]]) -> None:
     """How many times as long a request takes with the most objects as with the fewest."""
-    print(f"{'growth':>10}" + "".join(f"{last / first:9.2f}" for first, last in zip(rows[0], rows[-1], strict=True)) + "  times")
+    print(
+        f"{'growth':>10}"
+        + "".join(f"{last / first:9.2f}" for first, last in zip(rows[0], rows[-1], strict=True))
+        + "  times"
+    )
 
 
 def _by_tag(tag: str, value: str) -> dict[str, Any]:
@@ -242,14 +292,20 @@ def _by_tag(tag: str, value: str) -> dict[str, Any]:
 
 
 def _running() -> dict[str, Any]:
-    terms = [{"property": "type", "value": "runCronWorkload"}, {"property": "lifecycleStage", "value": "running"}]
+    terms = [
+        {"property": "type", "value": "runCronWorkload"},
+        {"property": "lifecycleStage", "value": "running"},
+    ]
     return {"spec": {"match": "all", "sort": {"by": "created", "order": "desc"}, "terms": terms}}
 
 
 async def _asked(asks: list[Callable[[int], Awaitable[Any]]], size: int) -> list[float]:
     step = max(size // ASKED, 1)
     return [
-        1000 * sum([await _timed(ask(number)) for number in range(0, size, step)]) / len(range(0, size, step)) for ask in asks
+        1000
+        * sum([await _timed(ask(number)) for number in range(0, size, step)])
+        / len(range(0, size, step))
+        for ask in asks
     ]
 
 

@@ -48,7 +48,14 @@ FRAME_LINES = 100
 LINES = 200_000
 MANY_LINES = 1_000_000
 TOKEN = SecretStr("s.local-platform")
-LABELS = {"gvc": "dev", "workload": "w", "container": "main", "location": "l", "replica": "command-1-a", "stream": "stdout"}
+LABELS = {
+    "gvc": "dev",
+    "workload": "w",
+    "container": "main",
+    "location": "l",
+    "replica": "command-1-a",
+    "stream": "stdout",
+}
 TIMES = "import time\nfor n in range(1000):\n    print(time.time_ns(), flush=True)\n    time.sleep(0.005)"
 _spawn = multiprocessing.get_context("spawn")
 
@@ -65,13 +72,17 @@ def main(rounds: int) -> None:
                 f" ratios {ours[-1] / bare[-1]:.2f} and {ours[-1] / least[-1]:.2f}"
             )
         middle = statistics.median
-        print(f"medians: ratio {middle(ours) / middle(bare):.2f}, without times {middle(ours) / middle(least):.2f}")
+        print(
+            f"medians: ratio {middle(ours) / middle(bare):.2f}, without times {middle(ours) / middle(least):.2f}"
+        )
         megabytes = _spawn.Pool(1).apply(_memory, (url,))
         print(f"{MANY_LINES:,} lines with the result capped: {megabytes:.1f} MiB above the start")
     with _process(_serve_platform) as url:
         late = asyncio.run(_latencies(url))
     slowest = statistics.quantiles(late, n=100)[98]
-    print(f"line to print_func: median {statistics.median(late):.2f} ms, 99th percentile {slowest:.2f} ms")
+    print(
+        f"line to print_func: median {statistics.median(late):.2f} ms, 99th percentile {slowest:.2f} ms"
+    )
 
 
 async def _bare(url: str, text_of: Callable[[str, str], str]) -> float:
@@ -95,7 +106,9 @@ def _as_it_is(ns: str, line: str) -> str:
     return f"{ns} - {line}"
 
 
-async def _ours(url: str, count: int, most_characters: int | None, print_func: Callable[[str], Any]) -> float:
+async def _ours(
+    url: str, count: int, most_characters: int | None, print_func: Callable[[str], Any]
+) -> float:
     """The follower with what a job run does with each line: its text, its place in the result, `print_func`."""
     transcript, done = Transcript(most_characters), asyncio.Event()
 
@@ -109,10 +122,14 @@ async def _ours(url: str, count: int, most_characters: int | None, print_func: C
         if stream.ledger.total >= count:
             done.set()
 
-    settings = ApiSettings(token=TOKEN, endpoint=url.replace("ws", "http", 1), logs_endpoint=f"{url}/{count}")
+    settings = ApiSettings(
+        token=TOKEN, endpoint=url.replace("ws", "http", 1), logs_endpoint=f"{url}/{count}"
+    )
     async with CplnClient(settings) as client:
         source = LogSource(client, "acme", "{}")
-        stream = LogStream(source=source, deliver=deliver, journal=Journal(), since_ns=time.time_ns(), wake=wake)
+        stream = LogStream(
+            source=source, deliver=deliver, journal=Journal(), since_ns=time.time_ns(), wake=wake
+        )
         began = time.perf_counter()
         tail = asyncio.create_task(stream.tail())
         await done.wait()
@@ -132,19 +149,31 @@ def _memory(url: str) -> float:
 
 
 async def _latencies(url: str) -> list[float]:
-    settings = CplnSettings.load(token=TOKEN, endpoint=url, logs_endpoint=url.replace("http", "ws", 1))
-    pod = {"restartPolicy": "Never", "containers": [{"name": "main", "image": "python", "command": ["python", "-c", TIMES]}]}
+    settings = CplnSettings.load(
+        token=TOKEN, endpoint=url, logs_endpoint=url.replace("http", "ws", 1)
+    )
+    pod = {
+        "restartPolicy": "Never",
+        "containers": [{"name": "main", "image": "python", "command": ["python", "-c", TIMES]}],
+    }
     job = CplnJob(
         credentials=CplnCredentials(config=CplnConfig(token=TOKEN)),
         org="local",
         namespace="quickstart",
         location="local-1",
-        v1_job={"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "times"}, "spec": {"template": {"spec": pod}}},
+        v1_job={
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": "times"},
+            "spec": {"template": {"spec": pod}},
+        },
     )
     late: list[float] = []
     run = CplnJobRun(job, JobIdentity.anonymous(), settings)
     await run.start()
-    await run.wait_for_completion(lambda line: late.append((time.time_ns() - int(line.split(" - ")[1])) / 1e6))
+    await run.wait_for_completion(
+        lambda line: late.append((time.time_ns() - int(line.split(" - ")[1])) / 1e6)
+    )
     return late
 
 
@@ -152,11 +181,15 @@ def _frames(count: int) -> Iterator[str]:
     begin = time.time_ns() + 1_000_000_000
     for first in range(0, count, FRAME_LINES):
         values = [(str(begin + 1000 * n), f"{n:0100d}") for n in range(first, first + FRAME_LINES)]
-        yield orjson.dumps({"streams": [{"stream": LABELS, "values": values}], "dropped_entries": None}).decode()
+        yield orjson.dumps(
+            {"streams": [{"stream": LABELS, "values": values}], "dropped_entries": None}
+        ).decode()
 
 
 def _serve_frames(pipe: Connection) -> None:
-    frames = list(_frames(LINES))  # made before the clock runs: the server shall not be what is measured
+    frames = list(
+        _frames(LINES)
+    )  # made before the clock runs: the server shall not be what is measured
 
     async def handle(connection: ServerConnection) -> None:
         assert connection.request is not None
@@ -170,7 +203,12 @@ def _serve_frames(pipe: Connection) -> None:
         if "query_range" not in request.path:
             return None
         body = b'{"status":"success","data":{"resultType":"streams","result":[]}}'
-        return Response(200, "OK", Headers({"content-type": "application/json", "content-length": str(len(body))}), body)
+        return Response(
+            200,
+            "OK",
+            Headers({"content-type": "application/json", "content-length": str(len(body))}),
+            body,
+        )
 
     async def run() -> None:
         async with serve(handle, "127.0.0.1", 0, process_request=answer) as server:
@@ -199,7 +237,9 @@ def _process(target: Callable[[Connection], None]) -> Iterator[str]:
 
 
 def _megabytes(name: str) -> float:
-    (found,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)]
+    (found,) = [
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)
+    ]
     return int(found.split()[1]) / 1024
 
 

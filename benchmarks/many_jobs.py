@@ -23,7 +23,15 @@ import httpx
 from pydantic import SecretStr
 
 from cpln_flows import CplnConfig, CplnCredentials, CplnJob, CplnJobRun
-from cpln_flows.emulator import Exit, Line, Platform, PlatformConfig, Script, ScriptedExecutor, serve_in_thread
+from cpln_flows.emulator import (
+    Exit,
+    Line,
+    Platform,
+    PlatformConfig,
+    Script,
+    ScriptedExecutor,
+    serve_in_thread,
+)
 from cpln_flows.orchestration import JobIdentity
 from cpln_flows.settings import CplnSettings
 
@@ -41,7 +49,8 @@ def main(jobs: int) -> None:
             anyio.run(_run_all, url, jobs, workloads)
             requests = httpx.get(f"{url}/_control/requests").json()["requests"]
             print(
-                _report(requests, jobs, workloads) + f"; {_cpu_seconds() - began:.2f} CPU s, {_megabytes() - before:.0f} MB more"
+                _report(requests, jobs, workloads)
+                + f"; {_cpu_seconds() - began:.2f} CPU s, {_megabytes() - before:.0f} MB more"
             )
 
 
@@ -52,12 +61,19 @@ async def _sleeps(jobs: int) -> None:
 
 
 async def _run_all(url: str, jobs: int, workloads: int) -> None:
-    settings = CplnSettings.load(token=TOKEN, endpoint=url, logs_endpoint=url.replace("http", "ws", 1))
+    settings = CplnSettings.load(
+        token=TOKEN, endpoint=url, logs_endpoint=url.replace("http", "ws", 1)
+    )
 
     async def one(number: int) -> None:
         container = {"name": "main", "image": "script", "workingDir": f"/data/{number % workloads}"}
         pod = {"restartPolicy": "Never", "containers": [container]}
-        manifest = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "many"}, "spec": {"template": {"spec": pod}}}
+        manifest = {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": "many"},
+            "spec": {"template": {"spec": pod}},
+        }
         job = CplnJob(
             credentials=CplnCredentials(config=CplnConfig(token=TOKEN)),
             org="local",
@@ -77,7 +93,9 @@ async def _run_all(url: str, jobs: int, workloads: int) -> None:
 
 
 def _report(requests: list[dict[str, Any]], jobs: int, workloads: int) -> str:
-    starts = [r["time"] for r in requests if r["method"] == "POST" and r["path"].endswith("/-command")]
+    starts = [
+        r["time"] for r in requests if r["method"] == "POST" and r["path"].endswith("/-command")
+    ]
     begun, ended = max(starts) + 7, min(starts) + JOB_SECONDS
     quiet = [r for r in requests if begun < r["time"] < ended and r["kind"] == "http"]
     connections = len({r["connection"] for r in requests})
@@ -86,7 +104,10 @@ def _report(requests: list[dict[str, Any]], jobs: int, workloads: int) -> str:
 
 def _serve(pipe: Connection) -> None:
     script = Script([Line(0.1, "one"), Exit(JOB_SECONDS)])
-    platform = Platform(PlatformConfig(token=TOKEN.get_secret_value(), page_size=1000), executor=ScriptedExecutor(script))
+    platform = Platform(
+        PlatformConfig(token=TOKEN.get_secret_value(), page_size=1000),
+        executor=ScriptedExecutor(script),
+    )
     with serve_in_thread(platform) as server:
         pipe.send(server.url)
         pipe.recv()

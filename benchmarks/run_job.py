@@ -58,10 +58,15 @@ def _measure(rounds: int) -> None:
 
     extra = []
     for number in range(rounds + 1):
-        with local_platform(Platform(PlatformConfig(latency_seconds=LATENCY_SECONDS))) as local, _environment(local.environment):
+        with (
+            local_platform(Platform(PlatformConfig(latency_seconds=LATENCY_SECONDS))) as local,
+            _environment(local.environment),
+        ):
             token = local.settings.token
             assert token is not None
-            job = CplnJob(credentials=CplnCredentials(config=CplnConfig(token=token)), v1_job=_manifest())
+            job = CplnJob(
+                credentials=CplnCredentials(config=CplnConfig(token=token)), v1_job=_manifest()
+            )
             with _clock() as tasks:
                 three_tasks()
             with _clock() as whole:
@@ -71,7 +76,9 @@ def _measure(rounds: int) -> None:
         if number == 0:
             continue  # the first round pays for imports and caches
         extra.append(overhead - tasks[0])
-        asked = ", ".join(f"{request.method} {'/'.join(request.path.rsplit('/', 2)[-2:])}" for request in requests)
+        asked = ", ".join(
+            f"{request.method} {'/'.join(request.path.rsplit('/', 2)[-2:])}" for request in requests
+        )
         print(
             f"round {number}: three empty tasks {tasks[0]:.2f} s, run_namespaced_job beyond the job {overhead:.2f} s,"
             f" difference {extra[-1]:.2f} s, {len(requests)} requests, {connections} connections"

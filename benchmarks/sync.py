@@ -37,7 +37,15 @@ from cpln_flows.cleanup import decide as orphans
 from cpln_flows.cleanup.delete import Deleter
 from cpln_flows.cleanup.observe import Observer as WorkloadObserver
 from cpln_flows.concurrency import each, gathering
-from cpln_flows.emulator import Exit, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor, serve_in_thread
+from cpln_flows.emulator import (
+    Exit,
+    ManualClock,
+    Platform,
+    PlatformConfig,
+    Script,
+    ScriptedExecutor,
+    serve_in_thread,
+)
 from cpln_flows.model.identifiers import Owner, Role, Submission, workload_tags
 from cpln_flows.model.links import CommandRef, GvcRef
 from cpln_flows.model.policy import Limits, Policy
@@ -99,7 +107,16 @@ class Running(PrefectSide):
 
     async def under_way(self, work_pool: str | None) -> list[RunView]:  # noqa: ARG002 - the protocol's
         return [
-            RunView(UUID(run_id), run_id, RunState.RUNNING, "Running", self._since, pid, 1, is_deployed=True)
+            RunView(
+                UUID(run_id),
+                run_id,
+                RunState.RUNNING,
+                "Running",
+                self._since,
+                pid,
+                1,
+                is_deployed=True,
+            )
             for run_id, pid in self._pids.items()
         ]
 
@@ -110,7 +127,11 @@ async def _sync(runs: int) -> Cost:
             refs = await _containers(client, [uuid4() for _ in range(runs)])
             side = Running({str(run_id): ref.pid for run_id, ref in refs.items()})
             _control("PATCH", url, "config", {"latency_seconds": LATENCY_SECONDS})
-            sequential = await _sequential(url, [ref.path for ref in list(refs.values())[:SAMPLE]]) * runs / SAMPLE
+            sequential = (
+                await _sequential(url, [ref.path for ref in list(refs.values())[:SAMPLE]])
+                * runs
+                / SAMPLE
+            )
             costs = [await _measured(url, lambda: _cycle(client, side, runs)) for _ in range(5)]
             cost = sorted(costs, key=lambda one: one.seconds)[2]
         print(
@@ -136,8 +157,13 @@ async def _containers(client: CplnClient, run_ids: list[UUID]) -> dict[UUID, Com
 
     async def start(numbered: tuple[int, UUID]) -> CommandRef:
         number, run_id = numbered
-        tags = Owner(run_id, "etl", installation=INSTALLATION, agent="w").tags(Role.CONTAINER) | Submission(run_id, 0).tags
-        return await commands.start(client, refs[number % WORKLOADS], location="local-1", overrides=[], tags=tags)
+        tags = (
+            Owner(run_id, "etl", installation=INSTALLATION, agent="w").tags(Role.CONTAINER)
+            | Submission(run_id, 0).tags
+        )
+        return await commands.start(
+            client, refs[number % WORKLOADS], location="local-1", overrides=[], tags=tags
+        )
 
     return dict(zip(run_ids, await each(start, enumerate(run_ids)), strict=True))
 
@@ -156,14 +182,23 @@ async def _sync_with_prefect(runs: int) -> None:
     from prefect.states import Running
 
     with _platform(idle_hours=0) as url:
-        async with CplnClient(ApiSettings(token=SecretStr(TOKEN), endpoint=url)) as client, get_client() as prefect:
-            await prefect.create_work_pool(WorkPoolCreate(name="cpln", type="cpln", base_job_template={}))
+        async with (
+            CplnClient(ApiSettings(token=SecretStr(TOKEN), endpoint=url)) as client,
+            get_client() as prefect,
+        ):
+            await prefect.create_work_pool(
+                WorkPoolCreate(name="cpln", type="cpln", base_job_template={})
+            )
             flow_id = await prefect.create_flow(flow(lambda: None, name="empty"))
-            deployment = await prefect.create_deployment(flow_id, "empty", work_pool_name="cpln", entrypoint="x.py:x")
+            deployment = await prefect.create_deployment(
+                flow_id, "empty", work_pool_name="cpln", entrypoint="x.py:x"
+            )
             side = PrefectFlowRuns(prefect)
 
             async def make(_: int) -> UUID:
-                return (await prefect.create_flow_run_from_deployment(deployment, state=Running())).id
+                return (
+                    await prefect.create_flow_run_from_deployment(deployment, state=Running())
+                ).id
 
             run_ids = await each(make, range(runs), at_once=10)
             for run_id, ref in (await _containers(client, run_ids)).items():
@@ -188,7 +223,9 @@ async def _cleanup(total: int, orphaned: int) -> None:
     print(f"the bare one takes {bare / ours:.0f} times as long")
 
 
-async def _clean(total: int, orphaned: int, clean_up: Callable[[CplnClient], Awaitable[int]]) -> float:
+async def _clean(
+    total: int, orphaned: int, clean_up: Callable[[CplnClient], Awaitable[int]]
+) -> float:
     with _platform(idle_hours=50) as url:
         async with CplnClient(ApiSettings(token=SecretStr(TOKEN), endpoint=url)) as client:
             await each(lambda number: _workload(client, f"w-{number}"), range(total))
@@ -202,13 +239,20 @@ async def _clean(total: int, orphaned: int, clean_up: Callable[[CplnClient], Awa
                 assert deleted == orphaned, deleted
 
             cost = await _measured(url, act)
-            assert len([workload async for workload in workloads.ours(client, "local")]) == total - orphaned
-    print(f"clean-up of {total} workloads, {clean_up.__name__[1:]}: {cost.seconds:.2f} s, {cost.requests} requests")
+            assert (
+                len([workload async for workload in workloads.ours(client, "local")])
+                == total - orphaned
+            )
+    print(
+        f"clean-up of {total} workloads, {clean_up.__name__[1:]}: {cost.seconds:.2f} s, {cost.requests} requests"
+    )
     return cost.seconds
 
 
 async def _ours(client: CplnClient) -> int:
-    observer = WorkloadObserver(client, "local", None, timedelta(hours=24), lambda: datetime.now(UTC))
+    observer = WorkloadObserver(
+        client, "local", None, timedelta(hours=24), lambda: datetime.now(UTC)
+    )
     sweep = orphans.sweep(await observer.inventory(), Limits(share=1))
     return sum(one.done for one in await Deleter(observer).delete(sweep))
 
@@ -234,7 +278,9 @@ async def _workload(client: CplnClient, name: str) -> None:
         "job": {"schedule": "* * * * *"},
         "defaultOptions": {"suspend": True},
     }
-    await workloads.create(client, GVC, {"kind": "workload", "name": name, "tags": tags, "spec": spec})
+    await workloads.create(
+        client, GVC, {"kind": "workload", "name": name, "tags": tags, "spec": spec}
+    )
 
 
 async def _job(client: CplnClient, name: str) -> None:
@@ -283,7 +329,11 @@ def _serve(pipe: Connection, idle_hours: float) -> None:
     clock = ManualClock(datetime.now(UTC) - timedelta(hours=idle_hours)) if idle_hours else None
     script = Script((Exit(0),)) if idle_hours else Script(())
     with serve_in_thread(
-        Platform(PlatformConfig(token=TOKEN, delete_delay_seconds=0), clock=clock, executor=ScriptedExecutor(script))
+        Platform(
+            PlatformConfig(token=TOKEN, delete_delay_seconds=0),
+            clock=clock,
+            executor=ScriptedExecutor(script),
+        )
     ) as server:
         pipe.send(server.url)
         pipe.recv()

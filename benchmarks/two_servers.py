@@ -71,11 +71,17 @@ def main(jobs: int) -> int:
         return 2
     with tempfile.TemporaryDirectory() as home, ExitStack() as stack:
         folder = Path(home)
-        os.environ |= {"PREFECT_HOME": f"{home}/prefect", "DO_NOT_TRACK": "1", "PREFECT_LOGGING_LEVEL": "INFO"}
+        os.environ |= {
+            "PREFECT_HOME": f"{home}/prefect",
+            "DO_NOT_TRACK": "1",
+            "PREFECT_LOGGING_LEVEL": "INFO",
+        }
         database = stack.enter_context(_postgres(folder))
         redis = stack.enter_context(_redis(folder))
         servers = _servers(stack, folder, database, redis)
-        os.environ["PREFECT_API_URL"] = f"{stack.enter_context(_balanced([url for url, _ in servers]))}/api"
+        os.environ["PREFECT_API_URL"] = (
+            f"{stack.enter_context(_balanced([url for url, _ in servers]))}/api"
+        )
         return _run(stack, folder, jobs, servers[0][1])
 
 
@@ -98,16 +104,26 @@ def _run(stack: ExitStack, folder: Path, jobs: int, api: subprocess.Popen[bytes]
     os.environ |= local.environment
     deployment = _deployment()
     pace = {"PREFECT_WORKER_HEARTBEAT_SECONDS": str(HEARTBEAT_SECONDS)}
-    workers = [stack.enter_context(_process(_worker(name), folder / f"{name}.log", pace)) for name in ("w1", "w2")]
+    workers = [
+        stack.enter_context(_process(_worker(name), folder / f"{name}.log", pace))
+        for name in ("w1", "w2")
+    ]
     runs = [_start(deployment) for _ in range(jobs)]
-    _until(lambda: len(local.platform.active_jobs) >= min(ACTIVE_AT_THE_KILL, jobs), "jobs do not start")
+    _until(
+        lambda: len(local.platform.active_jobs) >= min(ACTIVE_AT_THE_KILL, jobs),
+        "jobs do not start",
+    )
     api.kill()
     workers[0].kill()
     print(f"killed one API server and worker w1 with {len(local.platform.active_jobs)} active jobs")
     begun = time.perf_counter()
     _until(lambda: _open(runs) == 0, None)
-    print(f"{jobs - _open(runs)} of {jobs} runs final {time.perf_counter() - begun:.0f} s after the kill")
-    time.sleep(4 * HEARTBEAT_SECONDS)  # three make a worker offline; with the fourth the other one completes its logs
+    print(
+        f"{jobs - _open(runs)} of {jobs} runs final {time.perf_counter() - begun:.0f} s after the kill"
+    )
+    time.sleep(
+        4 * HEARTBEAT_SECONDS
+    )  # three make a worker offline; with the fourth the other one completes its logs
     print(f"sync: {sync()}")
     return _report(runs, local.platform.commands())
 
@@ -115,7 +131,10 @@ def _run(stack: ExitStack, folder: Path, jobs: int, api: subprocess.Popen[bytes]
 def _report(runs: list[UUID], commands: list[dict[str, Any]]) -> int:
     states = Counter(_read(run).state_name for run in runs)
     started = Counter(command["tags"].get("prefect.io/flow-run-id") for command in commands)
-    lines = [Counter(text.rsplit(" - ", 1)[-1] for text in _messages(run) if " - line " in text) for run in runs]
+    lines = [
+        Counter(text.rsplit(" - ", 1)[-1] for text in _messages(run) if " - line " in text)
+        for run in runs
+    ]
     wanted = len(runs) * LINES
     distinct = sum(len(counter) for counter in lines)
     doubled = sum(counter.total() - len(counter) for counter in lines)
@@ -129,10 +148,17 @@ def _report(runs: list[UUID], commands: list[dict[str, Any]]) -> int:
 # Prefect
 
 
-def _servers(stack: ExitStack, folder: Path, database: str, redis: str) -> list[tuple[str, subprocess.Popen[bytes]]]:
+def _servers(
+    stack: ExitStack, folder: Path, database: str, redis: str
+) -> list[tuple[str, subprocess.Popen[bytes]]]:
     environment = _server_environment(database, redis)
     prefect = [sys.executable, "-m", "prefect", "server"]
-    subprocess.run([*prefect, "database", "upgrade", "-y"], env=os.environ | environment, check=True, capture_output=True)
+    subprocess.run(
+        [*prefect, "database", "upgrade", "-y"],
+        env=os.environ | environment,
+        check=True,
+        capture_output=True,
+    )
     found = []
     for number in (1, 2):
         port = _free_port()
@@ -142,7 +168,9 @@ def _servers(stack: ExitStack, folder: Path, database: str, redis: str) -> list[
         # One after the other: both would save Prefect's own block types at the same time, and one of them would fail.
         _until(lambda url=url: _answers(f"{url}/api/ready"), f"{url} does not become ready")
         found.append((url, process))
-    stack.enter_context(_process([*prefect, "services", "start"], folder / "services.log", environment))
+    stack.enter_context(
+        _process([*prefect, "services", "start"], folder / "services.log", environment)
+    )
     return found
 
 
@@ -164,7 +192,19 @@ def _server_environment(database: str, redis: str) -> dict[str, str]:
 
 
 def _worker(name: str) -> list[str]:
-    return [sys.executable, "-m", "prefect", "worker", "start", "--pool", "cpln", "--type", "cpln", "--name", name]
+    return [
+        sys.executable,
+        "-m",
+        "prefect",
+        "worker",
+        "start",
+        "--pool",
+        "cpln",
+        "--type",
+        "cpln",
+        "--name",
+        name,
+    ]
 
 
 def _deployment() -> UUID:
@@ -175,7 +215,9 @@ def _deployment() -> UUID:
 
     template = CplnWorker.get_default_base_job_template()
     with get_client(sync_client=True) as client:
-        client.create_work_pool(WorkPoolCreate(name="cpln", type="cpln", base_job_template=template))
+        client.create_work_pool(
+            WorkPoolCreate(name="cpln", type="cpln", base_job_template=template)
+        )
         return client.create_deployment(
             client.create_flow_from_name("script"),
             name="script",
@@ -229,11 +271,25 @@ def _postgres(folder: Path) -> Iterator[str]:
     port = _free_port()
     made = [POSTGRES / "initdb", "-D", data / "data", "-U", "prefect", "-A", "trust", "--no-sync"]
     subprocess.run(made, user=user, cwd=data, check=True, capture_output=True)
-    command = [POSTGRES / "postgres", "-D", data / "data", "-p", str(port), "-k", data, "-h", "127.0.0.1", "-F"]
+    command = [
+        POSTGRES / "postgres",
+        "-D",
+        data / "data",
+        "-p",
+        str(port),
+        "-k",
+        data,
+        "-h",
+        "127.0.0.1",
+        "-F",
+    ]
     ready = [POSTGRES / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
     try:
         with _process(command, folder / "postgres.log", user=user, cwd=data):
-            _until(lambda: subprocess.run(ready, capture_output=True, check=False).returncode == 0, "PostgreSQL does not start")
+            _until(
+                lambda: subprocess.run(ready, capture_output=True, check=False).returncode == 0,
+                "PostgreSQL does not start",
+            )
             yield f"postgresql+asyncpg://prefect@127.0.0.1:{port}/postgres"
     finally:
         shutil.rmtree(data)
@@ -242,7 +298,17 @@ def _postgres(folder: Path) -> Iterator[str]:
 @contextmanager
 def _redis(folder: Path) -> Iterator[str]:
     port = _free_port()
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    command = [
+        "redis-server",
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        str(folder),
+    ]
     with _process(command, folder / "redis.log"):
         _until(lambda: _listens(port), "Redis does not start")
         yield f"redis://127.0.0.1:{port}"
@@ -251,7 +317,10 @@ def _redis(folder: Path) -> Iterator[str]:
 @contextmanager
 def _balanced(urls: list[str]) -> Iterator[str]:
     """Serve one address that hands each connection to the next server that accepts it."""
-    loop, ports = asyncio.new_event_loop(), itertools.cycle([int(url.rsplit(":", 1)[1]) for url in urls])
+    loop, ports = (
+        asyncio.new_event_loop(),
+        itertools.cycle([int(url.rsplit(":", 1)[1]) for url in urls]),
+    )
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -297,7 +366,11 @@ def _process(
 ) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [str(part) for part in command], env=os.environ | (environment or {}), stdout=output, stderr=output, **options
+            [str(part) for part in command],
+            env=os.environ | (environment or {}),
+            stdout=output,
+            stderr=output,
+            **options,
         )
     try:
         yield process

@@ -78,14 +78,18 @@ def _load(jobs: int, home: Path) -> None:
     from cpln_flows.emulator import Platform, PlatformConfig, Script, ScriptedExecutor
     from cpln_flows.local import local_platform
 
-    platform = Platform(PlatformConfig(latency_seconds=LATENCY_SECONDS), executor=ScriptedExecutor(Script(())))
+    platform = Platform(
+        PlatformConfig(latency_seconds=LATENCY_SECONDS), executor=ScriptedExecutor(Script(()))
+    )
     with local_platform(platform) as local:
         pool = _pool("cpln")
         deployment = _deployment(pool, "no.such:flow", command="sleep 600")
         runs = [_start(deployment) for _ in range(jobs)]
         begun = time.perf_counter()
         with _worker(pool, "cpln", home, local.environment):
-            while len(platform.active_jobs) < jobs and time.perf_counter() - begun < LONGEST_SECONDS:
+            while (
+                len(platform.active_jobs) < jobs and time.perf_counter() - begun < LONGEST_SECONDS
+            ):
                 time.sleep(0.2)
             started = time.perf_counter() - begun
             time.sleep(10)  # until no job is young any more
@@ -166,11 +170,20 @@ def _seconds_to_running(deployment) -> tuple[float, float, datetime]:
     with get_client(sync_client=True) as client:
         while True:
             run = client.read_flow_run(run_id)
-            if run.state is not None and run.state.is_final() and run.start_time and run.expected_start_time:
+            if (
+                run.state is not None
+                and run.state.is_final()
+                and run.start_time
+                and run.expected_start_time
+            ):
                 states = client.read_flow_run_states(run_id)
                 pending = min(state.timestamp for state in states if state.type.value == "PENDING")
                 begun = run.expected_start_time
-                return (run.start_time - begun).total_seconds(), (pending - begun).total_seconds(), begun
+                return (
+                    (run.start_time - begun).total_seconds(),
+                    (pending - begun).total_seconds(),
+                    begun,
+                )
             time.sleep(0.2)
 
 

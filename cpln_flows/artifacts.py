@@ -27,7 +27,10 @@ async def write(key: str, entries: Sequence[str], description: str) -> None:
 def entry(about: Sequence[str], evidence: str) -> str:
     """Return an entry of a list: what was done to what, and below it why."""
     what, result, *rest = about
-    return " · ".join((f"- **{escaped(what)}**", escaped(result), *rest)) + f"  \n  {escaped(evidence)}"
+    return (
+        " · ".join((f"- **{escaped(what)}**", escaped(result), *rest))
+        + f"  \n  {escaped(evidence)}"
+    )
 
 
 def link(text: str, url: str | None) -> str:

@@ -23,8 +23,12 @@ from cpln_flows import deploy
 from cpln_flows.local import LocalPlatform, local_platform, programs
 from cpln_flows.settings import process_environment
 
-app: App = App(name="cpln-flows", help="Run Control Plane jobs as Prefect flows.", version_flags=["--version"])
-app.register_install_completion_command(help="Install completion for your shell: bash, zsh or fish.")
+app: App = App(
+    name="cpln-flows", help="Run Control Plane jobs as Prefect flows.", version_flags=["--version"]
+)
+app.register_install_completion_command(
+    help="Install completion for your shell: bash, zsh or fish."
+)
 
 _FAILED = 1
 _NOT_FOUND = 127
@@ -46,7 +50,9 @@ def quickstart(*, manifest: Path | None = None) -> int:
     if manifest is not None:
         command.append(str(manifest.resolve()))
     with tempfile.TemporaryDirectory(prefix="cpln-flows-") as home, local_platform() as local:
-        environment = local.environment_for(process_environment(without=("PREFECT_", "CPLN_"))) | _private_prefect(home)
+        environment = local.environment_for(
+            process_environment(without=("PREFECT_", "CPLN_"))
+        ) | _private_prefect(home)
         # Prefect also reads settings from files of the working folder, which are the user's.
         code = _run(command, environment, folder=home)
     if code == 0:
@@ -70,8 +76,15 @@ def local(
         try:
             running = stack.enter_context(local_platform(port=port))
         except OSError as error:
-            reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
-            print(f"cpln-flows: port {port} {reason}; choose another --port, or leave it out for a free one", file=sys.stderr)
+            reason = (
+                "is in use"
+                if error.errno == errno.EADDRINUSE
+                else f"cannot be used: {error.strerror}"
+            )
+            print(
+                f"cpln-flows: port {port} {reason}; choose another --port, or leave it out for a free one",
+                file=sys.stderr,
+            )
             return _FAILED
         if command:
             return _run(command, _PATIENCE | running.environment_for(process_environment()))
@@ -105,9 +118,13 @@ def plan(
     from cpln_flows import CplnError, CplnJob  # noqa: PLC0415 - Prefect takes seconds to import
     from cpln_flows.flows import plan as plans  # noqa: PLC0415
 
-    given = {name: value for name, value in {"org": org, "namespace": gvc}.items() if value is not None}
+    given = {
+        name: value for name, value in {"org": org, "namespace": gvc}.items() if value is not None
+    }
     try:
-        job = CplnJob.from_yaml_file(manifest, delete_after_completion=not shared, strict=strict, **given)
+        job = CplnJob.from_yaml_file(
+            manifest, delete_after_completion=not shared, strict=strict, **given
+        )
         found = plans.plan(job if offline else plans.checked(job), offline=offline)
     except (CplnError, OSError) as error:
         print(f"cpln-flows: {error}", file=sys.stderr)
@@ -205,10 +222,16 @@ def _print_environment(running: LocalPlatform) -> None:
 def _print_next_steps() -> None:
     path = process_environment().get("PATH")
     ours, prefect = programs.typed("cpln-flows", path), programs.typed("prefect", path)
-    flow, job = (shlex.quote(str(resources.files("cpln_flows.examples") / name)) for name in ("hello_flow.py", "hello-job.yaml"))
+    flow, job = (
+        shlex.quote(str(resources.files("cpln_flows.examples") / name))
+        for name in ("hello_flow.py", "hello-job.yaml")
+    )
     print("\nTry next:")
     for command, text in (
-        (f"{ours} local -- python {flow}", "a flow on a local Control Plane; copy the file to begin your own"),
+        (
+            f"{ours} local -- python {flow}",
+            "a flow on a local Control Plane; copy the file to begin your own",
+        ),
         (f"{ours} quickstart --manifest {job}", "a Kubernetes Job; copy its file likewise"),
         (f"{prefect} block register -m cpln_flows.blocks", "the blocks on your own Prefect server"),
     ):

@@ -31,7 +31,10 @@ def gathering() -> Iterator[None]:
 
 
 async def each(
-    function: Callable[[T], Awaitable[R]], items: Iterable[T] | AsyncIterable[T], *, at_once: int = AT_ONCE
+    function: Callable[[T], Awaitable[R]],
+    items: Iterable[T] | AsyncIterable[T],
+    *,
+    at_once: int = AT_ONCE,
 ) -> list[R]:
     """Call an async function for each item and return the results in the order of the items.
 

@@ -38,7 +38,11 @@ def from_environment(**variables: str) -> dict[str, str]:
             f" {missing[0]}=//image/flows:1.0 prefect deploy --all --no-prompt; the image must have cpln-flows installed"
         )
         # Prefect's command prints the whole traceback of an error, and an exit as it is.
-        raise SystemExit(f"Error: {text}") if _DEPLOY_COMMAND in sys.modules else ConfigurationError(text)
+        raise (
+            SystemExit(f"Error: {text}")
+            if _DEPLOY_COMMAND in sys.modules
+            else ConfigurationError(text)
+        )
     return {value: environment[name] for value, name in variables.items()}
 
 
@@ -46,4 +50,6 @@ def prefect_yaml() -> str:
     """Return the file with every deployment: an installed package has it beside its modules, a clone in its folder."""
     here = Path(__file__).parent
     installed = here / "prefect.yaml"
-    return (installed if installed.exists() else here.parent / "prefect.yaml").read_text(encoding="utf-8")
+    return (installed if installed.exists() else here.parent / "prefect.yaml").read_text(
+        encoding="utf-8"
+    )

@@ -121,7 +121,9 @@ class ManifestError(CplnError, RequestException):
     @property
     def report(self) -> str:
         """Every fault, on one line."""
-        return f"the job manifest cannot be run on Control Plane: {'; '.join(map(str, self.faults))}"
+        return (
+            f"the job manifest cannot be run on Control Plane: {'; '.join(map(str, self.faults))}"
+        )
 
 
 class ApiError(CplnError):
@@ -203,7 +205,9 @@ class AnswerTooLargeError(UnexpectedResponseError):
 
     def __init__(self, source: str, limit: str) -> None:
         self.limit = limit
-        super().__init__(f"{source}: the answer has more than {limit}, the limit of this client; the rest was not read")
+        super().__init__(
+            f"{source}: the answer has more than {limit}, the limit of this client; the rest was not read"
+        )
 
 
 class LogStreamError(CplnError):
@@ -249,7 +253,9 @@ class JobFailedError(JobError, RequestException, RuntimeError):
         known = [] if self.reason is None or self.reason in _SAYS_NOTHING else [self.reason]
         known += [] if self.exit_code is None else [f"exit {self.exit_code}"]
         return (
-            f"job {self.infrastructure_pid} failed ({', '.join(known)})" if self.infrastructure_pid and known else super().summary
+            f"job {self.infrastructure_pid} failed ({', '.join(known)})"
+            if self.infrastructure_pid and known
+            else super().summary
         )
 
 

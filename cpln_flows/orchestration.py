@@ -103,7 +103,9 @@ async def container_identity(
         agent: Who submits it.
     """
     owner = Owner(flow_run_id=run.id, flow_name=flow_name, installation=installation, agent=agent)
-    return JobIdentity(owner, Submission(run.id, container_attempt(await client.read_flow_run_states(run.id))))
+    return JobIdentity(
+        owner, Submission(run.id, container_attempt(await client.read_flow_run_states(run.id)))
+    )
 
 
 def container_attempt(states: Sequence[State]) -> int:
@@ -127,7 +129,12 @@ class Proposed:
 
 
 async def propose(
-    client: PrefectClient, run_id: UUID, state: State, *, only_from: Collection[StateType], unless: str | None = None
+    client: PrefectClient,
+    run_id: UUID,
+    state: State,
+    *,
+    only_from: Collection[StateType],
+    unless: str | None = None,
 ) -> bool:
     """Propose a state after a look at the present one, and never by force; return whether the flow run has it.
 
@@ -146,7 +153,9 @@ async def propose(
         try:
             await end_below(client, {run_id: state.type})
         except Exception as error:  # noqa: BLE001 - the flow run itself has its state
-            logger.warning("The task runs of flow run %s could not be ended with it: %r", run_id, error)
+            logger.warning(
+                "The task runs of flow run %s could not be ended with it: %r", run_id, error
+            )
     return accepted
 
 
@@ -191,11 +200,16 @@ async def propose_giving_way(client: PrefectClient, run_id: UUID, state: State) 
             await _give_back(client, run_id, state)
             raise
         if answer.status is not SetStateStatus.ACCEPT:
-            said = getattr(answer.details, "reason", None) or f"Prefect says {answer.status.value.lower()}"
+            said = (
+                getattr(answer.details, "reason", None)
+                or f"Prefect says {answer.status.value.lower()}"
+            )
             return Proposed(accepted=False, said=f"Prefect refused: {said}")
         stays = await _give_back(client, run_id, state)
     if stays is not None:
-        return Proposed(accepted=False, said=f"the flow run became {stays.name} at the same moment, which stays")
+        return Proposed(
+            accepted=False, said=f"the flow run became {stays.name} at the same moment, which stays"
+        )
     return Proposed(accepted=True)
 
 
@@ -204,7 +218,13 @@ async def _give_back(client: PrefectClient, run_id: UUID, ours: State) -> State 
     final = replaced(await client.read_flow_run_states(run_id), ours)
     if final is not None:
         message = f"{final.message or final.name} (given back: another state was proposed at the same moment)"
-        again = StateCreate(type=final.type, name=final.name, message=message, data=final.data, state_details=final.state_details)
+        again = StateCreate(
+            type=final.type,
+            name=final.name,
+            message=message,
+            data=final.data,
+            state_details=final.state_details,
+        )
         again.state_details.transition_id = uuid4()
         # Prefect's client would leave the result out. The server lets no CRASHED replace a final state; forced, it undoes a
         # change of ours and makes none.
@@ -212,7 +232,9 @@ async def _give_back(client: PrefectClient, run_id: UUID, ours: State) -> State 
             "state": again.model_dump(mode="json", serialize_as_any=True),
             "force": final.type is StateType.CRASHED,
         }
-        await client.request("POST", "/flow_runs/{id}/set_state", path_params={"id": run_id}, json=body)
+        await client.request(
+            "POST", "/flow_runs/{id}/set_state", path_params={"id": run_id}, json=body
+        )
     return final
 
 
@@ -242,7 +264,9 @@ async def newest_messages(client: PrefectClient, run_id: UUID, most: int) -> lis
     wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]))
     found: list[str] = []
     while len(found) < most:
-        page = await client.read_logs(wanted, limit=PAGE, offset=len(found), sort=LogSort.TIMESTAMP_DESC)
+        page = await client.read_logs(
+            wanted, limit=PAGE, offset=len(found), sort=LogSort.TIMESTAMP_DESC
+        )
         found += [log.message for log in page]
         if len(page) < PAGE:
             break
@@ -262,7 +286,9 @@ async def shown_by_this_run() -> Shown | None:
     """Return which lines earlier executions of the running flow run or task run have put into the flow run's logs."""
     flow, task = FlowRunContext.get(), TaskRunContext.get()
     flow_run, task_run = (flow.flow_run if flow else None), (task.task_run if task else None)
-    if flow_run is None or not (flow_run.run_count > 1 or (task_run is not None and task_run.run_count > 1)):
+    if flow_run is None or not (
+        flow_run.run_count > 1 or (task_run is not None and task_run.run_count > 1)
+    ):
         return None
     return await shown_in(flow_run.id)
 
@@ -270,7 +296,9 @@ async def shown_by_this_run() -> Shown | None:
 async def shown_in(flow_run_id: UUID) -> Shown:
     """Return which lines of jobs stand in a flow run's logs."""
     with anyio.move_on_after(_FLUSH_SECONDS):
-        await APILogHandler.aflush()  # an earlier try in this process may not have sent all of its own
+        await (
+            APILogHandler.aflush()
+        )  # an earlier try in this process may not have sent all of its own
     async with get_client() as client:
         return Shown(await newest_messages(client, flow_run_id, _MOST_MESSAGES))
 
@@ -281,7 +309,11 @@ def log_of(logger: object) -> UUID | None:
     >>> log_of(print)
     """
     adapter = getattr(logger, "__self__", logger)
-    found = adapter.extra.get("flow_run_id") if isinstance(adapter, logging.LoggerAdapter) and adapter.extra else None
+    found = (
+        adapter.extra.get("flow_run_id")
+        if isinstance(adapter, logging.LoggerAdapter) and adapter.extra
+        else None
+    )
     return UUID(str(found)) if found else None
 
 
@@ -322,7 +354,9 @@ async def installation(client: PrefectClient) -> UUID:
     found = await client.read_variable_by_name(INSTALLATION_VARIABLE)
     if found is None:
         try:
-            found = await client.create_variable(VariableCreate(name=INSTALLATION_VARIABLE, value=str(uuid4())))
+            found = await client.create_variable(
+                VariableCreate(name=INSTALLATION_VARIABLE, value=str(uuid4()))
+            )
         except ObjectAlreadyExists:
             found = await client.read_variable_by_name(INSTALLATION_VARIABLE)
     return UUID(str(found.value)) if found else UUID(int=0)
@@ -332,13 +366,21 @@ async def _earlier_attempts(client: PrefectClient, run: FlowRun) -> tuple[Earlie
     ends: list[State] = []
     if run.parent_task_run_id is not None:
         siblings = await client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(parent_task_run_id=FlowRunFilterParentTaskRunId(any_=[run.parent_task_run_id])),
+            flow_run_filter=FlowRunFilter(
+                parent_task_run_id=FlowRunFilterParentTaskRunId(any_=[run.parent_task_run_id])
+            ),
             sort=FlowRunSort.ID_DESC,
             limit=PAGE,
         )
-        ends += [other.state for other in siblings if other.id != run.id and other.state and other.state.is_final()]
+        ends += [
+            other.state
+            for other in siblings
+            if other.id != run.id and other.state and other.state.is_final()
+        ]
     if run.run_count > 1:
-        ends += [state for state in await client.read_flow_run_states(run.id) if _ends_an_attempt(state)]
+        ends += [
+            state for state in await client.read_flow_run_states(run.id) if _ends_an_attempt(state)
+        ]
     if not ends:
         return ()
     clock = PrefectClock(client)
@@ -346,7 +388,9 @@ async def _earlier_attempts(client: PrefectClient, run: FlowRun) -> tuple[Earlie
     return attempts_of(ends, clock.ahead)
 
 
-def attempts_of(ends: Sequence[State], ahead: timedelta = timedelta(0)) -> tuple[EarlierAttempt, ...]:
+def attempts_of(
+    ends: Sequence[State], ahead: timedelta = timedelta(0)
+) -> tuple[EarlierAttempt, ...]:
     """Return the earlier attempts that these states ended, oldest first, in this machine's time.
 
     Args:
@@ -354,7 +398,10 @@ def attempts_of(ends: Sequence[State], ahead: timedelta = timedelta(0)) -> tuple
         ahead: How far Prefect's clock, which has stamped them, is ahead of this machine's.
     """
     return tuple(
-        EarlierAttempt(state.timestamp - ahead, Outcome.CRASHED if state.type is StateType.CRASHED else Outcome.REPORTED)
+        EarlierAttempt(
+            state.timestamp - ahead,
+            Outcome.CRASHED if state.type is StateType.CRASHED else Outcome.REPORTED,
+        )
         for state in _ordered(ends)
     )
 
@@ -369,7 +416,9 @@ async def _root_flow_run_id(client: PrefectClient, run: FlowRun) -> UUID:
         if run.parent_task_run_id is None:
             break
         parents = await client.read_flow_runs(
-            task_run_filter=TaskRunFilter(id=TaskRunFilterId(any_=[run.parent_task_run_id])), sort=FlowRunSort.ID_DESC, limit=1
+            task_run_filter=TaskRunFilter(id=TaskRunFilterId(any_=[run.parent_task_run_id])),
+            sort=FlowRunSort.ID_DESC,
+            limit=1,
         )
         if not parents:
             break

@@ -11,7 +11,16 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -47,7 +56,11 @@ def process_environment(*, without: tuple[str, ...] = ()) -> dict[str, str]:
     Args:
         without: Prefixes of variables that the child shall not see.
     """
-    return {name: value for name, value in os.environ.items() if not name.startswith(without)} if without else dict(os.environ)
+    return (
+        {name: value for name, value in os.environ.items() if not name.startswith(without)}
+        if without
+        else dict(os.environ)
+    )
 
 
 def is_public(endpoint: str) -> bool:
@@ -67,9 +80,13 @@ def proxies() -> Proxies:
 def _endpoint(url: str) -> str:
     if addresses.has_credentials(url):
         # It would stand in logs and errors, and nothing here sends it.
-        raise ValueError("it holds a user or a password, which are not used; give the address without, and the token by itself")
+        raise ValueError(
+            "it holds a user or a password, which are not used; give the address without, and the token by itself"
+        )
     if not addresses.is_endpoint(url):
-        raise ValueError(f"expected a URL such as {DEFAULT_ENDPOINT}, with its scheme and without a query")
+        raise ValueError(
+            f"expected a URL such as {DEFAULT_ENDPOINT}, with its scheme and without a query"
+        )
     return url
 
 
@@ -80,7 +97,9 @@ def _variable(name: str) -> str:
 
 def _given(values: dict[str, Any], field: FieldInfo, name: str) -> tuple[str, str | None]:
     """Return under which key a field was given, as an argument or by one of its variables, and its value if it is a text."""
-    choices = field.validation_alias.choices if isinstance(field.validation_alias, AliasChoices) else []
+    choices = (
+        field.validation_alias.choices if isinstance(field.validation_alias, AliasChoices) else []
+    )
     key = next((key for key in (name, *map(str, choices)) if values.get(key) is not None), name)
     value = values.get(key)
     return key, value if isinstance(value, str) else None
@@ -107,7 +126,9 @@ class ApiSettings(BaseModel):
 
     def __getstate__(self) -> dict[Any, Any]:
         """Refuse to be pickled: without the token this is of no use, and with it the token would lie in a store."""
-        raise TypeError("ApiSettings hold a token and are not pickled; pickle the block they came from")
+        raise TypeError(
+            "ApiSettings hold a token and are not pickled; pickle the block they came from"
+        )
 
     @field_validator("endpoint", "logs_endpoint")
     @classmethod
@@ -123,23 +144,37 @@ class CplnSettings(BaseSettings):
     """
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
-        frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True, hide_input_in_errors=True
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
     )
 
     token: SecretStr | None = Field(
-        default=None, validation_alias=_names("TOKEN"), description="Service-account key, or the token of the workload."
+        default=None,
+        validation_alias=_names("TOKEN"),
+        description="Service-account key, or the token of the workload.",
     )
-    org: str | None = Field(default=None, validation_alias=_names("ORG"), description="Organisation.")
-    gvc: str | None = Field(default=None, validation_alias=_names("GVC"), description="Global virtual cloud.")
+    org: str | None = Field(
+        default=None, validation_alias=_names("ORG"), description="Organisation."
+    )
+    gvc: str | None = Field(
+        default=None, validation_alias=_names("GVC"), description="Global virtual cloud."
+    )
     location: str | None = Field(
-        default=None, validation_alias=_names("LOCATION"), description="Location, as a name or as a link."
+        default=None,
+        validation_alias=_names("LOCATION"),
+        description="Location, as a name or as a link.",
     )
     workload: str | None = Field(
         default=None,
         validation_alias=_names("WORKLOAD"),
         description="Link of the workload that this process runs in; the platform sets it.",
     )
-    endpoint: str = Field(default=DEFAULT_ENDPOINT, validation_alias=_names("ENDPOINT"), description="URL of the API.")
+    endpoint: str = Field(
+        default=DEFAULT_ENDPOINT, validation_alias=_names("ENDPOINT"), description="URL of the API."
+    )
     logs_endpoint: str | None = Field(
         default=None,
         validation_alias=_names("LOGS_ENDPOINT"),
@@ -152,7 +187,10 @@ class CplnSettings(BaseSettings):
         description="Seconds between two cycles of the sync flows.",
     )
     request_timeout_seconds: float = Field(
-        default=30, gt=0, validation_alias=_names("REQUEST_TIMEOUT"), description="Seconds to wait for one answer."
+        default=30,
+        gt=0,
+        validation_alias=_names("REQUEST_TIMEOUT"),
+        description="Seconds to wait for one answer.",
     )
     retry_seconds: float = Field(
         default=30,
@@ -243,7 +281,8 @@ class CplnSettings(BaseSettings):
     store_prefect_api_in_secret: bool | None = Field(
         default=None,
         validation_alias=AliasChoices(
-            "PREFECT_INTEGRATIONS_CPLN_STORE_PREFECT_API_IN_SECRET", "PREFECT_CPLN_WORKER_STORE_PREFECT_API_IN_SECRET"
+            "PREFECT_INTEGRATIONS_CPLN_STORE_PREFECT_API_IN_SECRET",
+            "PREFECT_CPLN_WORKER_STORE_PREFECT_API_IN_SECRET",
         ),
         description=(
             "Whether jobs get what opens Prefect's API, such as its key, from a secret of the platform instead of in clear."
@@ -322,7 +361,10 @@ class CplnSettings(BaseSettings):
         description="Most records that one job's log makes in Prefect's logs.",
     )
     log_forward_burst: int = Field(
-        default=1_000, ge=1, validation_alias=_names("LOG_FORWARD_BURST"), description="Most such records at once."
+        default=1_000,
+        ge=1,
+        validation_alias=_names("LOG_FORWARD_BURST"),
+        description="Most such records at once.",
     )
     log_forward_per_second: float = Field(
         default=100,
@@ -362,7 +404,9 @@ class CplnSettings(BaseSettings):
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         """Restore what was pickled, with the token of this process."""
-        super().__setstate__({**state, "__dict__": {**state["__dict__"], "token": environments_token()}})
+        super().__setstate__(
+            {**state, "__dict__": {**state["__dict__"], "token": environments_token()}}
+        )
 
     @field_validator("location")
     @classmethod
@@ -423,7 +467,9 @@ class CplnSettings(BaseSettings):
             ConfigurationError: There is no token, or it is none.
         """
         given = self.token if token is None else token
-        found = given.get_secret_value().strip() if given else ""  # a file that holds a token ends with a line break
+        found = (
+            given.get_secret_value().strip() if given else ""
+        )  # a file that holds a token ends with a line break
         if not found:
             raise ConfigurationError(
                 "token: none given and CPLN_TOKEN is not set; create a service account key and put it into the token"

@@ -163,7 +163,9 @@ class SyncCompatible(Protocol[S_contra, P, R_co]):
     @overload
     def __get__(self, instance: None, owner: type[object]) -> SyncCompatible[S_contra, P, R_co]: ...
     @overload
-    def __get__(self, instance: S_contra, owner: type[object] | None = None) -> BoundSyncCompatible[S_contra, P, R_co]: ...
+    def __get__(
+        self, instance: S_contra, owner: type[object] | None = None
+    ) -> BoundSyncCompatible[S_contra, P, R_co]: ...
 
 
 class BoundSyncCompatible(Protocol[S_contra, P, R_co]):
@@ -177,7 +179,9 @@ class BoundSyncCompatible(Protocol[S_contra, P, R_co]):
         """Call the method: to its end in sync code; in async code an awaitable is returned."""
 
 
-def sync_compatible(method: Callable[Concatenate[S, P], Coroutine[Any, Any, R]]) -> SyncCompatible[S, P, R]:
+def sync_compatible(
+    method: Callable[Concatenate[S, P], Coroutine[Any, Any, R]],
+) -> SyncCompatible[S, P, R]:
     """Let an async method be called plainly too: awaited in async code, run to its end in sync code.
 
     As with Prefect's decorator of this name, ``aio`` of the method is the async method itself.
@@ -206,7 +210,9 @@ class SyncCompatibleFlow(Flow[P, Coroutine[Any, Any, R]], Generic[P, R]):
     @overload  # type: ignore[override]
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
-    def __call__(self, *args: P.args, return_state: Literal[True], **kwargs: P.kwargs) -> State[R]: ...  # type: ignore[valid-type]
+    def __call__(
+        self, *args: P.args, return_state: Literal[True], **kwargs: P.kwargs
+    ) -> State[R]: ...  # type: ignore[valid-type]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the flow; arguments are those of Prefect's own flows."""
@@ -237,7 +243,9 @@ class SyncCompatibleTask(Task[P, Coroutine[Any, Any, R]], Generic[P, R]):
     @overload  # type: ignore[override]
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
-    def __call__(self, *args: P.args, return_state: Literal[True], **kwargs: P.kwargs) -> State[R]: ...  # type: ignore[valid-type]
+    def __call__(
+        self, *args: P.args, return_state: Literal[True], **kwargs: P.kwargs
+    ) -> State[R]: ...  # type: ignore[valid-type]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task; arguments are those of Prefect's own tasks."""
@@ -265,7 +273,9 @@ def _like(original: T, changed: object) -> T:
     return copy
 
 
-def flow(function: Callable[P, Coroutine[Any, Any, R | State[Any]]], *, name: str) -> SyncCompatibleFlow[P, R]:
+def flow(
+    function: Callable[P, Coroutine[Any, Any, R | State[Any]]], *, name: str
+) -> SyncCompatibleFlow[P, R]:
     """Make a flow of an async function, which may return the state of its failure."""
     made: Any = SyncCompatibleFlow(cast("Any", function), name=name)
     typed: SyncCompatibleFlow[P, R] = made

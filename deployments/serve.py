@@ -19,7 +19,11 @@ ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLi
 
 def main() -> None:
     """Register the deployments named `served` and run their flow runs until interrupted."""
-    maintenance = {"name": "served", "tags": ["cpln", "maintenance"], "concurrency_limit": ONE_AT_A_TIME}
+    maintenance = {
+        "name": "served",
+        "tags": ["cpln", "maintenance"],
+        "concurrency_limit": ONE_AT_A_TIME,
+    }
     serve(
         run_namespaced_job.to_deployment(name="served", tags=["cpln", "job"], parameters=JOB),
         fan_out.to_deployment(name="served", tags=["cpln", "example"], parameters=JOB),

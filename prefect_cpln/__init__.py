@@ -2,7 +2,14 @@
 
 from importlib.metadata import PackageNotFoundError, distribution, version
 
-from cpln_flows import CplnClient, CplnConfig, CplnCredentials, CplnJob, CplnWorker, run_namespaced_job
+from cpln_flows import (
+    CplnClient,
+    CplnConfig,
+    CplnCredentials,
+    CplnJob,
+    CplnWorker,
+    run_namespaced_job,
+)
 
 __all__ = [
     "CplnClient",

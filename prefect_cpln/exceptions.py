@@ -5,4 +5,9 @@ from cpln_flows.errors import JobTimeoutError as CplnJobTimeoutError
 from cpln_flows.errors import ManifestError as CplnJobDefinitionError
 from cpln_flows.errors import NotFoundError as CplnResourceNotFoundError
 
-__all__ = ["CplnJobDefinitionError", "CplnJobFailedError", "CplnJobTimeoutError", "CplnResourceNotFoundError"]
+__all__ = [
+    "CplnJobDefinitionError",
+    "CplnJobFailedError",
+    "CplnJobTimeoutError",
+    "CplnResourceNotFoundError",
+]

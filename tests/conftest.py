@@ -32,7 +32,14 @@ DATABASE = "prefect:memory:.db"
 # What no test needs only takes time.
 _SERVER = {
     f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false"
-    for name in ("CLEANUP_RECONCILER", "LATE_RUNS", "PAUSE_EXPIRATIONS", "REPOSSESSOR", "SCHEDULER", "TRIGGERS")
+    for name in (
+        "CLEANUP_RECONCILER",
+        "LATE_RUNS",
+        "PAUSE_EXPIRATIONS",
+        "REPOSSESSOR",
+        "SCHEDULER",
+        "TRIGGERS",
+    )
 }
 
 
@@ -84,7 +91,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add what makes simulations and logs longer, or repeats one world."""
     parser.addoption("--worlds", type=int, help="how many worlds to simulate")
     parser.addoption("--world", type=int, help="the seed of the one world to simulate")
-    parser.addoption("--lines", type=int, default=900, help="how many lines the logs have that meet every fault")
+    parser.addoption(
+        "--lines", type=int, default=900, help="how many lines the logs have that meet every fault"
+    )
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -132,13 +141,25 @@ def _start_server(shared: Path) -> None:
         "import subprocess, sys; log = open(sys.argv[1], 'wb');"
         " print(subprocess.Popen(sys.argv[2:], stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True).pid)"
     )
-    server = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    server = [
+        sys.executable,
+        "-m",
+        "prefect",
+        "server",
+        "start",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", launcher, str(shared / "server.log"), *server],
         capture_output=True,
         text=True,
         check=True,
-        env=os.environ | _SERVER | {"PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{shared / DATABASE}"},
+        env=os.environ
+        | _SERVER
+        | {"PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{shared / DATABASE}"},
     )
     (shared / "pid").write_text(done.stdout)
     (shared / "url.part").write_text(f"http://127.0.0.1:{port}/api")
@@ -173,7 +194,9 @@ def _wait_for(look):
         if found := look():
             return found
         time.sleep(0.1)
-    raise TimeoutError(f"the Prefect server of the tests did not start within {PATIENCE_SECONDS:.0f} s")
+    raise TimeoutError(
+        f"the Prefect server of the tests did not start within {PATIENCE_SECONDS:.0f} s"
+    )
 
 
 @contextmanager

@@ -16,7 +16,9 @@ _PROPERTY = "fact"
 @cache
 def known() -> dict[str, dict[str, str]]:
     """The facts, those out of scope, those that are modelled in part, and those shown on the local platform alone."""
-    found: dict[str, dict[str, str]] = yaml.safe_load((TESTS / "contract" / "facts.yaml").read_text())
+    found: dict[str, dict[str, str]] = yaml.safe_load(
+        (TESTS / "contract" / "facts.yaml").read_text()
+    )
     return found
 
 
@@ -38,7 +40,9 @@ def summary(shown: AbstractSet[str]) -> str:
 def named_by_tests(folder: Path = TESTS) -> frozenset[str]:
     """Every fact that some test names, read from the tests' text."""
     found = re.compile(r"""["'](F\d{3})["']""")
-    return frozenset(number for path in folder.rglob("*.py") for number in found.findall(path.read_text()))
+    return frozenset(
+        number for path in folder.rglob("*.py") for number in found.findall(path.read_text())
+    )
 
 
 def claimed() -> int:
@@ -71,20 +75,29 @@ class Coverage:
         if not named <= self.passed | self.failed | set(self.skipped):
             return None
         found = len(matched(self.shown | set(self.untried)))
-        return None if found == claim else f"README.md says that {claim} facts are matched; in this run it was {found}"
+        return (
+            None
+            if found == claim
+            else f"README.md says that {claim} facts are matched; in this run it was {found}"
+        )
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         numbers = {str(value) for name, value in report.user_properties if name == _PROPERTY}
         if report.failed:
             self.failed |= numbers
         elif report.skipped:
-            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            reason = (
+                report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            )
             self.skipped |= dict.fromkeys(numbers, reason.removeprefix("Skipped: "))
         elif report.when == "call":
             self.passed |= numbers
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if self.complaint(named_by_tests(), claimed()) is not None and session.exitstatus == pytest.ExitCode.OK:
+        if (
+            self.complaint(named_by_tests(), claimed()) is not None
+            and session.exitstatus == pytest.ExitCode.OK
+        ):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

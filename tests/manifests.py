@@ -11,7 +11,12 @@ def kubernetes_job(script: str, *, name: str = "test-job", **spec: Any) -> dict[
     """A Kubernetes Job whose container runs a Python script."""
     container = {"name": "main", "image": "python:3.12-slim", "command": ["python", "-c", script]}
     pod = {"restartPolicy": "Never", "containers": [container]}
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": {"template": {"spec": pod}, **spec}}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name},
+        "spec": {"template": {"spec": pod}, **spec},
+    }
 
 
 LINES = "import time\nfor n in range(5):\n    print('line', n, flush=True)\n    time.sleep(0.1)"
@@ -22,7 +27,9 @@ SILENT = "pass"
 
 def goes_on_with(path: Path) -> str:
     """Python code that waits until a file is there, which a test makes when it has seen what comes before."""
-    return f"import pathlib, time\nwhile not pathlib.Path({str(path)!r}).exists(): time.sleep(0.02)\n"
+    return (
+        f"import pathlib, time\nwhile not pathlib.Path({str(path)!r}).exists(): time.sleep(0.02)\n"
+    )
 
 
 def texts(result: str) -> list[str]:
@@ -37,7 +44,10 @@ def changed(document: dict[str, Any], *changes: tuple[str, Any]) -> dict[str, An
     """A copy of a manifest with other values at some paths, written as the path of a fault is: ``spec.containers[0].env``."""
     document = copy.deepcopy(document)
     for path, value in changes:
-        parts = [int(part) if part.isdigit() else part for part in re.split(r"[.\[]", path.replace("]", ""))]
+        parts = [
+            int(part) if part.isdigit() else part
+            for part in re.split(r"[.\[]", path.replace("]", ""))
+        ]
         place: Any = document
         for part, following in itertools.pairwise(parts):
             _put(place, part, [] if isinstance(following, int) else {}, only_if_absent=True)
@@ -59,4 +69,8 @@ def _put(place: Any, key: str | int, value: Any, *, only_if_absent: bool = False
 def native_job(**spec: Any) -> dict[str, Any]:
     """A native cron workload."""
     container = {"name": "main", "image": "python:3.12-slim", "command": "python", "args": ["-V"]}
-    return {"kind": "workload", "name": "test-job", "spec": {"type": "cron", "containers": [container], **spec}}
+    return {
+        "kind": "workload",
+        "name": "test-job",
+        "spec": {"type": "cron", "containers": [container], **spec},
+    }

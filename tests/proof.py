@@ -49,11 +49,15 @@ def count_example(request: pytest.FixtureRequest):
     return count
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     """Say what a long run was; run it with ``-n 0``, or others have counted."""
     counted = config.stash[COUNTED]
     if not is_long(config) or not counted:
         return
     examples = ", ".join(f"{count:,} of {name}" for name, count in counted.items())
     seed = config.getoption("hypothesis_seed")
-    terminalreporter.write_line(f"worlds: {examples}; {time.process_time():.0f} CPU seconds; again: --hypothesis-seed={seed}")
+    terminalreporter.write_line(
+        f"worlds: {examples}; {time.process_time():.0f} CPU seconds; again: --hypothesis-seed={seed}"
+    )

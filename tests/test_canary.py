@@ -56,7 +56,10 @@ def manifest() -> dict:
 
 def job(**fields) -> CplnJob:
     credentials = CplnCredentials(config=CplnConfig(token=CANARY))
-    return CplnJob(credentials=credentials, **{"org": "acme", "namespace": "dev", "v1_job": manifest(), **fields})
+    return CplnJob(
+        credentials=credentials,
+        **{"org": "acme", "namespace": "dev", "v1_job": manifest(), **fields},
+    )
 
 
 def client() -> CplnClient:
@@ -89,7 +92,9 @@ OBJECTS: dict[str, Callable[[], object]] = {
     "submitter": lambda: Submitter(client(), plan(), (), Journal(logging.getLogger()), 1, 1),
     "log": lambda: LogSource(client(), "acme", "{}"),
     "observer": lambda: Observer(client(), "acme", None, timedelta(), lambda: None),
-    "workload": lambda: Workload(name="a", spec=plan().workload_body(GvcRef("acme", "dev").workload("a"))["spec"]),
+    "workload": lambda: Workload(
+        name="a", spec=plan().workload_body(GvcRef("acme", "dev").workload("a"))["spec"]
+    ),
     "worker-configuration": lambda: CplnWorkerJobConfiguration(
         command=f"run {VALUE}",
         env={"A": VALUE, "PREFECT_API_KEY": CANARY},
@@ -114,29 +119,52 @@ def environment(monkeypatch) -> None:
 @pytest.mark.parametrize("make", OBJECTS.values(), ids=OBJECTS)
 def test_no_text_of_an_object_shows_the_token(make) -> None:
     found = make()
-    texts = [repr(found), str(found), f"{found}", f"{found!r}", repr([found]), repr({"a": (found,)})]
+    texts = [
+        repr(found),
+        str(found),
+        f"{found}",
+        f"{found!r}",
+        repr([found]),
+        repr({"a": (found,)}),
+    ]
     assert CANARY not in "".join(texts)
     assert VALUE not in "".join(texts)
 
 
-@pytest.mark.parametrize("name", ["configuration", "credentials", "job", "infrastructure", "settings", "api-settings"])
+@pytest.mark.parametrize(
+    "name", ["configuration", "credentials", "job", "infrastructure", "settings", "api-settings"]
+)
 def test_no_dump_of_a_model_holds_the_token(name) -> None:
     found = OBJECTS[name]()
     assert isinstance(found, BaseModel)
-    dumps = [found.model_dump(), found.model_dump(mode="json"), found.model_dump_json(), dict(found), found.model_copy()]
+    dumps = [
+        found.model_dump(),
+        found.model_dump(mode="json"),
+        found.model_dump_json(),
+        dict(found),
+        found.model_copy(),
+    ]
     dumps += [found.model_dump(context={"include_secrets": False}), found.model_json_schema()]
-    assert CANARY not in "".join(map(repr, dumps)) + json.dumps(found.model_dump(mode="json"), default=str)
+    assert CANARY not in "".join(map(repr, dumps)) + json.dumps(
+        found.model_dump(mode="json"), default=str
+    )
     if name == "job":
         stored = run_namespaced_job.serialize_parameters({"cpln_job": found})
         assert CANARY not in json.dumps(stored)
-        assert VALUE in json.dumps(stored), "README says that plain values of the manifest are stored"
+        assert VALUE in json.dumps(stored), (
+            "README says that plain values of the manifest are stored"
+        )
 
 
 @pytest.mark.parametrize("dumps", [pickle.dumps, cloudpickle.dumps], ids=["pickle", "cloudpickle"])
 @pytest.mark.parametrize("name", ["configuration", "credentials", "job", "run", "settings"])
 def test_no_pickle_holds_the_token(name, dumps) -> None:
     found = OBJECTS[name]()
-    packed = [dumps(found), dumps([found]), dumps({"parameters": (found, lambda: 1)} if dumps is cloudpickle.dumps else found)]
+    packed = [
+        dumps(found),
+        dumps([found]),
+        dumps({"parameters": (found, lambda: 1)} if dumps is cloudpickle.dumps else found),
+    ]
     packed += [dumps(copy.deepcopy(found)), dumps(copy.copy(found)), dumps(unpack(packed[0]))]
     assert CANARY.encode() not in b"".join(packed)
 
@@ -170,7 +198,11 @@ def test_pickled_job_takes_the_token_of_its_new_environment(monkeypatch, caplog)
     packed = pickle.dumps([job(), CplnSettings.load(), CplnCredentials()])
     monkeypatch.setenv("CPLN_TOKEN", "s.rotated")
     loaded, settings, credentials = unpack(packed)
-    tokens = [loaded.credentials.api_settings().token, settings.api().token, credentials.api_settings().token]
+    tokens = [
+        loaded.credentials.api_settings().token,
+        settings.api().token,
+        credentials.api_settings().token,
+    ]
     assert [token.get_secret_value() for token in tokens] == ["s.rotated"] * 3
     assert loaded.v1_job == job().v1_job
     assert caplog.messages == [], "it was the environment's before"
@@ -181,7 +213,11 @@ def test_pickled_token_of_another_is_not_replaced_silently(monkeypatch, caplog) 
     loaded = unpack(pickle.dumps(unpack(pickle.dumps(job()))))
     assert loaded.credentials.api_settings().token.get_secret_value() == "s.other"
     assert loaded.credentials.get_client().settings.token.get_secret_value() == "s.other"
-    assert [message for message in caplog.messages if "stayed behind" in message] == caplog.messages != []
+    assert (
+        [message for message in caplog.messages if "stayed behind" in message]
+        == caplog.messages
+        != []
+    )
     assert len(caplog.messages) == 1
 
 
@@ -189,7 +225,11 @@ def test_pickled_job_without_environment_says_what_to_do(monkeypatch) -> None:
     packed = pickle.dumps(job())
     monkeypatch.delenv("CPLN_TOKEN")
     loaded = unpack(packed)
-    for use in (loaded.credentials.api_settings, loaded.credentials.config.get_api_client, loaded.credentials.get_client):
+    for use in (
+        loaded.credentials.api_settings,
+        loaded.credentials.config.get_api_client,
+        loaded.credentials.get_client,
+    ):
         with pytest.raises(ConfigurationError, match="stayed behind when this block was pickled"):
             use()
     assert loaded.credentials.get_client("s.given").settings.token.get_secret_value() == "s.given"
@@ -246,7 +286,9 @@ def test_equal_inputs_have_one_cache_key() -> None:
         lambda: CplnSettings.load().api(SecretStr(f"{CANARY} é")),
         lambda: CplnWorkerJobConfiguration(command="x", job_manifest=CANARY),
         lambda: CplnWorkerJobConfiguration(command="x", config=CANARY),
-        lambda: CplnWorker.job_configuration_variables(config=CANARY, env={"A": [CANARY]}, cpu=[CANARY]),
+        lambda: CplnWorker.job_configuration_variables(
+            config=CANARY, env={"A": [CANARY]}, cpu=[CANARY]
+        ),
     ],
 )
 def test_wrong_value_is_quoted_in_no_error(make) -> None:

@@ -38,7 +38,9 @@ async def test_items_are_taken_while_the_next_page_is_on_its_way() -> None:
     assert await each(take, pages()) == [1, 2]
 
 
-@pytest.mark.parametrize("ask", [lambda wrong, slow: both(wrong(0), slow(1)), lambda wrong, slow: each(wrong, [0, 1])])
+@pytest.mark.parametrize(
+    "ask", [lambda wrong, slow: both(wrong(0), slow(1)), lambda wrong, slow: each(wrong, [0, 1])]
+)
 async def test_the_error_of_one_ends_the_others_and_is_raised_itself(ask) -> None:
     ended = []
 

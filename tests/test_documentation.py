@@ -23,12 +23,17 @@ from tests.patience import PATIENCE_SECONDS
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 MODULES = [
-    module.name for module in pkgutil.walk_packages(cpln_flows.__path__, "cpln_flows.") if not module.name.endswith(".supervisor")
+    module.name
+    for module in pkgutil.walk_packages(cpln_flows.__path__, "cpln_flows.")
+    if not module.name.endswith(".supervisor")
 ]
 
 
 def _blocks(text: str, language: str) -> list[str]:
-    return [textwrap.dedent(block) for block in re.findall(rf"^\s*```{language}\n(.*?)^\s*```", text, re.MULTILINE | re.DOTALL)]
+    return [
+        textwrap.dedent(block)
+        for block in re.findall(rf"^\s*```{language}\n(.*?)^\s*```", text, re.MULTILINE | re.DOTALL)
+    ]
 
 
 MAINTENANCE = ["cleanup_orphaned_workloads", "sync", "sync_cpln_to_prefect", "sync_prefect_to_cpln"]
@@ -48,18 +53,26 @@ def test_the_examples_of_a_module_do_what_they_show(name) -> None:
 
 
 def test_modules_that_the_docs_name_are_there() -> None:
-    named = re.findall(r"`([a-z_]+(?:/[a-z_]+)*\.py|[a-z_]+/[a-z_]+)`", (ROOT / "docs" / "architecture.md").read_text())
+    named = re.findall(
+        r"`([a-z_]+(?:/[a-z_]+)*\.py|[a-z_]+/[a-z_]+)`",
+        (ROOT / "docs" / "architecture.md").read_text(),
+    )
     assert len(named) > 20
     assert [name for name in named if not (ROOT / "cpln_flows" / name).exists()] == []
 
 
 def test_the_first_two_commands_of_the_readme_are_those_that_ci_runs() -> None:
-    assert [block.strip().rsplit("&& ", 1)[1] for block in SHELL[:2]] == [".venv/bin/cpln-flows quickstart", ".venv/bin/pytest"]
+    assert [block.strip().rsplit("&& ", 1)[1] for block in SHELL[:2]] == [
+        ".venv/bin/cpln-flows quickstart",
+        ".venv/bin/pytest",
+    ]
     assert "README.md" in (ROOT / ".ci/run").read_text()
     assert len(SHELL) == 6, "a further command needs a test"
 
 
-def test_the_first_program_of_the_readme_runs_with_the_command_below_it(folder, prefect_api) -> None:
+def test_the_first_program_of_the_readme_runs_with_the_command_below_it(
+    folder, prefect_api
+) -> None:
     """In a shell that has no environment activated: its own python knows nothing of Prefect."""
     (folder / "nightly.py").write_text(PYTHON[0])
     program, *arguments = shlex.split(SHELL[2])
@@ -85,7 +98,11 @@ def test_the_plan_of_the_readme_shows_the_workload(folder, local, capsys) -> Non
 
 def test_the_pool_and_the_worker_of_the_readme_start(folder, prefect_api, local) -> None:
     create, start = SHELL[4].splitlines()
-    commands = [create, "prefect work-pool get-default-base-job-template --type cpln", f"{start} --run-once"]
+    commands = [
+        create,
+        "prefect work-pool get-default-base-job-template --type cpln",
+        f"{start} --run-once",
+    ]
     told = []
     for command in commands:
         done = subprocess.run(
@@ -125,16 +142,22 @@ def test_the_flow_of_the_readme_goes_on_with_the_very_next_line(prefect_api, loc
     assert texts(capsys.readouterr().out.strip()) == [f"line {n}" for n in range(4)]
 
 
-def test_the_maintenance_flows_of_the_readme_show_what_they_would_do(prefect_api, local, capsys) -> None:
+def test_the_maintenance_flows_of_the_readme_show_what_they_would_do(
+    prefect_api, local, capsys
+) -> None:
     exec(compile(PYTHON[3], "README.md", "exec"), {})
     # Runs that other tests have left on the shared server may be in the plan of the sync.
-    synced, cleaned = [line for line in capsys.readouterr().out.splitlines() if line.startswith("dry run: ")]
+    synced, cleaned = [
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("dry run: ")
+    ]
     assert synced.endswith("runs and jobs checked")
     assert cleaned == "dry run: 0 to delete, 0 workloads kept, 0 not read"
     assert len(PYTHON) == 6, "a further program needs a test"
 
 
-def test_the_infrastructure_block_of_the_readme_runs_and_becomes_a_pool(prefect_api, local, capsys) -> None:
+def test_the_infrastructure_block_of_the_readme_runs_and_becomes_a_pool(
+    prefect_api, local, capsys
+) -> None:
     (program,) = [block for block in PYTHON if "CplnInfrastructure(" in block]
     exec(compile(program, "README.md", "exec"), {})
     assert " - hello" in capsys.readouterr().out
@@ -171,7 +194,10 @@ def test_the_tests_of_the_readme_pass_and_end_quietly(pytester, prefect_api) -> 
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("name", ["CplnConfig", "CplnCredentials", "CplnJob", "run_namespaced_job", "stream_logs", *MAINTENANCE])
+@pytest.mark.parametrize(
+    "name",
+    ["CplnConfig", "CplnCredentials", "CplnJob", "run_namespaced_job", "stream_logs", *MAINTENANCE],
+)
 def test_the_example_of_a_public_name_runs(name, folder, prefect_api, local, monkeypatch) -> None:
     monkeypatch.setattr("builtins.print", lambda *_: None)
     public = getattr(cpln_flows, name)
@@ -190,4 +216,9 @@ def test_every_public_name_can_be_imported_and_is_described() -> None:
 
 def test_importing_the_package_does_not_import_prefect() -> None:
     code = "import sys, cpln_flows; print('prefect' in sys.modules, 'httpx' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False False\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "False False\n"
+    )

@@ -3,7 +3,15 @@ import pickle
 import pytest
 
 from cpln_flows import errors
-from cpln_flows.errors import AnswerTooLargeError, ApiError, CplnError, Fault, JobFailedError, ManifestError, RateLimitedError
+from cpln_flows.errors import (
+    AnswerTooLargeError,
+    ApiError,
+    CplnError,
+    Fault,
+    JobFailedError,
+    ManifestError,
+    RateLimitedError,
+)
 
 
 def _all(kind: type) -> list[type]:
@@ -14,13 +22,19 @@ def _all(kind: type) -> list[type]:
 EXAMPLES = {
     AnswerTooLargeError: lambda: AnswerTooLargeError("GET /org", "9 MiB"),
     ManifestError: lambda: ManifestError([Fault("spec", "is missing")]),
-    ApiError: lambda: ApiError(status=404, method="GET", path="/org/acme", message="gone", hint="look", retry_after=2.0),
-    JobFailedError: lambda: JobFailedError("it failed", infrastructure_pid="a:b:c:d", exit_code=3, last_lines=["x"]),
+    ApiError: lambda: ApiError(
+        status=404, method="GET", path="/org/acme", message="gone", hint="look", retry_after=2.0
+    ),
+    JobFailedError: lambda: JobFailedError(
+        "it failed", infrastructure_pid="a:b:c:d", exit_code=3, last_lines=["x"]
+    ),
 }
 
 
 def _failed(**fields) -> JobFailedError:
-    return JobFailedError("it failed", infrastructure_pid="a:b:c:d", exit_code=3, last_lines=["x"], **fields)
+    return JobFailedError(
+        "it failed", infrastructure_pid="a:b:c:d", exit_code=3, last_lines=["x"], **fields
+    )
 
 
 @pytest.mark.parametrize("kind", _all(CplnError), ids=lambda kind: kind.__name__)
@@ -40,7 +54,9 @@ def test_every_error_survives_pickling_with_its_attributes(kind: type) -> None:
 
 
 def test_the_tree_in_the_docstring_names_every_class() -> None:
-    missing = [kind.__name__ for kind in _all(CplnError) if kind.__name__ not in (errors.__doc__ or "")]
+    missing = [
+        kind.__name__ for kind in _all(CplnError) if kind.__name__ not in (errors.__doc__ or "")
+    ]
     assert missing == []
 
 
@@ -48,9 +64,13 @@ def test_a_failed_job_is_a_runtime_error_for_code_written_for_prefect_cpln() -> 
     assert issubclass(JobFailedError, RuntimeError)
 
 
-@pytest.mark.parametrize(("message", "is_quota"), [("Quota exceeded for workloads", True), ("slow down", False)])
+@pytest.mark.parametrize(
+    ("message", "is_quota"), [("Quota exceeded for workloads", True), ("slow down", False)]
+)
 def test_a_quota_is_told_from_a_rate_limit_by_its_message(message: str, *, is_quota: bool) -> None:
-    assert RateLimitedError(status=429, method="POST", path="/", message=message).is_quota is is_quota
+    assert (
+        RateLimitedError(status=429, method="POST", path="/", message=message).is_quota is is_quota
+    )
 
 
 def test_a_manifest_error_lists_every_fault_with_its_path() -> None:
@@ -62,19 +82,35 @@ def test_a_manifest_error_lists_every_fault_with_its_path() -> None:
 @pytest.mark.parametrize(
     ("error", "summary"),
     [
-        pytest.param(CplnError("cannot do it: no; try again"), "cannot do it: no", id="without-the-advice"),
+        pytest.param(
+            CplnError("cannot do it: no; try again"), "cannot do it: no", id="without-the-advice"
+        ),
         pytest.param(CplnError("cannot do it\nlast lines:\n  x"), "cannot do it", id="one-line"),
         pytest.param(CplnError(""), "", id="nothing"),
         pytest.param(
-            ApiError(status=403, method="GET", path="/org/a", message='requires "x"; ask', hint="grant it"),
+            ApiError(
+                status=403,
+                method="GET",
+                path="/org/a",
+                message='requires "x"; ask',
+                hint="grant it",
+            ),
             'GET /org/a: 403 requires "x"; ask',
             id="the-platforms-own-words",
         ),
         pytest.param(
-            ManifestError([Fault("a", "is missing"), Fault("b", "is wrong")]), "a: is missing (and 1 more)", id="faults"
+            ManifestError([Fault("a", "is missing"), Fault("b", "is wrong")]),
+            "a: is missing (and 1 more)",
+            id="faults",
         ),
-        pytest.param(_failed(reason="Error"), "job a:b:c:d failed (exit 3)", id="a-reason-that-says-nothing"),
-        pytest.param(_failed(reason="OOMKilled"), "job a:b:c:d failed (OOMKilled, exit 3)", id="a-reason-that-says-more"),
+        pytest.param(
+            _failed(reason="Error"), "job a:b:c:d failed (exit 3)", id="a-reason-that-says-nothing"
+        ),
+        pytest.param(
+            _failed(reason="OOMKilled"),
+            "job a:b:c:d failed (OOMKilled, exit 3)",
+            id="a-reason-that-says-more",
+        ),
         pytest.param(JobFailedError("it failed; see x"), "it failed", id="a-job-that-is-not-known"),
     ],
 )

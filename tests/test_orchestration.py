@@ -8,17 +8,36 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, StateType
 from prefect.client.schemas.responses import OrchestrationResult
 from prefect.results import ResultRecordMetadata
-from prefect.states import Cancelled, Completed, Crashed, Failed, InfrastructurePending, Pending, Running
+from prefect.states import (
+    Cancelled,
+    Completed,
+    Crashed,
+    Failed,
+    InfrastructurePending,
+    Pending,
+    Running,
+)
 
 from cpln_flows import orchestration
 from tests.scenarios.hands import nothing
 
 BEGUN = datetime(2026, 1, 10, 12, tzinfo=UTC)
-NAMES = {"S": "SCHEDULED", "P": "PENDING", "R": "RUNNING", "F": "FAILED", "X": "CRASHED", "Z": "PAUSED", "C": "CANCELLING"}
+NAMES = {
+    "S": "SCHEDULED",
+    "P": "PENDING",
+    "R": "RUNNING",
+    "F": "FAILED",
+    "X": "CRASHED",
+    "Z": "PAUSED",
+    "C": "CANCELLING",
+}
 
 
 def _history(letters: str) -> list[State]:
-    states = [State(type=StateType[NAMES[x]], timestamp=BEGUN + timedelta(seconds=n)) for n, x in enumerate(letters)]
+    states = [
+        State(type=StateType[NAMES[x]], timestamp=BEGUN + timedelta(seconds=n))
+        for n, x in enumerate(letters)
+    ]
     return states[::-1]
 
 
@@ -63,18 +82,45 @@ COMPLETED = Completed(message="ours")
     [
         pytest.param(CANCELLED, [Running(), CANCELLED], None, id="over-no-final-state"),
         pytest.param(CANCELLED, [Running(), Failed(), CANCELLED], "FAILED", id="over-another"),
-        pytest.param(PENDING, [Pending(), Crashed(), PENDING], "CRASHED", id="pending-over-a-final-state"),
-        pytest.param(CANCELLED, [Failed(), CANCELLED, CANCELLED], "FAILED", id="two-processes-proposed-the-same"),
+        pytest.param(
+            PENDING, [Pending(), Crashed(), PENDING], "CRASHED", id="pending-over-a-final-state"
+        ),
+        pytest.param(
+            CANCELLED,
+            [Failed(), CANCELLED, CANCELLED],
+            "FAILED",
+            id="two-processes-proposed-the-same",
+        ),
         pytest.param(CANCELLED, [Failed(), CANCELLED, Failed()], None, id="somebody-gave-it-back"),
-        pytest.param(CANCELLED, [Failed(), Pending(), Running(), CANCELLED], None, id="the-end-of-an-earlier-attempt"),
-        pytest.param(COMPLETED, [Running(), Completed(), COMPLETED], None, id="the-same-without-a-result"),
-        pytest.param(COMPLETED, [Running(), Completed(data=RESULT), COMPLETED], "COMPLETED", id="the-same-with-a-result"),
-        pytest.param(COMPLETED, [Running(), Completed(name="Skipped"), COMPLETED], "COMPLETED", id="the-same-by-another-name"),
+        pytest.param(
+            CANCELLED,
+            [Failed(), Pending(), Running(), CANCELLED],
+            None,
+            id="the-end-of-an-earlier-attempt",
+        ),
+        pytest.param(
+            COMPLETED, [Running(), Completed(), COMPLETED], None, id="the-same-without-a-result"
+        ),
+        pytest.param(
+            COMPLETED,
+            [Running(), Completed(data=RESULT), COMPLETED],
+            "COMPLETED",
+            id="the-same-with-a-result",
+        ),
+        pytest.param(
+            COMPLETED,
+            [Running(), Completed(name="Skipped"), COMPLETED],
+            "COMPLETED",
+            id="the-same-by-another-name",
+        ),
         pytest.param(CANCELLED, [], None, id="nothing-is-known"),
     ],
 )
 def test_the_final_state_that_a_proposal_has_replaced_is_found(ours, history, stays) -> None:
-    states = [state.model_copy(update={"timestamp": BEGUN + timedelta(seconds=n)}) for n, state in enumerate(history)]
+    states = [
+        state.model_copy(update={"timestamp": BEGUN + timedelta(seconds=n)})
+        for n, state in enumerate(history)
+    ]
     found = orchestration.replaced(states[::-1], ours)
     assert (found.type if found else None) == stays
 
@@ -96,8 +142,15 @@ class Late:
 
     async def read_flow_run(self, run_id):
         run = await self._client.read_flow_run(run_id)
-        body = {"state": self._late.model_dump(mode="json", include={"type", "name", "message", "data"}), "force": True}
-        await self._client.request("POST", "/flow_runs/{id}/set_state", path_params={"id": run_id}, json=body)
+        body = {
+            "state": self._late.model_dump(
+                mode="json", include={"type", "name", "message", "data"}
+            ),
+            "force": True,
+        }
+        await self._client.request(
+            "POST", "/flow_runs/{id}/set_state", path_params={"id": run_id}, json=body
+        )
         return run
 
     def __getattr__(self, name: str):
@@ -125,7 +178,9 @@ async def test_a_final_state_that_comes_after_the_look_stays(late, ours) -> None
         assert not await orchestration.propose(Late(client, late), run.id, ours, only_from=FROM)
         state = (await client.read_flow_run(run.id)).state
         assert (state.type, state.name) == (late.type, late.name)
-        assert (state.data.storage_key if state.data else None) == (late.data.storage_key if late.data else None)
+        assert (state.data.storage_key if state.data else None) == (
+            late.data.storage_key if late.data else None
+        )
         assert (late.message or late.name) in (state.message or state.name)
         await client.delete_flow_run(run.id)
 

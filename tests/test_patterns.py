@@ -17,7 +17,9 @@ import prefect_cpln
 from cpln_flows.logs import budget
 
 FOLDERS = [Path(package.__file__).parent for package in (cpln_flows, prefect_cpln)]
-FUNCTIONS = frozenset({"compile", "findall", "finditer", "fullmatch", "match", "search", "split", "sub", "subn"})
+FUNCTIONS = frozenset(
+    {"compile", "findall", "finditer", "fullmatch", "match", "search", "split", "sub", "subn"}
+)
 # In functions, from what is only known then: by whom, and why that is no danger.
 AT_RUN_TIME = {
     "settings.py:_known_levels": "the user's own setting, compiled and not run",
@@ -31,7 +33,12 @@ AT_RUN_TIME = {
 }
 # Longer texts are refused before they are matched.
 BOUNDED = {"cpln_flows.emulator.workload_rules._QUANTITY": 24}
-SIZES = (16, 24, 2_000, 10_000)  # what grows exponentially is seen at the first ones, or no test would end
+SIZES = (
+    16,
+    24,
+    2_000,
+    10_000,
+)  # what grows exponentially is seen at the first ones, or no test would end
 MOST_SECONDS = 0.3
 """CPU time for 10,000 characters: some milliseconds at most, and more than a second where it grows with the square."""
 
@@ -61,9 +68,15 @@ def held(value: object, name: str, depth: int = 0) -> Iterator[tuple[str, re.Pat
 def calls(tree: ast.AST, where: str) -> Iterator[tuple[str, ast.Call]]:
     """The calls of ``re`` in a module, with the innermost function they are in."""
     for node in ast.iter_child_nodes(tree):
-        inner = f"{where}:{node.name}" if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else where
+        inner = (
+            f"{where}:{node.name}"
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            else where
+        )
         match node:
-            case ast.Call(func=ast.Attribute(value=ast.Name(id="re"), attr=name)) if name in FUNCTIONS:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="re"), attr=name)) if (
+                name in FUNCTIONS
+            ):
                 yield inner, node
         yield from calls(node, inner)
 
@@ -96,16 +109,24 @@ def patterns(called) -> dict[str, tuple[re.Pattern, set[str]]]:
         used = uses(module)
         for name, value in vars(module).items():
             for path, pattern in held(value, name):
-                known = found.setdefault((pattern.pattern, pattern.flags), (f"{module.__name__}.{path}", pattern, set()))
+                known = found.setdefault(
+                    (pattern.pattern, pattern.flags), (f"{module.__name__}.{path}", pattern, set())
+                )
                 known[2].update(used.get(name, ()))
     for where, call in called:
         if isinstance(call.args[0], ast.Constant):
             pattern = re.compile(call.args[0].value)
-            known = found.setdefault((pattern.pattern, pattern.flags), (f"{where} {pattern.pattern}", pattern, set()))
+            known = found.setdefault(
+                (pattern.pattern, pattern.flags), (f"{where} {pattern.pattern}", pattern, set())
+            )
             known[2].update({call.func.attr} - {"compile"})
     for text in budget.LEVELS:
         found[text, 0] = (f"LEVELS {text}", re.compile(text), {"search"})
-    return {name: (pattern, methods & FUNCTIONS) for name, pattern, methods in found.values() if isinstance(pattern.pattern, str)}
+    return {
+        name: (pattern, methods & FUNCTIONS)
+        for name, pattern, methods in found.values()
+        if isinstance(pattern.pattern, str)
+    }
 
 
 def characters(items) -> list[str]:
@@ -123,7 +144,11 @@ def _class(item) -> str:
         return f"{re.escape(chr(value[0]))}-{re.escape(chr(value[1]))}"
     if kind is constants.NEGATE:
         return "^"
-    return {constants.CATEGORY_DIGIT: r"\d", constants.CATEGORY_SPACE: r"\s", constants.CATEGORY_WORD: r"\w"}.get(value, r"\S")
+    return {
+        constants.CATEGORY_DIGIT: r"\d",
+        constants.CATEGORY_SPACE: r"\s",
+        constants.CATEGORY_WORD: r"\w",
+    }.get(value, r"\S")
 
 
 def sample(nodes) -> str:
@@ -194,25 +219,37 @@ def slow(pattern: re.Pattern, methods: set[str], most: int = SIZES[-1]) -> str |
     for before, pumped in texts(pattern):
         for size in SIZES:
             text = f"{before}{pumped * (min(size, most) // len(pumped))}\x00"
-            if any(seconds(lambda work=work, text=text: work(text)) > MOST_SECONDS for work in works):
+            if any(
+                seconds(lambda work=work, text=text: work(text)) > MOST_SECONDS for work in works
+            ):
                 return f"{before!r} and {size} times {pumped!r}"
     return None
 
 
 def test_time_grows_with_the_text_alone(patterns) -> None:
     assert len(patterns) > 50
-    found = {name: slow(pattern, methods, BOUNDED.get(name, SIZES[-1])) for name, (pattern, methods) in patterns.items()}
+    found = {
+        name: slow(pattern, methods, BOUNDED.get(name, SIZES[-1]))
+        for name, (pattern, methods) in patterns.items()
+    }
     assert {name: text for name, text in found.items() if text} == {}
 
 
 def test_every_pattern_is_known(called) -> None:
-    at_run_time = {where for where, call in called if ":" in where and not isinstance(call.args[0], ast.Constant)}
-    unknown = {where for where in at_run_time if not any(where.startswith(known) for known in AT_RUN_TIME)}
+    at_run_time = {
+        where
+        for where, call in called
+        if ":" in where and not isinstance(call.args[0], ast.Constant)
+    }
+    unknown = {
+        where for where in at_run_time if not any(where.startswith(known) for known in AT_RUN_TIME)
+    }
     assert not unknown, "say why it is no danger, or make it a constant"
 
 
 @pytest.mark.parametrize(
-    ("pattern", "method"), [(r"(a+)+$", "match"), (r"([0-9.]+)(a*[0-9]*)", "fullmatch"), (r"\s+$", "search")]
+    ("pattern", "method"),
+    [(r"(a+)+$", "match"), (r"([0-9.]+)(a*[0-9]*)", "fullmatch"), (r"\s+$", "search")],
 )
 def test_slow_pattern_is_seen(pattern, method) -> None:
     assert slow(re.compile(pattern), {method})

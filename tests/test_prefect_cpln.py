@@ -51,7 +51,12 @@ def test_the_old_errors_are_aliases(old, new) -> None:
         (exceptions.CplnJobDefinitionError([]), requests.RequestException),
         (exceptions.CplnJobFailedError("x", exit_code=3), requests.RequestException),
         (exceptions.CplnJobTimeoutError("x"), requests.RequestException),
-        (exceptions.CplnResourceNotFoundError(status=404, method="GET", path="/x", message="none"), requests.HTTPError),
+        (
+            exceptions.CplnResourceNotFoundError(
+                status=404, method="GET", path="/x", message="none"
+            ),
+            requests.HTTPError,
+        ),
     ],
 )
 def test_old_errors_are_those_of_requests(error, base) -> None:
@@ -72,5 +77,9 @@ def test_beside_prefect_cpln_the_import_says_what_to_uninstall(monkeypatch) -> N
 
 
 def test_prefect_finds_the_blocks_by_the_entry_point() -> None:
-    (point,) = [point for point in importlib.metadata.entry_points(group="prefect.collections") if point.name == "cpln_flows"]
+    (point,) = [
+        point
+        for point in importlib.metadata.entry_points(group="prefect.collections")
+        if point.name == "cpln_flows"
+    ]
     assert point.load().CplnJob is cpln_flows.CplnJob

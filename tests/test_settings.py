@@ -17,13 +17,26 @@ from cpln_flows.settings import ApiSettings, CplnSettings, process_environment
             id="users-choice-beats-injection",
         ),
         pytest.param(
-            {"CPLN_LOCATION": "/org/acme/location/aws-eu-central-1"}, "location", "aws-eu-central-1", id="location-link"
+            {"CPLN_LOCATION": "/org/acme/location/aws-eu-central-1"},
+            "location",
+            "aws-eu-central-1",
+            id="location-link",
         ),
         pytest.param({"CPLN_ORG": "/org/acme"}, "org", "acme", id="org-link"),
         pytest.param({"CPLN_GVC": "//gvc/dev"}, "gvc", "dev", id="gvc-link"),
         pytest.param({"CPLN_GVC": "/org/acme/gvc/dev"}, "org", "acme", id="gvc-link-says-the-org"),
-        pytest.param({"CPLN_LOCATION": "aws-eu-central-1"}, "location", "aws-eu-central-1", id="location-name"),
-        pytest.param({"PREFECT_AGENT_CPLN_MONITOR_INTERVAL": "15"}, "monitor_interval_seconds", 15, id="seeds-interval"),
+        pytest.param(
+            {"CPLN_LOCATION": "aws-eu-central-1"},
+            "location",
+            "aws-eu-central-1",
+            id="location-name",
+        ),
+        pytest.param(
+            {"PREFECT_AGENT_CPLN_MONITOR_INTERVAL": "15"},
+            "monitor_interval_seconds",
+            15,
+            id="seeds-interval",
+        ),
         pytest.param({}, "monitor_interval_seconds", 60, id="default-interval"),
         pytest.param({}, "endpoint", "https://api.cpln.io", id="default-endpoint"),
     ],
@@ -48,10 +61,26 @@ def test_a_value_out_of_bounds_is_named(monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("environment", "says"),
     [
-        pytest.param({"CPLN_ORG": "b", "CPLN_GVC": "/org/acme/gvc/dev"}, "CPLN_GVC: .*'acme', and .*'b'", id="they-disagree"),
-        pytest.param({"CPLN_ORG": "//gvc/dev"}, "CPLN_ORG: expected a name such as acme, or a link such as /org/acme", id="org"),
-        pytest.param({"CPLN_LOCATION": "/org/acme"}, "CPLN_LOCATION: expected .*found '/org/acme'", id="location"),
-        pytest.param({"CPLN_RETRY_SECONDS": "soon"}, "CPLN_RETRY_SECONDS: expected a valid number, found 'soon'", id="number"),
+        pytest.param(
+            {"CPLN_ORG": "b", "CPLN_GVC": "/org/acme/gvc/dev"},
+            "CPLN_GVC: .*'acme', and .*'b'",
+            id="they-disagree",
+        ),
+        pytest.param(
+            {"CPLN_ORG": "//gvc/dev"},
+            "CPLN_ORG: expected a name such as acme, or a link such as /org/acme",
+            id="org",
+        ),
+        pytest.param(
+            {"CPLN_LOCATION": "/org/acme"},
+            "CPLN_LOCATION: expected .*found '/org/acme'",
+            id="location",
+        ),
+        pytest.param(
+            {"CPLN_RETRY_SECONDS": "soon"},
+            "CPLN_RETRY_SECONDS: expected a valid number, found 'soon'",
+            id="number",
+        ),
     ],
 )
 def test_wrong_variable_is_one_sentence(monkeypatch, environment, says) -> None:
@@ -61,7 +90,9 @@ def test_wrong_variable_is_one_sentence(monkeypatch, environment, says) -> None:
         CplnSettings.load()
 
 
-@pytest.mark.parametrize("token", [None, SecretStr(""), SecretStr("  ")], ids=["none", "empty", "blank"])
+@pytest.mark.parametrize(
+    "token", [None, SecretStr(""), SecretStr("  ")], ids=["none", "empty", "blank"]
+)
 def test_without_a_token_the_error_says_where_to_put_one(token) -> None:
     with pytest.raises(ConfigurationError, match="CPLN_TOKEN"):
         CplnSettings.load().api(token)
@@ -75,16 +106,30 @@ def test_the_token_is_not_shown(monkeypatch) -> None:
 
 def test_a_slash_at_the_end_of_an_endpoint_does_not_matter() -> None:
     assert (
-        CplnSettings.load(token=SecretStr("t"), endpoint="https://api.example.org/").api().endpoint == "https://api.example.org"
+        CplnSettings.load(token=SecretStr("t"), endpoint="https://api.example.org/").api().endpoint
+        == "https://api.example.org"
     )
 
 
-@pytest.mark.parametrize("variable", ["CPLN_ENDPOINT", "CPLN_LOGS_ENDPOINT", "PREFECT_INTEGRATIONS_CPLN_ENDPOINT"])
+@pytest.mark.parametrize(
+    "variable", ["CPLN_ENDPOINT", "CPLN_LOGS_ENDPOINT", "PREFECT_INTEGRATIONS_CPLN_ENDPOINT"]
+)
 @pytest.mark.parametrize(
     "url",
     [
-        *("https://me:hush@api.test", "https://hush@api.test", "https://:hush@api.test", "https://me:hush@", "me:hush@api.test"),
-        *("https://me:hush@api.test:99999", "https://me:hush@[api.test", "https://api.test?token=hush", "https://api.test#hush"),
+        *(
+            "https://me:hush@api.test",
+            "https://hush@api.test",
+            "https://:hush@api.test",
+            "https://me:hush@",
+            "me:hush@api.test",
+        ),
+        *(
+            "https://me:hush@api.test:99999",
+            "https://me:hush@[api.test",
+            "https://api.test?token=hush",
+            "https://api.test#hush",
+        ),
         "hush",
     ],
 )

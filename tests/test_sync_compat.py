@@ -25,7 +25,9 @@ def test_a_synchronous_caller_gets_the_result() -> None:
     assert sync_compat.run(_answer) == 42
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), Interruption("x")], ids=["exception", "interruption"])
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), Interruption("x")], ids=["exception", "interruption"]
+)
 def test_a_synchronous_caller_gets_the_error_and_others_go_on(error) -> None:
     with pytest.raises(type(error)):
         sync_compat.run(lambda: _fail(error))
@@ -69,7 +71,9 @@ def test_an_interrupted_caller_waits_until_the_work_has_cleaned_up() -> None:
     caller.start()
     started.wait()
     # As Prefect interrupts a task that runs in a thread.
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(caller.ident), ctypes.py_object(Interruption))
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(caller.ident), ctypes.py_object(Interruption)
+    )
     caller.join()
     assert events == ["cleaned up", "returned"]
 

@@ -24,7 +24,9 @@ _MOST_VALUES = 500_000
 _MOST_LEVELS = 64
 _REPLACED = r"\ufffd"
 # In JSON: an escaped backslash, a surrogate pair, or half of one, which no text can hold.
-_LONE = re.compile(r"(?P<whole>\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_LONE = re.compile(
+    r"(?P<whole>\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+)
 _NO_SIGN = bytes(set(range(256)) - set(b'",[]{}'))
 
 
@@ -67,7 +69,9 @@ def decode(body: bytes, source: str) -> Any:
     if _openings(body) > _MOST_LEVELS:
         brackets = _structure(body, source).translate(None, b",")
         if not _is_flat(brackets):
-            raise UnexpectedResponseError(f"{source}: the answer is nested more than {_MOST_LEVELS} levels deep")
+            raise UnexpectedResponseError(
+                f"{source}: the answer is nested more than {_MOST_LEVELS} levels deep"
+            )
     return orjson.loads(body)
 
 
@@ -112,7 +116,9 @@ def _inflater(answer: httpx.Response, source: str) -> zlib._Decompress | None:
     if encoding in ("", "identity"):
         return None
     if encoding != ENCODING:
-        raise UnexpectedResponseError(f"{source}: the answer is compressed as {encoding[:40]!r}, which was not asked for")
+        raise UnexpectedResponseError(
+            f"{source}: the answer is compressed as {encoding[:40]!r}, which was not asked for"
+        )
     return zlib.decompressobj(zlib.MAX_WBITS | 16)
 
 
@@ -120,7 +126,9 @@ def _inflated(inflater: zlib._Decompress, chunk: bytes, most: int, source: str) 
     try:
         return inflater.decompress(chunk, most)
     except zlib.error as error:
-        raise UnexpectedResponseError(f"{source}: the answer cannot be decompressed ({error})") from None
+        raise UnexpectedResponseError(
+            f"{source}: the answer cannot be decompressed ({error})"
+        ) from None
 
 
 def _openings(body: bytes) -> int:

@@ -43,7 +43,11 @@ _MOST_CONNECTIONS = 40
 _MOST_PAGES = 10_000
 _MOST_ITEMS = 1_000_000
 _FIRST_ERROR_STATUS = 300
-_HEADERS = {"accept": "application/json", "accept-encoding": bodies.ENCODING, "user-agent": "cpln_flows"}
+_HEADERS = {
+    "accept": "application/json",
+    "accept-encoding": bodies.ENCODING,
+    "user-agent": "cpln_flows",
+}
 _SHOWN_LINK = 60
 _MOST_WAITS = 4  # for the head of an answer and all pieces of its body together
 _RENEW_SECONDS = 10.0  # a refused token is read again no more often than this
@@ -121,7 +125,12 @@ class CplnClient:
         self._open = self._transport or self._connections()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         transport, self._open = self._open, None
         if transport is not None:
             await transport.aclose()
@@ -140,7 +149,9 @@ class CplnClient:
         """Return the platform's time as far as its answers tell it: what it says of its objects is in that time."""
         return datetime.now(UTC) + timedelta(microseconds=self._time.offset_ns / 1000)
 
-    async def get(self, path: str, *, params: Mapping[str, str] | None = None, repeat: Repeat = Repeat.ALWAYS) -> Any:
+    async def get(
+        self, path: str, *, params: Mapping[str, str] | None = None, repeat: Repeat = Repeat.ALWAYS
+    ) -> Any:
         """Read one object.
 
         Raises:
@@ -157,7 +168,9 @@ class CplnClient:
             ApiError, TransportError: As with ``get``.
             UnexpectedResponseError: The answer does not have the documented form.
         """
-        found: R = await self._send("GET", path, repeat=repeat, read=lambda answer: form.parse(_json(answer), source=path))
+        found: R = await self._send(
+            "GET", path, repeat=repeat, read=lambda answer: form.parse(_json(answer), source=path)
+        )
         return found
 
     async def post(self, path: str, body: Mapping[str, Any], *, repeat: Repeat) -> str:
@@ -179,7 +192,12 @@ class CplnClient:
 
     @overload
     def pages(
-        self, path: str, query: Mapping[str, Any] | None = None, *, form: type[R], repeat: Repeat = Repeat.ALWAYS
+        self,
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        *,
+        form: type[R],
+        repeat: Repeat = Repeat.ALWAYS,
     ) -> AsyncIterator[list[R]]: ...
 
     @overload
@@ -249,7 +267,12 @@ class CplnClient:
         return found.replace("ws://", "http://", 1).replace("wss://", "https://", 1)
 
     async def get_logs(
-        self, path: str, *, params: Mapping[str, str], parse: Callable[[Any], T], repeat: Repeat = Repeat.ALWAYS
+        self,
+        path: str,
+        *,
+        params: Mapping[str, str],
+        parse: Callable[[Any], T],
+        repeat: Repeat = Repeat.ALWAYS,
     ) -> T:
         """Read from the logs service; an answer that cannot be parsed is repeated as one that never came."""
         endpoint = await self.logs_endpoint()
@@ -273,7 +296,11 @@ class CplnClient:
         endpoint = self.settings.endpoint
         if href.startswith("/") and not href.startswith("//"):
             return href
-        if (found := addresses.origin(href)) is not None and found == addresses.origin(endpoint) and "@" not in href:
+        if (
+            (found := addresses.origin(href)) is not None
+            and found == addresses.origin(endpoint)
+            and "@" not in href
+        ):
             path = urlsplit(href)._replace(scheme="", netloc="", fragment="").geturl()
             prefix = urlsplit(endpoint).path
             return path.removeprefix(prefix) if path.startswith(f"{prefix}/") else path
@@ -288,13 +315,17 @@ class CplnClient:
             return direct
         routed = Routed(_MOST_CONNECTIONS, self._verify(), named)
         for endpoint in filter(None, (self.settings.endpoint, self._logs_endpoint)):
-            routed.route(endpoint)  # what is wrong with its proxy is said now, and not with the first request
+            routed.route(
+                endpoint
+            )  # what is wrong with its proxy is said now, and not with the first request
         return routed
 
     def _verify(self) -> ssl.SSLContext | bool:
         """Return how certificates are verified; where nothing uses TLS, reading them would take longer than a request."""
         endpoints = (self.settings.endpoint, self.settings.logs_endpoint or "https:")
-        uses_tls = self._transport is None and any(url.lower().startswith(("https:", "wss:")) for url in endpoints)
+        uses_tls = self._transport is None and any(
+            url.lower().startswith(("https:", "wss:")) for url in endpoints
+        )
         return ssl.create_default_context() if uses_tls else False
 
     async def _discover_logs(self) -> str:
@@ -304,7 +335,9 @@ class CplnClient:
         """
         endpoint = self.settings.endpoint
         try:
-            answer = await self._send("GET", "/discovery", repeat=Repeat.ALWAYS, read=_json, authorized=False)
+            answer = await self._send(
+                "GET", "/discovery", repeat=Repeat.ALWAYS, read=_json, authorized=False
+            )
             self._logs_endpoint = _logs_address(answer, endpoint)
         except CplnError as error:
             if not is_public(endpoint):
@@ -337,11 +370,20 @@ class CplnClient:
             headers["content-type"] = "application/json"
             content = orjson.dumps(body)
         base = endpoint or self.settings.endpoint
-        url = _url(base, path)  # before the first attempt: a path that is none becomes none by waiting
+        url = _url(
+            base, path
+        )  # before the first attempt: a path that is none becomes none by waiting
 
         def make(token: str) -> httpx.Request:
             own = headers | ({"authorization": f"Bearer {token}"} if authorized else {})
-            return httpx.Request(method, url, content=content, params=params, headers=own, extensions=self._extensions)
+            return httpx.Request(
+                method,
+                url,
+                content=content,
+                params=params,
+                headers=own,
+                extensions=self._extensions,
+            )
 
         request = _Request(method, path, base, make, read, most)
         try:
@@ -360,7 +402,9 @@ class CplnClient:
                 try:
                     answer = await self._exchange(request.make(token), request.most)
                 except httpx.RequestError as error:
-                    failure = mapping.transport_error(error, method=request.method, path=request.path, endpoint=request.endpoint)
+                    failure = mapping.transport_error(
+                        error, method=request.method, path=request.path, endpoint=request.endpoint
+                    )
                     failure.sent = arrived = failure.sent or arrived
                     raise failure from error
                 arrived = True
@@ -406,9 +450,15 @@ class CplnClient:
                 self._time.learn(answer.headers.get("date"), time.time_ns())
                 source = f"{request.method} {request.url.path}"
                 is_error = answer.status_code >= _FIRST_ERROR_STATUS
-                content = await (bodies.read_error(answer, source) if is_error else bodies.read(answer, most, source))
+                content = await (
+                    bodies.read_error(answer, source)
+                    if is_error
+                    else bodies.read(answer, most, source)
+                )
         except TimeoutError as error:
-            raise httpx.ReadTimeout(f"the answer was not complete after {longest:g} s", request=request) from error
+            raise httpx.ReadTimeout(
+                f"the answer was not complete after {longest:g} s", request=request
+            ) from error
         return _Answer(source, answer.status_code, answer.headers, content)
 
 
@@ -416,7 +466,9 @@ def _logs_address(answer: Any, endpoint: str) -> str:
     endpoints = answer.get("endpoints") if isinstance(answer, Mapping) else None
     found = endpoints.get("logs") if isinstance(endpoints, Mapping) else None
     if not isinstance(found, str) or not addresses.is_endpoint(found):
-        raise _NoAddressError("expected the address of the logs service in endpoints.logs, found none")
+        raise _NoAddressError(
+            "expected the address of the logs service in endpoints.logs, found none"
+        )
     if not addresses.keeps_secrets(found) and addresses.host(found) != addresses.host(endpoint):
         raise _NoAddressError(f"{found!r} is not encrypted, and the token does not go there")
     return found.rstrip("/")
@@ -467,8 +519,19 @@ def _page(page: Any, path: str) -> tuple[list[Any], str | None]:
         raise UnexpectedResponseError(f"{path}: expected a list with items")
     links = page.get("links") or []
     if not isinstance(links, list):
-        raise UnexpectedResponseError(f"{path}: expected a list of links, found a {type(links).__name__}")
-    following = next((link.get("href") for link in links if isinstance(link, Mapping) and link.get("rel") == "next"), None)
+        raise UnexpectedResponseError(
+            f"{path}: expected a list of links, found a {type(links).__name__}"
+        )
+    following = next(
+        (
+            link.get("href")
+            for link in links
+            if isinstance(link, Mapping) and link.get("rel") == "next"
+        ),
+        None,
+    )
     if not isinstance(following, str | None):
-        raise UnexpectedResponseError(f"{path}: expected the link of the next page, found a {type(following).__name__}")
+        raise UnexpectedResponseError(
+            f"{path}: expected the link of the next page, found a {type(following).__name__}"
+        )
     return page["items"], following

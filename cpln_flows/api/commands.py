@@ -47,7 +47,9 @@ async def start(
     if active_deadline_seconds is not None:
         spec["activeDeadlineSeconds"] = active_deadline_seconds
     body = {"type": RUN, "tags": dict(tags), "spec": spec}
-    location_header = await client.post(f"{workload.path}/-command", body, repeat=Repeat.WHEN_REFUSED)
+    location_header = await client.post(
+        f"{workload.path}/-command", body, repeat=Repeat.WHEN_REFUSED
+    )
     return workload.command(_id_of(location_header, workload))
 
 
@@ -62,7 +64,9 @@ async def read(client: CplnClient, ref: CommandRef, *, repeat: Repeat = Repeat.A
     return await client.read(ref.path, Command, repeat=repeat)
 
 
-async def with_tags(client: CplnClient, workload: WorkloadRef, tags: Mapping[str, str]) -> list[Command]:
+async def with_tags(
+    client: CplnClient, workload: WorkloadRef, tags: Mapping[str, str]
+) -> list[Command]:
     """Return the jobs of a workload that carry all these tags, oldest first."""
     terms = [{"op": "=", "tag": tag, "value": value} for tag, value in tags.items()]
     return await _query(client, workload, terms, order="asc", repeat=Repeat.ALWAYS)
@@ -74,7 +78,9 @@ async def since(client: CplnClient, workload: WorkloadRef, created: datetime) ->
     return await _query(client, workload, terms, order="asc", repeat=Repeat.NEVER)
 
 
-async def active(client: CplnClient, workload: WorkloadRef, *, agent: str | None = None) -> list[Command]:
+async def active(
+    client: CplnClient, workload: WorkloadRef, *, agent: str | None = None
+) -> list[Command]:
     """Return the jobs of a workload that have not ended, oldest first; asked once, never repeated.
 
     Args:
@@ -82,12 +88,17 @@ async def active(client: CplnClient, workload: WorkloadRef, *, agent: str | None
         workload: Whose jobs.
         agent: Only those that this agent has submitted.
     """
-    terms = [{"op": "!=", "property": "lifecycleStage", "value": str(stage)} for stage in sorted(TERMINAL_STAGES)]
+    terms = [
+        {"op": "!=", "property": "lifecycleStage", "value": str(stage)}
+        for stage in sorted(TERMINAL_STAGES)
+    ]
     terms += [{"op": "=", "tag": AGENT, "value": agent}] if agent else []
     return await _query(client, workload, terms, order="asc", repeat=Repeat.NEVER)
 
 
-async def containers_since(client: CplnClient, workload: WorkloadRef, created: datetime) -> list[Command]:
+async def containers_since(
+    client: CplnClient, workload: WorkloadRef, created: datetime
+) -> list[Command]:
     """Return the containers of flow runs on a workload that were created at this time or later; asked once."""
     terms = [
         {"op": ">=", "property": "created", "value": _iso(created)},
@@ -96,7 +107,9 @@ async def containers_since(client: CplnClient, workload: WorkloadRef, created: d
     return await _query(client, workload, terms, order="asc", repeat=Repeat.NEVER)
 
 
-async def stops_since(client: CplnClient, workload: WorkloadRef, created: datetime) -> list[Command]:
+async def stops_since(
+    client: CplnClient, workload: WorkloadRef, created: datetime
+) -> list[Command]:
     """Return the stops that were sent on a workload at this time or later, by whomever, oldest first; asked once."""
     terms = [{"op": ">=", "property": "created", "value": _iso(created)}]
     return await _query(client, workload, terms, order="asc", repeat=Repeat.NEVER, kind=STOP)
@@ -158,7 +171,11 @@ def _body(terms: list[dict[str, str]], *, order: str, kind: str = RUN) -> dict[s
     of_kind = {"op": "=", "property": "type", "value": kind}
     return {
         "kind": "command",
-        "spec": {"match": "all", "terms": [of_kind, *terms], "sort": {"by": "created", "order": order}},
+        "spec": {
+            "match": "all",
+            "terms": [of_kind, *terms],
+            "sort": {"by": "created", "order": order},
+        },
     }
 
 
@@ -168,5 +185,7 @@ def _iso(moment: datetime) -> str:
 
 def _id_of(location_header: str, workload: WorkloadRef) -> str:
     if not location_header:
-        raise UnexpectedResponseError(f"POST {workload.path}/-command: accepted, but without the Location of the command")
+        raise UnexpectedResponseError(
+            f"POST {workload.path}/-command: accepted, but without the Location of the command"
+        )
     return links.last_segment(location_header)

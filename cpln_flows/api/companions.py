@@ -27,12 +27,20 @@ async def policies(client: CplnClient, org: str) -> list[PlatformPolicy]:
 
 async def all_policies(client: CplnClient, org: str) -> list[PlatformPolicy]:
     """Return every policy of the organization that the token may see."""
-    return [policy async for page in client.pages(f"/org/{org}/policy", form=PlatformPolicy) for policy in page]
+    return [
+        policy
+        async for page in client.pages(f"/org/{org}/policy", form=PlatformPolicy)
+        for policy in page
+    ]
 
 
 async def secrets_of_keys(client: CplnClient, org: str) -> list[Secret]:
     """Return every secret of the organization that was made for what opens Prefect's API; asked once, never repeated."""
-    return [secret for secret in await _ours(client, org, "secret", Secret) if secrets.is_of_keys(secret.name)]
+    return [
+        secret
+        for secret in await _ours(client, org, "secret", Secret)
+        if secrets.is_of_keys(secret.name)
+    ]
 
 
 async def delete(client: CplnClient, link: str) -> bool:
@@ -48,9 +56,15 @@ async def _ours(client: CplnClient, org: str, kind: str, form: type[T]) -> list[
     terms = [{"op": "=", "tag": CREATED_BY_PREFECT, "value": "true"}]
     body = {"kind": kind, "spec": {"match": "all", "terms": terms}}
     path = f"/org/{org}/{kind}/-query"
-    found = [item async for page in client.pages(path, body, form=form, repeat=Repeat.NEVER) for item in page]
+    found = [
+        item
+        async for page in client.pages(path, body, form=form, repeat=Repeat.NEVER)
+        for item in page
+    ]
     own = re.compile(rf"/org/{re.escape(org)}(?:/gvc/[^/\s?#]+)?/{kind}/[^/\s?#]+")
     for one in found:
         if not own.fullmatch(one.link):  # it is what will be deleted
-            raise UnexpectedResponseError(f"{path}: expected objects with links of this kind, found {one.link[:60]!r}")
+            raise UnexpectedResponseError(
+                f"{path}: expected objects with links of this kind, found {one.link[:60]!r}"
+            )
     return found

@@ -82,9 +82,13 @@ class Tail:
         except ConnectionClosed as error:
             if error.sent is not None and error.sent.code == _TOO_LARGE:
                 limit = f"{bodies.MOST_LOG_BYTES // 2**20} MiB"
-                raise LogStreamError(f"a message of the live log has more than {limit}, the limit of this client") from None
+                raise LogStreamError(
+                    f"a message of the live log has more than {limit}, the limit of this client"
+                ) from None
             told = error.rcvd
-            self.closed = f"{told.code} {told.reason}".strip() if told is not None else "without a goodbye"
+            self.closed = (
+                f"{told.code} {told.reason}".strip() if told is not None else "without a goodbye"
+            )
             return None
         return Arrival(hash((len(message), message[:_EDGE], message[-_EDGE:])), read_frame(message))
 
@@ -127,22 +131,32 @@ class LogSource:
             LogStreamError: There is no connection, for a reason that may pass.
         """
         path = f"{self._path}/tail"
-        query = {"query": self.selector, "start": start_ns, "limit": PAGE_LIMIT, "direction": "forward", "delay_for": 0}
+        query = {
+            "query": self.selector,
+            "start": start_ns,
+            "limit": PAGE_LIMIT,
+            "direction": "forward",
+            "delay_for": 0,
+        }
         endpoint = (await self.client.logs_endpoint()).replace("http", "ws", 1)
-        headers = {"Authorization": self.client.token.get_secret_value()}  # raw, as both known clients send it
+        headers = {
+            "Authorization": self.client.token.get_secret_value()
+        }  # raw, as both known clients send it
         proxy = proxies().proxy_of(endpoint)
         try:
-            async with _Connect(
-                f"{endpoint}{path}?{urlencode(query)}",
-                additional_headers=headers,
-                proxy=proxy.url if proxy else None,
-                max_size=bodies.MOST_LOG_BYTES,  # the library's own limit, 1 MiB, is less than the first message may have
-                compression=None,
-                ping_interval=_PING_SECONDS,
-                open_timeout=self.client.settings.request_timeout_seconds,
-                close_timeout=1,
-                logger=_quiet,
-            ) as connection:
+            async with (
+                _Connect(
+                    f"{endpoint}{path}?{urlencode(query)}",
+                    additional_headers=headers,
+                    proxy=proxy.url if proxy else None,
+                    max_size=bodies.MOST_LOG_BYTES,  # the library's own limit, 1 MiB, is less than the first message may have
+                    compression=None,
+                    ping_interval=_PING_SECONDS,
+                    open_timeout=self.client.settings.request_timeout_seconds,
+                    close_timeout=1,
+                    logger=_quiet,
+                ) as connection
+            ):
                 yield Tail(connection)
         except InvalidStatus as error:
             answer = error.response
@@ -156,11 +170,17 @@ class LogSource:
             ) from None
         except (ImportError, InvalidProxy) as error:
             why = str(error) if isinstance(error, ImportError) else "its address is wrong"
-            raise LogStreamError(f"the proxy of {proxy.variable if proxy else 'none'} cannot be used: {why}") from None
+            raise LogStreamError(
+                f"the proxy of {proxy.variable if proxy else 'none'} cannot be used: {why}"
+            ) from None
         except (OSError, WebSocketException) as error:
-            raise LogStreamError(f"the live log at {endpoint} cannot be read ({error or type(error).__name__})") from None
+            raise LogStreamError(
+                f"the live log at {endpoint} cannot be read ({error or type(error).__name__})"
+            ) from None
 
-    async def query_range(self, start_ns: int, end_ns: int, repeat: Repeat = Repeat.ALWAYS) -> AsyncIterator[Page]:
+    async def query_range(
+        self, start_ns: int, end_ns: int, repeat: Repeat = Repeat.ALWAYS
+    ) -> AsyncIterator[Page]:
         """Yield the lines of a span of time, oldest first; each page is a look of its own and begins with the end of the last.
 
         Args:
@@ -191,7 +211,9 @@ class LogSource:
             except AnswerTooLargeError:
                 if limit == 1:
                     raise
-                limit = most = max(1, limit // _FEWER)  # long lines: so many of them are never asked for again
+                limit = most = max(
+                    1, limit // _FEWER
+                )  # long lines: so many of them are never asked for again
                 continue
             yield Page(batches)
             if sum(len(batch.stamps) for batch in batches) < limit:
@@ -206,9 +228,13 @@ class LogSource:
                 yield Page(last, None if join_up(batches, last) else last_ns)
                 start_ns, limit = last_ns + 1, min(PAGE_LIMIT, most)
 
-    async def _read(self, start_ns: int, end_ns: int, limit: int, repeat: Repeat, *, backward: bool = False) -> list[Batch]:
+    async def _read(
+        self, start_ns: int, end_ns: int, limit: int, repeat: Repeat, *, backward: bool = False
+    ) -> list[Batch]:
         """Return the first lines of a span of time, or the last ones, in the order of time."""
-        batches = await self._ask(start_ns, end_ns, limit, repeat, log_lines.parse_range, backward=backward)
+        batches = await self._ask(
+            start_ns, end_ns, limit, repeat, log_lines.parse_range, backward=backward
+        )
         if backward:
             batches = [Batch(batch.key, batch.stamps[::-1], batch.lines[::-1]) for batch in batches]
         return log_lines.in_order(batches)
@@ -231,7 +257,9 @@ class LogSource:
             "direction": "backward" if backward else "forward",
             "delay_for": "0",
         }
-        return await self.client.get_logs(f"{self._path}/query_range", params=params, parse=parse, repeat=repeat)
+        return await self.client.get_logs(
+            f"{self._path}/query_range", params=params, parse=parse, repeat=repeat
+        )
 
     @property
     def _path(self) -> str:
@@ -244,7 +272,9 @@ def join_up(first: list[Batch], last: list[Batch]) -> bool:
     They are if, of each stream, one line is among both. That can be told where no text repeats itself; a repeated one may be any
     of its like, and there may be more of them between.
     """
-    of_first, of_last = ([(batch.key, line) for batch in part for line in batch.lines] for part in (first, last))
+    of_first, of_last = (
+        [(batch.key, line) for batch in part for line in batch.lines] for part in (first, last)
+    )
     common = set(of_first) & set(of_last)
     repeats = len(set(of_first)) < len(of_first) or len(set(of_last)) < len(of_last)
     return not repeats and {key for key, _ in common} == {key for key, _ in (*of_first, *of_last)}

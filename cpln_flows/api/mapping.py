@@ -47,7 +47,9 @@ _HINTS: Mapping[int, str] = {
 }
 
 
-def error_of(*, status: int, method: str, path: str, body: bytes, headers: Mapping[str, str], token: str) -> ApiError:
+def error_of(
+    *, status: int, method: str, path: str, body: bytes, headers: Mapping[str, str], token: str
+) -> ApiError:
     """Return the error for an answer with an error status.
 
     Args:
@@ -66,23 +68,37 @@ def error_of(*, status: int, method: str, path: str, body: bytes, headers: Mappi
         status=status,
         method=method,
         path=path,
-        message=(message.replace(token, _HIDDEN) if len(token) >= _LEAST_TOKEN else message)[:_LONGEST_MESSAGE],
+        message=(message.replace(token, _HIDDEN) if len(token) >= _LEAST_TOKEN else message)[
+            :_LONGEST_MESSAGE
+        ],
         hint=_REDIRECTED if status < _FIRST_CLIENT_ERROR else _HINTS.get(status, ""),
         retry_after=_retry_after(headers),
     )
 
 
-def transport_error(error: httpx.RequestError, *, method: str, path: str, endpoint: str) -> TransportError:
+def transport_error(
+    error: httpx.RequestError, *, method: str, path: str, endpoint: str
+) -> TransportError:
     """Return the error for a request that got no answer.
 
     The original is chained by the caller; its request is replaced by one without headers, because those hold the token.
     """
     error.request = httpx.Request(method, endpoint + path)
-    sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.UnsupportedProtocol)
+    sent = not isinstance(
+        error,
+        httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.UnsupportedProtocol,
+    )
     what = "no answer" if sent else "cannot be reached"
     # What HTTP does not allow is quoted by httpx, and it may be the header with the token.
-    said = type(error).__name__ if isinstance(error, httpx.LocalProtocolError) else str(error) or type(error).__name__
-    return TransportError(f"{method} {path}: {endpoint} {what} ({said}); check CPLN_ENDPOINT and the network", sent=sent)
+    said = (
+        type(error).__name__
+        if isinstance(error, httpx.LocalProtocolError)
+        else str(error) or type(error).__name__
+    )
+    return TransportError(
+        f"{method} {path}: {endpoint} {what} ({said}); check CPLN_ENDPOINT and the network",
+        sent=sent,
+    )
 
 
 def _message(body: bytes) -> str:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_random, wait_random_exponential
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_delay,
+    wait_random,
+    wait_random_exponential,
+)
 
 from cpln_flows.errors import (
     AnswerTooLargeError,
@@ -49,7 +56,9 @@ def may_repeat(error: BaseException, repeat: Repeat) -> bool:
             return not error.is_quota
         case ConflictError(status=409, method="DELETE"):
             return True
-        case TransportError(sent=False) | ApiError(status=425):  # too early: the server has not looked at it
+        case (
+            TransportError(sent=False) | ApiError(status=425)
+        ):  # too early: the server has not looked at it
             return True
         case TransportError() | ServerError() | UnexpectedResponseError():
             return repeat is Repeat.ALWAYS
@@ -70,7 +79,9 @@ def wait_seconds(state: RetryCallState) -> float:
     return _FIRST_WAIT_SECONDS + backoff(state)
 
 
-def retrying(repeat: Repeat, *, budget_seconds: float, sleep: Callable[[float], Awaitable[None]]) -> AsyncRetrying:
+def retrying(
+    repeat: Repeat, *, budget_seconds: float, sleep: Callable[[float], Awaitable[None]]
+) -> AsyncRetrying:
     """Return tenacity's loop for one request.
 
     Args:

@@ -29,15 +29,27 @@ def is_of_keys(name: str) -> bool:
     return _OF_KEYS.fullmatch(name) is not None
 
 
-async def put_dictionary(client: CplnClient, org: str, name: str, data: Mapping[str, str], *, description: str) -> None:
+async def put_dictionary(
+    client: CplnClient, org: str, name: str, data: Mapping[str, str], *, description: str
+) -> None:
     """Create or replace a secret of names and values."""
-    body = {"kind": "secret", "name": name, "description": description, "type": "dictionary", "data": dict(data), "tags": _tags()}
+    body = {
+        "kind": "secret",
+        "name": name,
+        "description": description,
+        "type": "dictionary",
+        "data": dict(data),
+        "tags": _tags(),
+    }
     await client.put(f"/org/{org}/secret", body)
 
 
 async def put_identity(client: CplnClient, gvc: GvcRef, name: str, *, description: str) -> str:
     """Create an identity, or say that it is used once more; return its link."""
-    await client.put(f"{gvc.path}/identity", {"kind": "identity", "name": name, "description": description, "tags": _tags()})
+    await client.put(
+        f"{gvc.path}/identity",
+        {"kind": "identity", "name": name, "description": description, "tags": _tags()},
+    )
     return f"{gvc.path}/identity/{name}"
 
 
@@ -51,12 +63,20 @@ async def reveal(client: CplnClient, org: str, name: str) -> Mapping[str, Secret
     path = f"/org/{org}/secret/{name}/-reveal"
     data = (await objects.read(client, path)).get("data")
     if not isinstance(data, Mapping):
-        raise UnexpectedResponseError(f"{path}: expected an object with the names and values of `data`")
+        raise UnexpectedResponseError(
+            f"{path}: expected an object with the names and values of `data`"
+        )
     return {str(key): SecretStr(str(value)) for key, value in data.items()}
 
 
 async def put_reveal_policy(
-    client: CplnClient, org: str, name: str, *, secrets: Iterable[str], principal: str, description: str
+    client: CplnClient,
+    org: str,
+    name: str,
+    *,
+    secrets: Iterable[str],
+    principal: str,
+    description: str,
 ) -> None:
     """Let a principal reveal secrets.
 

@@ -17,7 +17,9 @@ _ONE = httpx.Limits(max_connections=1, max_keepalive_connections=1)
 class _Body(httpx.AsyncByteStream):
     """The body of an answer, which keeps its connection busy until it is read or given up."""
 
-    def __init__(self, stream: httpx.AsyncByteStream, pool: Connections, connection: httpx.AsyncHTTPTransport) -> None:
+    def __init__(
+        self, stream: httpx.AsyncByteStream, pool: Connections, connection: httpx.AsyncHTTPTransport
+    ) -> None:
         self._stream = stream
         self._pool = pool
         self._connection = connection
@@ -55,7 +57,11 @@ class Connections(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return the answer as soon as it begins."""
         await self._room.acquire()
-        connection = self._free.pop() if self._free else httpx.AsyncHTTPTransport(verify=self._verify, limits=_ONE)
+        connection = (
+            self._free.pop()
+            if self._free
+            else httpx.AsyncHTTPTransport(verify=self._verify, limits=_ONE)
+        )
         try:
             response = await connection.handle_async_request(request)
         except BaseException:
@@ -95,7 +101,9 @@ class Routed(httpx.AsyncBaseTransport):
         self._limits = httpx.Limits(max_connections=most, max_keepalive_connections=most)
         self._verify = verify
         self._proxies = proxies
-        self._transports: dict[Proxy | None, httpx.AsyncBaseTransport] = {None: Connections(most, verify)}
+        self._transports: dict[Proxy | None, httpx.AsyncBaseTransport] = {
+            None: Connections(most, verify)
+        }
 
     def route(self, url: str) -> httpx.AsyncBaseTransport:
         """Return what a request for this address travels by.
@@ -119,7 +127,13 @@ class Routed(httpx.AsyncBaseTransport):
 
     def _through(self, proxy: Proxy) -> httpx.AsyncBaseTransport:
         try:
-            return httpx.AsyncHTTPTransport(verify=self._verify, limits=self._limits, proxy=proxy.url)
+            return httpx.AsyncHTTPTransport(
+                verify=self._verify, limits=self._limits, proxy=proxy.url
+            )
         except (ImportError, ValueError, httpx.InvalidURL) as error:
-            what = str(error) if isinstance(error, ImportError) else "it is not the address of a proxy"
-            raise ConfigurationError(f"the proxy that the environment names cannot be used: {proxy.variable}: {what}") from None
+            what = (
+                str(error) if isinstance(error, ImportError) else "it is not the address of a proxy"
+            )
+            raise ConfigurationError(
+                f"the proxy that the environment names cannot be used: {proxy.variable}: {what}"
+            ) from None

@@ -1,7 +1,11 @@
 """The blocks: credentials, jobs and infrastructure. Prefect imports this package to register them."""
 
 from cpln_flows.blocks.credentials import CplnConfig, CplnCredentials
-from cpln_flows.blocks.infrastructure import CplnInfrastructure, CplnInfrastructureConfig, CplnInfrastructureResult
+from cpln_flows.blocks.infrastructure import (
+    CplnInfrastructure,
+    CplnInfrastructureConfig,
+    CplnInfrastructureResult,
+)
 from cpln_flows.blocks.job import CplnJob
 from cpln_flows.blocks.job_run import CplnJobRun
 

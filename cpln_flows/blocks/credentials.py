@@ -72,7 +72,9 @@ def _of_document(document_id: UUID) -> SecretStr:
     for name in ("credentials", "config"):  # the block itself, or one that holds it
         found = getattr(found, name, found)
     if not isinstance(found, CplnConfig):
-        raise ConfigurationError(f"token: the saved block {document_id} holds none any more; save one that does")
+        raise ConfigurationError(
+            f"token: the saved block {document_id} holds none any more; save one that does"
+        )
     return found.token
 
 
@@ -108,7 +110,9 @@ class CplnConfig(Block, metaclass=ClearErrors):
     """
 
     # An error of pydantic quotes what it was given, and that may be the token in the wrong place.
-    model_config: ClassVar[ConfigDict] = ConfigDict(json_schema_extra=_token_is_required, hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra=_token_is_required, hide_input_in_errors=True
+    )
 
     _block_type_name = "Control Plane Configuration"
     _logo_url = LOGO_URL
@@ -129,9 +133,15 @@ class CplnConfig(Block, metaclass=ClearErrors):
     def __getstate__(self) -> dict[Any, Any]:
         """Pickle without the token: results and packed flows lie in stores that many can read."""
         state = super().__getstate__()
-        left = self._left_behind or _LeftBehind(self._block_document_id, self.token == environments_token())
+        left = self._left_behind or _LeftBehind(
+            self._block_document_id, self.token == environments_token()
+        )
         fields = {**state["__dict__"], "token": SecretStr("")}
-        return {**state, "__dict__": fields, "__pydantic_private__": {**state["__pydantic_private__"], "_left_behind": left}}
+        return {
+            **state,
+            "__dict__": fields,
+            "__pydantic_private__": {**state["__pydantic_private__"], "_left_behind": left},
+        }
 
     def api_settings(self, settings: CplnSettings | None = None) -> ApiSettings:
         """Return what a client needs: this token, and the rest from the environment.
@@ -224,7 +234,9 @@ class CplnCredentials(CredentialsBlock, metaclass=ClearErrors):
         holder = self._block_document_id or holder_id
         return await (self.config.present_token(holder) if self.config else _present_token(None))
 
-    def get_client(self, token: SecretStr | str | None = None, *, settings: CplnSettings | None = None) -> CplnClient:
+    def get_client(
+        self, token: SecretStr | str | None = None, *, settings: CplnSettings | None = None
+    ) -> CplnClient:
         """Return a client, to be opened with ``async with``.
 
         Args:

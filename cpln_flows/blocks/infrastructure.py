@@ -120,47 +120,72 @@ class CplnInfrastructure(Block, metaclass=ClearErrors):
     _logo_url = LOGO_URL
     _documentation_url = DOCUMENTATION_URL
 
-    type: Literal["cpln-infrastructure"] = Field(default="cpln-infrastructure", description="The kind of infrastructure.")
-    env: dict[str, str | None] = Field(
-        default_factory=dict, title="Environment", description="Environment variables of the container."
+    type: Literal["cpln-infrastructure"] = Field(
+        default="cpln-infrastructure", description="The kind of infrastructure."
     )
-    labels: dict[str, str] = Field(default_factory=dict, description="Labels of the job, which become tags.")
+    env: dict[str, str | None] = Field(
+        default_factory=dict,
+        title="Environment",
+        description="Environment variables of the container.",
+    )
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="Labels of the job, which become tags."
+    )
     name: str | None = Field(default=None, description="What the names of its jobs begin with.")
     command: list[str] | None = Field(
-        default=None, description="Command line of the container. A pool made of this block runs flows without one."
+        default=None,
+        description="Command line of the container. A pool made of this block runs flows without one.",
     )
     config: CplnInfrastructureConfig | None = Field(
-        default=None, description="Configuration with the token. Default: the environment variable CPLN_TOKEN."
+        default=None,
+        description="Configuration with the token. Default: the environment variable CPLN_TOKEN.",
     )
-    org: str | None = Field(default=None, description="Organization. Default: the environment variable CPLN_ORG.")
-    namespace: str | None = Field(default=None, description="GVC. Default: the environment variable CPLN_GVC.")
+    org: str | None = Field(
+        default=None, description="Organization. Default: the environment variable CPLN_ORG."
+    )
+    namespace: str | None = Field(
+        default=None, description="GVC. Default: the environment variable CPLN_GVC."
+    )
     location: str | None = Field(
-        default=None, description="Location. Default: the environment variable CPLN_LOCATION, else the GVC's first location."
+        default=None,
+        description="Location. Default: the environment variable CPLN_LOCATION, else the GVC's first location.",
     )
-    service_account_name: str | None = Field(default=None, description="Identity that the job runs as, by name or link.")
+    service_account_name: str | None = Field(
+        default=None, description="Identity that the job runs as, by name or link."
+    )
     job: dict[str, Any] = Field(
-        default_factory=customization.base_job, title="Base Job Manifest", description="Manifest of a Kubernetes Job."
+        default_factory=customization.base_job,
+        title="Base Job Manifest",
+        description="Manifest of a Kubernetes Job.",
     )
     customizations: list[dict[str, Any]] = Field(
-        default_factory=list, description="JSON patch (RFC 6902) of the manifest: a list of operations."
+        default_factory=list,
+        description="JSON patch (RFC 6902) of the manifest: a list of operations.",
     )
     image: str | None = Field(
-        default=None, description="Image of the container. Default: that of the manifest, else Prefect's own."
+        default=None,
+        description="Image of the container. Default: that of the manifest, else Prefect's own.",
     )
     job_watch_timeout_seconds: int | None = Field(
-        default=None, gt=0, description="Seconds that the job may take before it is stopped. Default: no limit."
+        default=None,
+        gt=0,
+        description="Seconds that the job may take before it is stopped. Default: no limit.",
     )
     pod_watch_timeout_seconds: int | None = Field(
         default=60,
         gt=0,
         description="Seconds that the workload may take to become ready; 60 stands for the setting CPLN_READY_TIMEOUT.",
     )
-    stream_output: bool = Field(default=True, description="Whether the lines of the job are logged or printed.")
+    stream_output: bool = Field(
+        default=True, description="Whether the lines of the job are logged or printed."
+    )
 
     if TYPE_CHECKING:
 
         @classmethod
-        def load(cls, name: str, validate: bool = True, client: PrefectClient | None = None) -> Self:
+        def load(
+            cls, name: str, validate: bool = True, client: PrefectClient | None = None
+        ) -> Self:
             """Load a saved block; Prefect's own type does not say what a sync caller gets."""
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
@@ -178,7 +203,17 @@ class CplnInfrastructure(Block, metaclass=ClearErrors):
     def _empty_fields(cls, values: Any) -> Any:
         """Leave to the environment what is null or empty, as the fork stored it on a machine without ``CPLN_*``."""
         return without_empty(
-            values, "env", "labels", "name", "config", "org", "namespace", "location", "service_account_name", "job", "image"
+            values,
+            "env",
+            "labels",
+            "name",
+            "config",
+            "org",
+            "namespace",
+            "location",
+            "service_account_name",
+            "job",
+            "image",
         )
 
     @field_validator("customizations", mode="before")
@@ -187,7 +222,10 @@ class CplnInfrastructure(Block, metaclass=ClearErrors):
         try:
             return customization.operations(value)
         except ManifestError as error:
-            said = (f"{fault.path.removeprefix('customizations')} {fault.message}".strip() for fault in error.faults)
+            said = (
+                f"{fault.path.removeprefix('customizations')} {fault.message}".strip()
+                for fault in error.faults
+            )
             raise ValueError("; ".join(said)) from None
 
     @classmethod
@@ -228,7 +266,9 @@ class CplnInfrastructure(Block, metaclass=ClearErrors):
         Raises:
             ManifestError: The patch cannot be applied.
         """
-        return customization.customized(self.job, self.shortcuts(self.command or []), self.customizations)
+        return customization.customized(
+            self.job, self.shortcuts(self.command or []), self.customizations
+        )
 
     def shortcuts(self, command: list[str]) -> Shortcuts:
         """Return what the fields of this block put into its manifest.
@@ -272,7 +312,9 @@ class CplnInfrastructure(Block, metaclass=ClearErrors):
             JobCancelledError: Somebody else stopped the job.
         """
         if not self.command:
-            raise ConfigurationError("command: none is given; set it, or publish this block as a work pool to run flows with it")
+            raise ConfigurationError(
+                "command: none is given; set it, or publish this block as a work pool to run flows with it"
+            )
         settings = CplnSettings.load()
         if seconds := chosen_start_seconds(self.pod_watch_timeout_seconds):
             settings = settings.model_copy(update={"ready_timeout_seconds": seconds})
@@ -299,7 +341,9 @@ class CplnInfrastructure(Block, metaclass=ClearErrors):
         """
         job, settings = _job_of(self, COMMAND), CplnSettings.load()
         ref = kill.own_job(infrastructure_pid, GvcRef(job.org, job.namespace), "block's are")
-        journal = Journal(get_run_logger() if sync_compat.in_run() else get_logger("cpln_flows"), LogContext())
+        journal = Journal(
+            get_run_logger() if sync_compat.in_run() else get_logger("cpln_flows"), LogContext()
+        )
         async with session.shared(job.credentials.api_settings(settings)) as shared:
             await kill.kill(shared.client, ref, grace_seconds=grace_seconds, journal=journal)
 
@@ -335,7 +379,11 @@ class CplnInfrastructure(Block, metaclass=ClearErrors):
 
 def _job_of(block: CplnInfrastructure, *stand_in: str) -> CplnJob:
     """Return the job of a block; with what stands for a command if it has none."""
-    places: Mapping[str, Any] = {"org": block.org, "namespace": block.namespace, "location": block.location}
+    places: Mapping[str, Any] = {
+        "org": block.org,
+        "namespace": block.namespace,
+        "location": block.location,
+    }
     shortcuts = block.shortcuts(block.command or list(stand_in))
     return CplnJob(
         credentials=CplnCredentials(config=block.config),

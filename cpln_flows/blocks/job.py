@@ -47,7 +47,9 @@ def _from_environment(name: str, variable: str) -> str:
     found = getattr(CplnSettings.load(), name)
     if not found:
         field = "namespace" if name == "gvc" else name
-        raise ConfigurationError(f"CplnJob: {field} is not given, and {variable} is not set: give {field}=... or set {variable}")
+        raise ConfigurationError(
+            f"CplnJob: {field} is not given, and {variable} is not set: give {field}=... or set {variable}"
+        )
     return str(found)
 
 
@@ -89,13 +91,18 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
     _documentation_url = DOCUMENTATION_URL
 
     credentials: CplnCredentials = Field(
-        default_factory=CplnCredentials, description="The credentials to configure a Control Plane API client from."
+        default_factory=CplnCredentials,
+        description="The credentials to configure a Control Plane API client from.",
     )
     org: str = Field(
-        default_factory=_org, validate_default=True, description="The organization. Default: the environment variable CPLN_ORG."
+        default_factory=_org,
+        validate_default=True,
+        description="The organization. Default: the environment variable CPLN_ORG.",
     )
     namespace: str = Field(
-        default_factory=_gvc, validate_default=True, description="The GVC. Default: the environment variable CPLN_GVC."
+        default_factory=_gvc,
+        validate_default=True,
+        description="The GVC. Default: the environment variable CPLN_GVC.",
     )
     location: str | None = Field(
         default_factory=lambda: CplnSettings.load().location,
@@ -109,9 +116,13 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
     delete_after_completion: bool = Field(
         default=True, description="Whether to delete the job's workload after the job has ended."
     )
-    interval_seconds: float = Field(default=5, gt=0, description="Longest time between two looks at the job's state.")
+    interval_seconds: float = Field(
+        default=5, gt=0, description="Longest time between two looks at the job's state."
+    )
     timeout_seconds: float | None = Field(
-        default=None, gt=0, description="How long the job may take before it is stopped. Default: for ever."
+        default=None,
+        gt=0,
+        description="How long the job may take before it is stopped. Default: for ever.",
     )
     log_containers: list[str] | None = Field(
         default=None,
@@ -135,7 +146,11 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
         prefect-cpln saved null for what was not given, so that it is filled in where the job runs.
         """
         values = without_empty(values, "credentials", "org", "namespace", "location")
-        if isinstance(values, dict) and values.get("org") is None and isinstance(given := values.get("namespace"), str):
+        if (
+            isinstance(values, dict)
+            and values.get("org") is None
+            and isinstance(given := values.get("namespace"), str)
+        ):
             with suppress(ValueError):  # said by the field's own validator
                 if (org := links.gvc(given).org) and CplnSettings.load().org is None:
                     return values | {"org": org}
@@ -144,7 +159,9 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
     if TYPE_CHECKING:
 
         @classmethod
-        def load(cls, name: str, validate: bool = True, client: PrefectClient | None = None) -> Self:
+        def load(
+            cls, name: str, validate: bool = True, client: PrefectClient | None = None
+        ) -> Self:
             """Load a saved block; Prefect's own type does not say what a sync caller gets."""
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
@@ -155,7 +172,9 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
     def __repr_args__(self) -> list[tuple[str | None, Any]]:
         """Return what a log or an error shows of this block: no value of the manifest that may be a secret."""
         arguments = super().__repr_args__()
-        return [(name, masking.shown(value) if name == "v1_job" else value) for name, value in arguments]
+        return [
+            (name, masking.shown(value) if name == "v1_job" else value) for name, value in arguments
+        ]
 
     @field_validator("v1_job", mode="before")
     @classmethod
@@ -193,7 +212,9 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
         """
         path = Path(manifest_path)
         with path.open("rb") as file:
-            content = file.read(yaml_text.MOST_BYTES + 1)  # a device or the wrong file may have no end
+            content = file.read(
+                yaml_text.MOST_BYTES + 1
+            )  # a device or the wrong file may have no end
         found = conversion.parse_source(content, source=str(path))
         made = cls(v1_job=dict(found.document), **kwargs)
         try:
@@ -217,10 +238,16 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
         Raises:
             ManifestError: The manifest cannot be run on the platform; with ``strict`` also if anything in it has no effect.
         """
-        found = conversion.convert(self.v1_job, gvc=self.namespace, default_image=get_prefect_image_name())
+        found = conversion.convert(
+            self.v1_job, gvc=self.namespace, default_image=get_prefect_image_name()
+        )
         if found.job_type == "cron":
             left_out = f"its schedule {found.schedule!r} is left out: this copy runs once, and the workload is suspended"
-            found = replace(found, job_type="standard", notes=(*found.notes, Fault("spec.job.schedule", left_out)))
+            found = replace(
+                found,
+                job_type="standard",
+                notes=(*found.notes, Fault("spec.job.schedule", left_out)),
+            )
         if self.strict and found.notes:
             raise ManifestError(found.notes)
         return found

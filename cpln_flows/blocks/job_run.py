@@ -67,7 +67,9 @@ class CplnJobRun(PrefectJobRun[str]):
 
     """
 
-    def __init__(self, cpln_job: CplnJob, identity: JobIdentity, settings: CplnSettings | None = None) -> None:
+    def __init__(
+        self, cpln_job: CplnJob, identity: JobIdentity, settings: CplnSettings | None = None
+    ) -> None:
         self._block = cpln_job
         self._identity = identity
         self._settings = settings or CplnSettings.load()
@@ -140,7 +142,9 @@ class CplnJobRun(PrefectJobRun[str]):
     async def _complete(self, run: JobRun, print_func: PrintFunc | None) -> None:
         printer.check(print_func)
         shown = await self._shown_before(print_func or self.logger) if run.job.adopted else None
-        self._sink = Printer(print_func, run.journal, shown) if print_func else self._into_prefect(shown)
+        self._sink = (
+            Printer(print_func, run.journal, shown) if print_func else self._into_prefect(shown)
+        )
         try:
             async with self.connected() as shared:
                 end = await run.follow(shared, self._following(run))
@@ -183,7 +187,10 @@ class CplnJobRun(PrefectJobRun[str]):
         stopped = await self._stop_and_clean("cancel was asked for")
         if stopped is not None and not stopped.verified:
             pid = self.infrastructure_pid
-            raise JobError(f"job {pid} may still run, it was not seen to end: {stopped.evidence}", infrastructure_pid=pid)
+            raise JobError(
+                f"job {pid} may still run, it was not seen to end: {stopped.evidence}",
+                infrastructure_pid=pid,
+            )
 
     async def start(self) -> None:
         """Start the job, or find the one that an earlier attempt has started; interrupted, leave none behind."""
@@ -198,20 +205,28 @@ class CplnJobRun(PrefectJobRun[str]):
             yield
         except CplnError as error:
             if sync_compat.in_run():
-                has_no_job = self.infrastructure_pid is None and not isinstance(error, SubmissionUnknownError)
+                has_no_job = self.infrastructure_pid is None and not isinstance(
+                    error, SubmissionUnknownError
+                )
                 self._journal().report(error, about_start=has_no_job)
             raise
 
     async def _start(self) -> None:
         try:
             async with self.connected() as shared:
-                plan = self._block.plan(self._identity, "")  # a wrong manifest is said before anything is asked for
+                plan = self._block.plan(
+                    self._identity, ""
+                )  # a wrong manifest is said before anything is asked for
                 here = replace(plan, location=await self._location(shared))
-                self._run = JobRun(here, self._settings, self._journal_of_step, self._identity.earlier)
+                self._run = JobRun(
+                    here, self._settings, self._journal_of_step, self._identity.earlier
+                )
                 self._warn_of_loopback(plan)
                 await self._run.start(shared)
         except SubmissionUnknownError:
-            await self.abandon("it is unknown whether the job was started, and nobody would wait for it")
+            await self.abandon(
+                "it is unknown whether the job was started, and nobody would wait for it"
+            )
             raise
         except CplnError as error:
             await self._clean_after(error)
@@ -219,19 +234,25 @@ class CplnJobRun(PrefectJobRun[str]):
         except BaseException:
             await self.abandon("the caller was interrupted")
             raise
-        self._journal().debug(Area.JOB, f"pid {self.infrastructure_pid}, console {self.console_url}")
+        self._journal().debug(
+            Area.JOB, f"pid {self.infrastructure_pid}, console {self.console_url}"
+        )
 
     def connected(self) -> AbstractAsyncContextManager[JobSession]:
         """Keep the connections open over several steps of this run; without, each step makes its own."""
         credentials, holder = self._block.credentials, self._block._block_document_id  # noqa: SLF001 - Prefect has no other way
-        return session.shared(credentials.api_settings(self._settings), partial(credentials.present_token, holder))
+        return session.shared(
+            credentials.api_settings(self._settings), partial(credentials.present_token, holder)
+        )
 
     async def record_pid(self) -> None:
         """Store the pid on the flow run that has started the job; the job does not depend on it."""
         try:
             await orchestration.record_pid(self._identity.owner, self._planned().job.ref.pid)
         except Exception as error:  # noqa: BLE001 - a convenience for people who look at the run
-            self._journal().warning(Area.JOB, f"The infrastructure pid could not be stored on the flow run: {error!r}")
+            self._journal().warning(
+                Area.JOB, f"The infrastructure pid could not be stored on the flow run: {error!r}"
+            )
 
     async def abandon(self, reason: str) -> None:
         """Stop the job because nobody waits for it any more; shielded from cancellation, bounded in time, never raises.
@@ -241,7 +262,10 @@ class CplnJobRun(PrefectJobRun[str]):
         if self._abandoned:
             return
         self._abandoned = True
-        with anyio.CancelScope(shield=True), anyio.move_on_after(sync_compat.CLEANUP_SECONDS) as scope:
+        with (
+            anyio.CancelScope(shield=True),
+            anyio.move_on_after(sync_compat.CLEANUP_SECONDS) as scope,
+        ):
             try:
                 stopped = await self._stop_and_clean(reason)
             except Exception as error:  # noqa: BLE001 - the interruption itself is what the caller must see
@@ -251,7 +275,8 @@ class CplnJobRun(PrefectJobRun[str]):
                 self._journal().warning(Area.KILL, f"The job may still run: {stopped.evidence}")
         if scope.cancelled_caught:
             self._journal().warning(
-                Area.KILL, f"The job could not be stopped within {sync_compat.CLEANUP_SECONDS} s, it may still run"
+                Area.KILL,
+                f"The job could not be stopped within {sync_compat.CLEANUP_SECONDS} s, it may still run",
             )
 
     async def _stop_and_clean(self, reason: str) -> Stopped | None:
@@ -259,7 +284,9 @@ class CplnJobRun(PrefectJobRun[str]):
         if run is None or run.is_deleted:
             return None
         async with self.connected() as shared:
-            left = anyio.current_effective_deadline() - anyio.current_time() - _CLEANUP_RESERVE_SECONDS
+            left = (
+                anyio.current_effective_deadline() - anyio.current_time() - _CLEANUP_RESERVE_SECONDS
+            )
             grace = max(0.0, min(self._settings.stop_grace_seconds, left))
             stopped = await run.stop(shared, reason, grace_seconds=grace)
             await self._clean(run, shared)
@@ -284,9 +311,7 @@ class CplnJobRun(PrefectJobRun[str]):
             self._leave(run, str(error))
 
     def _leave(self, run: JobRun, why: str) -> None:
-        self._leftover = (
-            f"The workload {run.workload.name} could not be deleted: {why}; the clean-up flow does that after 24 h without use"
-        )
+        self._leftover = f"The workload {run.workload.name} could not be deleted: {why}; the clean-up flow does that after 24 h without use"
         run.journal.warning(Area.CLEANUP, self._leftover)
 
     async def _clean_after(self, error: CplnError) -> None:
@@ -294,9 +319,14 @@ class CplnJobRun(PrefectJobRun[str]):
         run = self._run
         if run is None or not run.has_workload:
             return
-        with anyio.CancelScope(shield=True), anyio.move_on_after(sync_compat.CLEANUP_SECONDS) as scope:
+        with (
+            anyio.CancelScope(shield=True),
+            anyio.move_on_after(sync_compat.CLEANUP_SECONDS) as scope,
+        ):
             async with self.connected() as shared:
-                await self._clean(run, shared, only_idle=run.may_be_of_others or isinstance(error, _OUT_OF_SIGHT))
+                await self._clean(
+                    run, shared, only_idle=run.may_be_of_others or isinstance(error, _OUT_OF_SIGHT)
+                )
         if scope.cancelled_caught:
             self._leave(run, f"no answer within {sync_compat.CLEANUP_SECONDS} s")
         self._note_leftover(run, error)
@@ -320,7 +350,10 @@ class CplnJobRun(PrefectJobRun[str]):
 
     def _following(self, run: JobRun) -> Following:
         async def begin_anew() -> None:
-            run.journal.warning(Area.JOB, "This older job of the same submission is followed instead, its log from the start")
+            run.journal.warning(
+                Area.JOB,
+                "This older job of the same submission is followed instead, its log from the start",
+            )
             self._transcript.clear()
 
         return Following(
@@ -350,7 +383,9 @@ class CplnJobRun(PrefectJobRun[str]):
         if not sync_compat.in_run():
             return None
         where = f"stream_logs({self.infrastructure_pid!r}), or {self.console_url}"
-        return Forwarder(self.logger, replace(orchestration.log_budget(self._settings), where=where), shown)
+        return Forwarder(
+            self.logger, replace(orchestration.log_budget(self._settings), where=where), shown
+        )
 
     async def _shown_before(self, logger: object) -> Shown | None:
         """Return which lines another process has put into the same log of Prefect, if the lines go into one."""
@@ -360,7 +395,9 @@ class CplnJobRun(PrefectJobRun[str]):
         try:
             return await orchestration.shown_in(run_id)
         except Exception as error:  # noqa: BLE001 - lines that come twice are no reason to lose the job
-            self._journal().warning(Area.LOGS, f"Lines that are shown already may come again: {error!r}")
+            self._journal().warning(
+                Area.LOGS, f"Lines that are shown already may come again: {error!r}"
+            )
             return None
 
     def _finish_log(self, end: Ending) -> None:
@@ -370,13 +407,18 @@ class CplnJobRun(PrefectJobRun[str]):
             self._journal().info(Area.LOGS, f"The log is {self.receipt}")
 
     def _error_of(self, run: JobRun, end: Ending) -> JobError:
-        error = failure.error_of(end, failure.Place(run.job, not run.is_deleted), self._transcript.last(_LAST_LINES))
+        error = failure.error_of(
+            end, failure.Place(run.job, not run.is_deleted), self._transcript.last(_LAST_LINES)
+        )
         self._note_leftover(run, error)
         return error
 
     def _cancelled_error(self, run: JobRun) -> JobCancelledError:
         pid = run.job.ref.pid
-        return JobCancelledError(f"job {pid} was stopped and its workload deleted: cancel was asked for", infrastructure_pid=pid)
+        return JobCancelledError(
+            f"job {pid} was stopped and its workload deleted: cancel was asked for",
+            infrastructure_pid=pid,
+        )
 
     def _planned(self) -> JobRun:
         if self._run is None:
@@ -388,4 +430,6 @@ class CplnJobRun(PrefectJobRun[str]):
 
     def _journal_of_step(self) -> Journal:
         owner = self._identity.owner
-        return Journal(self.logger, LogContext(owner.flow_name, owner.flow_run_id, self._block.namespace))
+        return Journal(
+            self.logger, LogContext(owner.flow_name, owner.flow_run_id, self._block.namespace)
+        )

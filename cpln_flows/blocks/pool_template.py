@@ -54,7 +54,9 @@ def flow_run_command(command: list[str] | None) -> str | None:
     return None if not line or line in _FLOW_RUN_COMMANDS else line
 
 
-def base_job_template(default: Mapping[str, Any], manifest: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def base_job_template(
+    default: Mapping[str, Any], manifest: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return a pool's template with this manifest and these defaults of its variables.
 
     Args:
@@ -71,7 +73,9 @@ def base_job_template(default: Mapping[str, Any], manifest: Mapping[str, Any], d
     return made
 
 
-def lifted(manifest: Mapping[str, Any], shortcuts: Shortcuts) -> tuple[dict[str, Any], dict[str, Any]]:
+def lifted(
+    manifest: Mapping[str, Any], shortcuts: Shortcuts
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a manifest with the pool's variables in place of what they stand for, and the values of these variables.
 
     Args:
@@ -88,10 +92,16 @@ def lifted(manifest: Mapping[str, Any], shortcuts: Shortcuts) -> tuple[dict[str,
     made: dict[str, Any] = copy.deepcopy(dict(manifest))
     values = _lift_metadata(made, shortcuts)
     pod, container = pod_of(made), container_of(made)
-    for key in ("parallelism", "completions"):  # fields of the Job, which prefect-cpln wrote into its pod
+    for key in (
+        "parallelism",
+        "completions",
+    ):  # fields of the Job, which prefect-cpln wrote into its pod
         if pod.get(key) == 1:
             del pod[key]
-    values |= {"service_account_name": pod.get("serviceAccountName"), "image": container.get("image")}
+    values |= {
+        "service_account_name": pod.get("serviceAccountName"),
+        "image": container.get("image"),
+    }
     pod["serviceAccountName"] = "{{ service_account_name }}"
     if is_outdated(values["image"]):
         values["image"] = None
@@ -113,8 +123,12 @@ def lift_sizes(container: dict[str, Any]) -> dict[str, Any]:
         return {}  # the conversion says what is wrong with it
     (cpu, _), (memory, _) = limits.cpu(found.get("cpu")), limits.memory(found.get("memory"))
     amounts = dict(zip(("cpu", "memory"), limits.amounts(cpu, memory, relaxed=False), strict=True))
-    values = {name: found[name] if found.get(name) is not None else amounts[name] for name in amounts}
-    container["resources"] = resources | {"limits": found | {"cpu": "{{ cpu }}", "memory": "{{ memory }}"}}
+    values = {
+        name: found[name] if found.get(name) is not None else amounts[name] for name in amounts
+    }
+    container["resources"] = resources | {
+        "limits": found | {"cpu": "{{ cpu }}", "memory": "{{ memory }}"}
+    }
     return {name: value if isinstance(value, str) else str(value) for name, value in values.items()}
 
 
@@ -126,7 +140,9 @@ def _lift_metadata(job: dict[str, Any], shortcuts: Shortcuts) -> dict[str, Any]:
     labels = metadata.get("labels")
     kept = labels if isinstance(labels, dict) else {}
     of_block = {name: text for name, text in shortcuts.labels.items() if kept.get(name) == text}
-    metadata["labels"] = {name: text for name, text in kept.items() if name not in of_block} or "{{ labels }}"
+    metadata["labels"] = {
+        name: text for name, text in kept.items() if name not in of_block
+    } or "{{ labels }}"
     metadata["generateName"] = "{{ name }}-"
     return {"labels": of_block or None, "name": shortcuts.name}
 
@@ -135,7 +151,13 @@ def _lift_environment(container: dict[str, Any], shortcuts: Shortcuts) -> dict[s
     entries = container.get("env")
     if not isinstance(entries, list):
         return {}
-    of_block = {name: {"name": name, "value": value} for name, value in shortcuts.env.items() if value is not None}
+    of_block = {
+        name: {"name": name, "value": value}
+        for name, value in shortcuts.env.items()
+        if value is not None
+    }
     found = {name: entry["value"] for name, entry in of_block.items() if entry in entries}
-    container["env"] = [entry for entry in entries if text_at(entry, "name") not in found] or "{{ env }}"
+    container["env"] = [
+        entry for entry in entries if text_at(entry, "name") not in found
+    ] or "{{ env }}"
     return {"env": found or None}

@@ -48,7 +48,9 @@ async def publish(block: CplnInfrastructure, name: str, *, overwrite: bool) -> N
         if found is None:
             source = block._block_document_name  # noqa: SLF001 - Prefect has no other way
             said = description(source) if source else None
-            await client.create_work_pool(WorkPoolCreate(name=name, type=POOL_TYPE, base_job_template=made, description=said))
+            await client.create_work_pool(
+                WorkPoolCreate(name=name, type=POOL_TYPE, base_job_template=made, description=said)
+            )
         elif found.base_job_template != made:
             if not overwrite:
                 raise ConfigurationError(
@@ -73,7 +75,9 @@ def template(block: CplnInfrastructure, config: dict[str, Any] | None) -> dict[s
         ManifestError: The patch of the block cannot be applied.
     """
     shortcuts = block.shortcuts([COMMAND])
-    manifest, values = lifted(customization.customized(block.job, shortcuts, block.customizations), shortcuts)
+    manifest, values = lifted(
+        customization.customized(block.job, shortcuts, block.customizations), shortcuts
+    )
     defaults = values | {
         "command": flow_run_command(block.command),
         "config": config,
@@ -91,7 +95,9 @@ def default_template() -> dict[str, Any]:
     """Return the base job template of a new pool, as the worker of this type has it."""
     worker = BaseWorker.get_worker_class_from_type(POOL_TYPE)
     if worker is None:
-        raise ConfigurationError(f"Prefect knows no worker of type {POOL_TYPE!r}; install cpln-flows where this runs")
+        raise ConfigurationError(
+            f"Prefect knows no worker of type {POOL_TYPE!r}; install cpln-flows where this runs"
+        )
     return worker.get_default_base_job_template()
 
 

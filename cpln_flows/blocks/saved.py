@@ -22,7 +22,9 @@ def without_empty(values: Any, *names: str) -> Any:
     """
     if not isinstance(values, dict):
         return values
-    return {name: value for name, value in values.items() if name not in names or not _is_empty(value)}
+    return {
+        name: value for name, value in values.items() if name not in names or not _is_empty(value)
+    }
 
 
 def _is_empty(value: object) -> bool:

@@ -105,10 +105,20 @@ def sweep(inventory: Inventory, limits: Limits, idle: timedelta = IDLE) -> Sweep
         verdict = of_workload(view, inventory.now, idle)
         if isinstance(verdict, Delete):
             doomed.append(Deletion(view.ref.path, verdict.reason, view.manifest, view))
-            with_it |= {one.link: _of(one, f"it belongs to {view.ref.path}") for one in _companions(view, inventory, idle)}
-    with_it |= {one.link: _of(one, reason) for one, reason in _secrets_of(frozenset(one.link for one in doomed), inventory, idle)}
-    leftovers = [_of(one, reason) for one, reason in _leftovers(inventory, idle) if one.link not in with_it]
-    judged = sum(map(len, (inventory.workloads, inventory.identities, inventory.policies, inventory.secrets)))
+            with_it |= {
+                one.link: _of(one, f"it belongs to {view.ref.path}")
+                for one in _companions(view, inventory, idle)
+            }
+    with_it |= {
+        one.link: _of(one, reason)
+        for one, reason in _secrets_of(frozenset(one.link for one in doomed), inventory, idle)
+    }
+    leftovers = [
+        _of(one, reason) for one, reason in _leftovers(inventory, idle) if one.link not in with_it
+    ]
+    judged = sum(
+        map(len, (inventory.workloads, inventory.identities, inventory.policies, inventory.secrets))
+    )
     withheld = limits.exceeded_by(len(doomed) + len(leftovers), judged)
     kept = len(inventory.workloads) - len(doomed)
     others = sorted((*with_it.values(), *leftovers), key=lambda one: order(one.companion))
@@ -116,7 +126,10 @@ def sweep(inventory: Inventory, limits: Limits, idle: timedelta = IDLE) -> Sweep
 
 
 def of_companion(
-    companion: Companion, changed: datetime | None, users: Mapping[str, Collection[str]], gone: Collection[str]
+    companion: Companion,
+    changed: datetime | None,
+    users: Mapping[str, Collection[str]],
+    gone: Collection[str],
 ) -> str | None:
     """Say right before the deletion of an identity, a policy or a secret why it must stay, if it must.
 
@@ -147,12 +160,18 @@ def _of(companion: Companion, reason: str) -> Deletion:
 def _companions(view: WorkloadView, inventory: Inventory, idle: timedelta) -> Iterable[Companion]:
     """Yield the identity that serves this workload and no other, and the policies that serve no other identity."""
     for identity in inventory.identities:
-        if identity.link == view.identity and identity.serves == {view.ref.path} and _is_old(identity, inventory, idle):
+        if (
+            identity.link == view.identity
+            and identity.serves == {view.ref.path}
+            and _is_old(identity, inventory, idle)
+        ):
             yield from (policy for policy in inventory.policies if policy.serves == {identity.link})
             yield identity
 
 
-def _secrets_of(doomed: frozenset[str], inventory: Inventory, idle: timedelta) -> Iterable[tuple[Companion, str]]:
+def _secrets_of(
+    doomed: frozenset[str], inventory: Inventory, idle: timedelta
+) -> Iterable[tuple[Companion, str]]:
     """Yield the secrets that only workloads can read which go too."""
     for secret in inventory.secrets:
         if secret.serves and secret.serves <= doomed and _is_old(secret, inventory, idle):
@@ -161,7 +180,9 @@ def _secrets_of(doomed: frozenset[str], inventory: Inventory, idle: timedelta) -
 
 def _leftovers(inventory: Inventory, idle: timedelta) -> Iterable[tuple[Companion, str]]:
     for policy in inventory.policies:
-        serves_nobody = not policy.serves & inventory.used and all("/identity/" in link for link in policy.serves)
+        serves_nobody = not policy.serves & inventory.used and all(
+            "/identity/" in link for link in policy.serves
+        )
         if serves_nobody and _is_old(policy, inventory, idle):
             yield policy, "it serves no identity of a workload"
     for one in inventory.identities:

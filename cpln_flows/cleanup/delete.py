@@ -50,29 +50,48 @@ class Deleter:
         return (*deleted, *(await self._delete_companions(sweep, gone)))
 
     async def _attempt(self, deletion: Deletion) -> Deleted:
-        return await self._delete(deletion, await self._changed(deletion.workload) if deletion.workload else None)
+        return await self._delete(
+            deletion, await self._changed(deletion.workload) if deletion.workload else None
+        )
 
     async def _delete_companions(self, sweep: Sweep, gone: Collection[str]) -> list[Deleted]:
         """Delete policies, then identities, then secrets, after one more look at who uses them, one for all."""
-        intended = [(deletion, deletion.companion) for deletion in sweep.deletions if deletion.companion]
+        intended = [
+            (deletion, deletion.companion) for deletion in sweep.deletions if deletion.companion
+        ]
         if not intended:
             return []
         try:
-            users, there = await both(workloads.users(self.observer.client, self.observer.org), self.observer.companions())
+            users, there = await both(
+                workloads.users(self.observer.client, self.observer.org), self.observer.companions()
+            )
         except CplnError as error:
-            return [Deleted(deletion, done=False, said=f"unknown is not unused: {error}") for deletion, _ in intended]
+            return [
+                Deleted(deletion, done=False, said=f"unknown is not unused: {error}")
+                for deletion, _ in intended
+            ]
 
-        changed = {one.link: changed_at(one) for some in (there.identities, there.policies, there.secrets) for one in some}
+        changed = {
+            one.link: changed_at(one)
+            for some in (there.identities, there.policies, there.secrets)
+            for one in some
+        }
         using = users.of_identities | {one.link: there.readers(one, users) for one in there.secrets}
 
         async def attempt(one: tuple[Deletion, Companion]) -> Deleted:
             if there.unread and one[1].is_secret:
                 return await self._delete(one[0], f"unknown is not unused: {there.unread[0]}")
-            return await self._delete(one[0], decide.of_companion(one[1], changed.get(one[1].link), using, gone))
+            return await self._delete(
+                one[0], decide.of_companion(one[1], changed.get(one[1].link), using, gone)
+            )
 
         deleted: list[Deleted] = []
         for turn in range(3):
-            deleted += await each(attempt, [pair for pair in intended if decide.order(pair[1]) == turn], at_once=_AT_ONCE)
+            deleted += await each(
+                attempt,
+                [pair for pair in intended if decide.order(pair[1]) == turn],
+                at_once=_AT_ONCE,
+            )
         return deleted
 
     async def _delete(self, deletion: Deletion, changed: str | None) -> Deleted:
@@ -92,7 +111,10 @@ class Deleter:
         """Look once more right before a deletion; say why it is not right any more, if so."""
         now = self.observer.clock()
         try:
-            fresh, use = await both(workloads.read(self.observer.client, workload.ref), self.observer.use(workload.ref, now))
+            fresh, use = await both(
+                workloads.read(self.observer.client, workload.ref),
+                self.observer.use(workload.ref, now),
+            )
         except NotFoundError:
             return None  # gone already
         except CplnError as error:

@@ -17,7 +17,15 @@ from cpln_flows.concurrency import both, each, gathering
 from cpln_flows.errors import CplnError, NotFoundError
 from cpln_flows.model import links
 from cpln_flows.model.links import WorkloadRef
-from cpln_flows.model.resources import Command, Identity, Named, PlatformPolicy, Secret, Workload, WorkloadDeployment
+from cpln_flows.model.resources import (
+    Command,
+    Identity,
+    Named,
+    PlatformPolicy,
+    Secret,
+    Workload,
+    WorkloadDeployment,
+)
 from cpln_flows.reconcile.masking import HIDDEN, shown
 
 _GVC = re.compile(r"/gvc/([^/]+)/")
@@ -34,8 +42,15 @@ class Companions:
 
     def readers(self, secret: Secret, users: Users) -> frozenset[str]:
         """Return the workloads that refer to a secret, or whose identity may reveal it or was made for it."""
-        identities = {link for policy in self.policies if secret.name in policy.secrets for link in policy.principals}
-        identities |= {link for link in users.of_identities if links.last_segment(link) == secret.name}
+        identities = {
+            link
+            for policy in self.policies
+            if secret.name in policy.secrets
+            for link in policy.principals
+        }
+        identities |= {
+            link for link in users.of_identities if links.last_segment(link) == secret.name
+        }
         found = (users.of_identities.get(link, set()) for link in identities)
         return frozenset(users.of_secrets.get(secret.name, ())).union(*found)
 
@@ -68,7 +83,9 @@ class Observer:
                 views = await each(lambda workload: self._with_use(view_of(workload), now), listed)
         except CplnError as error:  # what is asked about a single one does not raise
             return Inventory(now, unread=(f"workloads of {self.org}: {error}",))
-        unread += [f"{view.ref.path}: {view.use.why}" for view in views if isinstance(view.use, NotKnown)]
+        unread += [
+            f"{view.ref.path}: {view.use.why}" for view in views if isinstance(view.use, NotKnown)
+        ]
         try:
             inventory = await self._with_companions(Inventory(now, tuple(views)))
             unread += inventory.unread
@@ -88,9 +105,15 @@ class Observer:
             latest = await commands.latest(self.client, ref)
             newest = latest.newest
             last = (newest.last_modified or newest.created) if newest else None
-            if newest is not None and last is not None and (not newest.is_terminal or now - last <= self.idle):
+            if (
+                newest is not None
+                and last is not None
+                and (not newest.is_terminal or now - last <= self.idle)
+            ):
                 return Use(last, None if newest.is_terminal else f"command {newest.id}")
-            active, deployed = await both(self._active(ref, latest), workloads.deployments(self.client, ref))
+            active, deployed = await both(
+                self._active(ref, latest), workloads.deployments(self.client, ref)
+            )
             return Use(last, f"command {active[0].id}") if active else _use_of(deployed, last)
         except NotFoundError:
             return NotKnown("it is being deleted")
@@ -108,12 +131,25 @@ class Observer:
         return replace(
             inventory,
             identities=tuple(
-                Companion(one.link, changed_at(one), frozenset(users.of_identities.get(one.link, ())), _manifest(one))
+                Companion(
+                    one.link,
+                    changed_at(one),
+                    frozenset(users.of_identities.get(one.link, ())),
+                    _manifest(one),
+                )
                 for one in found.identities
             ),
-            policies=tuple(Companion(one.link, changed_at(one), one.principals, _manifest(one)) for one in found.policies),
+            policies=tuple(
+                Companion(one.link, changed_at(one), one.principals, _manifest(one))
+                for one in found.policies
+            ),
             secrets=tuple(
-                Companion(one.link, changed_at(one), found.readers(one, users), {**_manifest(one), "data": HIDDEN})
+                Companion(
+                    one.link,
+                    changed_at(one),
+                    found.readers(one, users),
+                    {**_manifest(one), "data": HIDDEN},
+                )
                 for one in found.secrets
             ),
             used=frozenset(users.of_identities),
@@ -123,9 +159,13 @@ class Observer:
     async def companions(self) -> Companions:
         """Return the identities, policies and secrets that were made for Prefect."""
         org = self.org
-        identities, policies = await both(companions.identities(self.client, org), companions.policies(self.client, org))
+        identities, policies = await both(
+            companions.identities(self.client, org), companions.policies(self.client, org)
+        )
         try:
-            return Companions(identities, policies, await companions.secrets_of_keys(self.client, org))
+            return Companions(
+                identities, policies, await companions.secrets_of_keys(self.client, org)
+            )
         except CplnError as error:
             return Companions(identities, policies, unread=(f"secrets of {org}: {error}",))
 
@@ -148,14 +188,18 @@ def _use_of(deployed: Sequence[WorkloadDeployment], last: datetime | None) -> Us
     """Add what the executions tell: those of a schedule have no command."""
     executions = [execution for one in deployed for execution in one.status.job_executions]
     active = next((execution.name for execution in executions if execution.is_active), None)
-    moments = [moment for moment in (last, *(one.last_run for one in deployed)) if moment is not None]
+    moments = [
+        moment for moment in (last, *(one.last_run for one in deployed)) if moment is not None
+    ]
     return Use(max(moments, default=None), f"execution {active}" if active else None)
 
 
 def _manifest(one: Named) -> dict[str, Any]:
     """Return what ``cpln apply`` takes to make the object again, once its masked values are filled in."""
     kind = links.last_segment(one.link.rpartition("/")[0])
-    body = one.model_dump(by_alias=True, exclude={"version", "created", "last_modified", "links"}, exclude_none=True)
+    body = one.model_dump(
+        by_alias=True, exclude={"version", "created", "last_modified", "links"}, exclude_none=True
+    )
     gvc = _GVC.search(one.link)
     return shown({"kind": kind, **({"gvc": gvc[1]} if gvc else {}), **body})
 

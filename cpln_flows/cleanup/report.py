@@ -23,17 +23,21 @@ async def manifests(sweep: Sweep, *, dry_run: bool) -> None:
     """Write what makes everything again that a clean-up deletes, before it does: afterwards nobody could read it any more."""
     if not sweep.deletions or (sweep.withheld and not dry_run):
         return
-    text = yaml.dump_all([dict(one.manifest) for one in sweep.deletions], Dumper=_Readable, sort_keys=False)
-    description = (
-        f"{len(sweep.deletions)} to be deleted, {sweep.now.isoformat(timespec='seconds')}; {CLEANUP} shows what came of it"
+    text = yaml.dump_all(
+        [dict(one.manifest) for one in sweep.deletions], Dumper=_Readable, sort_keys=False
     )
+    description = f"{len(sweep.deletions)} to be deleted, {sweep.now.isoformat(timespec='seconds')}; {CLEANUP} shows what came of it"
     masked = f" once each `{HIDDEN}` is replaced by its value" if HIDDEN in text else ""
     await acreate_markdown_artifact(
-        f"`cpln apply --file` makes these again{masked}:\n\n```yaml\n{text}```\n", key=MANIFESTS, description=description
+        f"`cpln apply --file` makes these again{masked}:\n\n```yaml\n{text}```\n",
+        key=MANIFESTS,
+        description=description,
     )
 
 
-async def of_sweep(sweep: Sweep, deleted: Sequence[Deleted], logger: Logger, *, dry_run: bool) -> None:
+async def of_sweep(
+    sweep: Sweep, deleted: Sequence[Deleted], logger: Logger, *, dry_run: bool
+) -> None:
     """Write what a clean-up has deleted, or would have, as a table."""
     journal = Journal(logger)
     for what in sweep.unread:
@@ -43,7 +47,9 @@ async def of_sweep(sweep: Sweep, deleted: Sequence[Deleted], logger: Logger, *, 
     done = sum(one.done for one in deleted)
     if dry_run:
         for deletion in sweep.deletions[: artifacts.MOST_ENTRIES]:
-            Journal(logger, deletion.context).info(Area.CLEANUP, f"dry run, would delete {deletion.link}: {deletion.reason}")
+            Journal(logger, deletion.context).info(
+                Area.CLEANUP, f"dry run, would delete {deletion.link}: {deletion.reason}"
+            )
     summary = sweep_summary(sweep) if dry_run else f"{done} deleted, {_kept(sweep)}"
     journal.info(Area.CLEANUP, f"dry run: {summary}" if dry_run else summary)
     if not sweep.deletions:
@@ -51,7 +57,14 @@ async def of_sweep(sweep: Sweep, deleted: Sequence[Deleted], logger: Logger, *, 
     came_of = {one.deletion.link: "done" if one.done else one.said for one in deleted}
     planned = "planned" if dry_run else "withheld"
     entries = [
-        artifacts.entry(["delete", came_of.get(one.link, planned), artifacts.link(one.link, console_url(one.link))], one.reason)
+        artifacts.entry(
+            [
+                "delete",
+                came_of.get(one.link, planned),
+                artifacts.link(one.link, console_url(one.link)),
+            ],
+            one.reason,
+        )
         for one in sweep.deletions[: artifacts.MOST_ENTRIES]
     ]
     await artifacts.write(CLEANUP, entries, f"{summary}, {sweep.now.isoformat(timespec='seconds')}")
@@ -71,7 +84,9 @@ class _Readable(yaml.SafeDumper):
 
 
 def _text(dumper: _Readable, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+    return dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
+    )
 
 
 _Readable.add_representer(str, _text)

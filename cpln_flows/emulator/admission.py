@@ -55,7 +55,9 @@ class Admission:
         if len(head.path) + len(head.query) > URI_LIMIT:
             raise refuse(URI_TOO_LONG, f"path and query must be at most {URI_LIMIT} bytes long")
         if head.size > HEAD_LIMIT:
-            raise refuse(HEAD_TOO_LARGE, f"the head of a request must be at most {HEAD_LIMIT} bytes long")
+            raise refuse(
+                HEAD_TOO_LARGE, f"the head of a request must be at most {HEAD_LIMIT} bytes long"
+            )
 
     def _check_host(self, head: Head) -> None:
         host = head.header(b"host")
@@ -79,7 +81,9 @@ def _foreign(message: str) -> RefusedError:
 
 
 @functools.lru_cache(maxsize=64)
-def _is_own(netloc: str, scheme: str, server: tuple[str, int | None], hosts: tuple[str, ...]) -> bool:
+def _is_own(
+    netloc: str, scheme: str, server: tuple[str, int | None], hosts: tuple[str, ...]
+) -> bool:
     """Whether a name with or without a port is one of ours.
 
     That is a loopback name, the very address at which the request arrived, or a configured host.

@@ -60,7 +60,9 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def json_answer(content: object, status: int = OK, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
+def json_answer(
+    content: object, status: int = OK, headers: tuple[tuple[str, str], ...] = ()
+) -> Answer:
     """Answer with JSON."""
     return Answer(status, orjson.dumps(content), JSON_TYPE, headers)
 
@@ -80,7 +82,9 @@ class RefusedError(Exception):
         self.details = details
 
 
-def error_answer(status: int, message: str, details: object = None, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
+def error_answer(
+    status: int, message: str, details: object = None, headers: tuple[tuple[str, str], ...] = ()
+) -> Answer:
     """Answer with the platform's error body."""
     body: Document = {
         "status": status,

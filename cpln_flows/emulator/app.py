@@ -47,7 +47,11 @@ class Platform:
     """
 
     def __init__(
-        self, config: PlatformConfig | None = None, *, clock: Clock | None = None, executor: Executor | None = None
+        self,
+        config: PlatformConfig | None = None,
+        *,
+        clock: Clock | None = None,
+        executor: Executor | None = None,
     ) -> None:
         # A copy, because the control routes may change the switches of this platform and of no other.
         self.config: PlatformConfig = dataclasses.replace(config or PlatformConfig())
@@ -135,7 +139,10 @@ class Platform:
 
     def objects(self, kind: str) -> list[Document]:
         """Every object of a kind of the organisation or of its GVCs, oldest first."""
-        return [record.document for record in self._store.in_scope(collection_link(self.config.org, kind))]
+        return [
+            record.document
+            for record in self._store.in_scope(collection_link(self.config.org, kind))
+        ]
 
     def switch(self, **changes: object) -> None:
         """Change switches of the configuration while the platform runs."""

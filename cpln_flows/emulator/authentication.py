@@ -84,7 +84,11 @@ class Authentication:
         self._issued = {
             digest: each
             for digest, each in self._issued.items()
-            if not (each.is_key and each.principal.link == principal and each.token.startswith(start.encode()))
+            if not (
+                each.is_key
+                and each.principal.link == principal
+                and each.token.startswith(start.encode())
+            )
         }
 
     def _issue(self, token: str, principal: Principal, *, is_key: bool = False) -> None:

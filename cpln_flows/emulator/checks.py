@@ -39,7 +39,11 @@ class Problems:
         """The refusal with everything noted, or nothing."""
         if not self.messages:
             return None
-        return refuse(BAD_REQUEST, "; ".join(self.messages), [{"message": message} for message in self.messages])
+        return refuse(
+            BAD_REQUEST,
+            "; ".join(self.messages),
+            [{"message": message} for message in self.messages],
+        )
 
 
 def check_name(problems: Problems, name: object, limit: int = NAME_LIMIT) -> None:
@@ -50,7 +54,9 @@ def check_name(problems: Problems, name: object, limit: int = NAME_LIMIT) -> Non
     if len(name) > limit:
         problems.add("name", f"length must be less than or equal to {limit} characters long")
     if not NAME.fullmatch(name):
-        problems.add("name", rf"with value {name!r} fails to match the required pattern: /^{NAME.pattern}$/")
+        problems.add(
+            "name", rf"with value {name!r} fails to match the required pattern: /^{NAME.pattern}$/"
+        )
 
 
 def check_base(problems: Problems, document: Document) -> None:
@@ -58,7 +64,10 @@ def check_base(problems: Problems, document: Document) -> None:
     description = document.get("description")
     if isinstance(description, str):
         if len(description) > DESCRIPTION_LIMIT:
-            problems.add("description", f"length must be less than or equal to {DESCRIPTION_LIMIT} characters long")
+            problems.add(
+                "description",
+                f"length must be less than or equal to {DESCRIPTION_LIMIT} characters long",
+            )
         if description != description.strip():
             problems.add("description", "must not have leading or trailing whitespace")
     elif description is not None:
@@ -90,7 +99,9 @@ def mapping(problems: Problems, value: object, path: str) -> Document:
     return {}
 
 
-def sequence(problems: Problems, value: object, path: str, limit: int | None = None) -> list[object]:
+def sequence(
+    problems: Problems, value: object, path: str, limit: int | None = None
+) -> list[object]:
     """An array, or an empty one with the fault noted."""
     if value is None:
         return []

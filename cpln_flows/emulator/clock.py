@@ -147,7 +147,9 @@ class ManualClock:
             ran += 1
             if ran == most:
                 self._advancing = False
-                raise TooManyTimersError(f"{most} timers have fallen due by {self.now().isoformat()}")
+                raise TooManyTimersError(
+                    f"{most} timers have fallen due by {self.now().isoformat()}"
+                )
         self._now_ns = target_ns
 
     def _set(self, moment_ns: int, callback: Callable[[], None]) -> Timer:

@@ -47,7 +47,10 @@ class Commands:
             "lastModified": iso(now_ns),
             "tags": body.get("tags") or {},
             "spec": spec,
-            "status": {"clusterIdByLocation": {spec["location"]: cluster_id(spec["location"])}, **status},
+            "status": {
+                "clusterIdByLocation": {spec["location"]: cluster_id(spec["location"])},
+                **status,
+            },
             "links": link_list(self=f"{scope}/{command_id}", workload=workload.link),
         }
         if "conflictQuery" in body:
@@ -61,10 +64,15 @@ class Commands:
             visible_ns=now_ns + to_ns(self._config.command_visible_delay_seconds),
         )
 
-    def update(self, command: Record, stage: str | None = None, message: str = "", **status: object) -> None:
+    def update(
+        self, command: Record, stage: str | None = None, message: str = "", **status: object
+    ) -> None:
         """Move a command on; a final stage stays, and a message is not repeated."""
         document = command.document
-        if self._store.get(command.link) is not command or document["lifecycleStage"] in FINAL_STAGES:
+        if (
+            self._store.get(command.link) is not command
+            or document["lifecycleStage"] in FINAL_STAGES
+        ):
             return
         changed = {**document["status"], **status}
         if message and message not in changed.get("messages", ()):
@@ -83,7 +91,9 @@ class Commands:
             },
         )
         if stage in FINAL_STAGES and self._config.command_retention_seconds is not None:
-            self._clock.call_later(self._config.command_retention_seconds, lambda: self._store.remove(command))
+            self._clock.call_later(
+                self._config.command_retention_seconds, lambda: self._store.remove(command)
+            )
 
     def active_stop(self, workload: Record, location: str, replica: str | None) -> Record | None:
         """A stop of the same replica that is under way."""
@@ -109,7 +119,9 @@ class Commands:
         found = self._store.find(
             scope,
             query.keys(),
-            lambda each: each.document["lifecycleStage"] not in FINAL_STAGES and query.matches(each),
+            lambda each: (
+                each.document["lifecycleStage"] not in FINAL_STAGES and query.matches(each)
+            ),
         )
         if found is not None:
             raise refuse(BAD_REQUEST, f"a conflicting command already exists: {found.link}")

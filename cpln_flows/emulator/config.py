@@ -146,8 +146,14 @@ class PlatformConfig:
         for each in dataclasses.fields(self):
             value = getattr(self, each.name)
             least = 1 if each.name in _AT_LEAST_ONE else 0
-            if each.name != "seed" and isinstance(value, int | float) and not least <= value <= _AT_MOST:
-                raise ValueError(f"{each.name} must be at least {least} and at most {_AT_MOST}, not {value}")
+            if (
+                each.name != "seed"
+                and isinstance(value, int | float)
+                and not least <= value <= _AT_MOST
+            ):
+                raise ValueError(
+                    f"{each.name} must be at least {least} and at most {_AT_MOST}, not {value}"
+                )
 
     def provider_of(self, location: str) -> str:
         """Name the provider of a location."""

@@ -50,12 +50,16 @@ class _Surroundings:
     access: Access
 
 
-def merge_override(container: Document, override: Document | None, config: PlatformConfig) -> Document:
+def merge_override(
+    container: Document, override: Document | None, config: PlatformConfig
+) -> Document:
     """Lay an override over a container; what it does not name stays, and variables are merged by name."""
     if override is None:
         return container
     if config.override_command == "drop" and not {"command", "args"} & set(override):
-        container = {key: value for key, value in container.items() if key not in ("command", "args")}
+        container = {
+            key: value for key, value in container.items() if key not in ("command", "args")
+        }
     merged = {**container, **{key: value for key, value in override.items() if key != "env"}}
     if "env" in override:
         kept = container.get("env") or () if config.env_override == "merge" else ()
@@ -71,9 +75,15 @@ def _merge_env(base: Iterable[Document], changes: Iterable[Document]) -> list[Do
 def secrets_in(containers: Iterable[Document]) -> set[str]:
     """The names of the secrets that containers' variables and volumes name."""
     containers = list(containers)
-    values = (str(entry.get("value", "")) for container in containers for entry in container.get("env") or ())
+    values = (
+        str(entry.get("value", ""))
+        for container in containers
+        for entry in container.get("env") or ()
+    )
     named = {matched.group(1) for value in values if (matched := _SECRET.fullmatch(value))}
-    return named.union(*(volumes.secrets_of(container.get("volumes") or ()) for container in containers))
+    return named.union(
+        *(volumes.secrets_of(container.get("volumes") or ()) for container in containers)
+    )
 
 
 class ContainerBuilder:
@@ -89,8 +99,13 @@ class ContainerBuilder:
         gvc = self._store.get(f"{collection_link(self._config.org, 'gvc')}/{run.workload.gvc}")
         around = _Surroundings(run, {} if gvc is None else gvc.document, access)
         command = {} if run.command is None else run.command.document
-        overrides = {each["name"]: each for each in command.get("spec", {}).get("containerOverrides") or ()}
-        merged = [merge_override(each, overrides.get(each["name"]), self._config) for each in spec["containers"]]
+        overrides = {
+            each["name"]: each for each in command.get("spec", {}).get("containerOverrides") or ()
+        }
+        merged = [
+            merge_override(each, overrides.get(each["name"]), self._config)
+            for each in spec["containers"]
+        ]
         return RunSpec(
             workload=run.workload.name,
             gvc=str(run.workload.gvc),
@@ -100,7 +115,10 @@ class ContainerBuilder:
             command_id=command.get("id"),
             replica=run.replica,
             tags=command.get("tags", {}),
-            containers=tuple(self._container(each, around, is_first=index == 0) for index, each in enumerate(merged)),
+            containers=tuple(
+                self._container(each, around, is_first=index == 0)
+                for index, each in enumerate(merged)
+            ),
         )
 
     def check_secrets(self, workload: Record, names: Iterable[str]) -> None:
@@ -108,7 +126,9 @@ class ContainerBuilder:
         for name in sorted(names):
             self._revealed(workload, name)
 
-    def _container(self, container: Document, around: _Surroundings, *, is_first: bool) -> Container:
+    def _container(
+        self, container: Document, around: _Surroundings, *, is_first: bool
+    ) -> Container:
         env: dict[str, str] = {}
         if container.get("inheritEnv"):
             env |= self._resolved((around.gvc.get("spec") or {}).get("env") or (), around)
@@ -133,7 +153,9 @@ class ContainerBuilder:
         )
 
     def _resolved(self, entries: Iterable[Document], around: _Surroundings) -> dict[str, str]:
-        return {entry["name"]: self._value(str(entry.get("value", "")), around) for entry in entries}
+        return {
+            entry["name"]: self._value(str(entry.get("value", "")), around) for entry in entries
+        }
 
     def _value(self, value: str, around: _Surroundings) -> str:
         matched = _SECRET.fullmatch(value)
@@ -152,10 +174,16 @@ class ContainerBuilder:
             raise MissingSecretError(f'{who} requires permission "reveal" on {secret.link}')
         return secret
 
-    def _injected(self, container: Document, around: _Surroundings, *, is_first: bool) -> dict[str, str]:
+    def _injected(
+        self, container: Document, around: _Surroundings, *, is_first: bool
+    ) -> dict[str, str]:
         org, gvc = self._config.org, str(around.run.workload.gvc)
         link = self._config.location_form == "link"
-        location = f"{collection_link(org, 'location')}/{around.run.location}" if link else around.run.location
+        location = (
+            f"{collection_link(org, 'location')}/{around.run.location}"
+            if link
+            else around.run.location
+        )
         ports = container.get("ports") or ()
         port = ports[0].get("number") if ports else container.get("port")
         injected = {
@@ -183,7 +211,9 @@ def read_secret(secret: Document, key: str | None) -> str:
     if key is None:
         return data if isinstance(data, str) else orjson.dumps(data).decode()
     if not isinstance(data, Mapping) or key not in data:
-        raise MissingSecretError(f"secret {last_segment(str(secret.get('name')))!r} has no key {key!r}")
+        raise MissingSecretError(
+            f"secret {last_segment(str(secret.get('name')))!r} has no key {key!r}"
+        )
     value = str(data[key])
     if key == "payload" and data.get("encoding") == "base64":
         return _decoded(value, str(secret.get("name")))
@@ -194,7 +224,9 @@ def _decoded(value: str, name: str) -> str:
     try:
         return base64.b64decode(value, validate=True).decode()
     except (binascii.Error, UnicodeDecodeError) as error:
-        raise MissingSecretError(f"the payload of secret {name!r} is not base64 text: {error}") from error
+        raise MissingSecretError(
+            f"the payload of secret {name!r} is not base64 text: {error}"
+        ) from error
 
 
 def _expand(text: str, env: Mapping[str, str]) -> str:

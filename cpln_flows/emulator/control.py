@@ -23,7 +23,14 @@ from cpln_flows.emulator.answers import (
     json_answer,
     refuse,
 )
-from cpln_flows.emulator.clock import Clock, ManualClock, TooManyTimersError, datetime_to_ns, iso, to_ns
+from cpln_flows.emulator.clock import (
+    Clock,
+    ManualClock,
+    TooManyTimersError,
+    datetime_to_ns,
+    iso,
+    to_ns,
+)
 from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.faults import Fault, Faults
 from cpln_flows.emulator.logs import Entry, Logs
@@ -45,7 +52,9 @@ LABEL_LIMIT, LABEL_VALUE_LIMIT, LINE_LIMIT = 30, 2048, 256 * 1024
 class Control:
     """The control routes."""
 
-    def __init__(self, config: PlatformConfig, clock: Clock, faults: Faults, recorder: Recorder, logs: Logs) -> None:
+    def __init__(
+        self, config: PlatformConfig, clock: Clock, faults: Faults, recorder: Recorder, logs: Logs
+    ) -> None:
         self._config = config
         self._clock = clock
         self._faults = faults
@@ -66,14 +75,19 @@ class Control:
             if not call.principal.is_operator:
                 raise refuse(FORBIDDEN, "only the platform's own token opens its control routes")
             if route is None:
-                raise refuse(NOT_FOUND, f"control routes are {', '.join(PREFIX + name for name in self._routes)}")
+                raise refuse(
+                    NOT_FOUND,
+                    f"control routes are {', '.join(PREFIX + name for name in self._routes)}",
+                )
             return route(call)
         except RefusedError as refusal:
             return error_answer(refusal.status, refusal.message, refusal.details)
 
     def _answer_faults(self, call: Call) -> Answer:
         if call.method == "POST":
-            return json_answer({"id": self._faults.add(Fault.from_document(call.document()))}, CREATED)
+            return json_answer(
+                {"id": self._faults.add(Fault.from_document(call.document()))}, CREATED
+            )
         if call.method == "DELETE":
             self._faults.clear()
         elif call.method != "GET":
@@ -85,12 +99,20 @@ class Control:
             seconds = call.document().get("advance_seconds")
             if not isinstance(self._clock, ManualClock):
                 raise refuse(BAD_REQUEST, "the platform runs on real time, which cannot be moved")
-            if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= _ADVANCE_MAX:
-                raise refuse(BAD_REQUEST, f'"advance_seconds" must be a number from 0 to {_ADVANCE_MAX:.0f}')
+            if (
+                isinstance(seconds, bool)
+                or not isinstance(seconds, int | float)
+                or not 0 <= seconds <= _ADVANCE_MAX
+            ):
+                raise refuse(
+                    BAD_REQUEST, f'"advance_seconds" must be a number from 0 to {_ADVANCE_MAX:.0f}'
+                )
             self._advance(self._clock, seconds)
         elif call.method != "GET":
             raise call.not_allowed()
-        return json_answer({"now": iso(self._clock.time_ns()), "time_ns": str(self._clock.time_ns())})
+        return json_answer(
+            {"now": iso(self._clock.time_ns()), "time_ns": str(self._clock.time_ns())}
+        )
 
     def _advance(self, clock: ManualClock, seconds: float) -> None:
         if clock.time_ns() + to_ns(seconds) > _LAST_NS:
@@ -98,7 +120,9 @@ class Control:
         try:
             clock.advance(seconds, most=_TIMERS_MAX)
         except TooManyTimersError as error:
-            raise refuse(BAD_REQUEST, f"{error}, where the clock stands now: move it in smaller steps") from error
+            raise refuse(
+                BAD_REQUEST, f"{error}, where the clock stands now: move it in smaller steps"
+            ) from error
 
     def _answer_requests(self, call: Call) -> Answer:
         if call.method == "DELETE":
@@ -160,7 +184,8 @@ def _read_labels(labels: object) -> dict[str, str]:
     for name, value in labels.items():
         if not _LABEL.fullmatch(name) or len(value) > LABEL_VALUE_LIMIT:
             raise refuse(
-                BAD_REQUEST, f'"labels" has a name that is none, or a value longer than {LABEL_VALUE_LIMIT}: {name[:100]!r}'
+                BAD_REQUEST,
+                f'"labels" has a name that is none, or a value longer than {LABEL_VALUE_LIMIT}: {name[:100]!r}',
             )
     return labels
 
@@ -175,7 +200,12 @@ def _read_entries(entries: object) -> list[Entry]:
 
 def _read_entry(entry: object, path: str) -> Entry:
     match entry:
-        case [str() | int() as stamp, str() as line] if not isinstance(stamp, bool) and _STAMP.fullmatch(str(stamp)):
+        case [str() | int() as stamp, str() as line] if not isinstance(
+            stamp, bool
+        ) and _STAMP.fullmatch(str(stamp)):
             if int(stamp) <= _STAMP_MAX and len(line) <= LINE_LIMIT:
                 return int(stamp), line
-    raise refuse(BAD_REQUEST, f'"{path}" must be a time in nanoseconds, up to {_STAMP_MAX}, and a line of at most {LINE_LIMIT}')
+    raise refuse(
+        BAD_REQUEST,
+        f'"{path}" must be a time in nanoseconds, up to {_STAMP_MAX}, and a line of at most {LINE_LIMIT}',
+    )

@@ -48,7 +48,9 @@ class Deployed:
 class Deployments:
     """All workloads in all their locations."""
 
-    def __init__(self, config: PlatformConfig, clock: Clock, store: Store, builder: ContainerBuilder) -> None:
+    def __init__(
+        self, config: PlatformConfig, clock: Clock, store: Store, builder: ContainerBuilder
+    ) -> None:
         self._config = config
         self._clock = clock
         self._store = store
@@ -60,7 +62,11 @@ class Deployments:
         now_ns = self._clock.time_ns()
         deployed = self._deployed.setdefault(workload.sequence, Deployed(now_ns))
         processed = self._processed(deployed)
-        recent = [each for each in deployed.versions if processed is None or each.number >= processed.number]
+        recent = [
+            each
+            for each in deployed.versions
+            if processed is None or each.number >= processed.number
+        ]
         deployed.versions = [*recent, _Version(workload.version, now_ns, workload.document["spec"])]
 
     def forget(self, workload: Record) -> None:
@@ -77,7 +83,9 @@ class Deployments:
         deployed = self._deployed[workload.sequence]
         if self._processed(deployed) is not None:
             return 0.0
-        due_ns = min(each.changed_ns for each in deployed.versions) + to_ns(self._config.ready_delay_seconds)
+        due_ns = min(each.changed_ns for each in deployed.versions) + to_ns(
+            self._config.ready_delay_seconds
+        )
         return (due_ns - self._clock.time_ns()) / 1e9
 
     def processed_spec(self, workload: Record) -> tuple[int, Document]:
@@ -171,7 +179,11 @@ class Deployments:
 
     def _is_ready(self, workload: Record, deployed: Deployed | None) -> bool:
         processed = None if deployed is None else self._processed(deployed)
-        return processed is not None and not self._secret_problem(workload) and self._may_be_ready(processed)
+        return (
+            processed is not None
+            and not self._secret_problem(workload)
+            and self._may_be_ready(processed)
+        )
 
     def _may_be_ready(self, version: _Version) -> bool:
         return self._config.suspended_ready or not is_suspended(version.spec)
@@ -184,7 +196,9 @@ class Deployments:
             return str(error)
         return ""
 
-    def _document(self, workload: Record, deployed: Deployed, location: str, remote: str) -> Document:
+    def _document(
+        self, workload: Record, deployed: Deployed, location: str, remote: str
+    ) -> Document:
         processed = self._processed(deployed)
         problem = self._secret_problem(workload)
         ready = processed is not None and not problem and self._may_be_ready(processed)
@@ -195,11 +209,15 @@ class Deployments:
             "ready": ready,
             "deploying": deploying,
             "message": problem or ("the workload is being deployed" if deploying else ""),
-            "desiredScale": len([run for run in deployed.runs.get(location, ()) if run.placed and not run.is_over]),
+            "desiredScale": len(
+                [run for run in deployed.runs.get(location, ()) if run.placed and not run.is_over]
+            ),
             "lastProcessedVersion": processed.number if processed else 0,
             "expectedDeploymentVersion": workload.version,
             "internal": {},
-            "versions": [] if processed is None else [self._version(workload, processed, location, ready=ready)],
+            "versions": []
+            if processed is None
+            else [self._version(workload, processed, location, ready=ready)],
         }
         if workload.document["spec"].get("type") == "cron":
             shown = [run for run in deployed.runs.get(location, ()) if run.is_shown]
@@ -216,7 +234,9 @@ class Deployments:
             ),
         }
 
-    def _version(self, workload: Record, version: _Version, location: str, *, ready: bool) -> Document:
+    def _version(
+        self, workload: Record, version: _Version, location: str, *, ready: bool
+    ) -> Document:
         containers = version.spec.get("containers") or ()
         return {
             "name": f"{workload.name}-{version.number}",

@@ -105,7 +105,10 @@ class Fault:
         known = {each.name for each in dataclasses.fields(cls)}
         unknown = sorted(set(content) - known)
         if unknown:
-            raise refuse(BAD_REQUEST, f"a fault has no field {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+            raise refuse(
+                BAD_REQUEST,
+                f"a fault has no field {', '.join(unknown)}; known are {', '.join(sorted(known))}",
+            )
         if content.get("truncate") is True:
             content = {**content, "truncate": "length"}
         hints = typing.get_type_hints(cls)
@@ -161,9 +164,13 @@ class Faults:
         try:
             pattern = None if fault.path is None else Pattern(fault.path)
         except PatternError as error:
-            raise refuse(BAD_REQUEST, f"path {fault.path!r} is not a regular expression: {error}") from error
+            raise refuse(
+                BAD_REQUEST, f"path {fault.path!r} is not a regular expression: {error}"
+            ) from error
         if len(self._armed) >= FAULT_LIMIT:
-            raise refuse(BAD_REQUEST, f"at most {FAULT_LIMIT} faults can be armed; DELETE clears them")
+            raise refuse(
+                BAD_REQUEST, f"at most {FAULT_LIMIT} faults can be armed; DELETE clears them"
+            )
         armed = _Armed(str(uuid.uuid4()), fault, pattern)
         with self._lock:
             self._armed.append(armed)
@@ -179,11 +186,18 @@ class Faults:
         if not self._armed:
             return None
         with self._lock:
-            return next((each.fault for each in self._armed if each.meets(method, path, self._random)), None)
+            return next(
+                (each.fault for each in self._armed if each.meets(method, path, self._random)), None
+            )
 
     def as_documents(self) -> list[Document]:
         """List the faults with how often they have happened."""
         return [
-            {"id": each.id, "seen": each.seen, "fired": each.fired, **dataclasses.asdict(each.fault)}
+            {
+                "id": each.id,
+                "seen": each.seen,
+                "fired": each.fired,
+                **dataclasses.asdict(each.fault),
+            }
             for each in list(self._armed)
         ]

@@ -100,24 +100,36 @@ class HttpApp:
             return
         await self._carry_out(call, send, connection, began)
 
-    async def _turn_away(self, head: Head, receive: Receive, send: Send, refusal: RefusedError) -> None:
+    async def _turn_away(
+        self, head: Head, receive: Receive, send: Send, refusal: RefusedError
+    ) -> None:
         """Refuse a request whose body, if it has one, was not read."""
         answer = error_answer(refusal.status, refusal.message, refusal.details)
         if not has_body(head):
             await self._send(send, answer)
             return
-        await send(self._start(dataclasses.replace(answer, headers=(*answer.headers, ("connection", "close")))))
+        await send(
+            self._start(
+                dataclasses.replace(answer, headers=(*answer.headers, ("connection", "close")))
+            )
+        )
         await send({"type": "http.response.body", "body": answer.body, "more_body": True})
         await drain(receive)
         await send({"type": "http.response.body"})
 
-    async def _carry_out(self, call: Call, send: Send, connection: Connection | None, began: float) -> None:
+    async def _carry_out(
+        self, call: Call, send: Send, connection: Connection | None, began: float
+    ) -> None:
         fault = self._faults.take(call.method, call.path)
         # Without latency too: in process nothing else would let the jobs go on between the requests of a busy client.
         await asyncio.sleep(self._config.latency_seconds)
         status: int | None = None
         try:
-            answer = self._answer(call) if fault is None else await self._spoiled(call, fault, connection)
+            answer = (
+                self._answer(call)
+                if fault is None
+                else await self._spoiled(call, fault, connection)
+            )
             status = answer.status
             if fault is not None and fault.truncate is not None:
                 await self._send_half(send, answer, fault, connection)
@@ -129,7 +141,9 @@ class HttpApp:
                 await connection.wait_closed()
         finally:
             number = None if connection is None else connection.number
-            record = RequestRecord(call.method, call.path, call.query, status, began, number, "http")
+            record = RequestRecord(
+                call.method, call.path, call.query, status, began, number, "http"
+            )
             self._recorder.record(record)
 
     def _answer(self, call: Call) -> Answer:
@@ -164,13 +178,17 @@ class HttpApp:
         await send(self._start(answer))
         await send({"type": "http.response.body", "body": answer.body})
 
-    async def _send_half(self, send: Send, answer: Answer, fault: Fault, connection: Connection | None) -> None:
+    async def _send_half(
+        self, send: Send, answer: Answer, fault: Fault, connection: Connection | None
+    ) -> None:
         half = answer.body[: len(answer.body) // 2]
         if fault.truncate == "body":
             await self._send(send, Answer(answer.status, half, answer.content_type, answer.headers))
             return
         await send(self._start(answer))
-        await send({"type": "http.response.body", "body": half, "more_body": connection is not None})
+        await send(
+            {"type": "http.response.body", "body": half, "more_body": connection is not None}
+        )
         if connection is not None:
             connection.close()
             await connection.wait_closed()
@@ -203,7 +221,9 @@ class HttpApp:
             principal = self._admission.admit(head)
         except RefusedError as refusal:
             self._recorder.refused(head, refusal.status, began, connection, "websocket")
-            await refuse_tail(websocket, error_answer(refusal.status, refusal.message, refusal.details))
+            await refuse_tail(
+                websocket, error_answer(refusal.status, refusal.message, refusal.details)
+            )
         else:
             if await self._tail(websocket, head, principal, began):
                 return
@@ -211,13 +231,17 @@ class HttpApp:
             # Else uvicorn takes a refused upgrade for one that was left unfinished, and says so.
             await connection.wait_closed()
 
-    async def _tail(self, websocket: WebSocket, head: Head, principal: Principal, began: float) -> bool:
+    async def _tail(
+        self, websocket: WebSocket, head: Head, principal: Principal, began: float
+    ) -> bool:
         """Serve a tail to its end, or refuse it; says whether it was served."""
         connection = connection_of(websocket.scope)
         number = None if connection is None else connection.number
 
         def note(status: int | None) -> None:
-            self._recorder.record(RequestRecord("GET", head.path, head.query, status, began, number, "websocket"))
+            self._recorder.record(
+                RequestRecord("GET", head.path, head.query, status, began, number, "websocket")
+            )
 
         fault = self._faults.take("GET", head.path)
         wait = self._config.latency_seconds + (0.0 if fault is None else fault.delay_seconds)

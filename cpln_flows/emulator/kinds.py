@@ -14,14 +14,26 @@ from dataclasses import dataclass, field
 import orjson
 
 from cpln_flows.emulator.answers import Document, RefusedError
-from cpln_flows.emulator.checks import Problems, check_base, check_choice, check_name, mapping, sequence
+from cpln_flows.emulator.checks import (
+    Problems,
+    check_base,
+    check_choice,
+    check_name,
+    mapping,
+    sequence,
+)
 from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.links import collection_link, last_segment
 from cpln_flows.emulator.permissions import kind_of_principal, permissions_of
 from cpln_flows.emulator.query import parse_query
 from cpln_flows.emulator.shapes import TEXT, check_shape, shape_of
 from cpln_flows.emulator.store import Store
-from cpln_flows.emulator.workload_rules import check_env, check_workload, normalise_spec, with_defaults
+from cpln_flows.emulator.workload_rules import (
+    check_env,
+    check_workload,
+    normalise_spec,
+    with_defaults,
+)
 
 TARGET_LIMIT = 200
 BINDING_LIMIT = 50
@@ -122,7 +134,10 @@ def _check_workload(problems: Problems, document: Document, context: Context) ->
         problems.add("spec.identityLink", "must be the link of an identity")
     elif context.config.missing_identity == "refuse" and context.store.get(identity) is None:
         problems.add("spec.identityLink", f"identity {identity} does not exist")
-    elif identity.rsplit("/", 2)[0] != collection_link(context.config.org, "gvc", None) + f"/{context.gvc}":
+    elif (
+        identity.rsplit("/", 2)[0]
+        != collection_link(context.config.org, "gvc", None) + f"/{context.gvc}"
+    ):
         problems.add("spec.identityLink", "must be an identity of the same gvc")
 
 
@@ -136,8 +151,14 @@ def _check_mounts(problems: Problems, document: Document, context: Context) -> N
         for volume in container.get("volumes") or ():
             uri = volume.get("uri") or ""
             found = context.store.get(f"{volumesets}/{last_segment(uri)}")
-            if uri.startswith("cpln://volumeset/") and found and _file_system(found.document) != "shared":
-                problems.say(f"{uri} can be mounted by workloads of type {' and '.join(_WITH_DISKS)} only: it is not shared")
+            if (
+                uri.startswith("cpln://volumeset/")
+                and found
+                and _file_system(found.document) != "shared"
+            ):
+                problems.say(
+                    f"{uri} can be mounted by workloads of type {' and '.join(_WITH_DISKS)} only: it is not shared"
+                )
 
 
 def _file_system(volumeset: Document) -> object:
@@ -151,23 +172,36 @@ def _check_gvc(problems: Problems, document: Document, context: Context) -> None
     links = sequence(problems, placement.get("locationLinks"), "spec.staticPlacement.locationLinks")
     for index, link in enumerate(links):
         if context.store.get(str(link)) is None:
-            problems.add(f"spec.staticPlacement.locationLinks[{index}]", f"location {link!r} does not exist")
+            problems.add(
+                f"spec.staticPlacement.locationLinks[{index}]", f"location {link!r} does not exist"
+            )
 
 
 def _check_policy(problems: Problems, document: Document, _context: Context) -> None:
     target_kind = document.get("targetKind")
     if target_kind is None or (target_kind not in KINDS and target_kind != "org"):
-        problems.add("targetKind", "is required" if target_kind is None else f"{target_kind!r} is not a kind")
+        problems.add(
+            "targetKind", "is required" if target_kind is None else f"{target_kind!r} is not a kind"
+        )
         return
-    targets = [name for name in ("target", "targetLinks", "targetQuery") if document.get(name) is not None]
+    targets = [
+        name for name in ("target", "targetLinks", "targetQuery") if document.get(name) is not None
+    ]
     if len(targets) > 1:
-        problems.say(f"a policy must contain exactly one of [target, targetLinks, targetQuery], not {targets}")
+        problems.say(
+            f"a policy must contain exactly one of [target, targetLinks, targetQuery], not {targets}"
+        )
     check_choice(problems, document.get("target"), "target", ("all",))
     _check_target_query(problems, document.get("targetQuery"), target_kind)
     sequence(problems, document.get("targetLinks"), "targetLinks", TARGET_LIMIT)
     bindings = sequence(problems, document.get("bindings"), "bindings", BINDING_LIMIT)
     for index, binding in enumerate(bindings):
-        _check_binding(problems, mapping(problems, binding, f"bindings[{index}]"), f"bindings[{index}]", target_kind)
+        _check_binding(
+            problems,
+            mapping(problems, binding, f"bindings[{index}]"),
+            f"bindings[{index}]",
+            target_kind,
+        )
 
 
 def _check_target_query(problems: Problems, query: object, target_kind: str) -> None:
@@ -182,8 +216,12 @@ def _check_binding(problems: Problems, binding: Document, path: str, target_kind
     known = permissions_of(target_kind)
     for permission in sequence(problems, binding.get("permissions"), f"{path}.permissions"):
         if permission not in known:
-            problems.add(f"{path}.permissions", f"{permission!r} is not a permission of {target_kind}")
-    principals = sequence(problems, binding.get("principalLinks"), f"{path}.principalLinks", TARGET_LIMIT)
+            problems.add(
+                f"{path}.permissions", f"{permission!r} is not a permission of {target_kind}"
+            )
+    principals = sequence(
+        problems, binding.get("principalLinks"), f"{path}.principalLinks", TARGET_LIMIT
+    )
     if not principals:
         problems.add(f"{path}.principalLinks", "must contain at least 1 items")
     for link in principals:
@@ -210,7 +248,12 @@ def _check_secret(problems: Problems, document: Document, _context: Context) -> 
         elif kind == "dictionary" and not _DICTIONARY_KEY.fullmatch(name):
             problems.add(f"data.{name}", "is not a valid key")
     if isinstance(data, dict):
-        check_choice(problems, data.get("encoding") if allowed else None, "data.encoding", ("plain", "base64"))
+        check_choice(
+            problems,
+            data.get("encoding") if allowed else None,
+            "data.encoding",
+            ("plain", "base64"),
+        )
 
 
 def _check_json_text(problems: Problems, data: object) -> None:
@@ -223,24 +266,39 @@ def _check_json_text(problems: Problems, data: object) -> None:
 def _check_group(problems: Problems, document: Document, _context: Context) -> None:
     for index, link in enumerate(sequence(problems, document.get("memberLinks"), "memberLinks")):
         if kind_of_principal(str(link)) not in ("user", "serviceaccount"):
-            problems.add(f"memberLinks[{index}]", f"{last_segment(str(link))!r} cannot be a member of a group")
+            problems.add(
+                f"memberLinks[{index}]",
+                f"{last_segment(str(link))!r} cannot be a member of a group",
+            )
 
 
 def _check_volumeset(problems: Problems, document: Document, _context: Context) -> None:
     spec = mapping(problems, document.get("spec"), "spec")
-    check_choice(problems, spec.get("fileSystemType"), "spec.fileSystemType", ("ext4", "xfs", "shared"))
+    check_choice(
+        problems, spec.get("fileSystemType"), "spec.fileSystemType", ("ext4", "xfs", "shared")
+    )
     classes = {"general-purpose-ssd": 10, "high-throughput-ssd": 200, "shared": 0}
     performance = spec.get("performanceClass")
     check_choice(problems, performance, "spec.performanceClass", tuple(classes))
     capacity = spec.get("initialCapacity")
-    if isinstance(capacity, int) and isinstance(performance, str) and capacity < classes.get(performance, 0):
-        problems.add("spec.initialCapacity", f"must be greater than or equal to {classes[performance]}")
+    if (
+        isinstance(capacity, int)
+        and isinstance(performance, str)
+        and capacity < classes.get(performance, 0)
+    ):
+        problems.add(
+            "spec.initialCapacity", f"must be greater than or equal to {classes[performance]}"
+        )
     if isinstance(capacity, int) and capacity > 65_536:  # noqa: PLR2004 - the documented maximum, in GB
         problems.add("spec.initialCapacity", "must be less than or equal to 65536")
 
 
 def _check_org(problems: Problems, document: Document, _context: Context) -> None:
-    observability = mapping(problems, mapping(problems, document.get("spec"), "spec").get("observability"), "spec.observability")
+    observability = mapping(
+        problems,
+        mapping(problems, document.get("spec"), "spec").get("observability"),
+        "spec.observability",
+    )
     days = observability.get("logsRetentionDays")
     if days is not None and not 0 <= days <= RETENTION_LIMIT:
         problems.add("spec.observability.logsRetentionDays", f"must be from 0 to {RETENTION_LIMIT}")
@@ -258,7 +316,18 @@ KINDS: dict[str, Kind] = {
         Kind("location", frozenset({"spec", "provider", "region", "cloudProvider"}), is_fixed=True),
         Kind(
             "identity",
-            frozenset({"spec", "aws", "gcp", "azure", "ngs", "networkResources", "nativeNetworkResources", "spicedb"}),
+            frozenset(
+                {
+                    "spec",
+                    "aws",
+                    "gcp",
+                    "azure",
+                    "ngs",
+                    "networkResources",
+                    "nativeNetworkResources",
+                    "spicedb",
+                }
+            ),
             is_scoped=True,
         ),
         Kind(

@@ -103,7 +103,11 @@ class Lifecycle:
         refusal = problems.refusal()
         if refusal is not None:
             raise refusal
-        return self._run_command(workload, body, endpoint) if kind == RUN else self._stop_command(workload, body)
+        return (
+            self._run_command(workload, body, endpoint)
+            if kind == RUN
+            else self._stop_command(workload, body)
+        )
 
     def replicas(self, workload: Record, location: str) -> list[str]:
         """The names of the replicas that exist in a location."""
@@ -128,7 +132,9 @@ class Lifecycle:
         name = f"command-{command.id}"
         run = self._new_run(workload, command.document["spec"]["location"], name, command)
         self._deployments.add_run(run)
-        delay = max(self._config.start_delay_seconds, self._deployments.seconds_until_ready(workload))
+        delay = max(
+            self._config.start_delay_seconds, self._deployments.seconds_until_ready(workload)
+        )
         self._later(run, delay, lambda: self._begin(run, endpoint))
         return command
 
@@ -138,8 +144,12 @@ class Lifecycle:
         active = self._commands.active_stop(workload, location, replica)
         if active is not None:
             what = f"for replica {replica}" if replica else f"in location {location}"
-            raise refuse(BAD_REQUEST, f"an active stopReplica command {what} already exists: {active.link}")
-        command = self._commands.create(workload, body, {"clusterId": cluster_id(location), "messages": []})
+            raise refuse(
+                BAD_REQUEST, f"an active stopReplica command {what} already exists: {active.link}"
+            )
+        command = self._commands.create(
+            workload, body, {"clusterId": cluster_id(location), "messages": []}
+        )
         self._clock.call_later(0, lambda: self._stop(workload, command, location, replica))
         return command
 
@@ -150,7 +160,9 @@ class Lifecycle:
             if run.placed and not run.is_over and replica in (None, run.replica)
         ]
         if not runs:
-            self._commands.update(command, "failed", f"no replica {replica or ''} is running in {location}")
+            self._commands.update(
+                command, "failed", f"no replica {replica or ''} is running in {location}"
+            )
             return
         self._commands.update(command, "running", podId=runs[0].replica)
         for run in runs:
@@ -174,7 +186,11 @@ class Lifecycle:
                 self._terminate(run)
             run = self._new_run(workload, location, f"{workload.name}-{minutes}", None)
             self._deployments.add_run(run)
-            self._later(run, self._config.start_delay_seconds, functools.partial(self._begin, run, self.endpoint))
+            self._later(
+                run,
+                self._config.start_delay_seconds,
+                functools.partial(self._begin, run, self.endpoint),
+            )
 
     # One run
 
@@ -197,7 +213,9 @@ class Lifecycle:
         if run.is_over or self._closed:
             return
         run.version, spec = self._deployments.processed_spec(run.workload)
-        access = Access(endpoint, self._authentication.issue_workload_token(spec.get("identityLink")))
+        access = Access(
+            endpoint, self._authentication.issue_workload_token(spec.get("identityLink"))
+        )
         try:
             run.spec = self._builder.build(run, spec, access)
         except MissingSecretError as error:
@@ -205,7 +223,10 @@ class Lifecycle:
             self._message(run, str(error))
             self._later(run, _SECRET_RETRY_SECONDS, lambda: self._begin(run, endpoint))
             return
-        run.containers = {each.name: ContainerState(each.name, each.image, each.cpu, each.memory) for each in run.spec.containers}
+        run.containers = {
+            each.name: ContainerState(each.name, each.image, each.cpu, each.memory)
+            for each in run.spec.containers
+        }
         run.started_ns = self._clock.time_ns()
         run.placed = True
         self.started_runs += 1
@@ -265,7 +286,9 @@ class Lifecycle:
         container = next(each for each in run.spec.containers if each.name == state.name)
         state.message = ""
         spec = replace(run.spec, attempt=state.restarts) if state.restarts else run.spec
-        state.handle = self._executor.start(spec, container, _Events(self, run, state, self._logs, self._config))
+        state.handle = self._executor.start(
+            spec, container, _Events(self, run, state, self._logs, self._config)
+        )
 
     def container_started(self, run: Run, state: ContainerState) -> None:
         """A container's first process runs."""
@@ -289,7 +312,9 @@ class Lifecycle:
         """Tell the user something about a run."""
         self._message(run, message)
 
-    def container_ended(self, run: Run, state: ContainerState, code: int, reason: str, message: str) -> None:
+    def container_ended(
+        self, run: Run, state: ContainerState, code: int, reason: str, message: str
+    ) -> None:
         """A container has ended: restart it, or see whether the run is over."""
         if run.is_over or state.over:
             return
@@ -297,7 +322,10 @@ class Lifecycle:
         state.handle = None
         state.exit_code, state.reason, state.message = code, reason, message
         if self._restarts(run, state):
-            delay = min(self._config.restart_delay_seconds * 2 ** min(state.restarts, _DOUBLINGS), _RESTART_DELAY_MAX)
+            delay = min(
+                self._config.restart_delay_seconds * 2 ** min(state.restarts, _DOUBLINGS),
+                _RESTART_DELAY_MAX,
+            )
             state.restarts += 1
             self._later(run, delay, lambda: self._start_container(run, state))
             return
@@ -322,13 +350,28 @@ class Lifecycle:
         failed = any(state.exit_code for state in run.containers.values())
         if run.ended_by == "itself" and not failed:
             run.status, stage = "successful", "completed"
-            run.add_condition("Complete", "CompletionsReached", "Reached expected number of succeeded pods", now_ns)
+            run.add_condition(
+                "Complete",
+                "CompletionsReached",
+                "Reached expected number of succeeded pods",
+                now_ns,
+            )
         elif run.ended_by == "itself":
             run.status, stage = "failed", "failed"
-            run.add_condition("Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit", now_ns)
+            run.add_condition(
+                "Failed",
+                "BackoffLimitExceeded",
+                "Job has reached the specified backoff limit",
+                now_ns,
+            )
         elif run.ended_by == "deadline":
             run.status, stage = self._config.deadline_status, "failed"
-            run.add_condition("Failed", "DeadlineExceeded", "Job was active longer than specified deadline", now_ns)
+            run.add_condition(
+                "Failed",
+                "DeadlineExceeded",
+                "Job was active longer than specified deadline",
+                now_ns,
+            )
         elif run.ended_by == "stop":
             run.status, stage = "failed", self._config.final_stage_after_stop
             run.add_condition("Failed", "BackoffLimitExceeded", "The replica was stopped", now_ns)
@@ -357,7 +400,14 @@ class Lifecycle:
 class _Events:
     """What an executor tells about one container of one run, passed on."""
 
-    def __init__(self, lifecycle: Lifecycle, run: Run, state: ContainerState, logs: Logs, config: PlatformConfig) -> None:
+    def __init__(
+        self,
+        lifecycle: Lifecycle,
+        run: Run,
+        state: ContainerState,
+        logs: Logs,
+        config: PlatformConfig,
+    ) -> None:
         self._lifecycle = lifecycle
         self._run = run
         self._state = state

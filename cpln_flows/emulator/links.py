@@ -31,7 +31,9 @@ def qualify(org: str, link: str, gvc: str | None = None) -> str:
     return f"/org/{org}/{link[2:]}" if link.startswith("//") else link
 
 
-def qualify_all(org: str, content: object, *, gvc: str | None = None, within_link: bool = False) -> object:
+def qualify_all(
+    org: str, content: object, *, gvc: str | None = None, within_link: bool = False
+) -> object:
     """Write every link of a document in its full form.
 
     Only fields that hold links are touched: an argument or a variable may well begin with two slashes.
@@ -48,7 +50,9 @@ def qualify_all(org: str, content: object, *, gvc: str | None = None, within_lin
 def _qualify_field(org: str, gvc: str | None, key: str, value: object) -> object:
     if key in ("env", "args", "data", "tags"):
         return value
-    return qualify_all(org, value, gvc=gvc, within_link=key in _LINK_KEYS or key.endswith(_LINK_SUFFIXES))
+    return qualify_all(
+        org, value, gvc=gvc, within_link=key in _LINK_KEYS or key.endswith(_LINK_SUFFIXES)
+    )
 
 
 def link_list(**links: str) -> list[Document]:

@@ -39,7 +39,10 @@ class Stream:
         """Put lines in their places."""
         entries = self.entries
         last = entries[-1][0] if entries else 0
-        if all(entry[0] <= following[0] for entry, following in itertools.pairwise(new)) and new[0][0] >= last:
+        if (
+            all(entry[0] <= following[0] for entry, following in itertools.pairwise(new))
+            and new[0][0] >= last
+        ):
             entries += new
             return
         for entry in new:
@@ -83,14 +86,21 @@ class _Rate:
         if self.lines <= self.limit:
             return line
         if self.lines == self.limit + 1:
-            return f"#### Replica logs were rate-limited: only {self.limit} lines per second are kept"
+            return (
+                f"#### Replica logs were rate-limited: only {self.limit} lines per second are kept"
+            )
         return None
 
 
 class Logs:
     """Everything the logs service knows."""
 
-    def __init__(self, config: PlatformConfig, clock: Clock, retention_days: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        config: PlatformConfig,
+        clock: Clock,
+        retention_days: Callable[[], float] | None = None,
+    ) -> None:
         self._config = config
         self._retention_days = retention_days or (lambda: config.log_retention_days)
         self._clock = clock
@@ -108,7 +118,9 @@ class Logs:
         found = self._streams.get(key)
         if found is None:
             found = self._streams[key] = Stream(dict(labels))
-            found.listeners += [each for each in self._subscriptions if each.selector.matches(found.labels)]
+            found.listeners += [
+                each for each in self._subscriptions if each.selector.matches(found.labels)
+            ]
             self._index(found)
         return found
 
@@ -118,7 +130,10 @@ class Logs:
         if not entries:
             return
         if self._config.log_delay_seconds:
-            self._clock.call_later(self._config.log_delay_seconds, lambda: self.append(self.stream(stream.labels), entries))
+            self._clock.call_later(
+                self._config.log_delay_seconds,
+                lambda: self.append(self.stream(stream.labels), entries),
+            )
         else:
             self.append(stream, entries)
 
@@ -139,7 +154,11 @@ class Logs:
         stream.insert(entries)
         for subscription in stream.listeners:
             predicate = subscription.predicate
-            passed = entries if predicate is None else [entry for entry in entries if predicate(entry[1])]
+            passed = (
+                entries
+                if predicate is None
+                else [entry for entry in entries if predicate(entry[1])]
+            )
             if passed:
                 subscription.listener(stream, passed)
         if self._clock.time_ns() - self._swept_ns > _SWEEP_NS:
@@ -210,7 +229,11 @@ class Logs:
         for stream in self._streams.values():
             stream.forget_before(oldest_ns)
         self._streams = {key: stream for key, stream in self._streams.items() if stream.entries}
-        self._rates = {key: rate for key, rate in self._rates.items() if rate.second >= self._swept_ns // NANOSECONDS}
+        self._rates = {
+            key: rate
+            for key, rate in self._rates.items()
+            if rate.second >= self._swept_ns // NANOSECONDS
+        }
         self._by_replica.clear()
         self._by_workload.clear()
         self._replicas.clear()
@@ -241,10 +264,14 @@ def _place_stamp(place: tuple[Entry, int]) -> int:
 
 
 def _narrowest(selector: Selector, label: str) -> Matcher | None:
-    return next((each for each in selector.matchers if each.label == label and each.literal_prefix), None)
+    return next(
+        (each for each in selector.matchers if each.label == label and each.literal_prefix), None
+    )
 
 
-def _walk(stream: Stream, start_ns: int, end_ns: int, predicate: Predicate | None, *, forward: bool) -> Iterator[Entry]:
+def _walk(
+    stream: Stream, start_ns: int, end_ns: int, predicate: Predicate | None, *, forward: bool
+) -> Iterator[Entry]:
     low, high = stream.between(start_ns, end_ns)
     for place in range(low, high) if forward else range(high - 1, low - 1, -1):
         entry = stream.entries[place]

@@ -35,7 +35,9 @@ def _operate(document: Document, operator: str, field: str, value: object) -> No
     elif operator == "$append":
         document[field] = [*_items(document, field), *_as_list(value, f"$append/{field}")]
     elif operator == "$patch":
-        document[field] = _merge_by_name(_items(document, field), _as_list(value, f"$patch/{field}"))
+        document[field] = _merge_by_name(
+            _items(document, field), _as_list(value, f"$patch/{field}")
+        )
     elif not field:
         for name in _as_list(value, "$drop"):
             document.pop(str(name), None)
@@ -74,7 +76,9 @@ def _mark(name: object) -> bytes:
 
 def _merge_by_name(current: list[object], changes: list[object]) -> list[object]:
     merged = list(current)
-    places = {name: index for index, item in enumerate(current) if isinstance(name := _name(item), str)}
+    places = {
+        name: index for index, item in enumerate(current) if isinstance(name := _name(item), str)
+    }
     for change in changes:
         name = _name(change)
         index = places.get(name) if isinstance(name, str) else None
@@ -82,5 +86,9 @@ def _merge_by_name(current: list[object], changes: list[object]) -> list[object]
             merged.append(change)
             continue
         old = merged[index]
-        merged[index] = apply_patch(old, change) if isinstance(old, dict) and isinstance(change, dict) else change
+        merged[index] = (
+            apply_patch(old, change)
+            if isinstance(old, dict) and isinstance(change, dict)
+            else change
+        )
     return merged

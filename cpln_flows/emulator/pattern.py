@@ -30,7 +30,9 @@ class Pattern:
             self._compiled = re2.compile(text.encode(), options)
         except re2.error as error:
             reason = error.args[0]
-            raise PatternError(reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)) from None
+            raise PatternError(
+                reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+            ) from None
         except UnicodeEncodeError:
             raise PatternError("invalid UTF-8") from None
 

@@ -92,7 +92,11 @@ def permissions_of(kind: str) -> dict[str, tuple[str, ...]]:
 def permission_schema(kind: str) -> Document:
     """Write the permissions of a kind as the platform lists them."""
     items = [
-        {"name": name, "description": _DESCRIPTIONS.get(name, f"Allows {name} of {kind}"), "implies": list(implied)}
+        {
+            "name": name,
+            "description": _DESCRIPTIONS.get(name, f"Allows {name} of {kind}"),
+            "implies": list(implied),
+        }
         for name, implied in permissions_of(kind).items()
     ]
     return {"kind": "permissions", "itemKind": kind, "permissions": items}
@@ -153,12 +157,15 @@ class Permissions:
 
     def _groups_of(self, principal: str) -> list[str]:
         groups = self._store.in_scope(collection_link(self._org, "group"))
-        return [group.link for group in groups if principal in (group.document.get("memberLinks") or ())]
+        return [
+            group.link for group in groups if principal in (group.document.get("memberLinks") or ())
+        ]
 
 
 def _binds(policy: Document, principals: set[str], wanted: set[str]) -> bool:
     return any(
-        wanted & set(binding.get("permissions") or ()) and principals & set(binding.get("principalLinks") or ())
+        wanted & set(binding.get("permissions") or ())
+        and principals & set(binding.get("principalLinks") or ())
         for binding in policy.get("bindings") or ()
     )
 

@@ -16,7 +16,12 @@ from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from cpln_flows.emulator.answers import BAD_REQUEST, REQUEST_TIMEOUT, SERVICE_UNAVAILABLE, error_answer
+from cpln_flows.emulator.answers import (
+    BAD_REQUEST,
+    REQUEST_TIMEOUT,
+    SERVICE_UNAVAILABLE,
+    error_answer,
+)
 from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.connection import STATE_KEY, Connection
 from cpln_flows.emulator.recorder import Recorder
@@ -62,7 +67,10 @@ class HttpProtocol(H11Protocol):
         self._connection.opened(transport)
         if is_full:
             limit = self._platform_config.connection_limit
-            self._refuse(SERVICE_UNAVAILABLE, f"the platform has {limit} connections already, which is its limit")
+            self._refuse(
+                SERVICE_UNAVAILABLE,
+                f"the platform has {limit} connections already, which is its limit",
+            )
         else:
             self._watch_head()
 
@@ -99,7 +107,9 @@ class HttpProtocol(H11Protocol):
     def pause_writing(self) -> None:
         """Begin to count the time in which nothing is read."""
         super().pause_writing()
-        self._write_timer = self.loop.call_later(self._platform_config.write_timeout_seconds, self.transport.abort)
+        self._write_timer = self.loop.call_later(
+            self._platform_config.write_timeout_seconds, self.transport.abort
+        )
 
     def resume_writing(self) -> None:
         """Count no more."""
@@ -113,13 +123,18 @@ class HttpProtocol(H11Protocol):
         if self._is_done or is_serving or is_idle:
             self._stop_head_timer()
         elif self._head_timer is None:
-            self._head_timer = self.loop.call_later(self._platform_config.read_timeout_seconds, self._head_is_late)
+            self._head_timer = self.loop.call_later(
+                self._platform_config.read_timeout_seconds, self._head_is_late
+            )
 
     def _head_is_late(self) -> None:
         self._head_timer = None
         if self.conn.trailing_data[0]:
             seconds = self._platform_config.read_timeout_seconds
-            self._refuse(REQUEST_TIMEOUT, f"the head of the request did not arrive within {seconds:g} seconds")
+            self._refuse(
+                REQUEST_TIMEOUT,
+                f"the head of the request did not arrive within {seconds:g} seconds",
+            )
         else:
             self.transport.close()
 
@@ -127,7 +142,11 @@ class HttpProtocol(H11Protocol):
         """Answer what is no request, or one too many, and close the connection."""
         if self.transport.is_closing():
             return
-        is_answering = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
+        is_answering = (
+            self.cycle is not None
+            and self.cycle.response_started
+            and not self.cycle.response_complete
+        )
         self._is_done = True
         self._stop_timers()
         if is_answering:
@@ -172,15 +191,23 @@ class _WebSocketBounds:
     """What is added to a WebSocket protocol, of whichever of uvicorn's implementations it is."""
 
     def __init__(
-        self, protocol: Any, transport: asyncio.Transport, connection: Connection, platform_config: PlatformConfig
+        self,
+        protocol: Any,
+        transport: asyncio.Transport,
+        connection: Connection,
+        platform_config: PlatformConfig,
     ) -> None:
         self._protocol = protocol
         self._transport = transport
         self._connection = connection
         self._seconds = platform_config.write_timeout_seconds
         self._timer: asyncio.TimerHandle | None = None
-        self._original = {name: getattr(protocol, name) for name in ("connection_lost", "data_received")}
-        self._original |= {name: getattr(protocol, name) for name in ("pause_writing", "resume_writing")}
+        self._original = {
+            name: getattr(protocol, name) for name in ("connection_lost", "data_received")
+        }
+        self._original |= {
+            name: getattr(protocol, name) for name in ("pause_writing", "resume_writing")
+        }
 
     def attach(self) -> None:
         """Put itself in front of the protocol's methods."""

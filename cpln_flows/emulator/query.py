@@ -51,7 +51,9 @@ _COMPARISONS: dict[str, Callable[[object, object], bool]] = {
     "<=": lambda left, right: not _less(right, left),
     ">=": lambda left, right: not _less(left, right),
     "~": lambda left, right: scalar_text(right) in scalar_text(left),
-    "=~": lambda left, right: right.found_in(scalar_text(left)) if isinstance(right, Pattern) else False,
+    "=~": lambda left, right: (
+        right.found_in(scalar_text(left)) if isinstance(right, Pattern) else False
+    ),
     "contains": _contains,
 }
 
@@ -83,7 +85,11 @@ class Term:
             return None
         if self.subject == "tag":
             return ("tag", self.name, scalar_text(self.value))
-        if kind == "command" and self.subject == "property" and self.name in ("type", "lifecycleStage"):
+        if (
+            kind == "command"
+            and self.subject == "property"
+            and self.name in ("type", "lifecycleStage")
+        ):
             return ("property", self.name, scalar_text(self.value))
         return None
 
@@ -166,8 +172,12 @@ def parse_query(kind: str, body: object, path: str = "") -> Query:
     if terms is not None and not isinstance(terms, list):
         raise refuse(BAD_REQUEST, f'"{at}spec.terms" must be an array')
     if len(terms or ()) > TERM_LIMIT:
-        raise refuse(BAD_REQUEST, f'"{at}spec.terms" must contain less than or equal to {TERM_LIMIT} items')
-    parsed = tuple(_parse_term(term, f"{at}spec.terms[{index}]") for index, term in enumerate(terms or ()))
+        raise refuse(
+            BAD_REQUEST, f'"{at}spec.terms" must contain less than or equal to {TERM_LIMIT} items'
+        )
+    parsed = tuple(
+        _parse_term(term, f"{at}spec.terms[{index}]") for index, term in enumerate(terms or ())
+    )
     if spec.get("sort") is None:
         return Query(kind, parsed, match, fetch)
     sort = _mapping(spec["sort"], f"{at}spec.sort")
@@ -204,7 +214,10 @@ def _parse_term(content: object, path: str) -> Term:
     if isinstance(term.get("value"), dict | list):
         raise refuse(BAD_REQUEST, f'"{path}.value" must be one of [string, number, boolean]')
     if len(term[subject]) > NAME_LIMIT:
-        raise refuse(BAD_REQUEST, f'"{path}.{subject}" length must be less than or equal to {NAME_LIMIT} characters long')
+        raise refuse(
+            BAD_REQUEST,
+            f'"{path}.{subject}" length must be less than or equal to {NAME_LIMIT} characters long',
+        )
     value = term.get("value")
     return Term(op, subject, term[subject], value, _pattern(value, path) if op == "=~" else None)
 
@@ -233,7 +246,9 @@ class Cursor:
     def decode(cls, text: str) -> Cursor:
         """Read the cursor of a link."""
         try:
-            query, key, sequence = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+            query, key, sequence = orjson.loads(
+                base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+            )
             return cls(query, key, int(sequence))
         except (ValueError, TypeError, binascii.Error) as error:
             raise refuse(BAD_REQUEST, '"next" is not a cursor of this list') from error
@@ -252,11 +267,21 @@ class Pages:
         self._sorted: dict[tuple[str, bytes], list[_Place]] = {}
 
     def page(
-        self, scope: str, query: Query, cursor: Cursor | None, *, size: int, shown: Callable[[Record], bool]
+        self,
+        scope: str,
+        query: Query,
+        cursor: Cursor | None,
+        *,
+        size: int,
+        shown: Callable[[Record], bool],
     ) -> tuple[list[Record], Cursor | None]:
         """Cut one page, and say where the next one begins, if there is one."""
         walk = self._walk(scope, query, cursor)
-        found = list(itertools.islice((each for each in walk if query.matches(each) and shown(each)), size + 1))
+        found = list(
+            itertools.islice(
+                (each for each in walk if query.matches(each) and shown(each)), size + 1
+            )
+        )
         if len(found) <= size:
             return found, None
         found.pop()
@@ -267,7 +292,9 @@ class Pages:
             after = None if cursor is None else cursor.sequence
             return self._store.walk(scope, query.keys(), after=after, newest_first=query.descending)
         places = self._places(scope, query)
-        if cursor is not None and not isinstance(cursor.key, int if query.sort_by == "version" else str):
+        if cursor is not None and not isinstance(
+            cursor.key, int if query.sort_by == "version" else str
+        ):
             raise refuse(BAD_REQUEST, '"next" is not a cursor of this query')
         low, high = 0, len(places)
         if cursor is not None and query.descending:
@@ -285,7 +312,9 @@ class Pages:
         found = self._sorted.get(key)
         if found is None:
             records = self._store.walk(scope, query.keys(), after=None, newest_first=False)
-            found = sorted((_sort_key(record, query.sort_by), record.sequence, record) for record in records)
+            found = sorted(
+                (_sort_key(record, query.sort_by), record.sequence, record) for record in records
+            )
             while len(self._sorted) >= _SORTED_KEPT:
                 del self._sorted[next(iter(self._sorted))]
             self._sorted[key] = found

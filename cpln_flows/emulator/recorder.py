@@ -60,10 +60,16 @@ class Recorder:
             request = dataclasses.replace(request, query=request.query[:_QUERY_CUT])
         self._requests.append(request)
 
-    def refused(self, head: Head, status: int, time: float, connection: Connection | None, kind: Kind) -> None:
+    def refused(
+        self, head: Head, status: int, time: float, connection: Connection | None, kind: Kind
+    ) -> None:
         """Note a request that was not let in: who has no token is not to fill the memory."""
         number = None if connection is None else connection.number
-        self.record(RequestRecord(head.method[:_CUT], head.path[:_CUT], head.query[:_CUT], status, time, number, kind))
+        self.record(
+            RequestRecord(
+                head.method[:_CUT], head.path[:_CUT], head.query[:_CUT], status, time, number, kind
+            )
+        )
 
     def new_connection(self) -> int:
         """Number a new connection."""

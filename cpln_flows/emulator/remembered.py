@@ -41,7 +41,12 @@ class Remembered:
 
 
 def _key(call: Call) -> _Key:
-    return call.method, call.path, call.query, hashlib.sha256(call.body).digest() if call.body else b""
+    return (
+        call.method,
+        call.path,
+        call.query,
+        hashlib.sha256(call.body).digest() if call.body else b"",
+    )
 
 
 def _size(key: _Key, answer: Answer) -> int:

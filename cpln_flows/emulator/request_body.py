@@ -45,12 +45,17 @@ class RequestBodies:
                 return await self._joined(receive)
         except TimeoutError:
             seconds = self._config.read_timeout_seconds
-            raise refuse(REQUEST_TIMEOUT, f"the body did not arrive within {seconds:g} seconds") from None
+            raise refuse(
+                REQUEST_TIMEOUT, f"the body did not arrive within {seconds:g} seconds"
+            ) from None
 
     def _check(self, head: Head) -> None:
         encoding = head.header(b"content-encoding")
         if encoding is not None and encoding.strip().lower() != "identity":
-            raise refuse(UNSUPPORTED_MEDIA_TYPE, f"a body must not be encoded, but this is {encoding[:100]!r}")
+            raise refuse(
+                UNSUPPORTED_MEDIA_TYPE,
+                f"a body must not be encoded, but this is {encoding[:100]!r}",
+            )
         length = head.headers.get(b"content-length")
         if length is None:
             return
@@ -75,7 +80,10 @@ class RequestBodies:
                 return b"".join(chunks)
 
     def _too_large(self) -> RefusedError:
-        return refuse(CONTENT_TOO_LARGE, f"the body must be at most {self._config.body_limit_bytes} bytes long")
+        return refuse(
+            CONTENT_TOO_LARGE,
+            f"the body must be at most {self._config.body_limit_bytes} bytes long",
+        )
 
 
 def has_body(head: Head) -> bool:

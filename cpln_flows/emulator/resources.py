@@ -82,7 +82,9 @@ class Resources:
         """Refuse what a principal may not do."""
         if self._permissions.allows(principal, permission, record):
             return
-        if self._config.hidden_status == NOT_FOUND and not self._permissions.allows(principal, "view", record):
+        if self._config.hidden_status == NOT_FOUND and not self._permissions.allows(
+            principal, "view", record
+        ):
             raise refuse(NOT_FOUND, f"{record.link} was not found")
         where = "in org" if record.kind == "org" else f"on {record.kind}"
         name = record.name if record.kind == "org" else record.link
@@ -94,10 +96,14 @@ class Resources:
 
         def shown(record: Record) -> bool:
             # No policy is about commands: whoever may view a workload may view its commands.
-            may_view = record.kind == "command" or self._permissions.allows(principal, "view", record)
+            may_view = record.kind == "command" or self._permissions.allows(
+                principal, "view", record
+            )
             return record.visible_ns <= now_ns and may_view
 
-        return Page(*self._pages.page(scope, query, cursor, size=self._config.page_size, shown=shown))
+        return Page(
+            *self._pages.page(scope, query, cursor, size=self._config.page_size, shown=shown)
+        )
 
     def render(self, record: Record, *, reveal: bool = False) -> Document:
         """Write an object as it is answered."""
@@ -119,7 +125,13 @@ class Resources:
         return self._create(principal, kind, gvc, body)
 
     def put(
-        self, principal: Principal, kind: Kind, gvc: str | None, body: Document, *, dry_run: bool = False
+        self,
+        principal: Principal,
+        kind: Kind,
+        gvc: str | None,
+        body: Document,
+        *,
+        dry_run: bool = False,
     ) -> tuple[Document, Record | None, bool]:
         """Create or replace an object; says whether it was created."""
         scope = self._scope(kind, gvc)
@@ -131,7 +143,12 @@ class Resources:
             return self.render(created), created, True
         self.require(principal, "edit", record)
         _refuse_while_deleted(record)
-        content = {**kind.defaults, "description": record.name, "tags": {}, **self._content(kind, gvc, body)}
+        content = {
+            **kind.defaults,
+            "description": record.name,
+            "tags": {},
+            **self._content(kind, gvc, body),
+        }
         if self._config.put_tags == "merge":
             content["tags"] = {**record.document["tags"], **content["tags"]}
         document = {**_base(record.document), **content}
@@ -149,7 +166,10 @@ class Resources:
         changes = {key: value for key, value in body.items() if key not in ("id", "version")}
         patched = apply_patch(record.document, changes)
         if len(orjson.dumps(patched)) > self._config.body_limit_bytes:
-            raise refuse(BAD_REQUEST, f"{record.link} would be larger than {self._config.body_limit_bytes} bytes")
+            raise refuse(
+                BAD_REQUEST,
+                f"{record.link} would be larger than {self._config.body_limit_bytes} bytes",
+            )
         if patched.get("name") != record.name:
             raise refuse(BAD_REQUEST, '"name" may not be changed')
         document = {**_base(record.document), **self._content(kind, record.gvc, patched)}
@@ -161,20 +181,29 @@ class Resources:
     def delete(self, principal: Principal, record: Record) -> None:
         """Begin to delete an object; it can be read until that is done."""
         self.require(principal, "delete", record)
-        if record.kind not in KINDS or KINDS[record.kind].is_fixed or record.document.get("origin") == "builtin":
+        if (
+            record.kind not in KINDS
+            or KINDS[record.kind].is_fixed
+            or record.document.get("origin") == "builtin"
+        ):
             raise refuse(BAD_REQUEST, f"unable to delete {record.link}: it belongs to the platform")
         if record.deleted:
             status = self._config.delete_again_status
             message = "is being deleted" if status == CONFLICT else "was not found"
             raise refuse(status, f"{record.link} {message}")
         if str((record.document.get("tags") or {}).get("cpln/protected", "")).lower() == "true":
-            raise refuse(BAD_REQUEST, f"unable to delete {record.link}: it is protected by tag cpln/protected")
+            raise refuse(
+                BAD_REQUEST,
+                f"unable to delete {record.link}: it is protected by tag cpln/protected",
+            )
         self._begin_delete(record)
 
     def add_key(self, principal: Principal, account: Record, description: str) -> Document:
         """Make a key of a service account; its text is shown this once."""
         self.require(principal, "addKey", account)
-        middle = base64.urlsafe_b64encode(f"{self._config.org}.{account.name}.{secrets.token_hex(2)}".encode())
+        middle = base64.urlsafe_b64encode(
+            f"{self._config.org}.{account.name}.{secrets.token_hex(2)}".encode()
+        )
         key = f"s{secrets.token_hex(12)}.{middle.decode().rstrip('=')}.{secrets.token_urlsafe(24)}"
         entry = {
             "name": key[:_KEY_NAME_LENGTH],
@@ -189,7 +218,11 @@ class Resources:
     def _keys_left(self, account: Record, patched: Document) -> list[Document]:
         """The keys of a service account without those that a patch drops, which are good for nothing from now on."""
         given = patched.get("keys")
-        left = [key.get("name") for key in given if isinstance(key, dict)] if isinstance(given, list) else []
+        left = (
+            [key.get("name") for key in given if isinstance(key, dict)]
+            if isinstance(given, list)
+            else []
+        )
         keys = account.document.get("keys") or ()
         for key in keys:
             if key["name"] not in left:
@@ -224,7 +257,16 @@ class Resources:
         scope = collection_link(self._config.org, kind.name, gvc)
         document = self._new_document(kind, gvc, body, scope)
         wide_scope = collection_link(self._config.org, kind.name) if kind.is_scoped else None
-        draft = Record(0, kind.name, f"{scope}/{document['name']}", document["name"], scope, wide_scope, gvc, document)
+        draft = Record(
+            0,
+            kind.name,
+            f"{scope}/{document['name']}",
+            document["name"],
+            scope,
+            wide_scope,
+            gvc,
+            document,
+        )
         self.require(principal, "create", draft)
         return draft
 
@@ -252,7 +294,10 @@ class Resources:
     def _content(self, kind: Kind, gvc: str | None, body: Document) -> Document:
         if body.get("kind", kind.name) != kind.name:
             raise refuse(BAD_REQUEST, f'"kind" must be [{kind.name}]')
-        if kind.is_scoped and body.get("gvc", gvc) not in (gvc, f"{collection_link(self._config.org, 'gvc')}/{gvc}"):
+        if kind.is_scoped and body.get("gvc", gvc) not in (
+            gvc,
+            f"{collection_link(self._config.org, 'gvc')}/{gvc}",
+        ):
             raise refuse(BAD_REQUEST, f'"gvc" must be [{gvc}]')
         qualified = qualify_all(self._config.org, body, gvc=gvc)
         content = kind.normalise(qualified if isinstance(qualified, dict) else {})
@@ -260,13 +305,21 @@ class Resources:
         if refusal is not None:
             raise refusal
         content = kind.complete(content, self._config)
-        return {key: value for key, value in content.items() if not (key in ("description", "tags") and value is None)}
+        return {
+            key: value
+            for key, value in content.items()
+            if not (key in ("description", "tags") and value is None)
+        }
 
-    def _change(self, record: Record, kind: Kind, document: Document, *, dry_run: bool = False) -> None:
+    def _change(
+        self, record: Record, kind: Kind, document: Document, *, dry_run: bool = False
+    ) -> None:
         for path in kind.immutable:
             if _read(document, path) != _read(record.document, path):
                 field = path.rsplit(".", 1)[-1]
-                raise refuse(METHOD_NOT_ALLOWED, f"{kind.name.capitalize()} {field} may not be changed")
+                raise refuse(
+                    METHOD_NOT_ALLOWED, f"{kind.name.capitalize()} {field} may not be changed"
+                )
         if dry_run:
             return
         self._store.replace(record, self._next_version(document))
@@ -274,7 +327,11 @@ class Resources:
             self._lifecycle.workload_changed(record)
 
     def _next_version(self, document: Document) -> Document:
-        return {**document, "version": document["version"] + 1, "lastModified": iso(self._clock.time_ns())}
+        return {
+            **document,
+            "version": document["version"] + 1,
+            "lastModified": iso(self._clock.time_ns()),
+        }
 
     def _check_lock(self, record: Record, body: Document) -> None:
         for name in ("id", "version"):
@@ -295,7 +352,9 @@ class Resources:
                         if not child.deleted:
                             self._begin_delete(child)
         if self._config.delete_delay_seconds:
-            self._clock.call_later(self._config.delete_delay_seconds, lambda: self._end_delete(record))
+            self._clock.call_later(
+                self._config.delete_delay_seconds, lambda: self._end_delete(record)
+            )
         else:
             self._end_delete(record)
 
@@ -320,7 +379,12 @@ class Resources:
 
     def _create_first_objects(self) -> None:
         org = self._config.org
-        self._first("org", "/org", org, {"spec": {"observability": {"logsRetentionDays": self._config.log_retention_days}}})
+        self._first(
+            "org",
+            "/org",
+            org,
+            {"spec": {"observability": {"logsRetentionDays": self._config.log_retention_days}}},
+        )
         for location in self._config.locations:
             region = location.partition("-")[2] or location
             provider = self._config.provider_of(location)
@@ -329,12 +393,19 @@ class Resources:
                 "origin": "builtin",
             })  # fmt: skip
         for group in ("superusers", "viewers"):
-            self._first("group", f"/org/{org}/group", group, {"memberLinks": [], "origin": "builtin"})
+            self._first(
+                "group", f"/org/{org}/group", group, {"memberLinks": [], "origin": "builtin"}
+            )
         for kind in ("org", *KINDS):
             self._first_policies(kind)
         links = [f"/org/{org}/location/{location}" for location in self._config.locations]
         spec = {"staticPlacement": {"locationLinks": links}, "env": []}
-        self.create(Principal(None, is_superuser=True), KINDS["gvc"], None, {"name": self._config.gvc, "spec": spec})
+        self.create(
+            Principal(None, is_superuser=True),
+            KINDS["gvc"],
+            None,
+            {"name": self._config.gvc, "spec": spec},
+        )
 
     def _first_policies(self, kind: str) -> None:
         org = self._config.org
@@ -357,7 +428,18 @@ class Resources:
 
 def _base(document: Document) -> Document:
     """The fields that outlive a replacement."""
-    kept = ("kind", "id", "version", "created", "lastModified", "alias", "origin", "status", "links", "keys")
+    kept = (
+        "kind",
+        "id",
+        "version",
+        "created",
+        "lastModified",
+        "alias",
+        "origin",
+        "status",
+        "links",
+        "keys",
+    )
     return {key: document[key] for key in kept if key in document}
 
 

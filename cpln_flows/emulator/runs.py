@@ -45,7 +45,11 @@ class ContainerState:
             },
         }
         if self.exit_code is not None:
-            document["restarts"] = {"exitCode": self.exit_code, "reason": self.reason, "count": self.restarts}
+            document["restarts"] = {
+                "exitCode": self.exit_code,
+                "reason": self.reason,
+                "count": self.restarts,
+            }
         return document
 
 
@@ -85,7 +89,11 @@ class Run:
 
     def handles(self) -> list[Handle]:
         """The containers that are under way."""
-        return [each.handle for each in self.containers.values() if each.handle is not None and not each.over]
+        return [
+            each.handle
+            for each in self.containers.values()
+            if each.handle is not None and not each.over
+        ]
 
     def add_condition(self, kind: str, reason: str, message: str, moment_ns: int) -> None:
         """Note why the execution is as it is."""

@@ -91,7 +91,9 @@ def parse_schedule(text: str) -> Schedule:
     )
 
 
-def _field(text: str, low: int, high: int, names: tuple[str, ...] = (), first: int = 0) -> frozenset[int]:
+def _field(
+    text: str, low: int, high: int, names: tuple[str, ...] = (), first: int = 0
+) -> frozenset[int]:
     found: set[int] = set()
     for part in text.split(","):
         values, slash, step_text = part.partition("/")

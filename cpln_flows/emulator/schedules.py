@@ -26,7 +26,9 @@ class Schedules:
             return
         moment = parse_schedule(spec["job"]["schedule"]).next_after(self._clock.now())
         if moment is not None:
-            self._timers[workload.sequence] = self._clock.call_at(moment, lambda: self._fire(workload))
+            self._timers[workload.sequence] = self._clock.call_at(
+                moment, lambda: self._fire(workload)
+            )
 
     def disarm(self, workload: Record) -> None:
         """Forget the timer of a workload."""

@@ -105,7 +105,9 @@ def parse_selector(text: str) -> Selector:
         filters.append(LineFilter(op, value, _compile(value) if op.endswith("~") else None))
         place = _skip(text, place)
     if len(matchers) + len(filters) > CONDITION_LIMIT:
-        raise SelectorError(f"parse error: more than {CONDITION_LIMIT} label matchers and line filters")
+        raise SelectorError(
+            f"parse error: more than {CONDITION_LIMIT} label matchers and line filters"
+        )
     if all(matcher.allows_empty for matcher in matchers):
         raise SelectorError(_NOTHING_NEEDED)
     return Selector(tuple(matchers), tuple(filters))
@@ -173,7 +175,9 @@ def _compile(pattern: str) -> Pattern:
 
 
 def _error(text: str, place: int, message: str) -> SelectorError:
-    return SelectorError(f"parse error at line 1, col {min(place, len(text)) + 1}: syntax error: {message}")
+    return SelectorError(
+        f"parse error at line 1, col {min(place, len(text)) + 1}: syntax error: {message}"
+    )
 
 
 def _literal_prefix(pattern: str) -> str:

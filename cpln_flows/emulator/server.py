@@ -62,18 +62,27 @@ class Server:
         self.platform.loop = loop
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         self._listener = await loop.create_server(
-            lambda: HttpProtocol(config, self._state, self.platform.config, self.platform.recorder, loop),
+            lambda: HttpProtocol(
+                config, self._state, self.platform.config, self.platform.recorder, loop
+            ),
             self._host,
             self._port,
             family=family,
         )
         port = self._listener.sockets[0].getsockname()[1]
-        self.url = f"http://[{self._host}]:{port}" if family == socket.AF_INET6 else f"http://{self._host}:{port}"
+        self.url = (
+            f"http://[{self._host}]:{port}"
+            if family == socket.AF_INET6
+            else f"http://{self._host}:{port}"
+        )
         self.platform.base_url = self.url
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         """Stop listening, let requests end for a moment, and close every connection."""
         if self._listener is None:
@@ -106,7 +115,9 @@ class Running:
 
 
 @contextlib.contextmanager
-def serve_in_thread(platform: Platform, host: str = "127.0.0.1", port: int = 0) -> Iterator[Running]:
+def serve_in_thread(
+    platform: Platform, host: str = "127.0.0.1", port: int = 0
+) -> Iterator[Running]:
     """Serve a platform from a thread with an event loop of its own; at the end every job is killed."""
     started: threading.Event = threading.Event()
     outcome: list[Running | BaseException] = []

@@ -131,20 +131,33 @@ class Store:
         """List a collection, oldest first."""
         return list(self.walk(scope, [], after=None, newest_first=False))
 
-    def walk(self, scope: str, keys: Sequence[Key], *, after: int | None, newest_first: bool) -> Iterator[Record]:
+    def walk(
+        self, scope: str, keys: Sequence[Key], *, after: int | None, newest_first: bool
+    ) -> Iterator[Record]:
         """Go through a collection in order of creation, from a place on; ``keys`` narrow it where they can.
 
         Only the shortest of the indexes named by ``keys`` is read: the caller still compares each object.
         """
-        indexes = [self._index.get((scope, *key), []) for key in keys] or [self._index.get((scope,), [])]
+        indexes = [self._index.get((scope, *key), []) for key in keys] or [
+            self._index.get((scope,), [])
+        ]
         for sequence in _from(min(indexes, key=len), after, newest_first=newest_first):
             record = self._by_sequence.get(sequence)
             if record is not None:
                 yield record
 
-    def find(self, scope: str, keys: Sequence[Key], wanted: Callable[[Record], bool]) -> Record | None:
+    def find(
+        self, scope: str, keys: Sequence[Key], wanted: Callable[[Record], bool]
+    ) -> Record | None:
         """Find the oldest object of a collection that is wanted."""
-        return next((each for each in self.walk(scope, keys, after=None, newest_first=False) if wanted(each)), None)
+        return next(
+            (
+                each
+                for each in self.walk(scope, keys, after=None, newest_first=False)
+                if wanted(each)
+            ),
+            None,
+        )
 
     def _drop_key(self, key: Key, sequence: int) -> None:
         sequences = self._index[key]

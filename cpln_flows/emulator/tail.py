@@ -17,7 +17,14 @@ import orjson
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from cpln_flows.emulator.answers import BAD_REQUEST, Answer, Document, RefusedError, error_answer, text_answer
+from cpln_flows.emulator.answers import (
+    BAD_REQUEST,
+    Answer,
+    Document,
+    RefusedError,
+    error_answer,
+    text_answer,
+)
 from cpln_flows.emulator.clock import Clock, Timer
 from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.connection import Connection
@@ -25,7 +32,12 @@ from cpln_flows.emulator.faults import Fault
 from cpln_flows.emulator.logs import Entry, Logs, Stream
 from cpln_flows.emulator.permissions import Principal
 from cpln_flows.emulator.routes.call import read_params
-from cpln_flows.emulator.routes.log_service import BadLogRequestError, LogRequest, LogService, stream_document
+from cpln_flows.emulator.routes.log_service import (
+    BadLogRequestError,
+    LogRequest,
+    LogService,
+    stream_document,
+)
 
 _DROPPED_MAX = 1000
 _FOREVER_NS = 1 << 63
@@ -38,7 +50,9 @@ Place = tuple[Stream, Entry]
 class Tails:
     """Serves tails."""
 
-    def __init__(self, config: PlatformConfig, clock: Clock, logs: Logs, service: LogService) -> None:
+    def __init__(
+        self, config: PlatformConfig, clock: Clock, logs: Logs, service: LogService
+    ) -> None:
         self._config = config
         self._clock = clock
         self._logs = logs
@@ -55,12 +69,21 @@ class Tails:
         except BadLogRequestError as error:
             return text_answer(str(error), BAD_REQUEST)
 
-    async def serve(self, websocket: WebSocket, request: LogRequest, connection: Connection | None, fault: Fault | None) -> None:
+    async def serve(
+        self,
+        websocket: WebSocket,
+        request: LogRequest,
+        connection: Connection | None,
+        fault: Fault | None,
+    ) -> None:
         """Push lines until the client goes, the session is over or a fault cuts it."""
         await websocket.accept()
         limit = self._config.tail_limit
         if limit is not None and self._open >= limit:
-            await websocket.close(_INTERNAL_ERROR, f"max concurrent tail requests limit exceeded, count > limit ({limit})")
+            await websocket.close(
+                _INTERNAL_ERROR,
+                f"max concurrent tail requests limit exceeded, count > limit ({limit})",
+            )
             return
         self._open += 1
         pusher = _Pusher(self._config, self._clock, fault or _NO_FAULT)
@@ -78,7 +101,9 @@ class Tails:
             reader.cancel()
 
     def _history(self, request: LogRequest) -> list[Place]:
-        found = self._logs.query(request.selector, request.start_ns, _FOREVER_NS, request.limit, forward=False)
+        found = self._logs.query(
+            request.selector, request.start_ns, _FOREVER_NS, request.limit, forward=False
+        )
         places = [(stream, entry) for stream, backwards in found for entry in reversed(backwards)]
         return sorted(places, key=lambda place: place[1][0])
 
@@ -167,7 +192,10 @@ class _Pusher:
             by_stream.setdefault(stream, []).append(entry)
         dropped, self._dropped = self._dropped, []
         self._frames += 1
-        self.cut = self._frames == self._fault.cut_after_frames or self._lines == self._fault.cut_after_lines
+        self.cut = (
+            self._frames == self._fault.cut_after_frames
+            or self._lines == self._fault.cut_after_lines
+        )
         content = {
             "streams": [stream_document(stream, entries) for stream, entries in by_stream.items()],
             "dropped_entries": dropped or None,
@@ -208,5 +236,7 @@ async def _close(websocket: WebSocket, pusher: _Pusher, connection: Connection |
 
 async def refuse_tail(websocket: WebSocket, answer: Answer) -> None:
     """Refuse the upgrade with an HTTP answer."""
-    response = Response(answer.body, answer.status, dict(answer.headers), media_type=answer.content_type)
+    response = Response(
+        answer.body, answer.status, dict(answer.headers), media_type=answer.content_type
+    )
     await websocket.send_denial_response(response)

@@ -21,11 +21,17 @@ _WHOLE = "payload"
 
 def secrets_of(volumes: Iterable[Document]) -> set[str]:
     """Return the names of the secrets that volumes are made of."""
-    return {matched[1] for volume in volumes if (matched := _SECRET.fullmatch(str(volume.get("uri", ""))))}
+    return {
+        matched[1]
+        for volume in volumes
+        if (matched := _SECRET.fullmatch(str(volume.get("uri", ""))))
+    }
 
 
 def mounts_of(
-    volumes: Iterable[Document], secret: Callable[[str], Document], read: Callable[[Document, str | None], str]
+    volumes: Iterable[Document],
+    secret: Callable[[str], Document],
+    read: Callable[[Document, str | None], str],
 ) -> tuple[Mount, ...]:
     """Return what is mounted where.
 
@@ -34,14 +40,26 @@ def mounts_of(
         secret: Returns the secret of a name, or raises.
         read: Returns the text of one key of a secret.
     """
-    return tuple(_mount(str(volume.get("uri", "")), str(volume.get("path", "")), secret, read) for volume in volumes)
+    return tuple(
+        _mount(str(volume.get("uri", "")), str(volume.get("path", "")), secret, read)
+        for volume in volumes
+    )
 
 
-def _mount(uri: str, path: str, secret: Callable[[str], Document], read: Callable[[Document, str | None], str]) -> Mount:
+def _mount(
+    uri: str,
+    path: str,
+    secret: Callable[[str], Document],
+    read: Callable[[Document, str | None], str],
+) -> Mount:
     if matched := _SECRET.fullmatch(uri):
         name, key = matched.groups()
         found = secret(name)
-        return Mount(path, uri, text=read(found, key)) if key else Mount(path, uri, files=_files(found, read))
+        return (
+            Mount(path, uri, text=read(found, key))
+            if key
+            else Mount(path, uri, files=_files(found, read))
+        )
     if matched := _SCRATCH.fullmatch(uri):
         return Mount(path, uri, scratch=matched[1])
     if matched := _VOLUMESET.fullmatch(uri):

@@ -44,7 +44,9 @@ _CONTAINER_FIELDS = frozenset({
     "name", "image", "cpu", "memory", "minCpu", "minMemory", "command", "args", "env", "inheritEnv", "workingDir",
     "port", "ports", "lifecycle", "readinessProbe", "livenessProbe", "volumes", "metrics", "gpu",
 })  # fmt: skip
-_JOB_FIELDS = frozenset({"schedule", "concurrencyPolicy", "historyLimit", "restartPolicy", "activeDeadlineSeconds"})
+_JOB_FIELDS = frozenset(
+    {"schedule", "concurrencyPolicy", "historyLimit", "restartPolicy", "activeDeadlineSeconds"}
+)
 _OVERRIDE_FIELDS = frozenset({"name", "env", "command", "args", "memory", "cpu", "image"})
 _CONTAINER_NAME = re.compile(r"[a-z]([-a-z0-9])*[a-z0-9]")
 _CONTAINER_NAME_LIMIT = 64
@@ -53,7 +55,9 @@ _RESERVED_CONTAINERS = frozenset({
     "cpln-dbaas-config",
 })  # fmt: skip
 _RESERVED_PREFIXES = ("cpln-", "debugger-")
-_RESERVED_PORTS = frozenset({8012, 8022, 9090, 9091, 15000, 15001, 15006, 15020, 15021, 15090, 41000})
+_RESERVED_PORTS = frozenset(
+    {8012, 8022, 9090, 9091, 15000, 15001, 15006, 15020, 15021, 15090, 41000}
+)
 _RESERVED_PATHS = ("/dev", "/dev/log", "/tmp", "/var", "/var/log")  # noqa: S108 - mount points the platform refuses
 _VOLUME_SCHEMES = (
     "cpln://secret/", "cpln://volumeset/", "scratch://", "s3://", "gs://", "azureblob://", "azurefs://", "k8s://",
@@ -70,7 +74,13 @@ _JOB_DEFAULTS = {"concurrencyPolicy": "Forbid", "restartPolicy": "Never"}
 _OPTION_DEFAULTS = {"timeoutSeconds": 5, "capacityAI": True, "debug": False, "suspend": False}
 _BOOLEANS = ("suspend", "capacityAI", "debug", "spot", "inheritEnv", "supportDynamicTags")
 _DIGITS = re.compile(r"[0-9]{1,9}")
-_NUMBERS = ("historyLimit", "activeDeadlineSeconds", "timeoutSeconds", "terminationGracePeriodSeconds", "runAsUser")
+_NUMBERS = (
+    "historyLimit",
+    "activeDeadlineSeconds",
+    "timeoutSeconds",
+    "terminationGracePeriodSeconds",
+    "runAsUser",
+)
 
 
 def quantity(text: str) -> float | None:
@@ -98,7 +108,10 @@ def normalise_spec(spec: Document) -> Document:
 
 def with_defaults(spec: Document, config: PlatformConfig) -> Document:
     """Write into a checked spec what the platform fills in where it says nothing."""
-    filled = {**spec, "containers": [{**_CONTAINER_DEFAULTS, **container} for container in spec["containers"]]}
+    filled = {
+        **spec,
+        "containers": [{**_CONTAINER_DEFAULTS, **container} for container in spec["containers"]],
+    }
     filled["defaultOptions"] = {**_OPTION_DEFAULTS, **(spec.get("defaultOptions") or {})}
     if spec.get("type") == "cron":
         filled["job"] = {**_JOB_DEFAULTS, "historyLimit": config.history_limit, **spec["job"]}
@@ -143,7 +156,9 @@ def check_workload(problems: Problems, document: Document, config: PlatformConfi
     if spec.get("type") is None:
         problems.add("spec.type", "is required")
     check_choice(problems, spec.get("type"), "spec.type", TYPES)
-    relaxed = str((document.get("tags") or {}).get("cpln/relaxMemoryToCpuRatio", "")).lower() == "true"
+    relaxed = (
+        str((document.get("tags") or {}).get("cpln/relaxMemoryToCpuRatio", "")).lower() == "true"
+    )
     _check_containers(problems, spec, RELAXED_RATIO if relaxed else RATIO)
     _check_job(problems, spec, config)
     _check_options(problems, spec)
@@ -182,7 +197,10 @@ def _check_container_name(problems: Problems, name: object, path: str) -> None:
         problems.add(path, "is required")
         return
     if not _CONTAINER_NAME.fullmatch(name) or len(name) > _CONTAINER_NAME_LIMIT:
-        problems.add(path, rf"with value {name!r} fails to match the required pattern: /^{_CONTAINER_NAME.pattern}$/")
+        problems.add(
+            path,
+            rf"with value {name!r} fails to match the required pattern: /^{_CONTAINER_NAME.pattern}$/",
+        )
     if name in _RESERVED_CONTAINERS or name.startswith(_RESERVED_PREFIXES):
         problems.add(path, f"{name!r} is reserved for system use")
 
@@ -205,19 +223,27 @@ def check_env(problems: Problems, env: object, path: str) -> None:
             problems.add(f"{where}.name", "is required")
             continue
         if name.startswith("CPLN_"):
-            problems.say(f"Environment variable names starting with CPLN_ are reserved for system use ({where}.name {name!r})")
+            problems.say(
+                f"Environment variable names starting with CPLN_ are reserved for system use ({where}.name {name!r})"
+            )
         elif name in _RESERVED_ENV:
             problems.add(f"{where}.name", f"{name!r} is reserved for system use")
         if not _ENV_NAME.fullmatch(name) or len(name) > ENV_NAME_LIMIT:
-            problems.add(f"{where}.name", f"with value {name!r} is not a valid environment variable name")
+            problems.add(
+                f"{where}.name", f"with value {name!r} is not a valid environment variable name"
+            )
         check_text(problems, entry.get("value"), f"{where}.value", ENV_VALUE_LIMIT)
 
 
 def _check_resources(problems: Problems, container: Document, path: str, ratio: float) -> None:
     cpu = _check_quantity(problems, container.get("cpu", "50m"), f"{path}.cpu", MIN_CPU, "25m")
-    memory = _check_quantity(problems, container.get("memory", "128Mi"), f"{path}.memory", MIN_MEMORY, "32Mi")
+    memory = _check_quantity(
+        problems, container.get("memory", "128Mi"), f"{path}.memory", MIN_MEMORY, "32Mi"
+    )
     min_cpu = _check_quantity(problems, container.get("minCpu"), f"{path}.minCpu", MIN_CPU, "25m")
-    min_memory = _check_quantity(problems, container.get("minMemory"), f"{path}.minMemory", MIN_MEMORY, "32Mi")
+    min_memory = _check_quantity(
+        problems, container.get("minMemory"), f"{path}.minMemory", MIN_MEMORY, "32Mi"
+    )
     if cpu and memory and memory / 2**20 > ratio * cpu * 1000:
         problems.add(f"{path}.memory", f"must be at most {ratio:g} MiB per millicore of cpu")
     if min_cpu and cpu and min_cpu > cpu:
@@ -226,12 +252,17 @@ def _check_resources(problems: Problems, container: Document, path: str, ratio: 
         problems.add(f"{path}.minMemory", "must be less than or equal to memory")
 
 
-def _check_quantity(problems: Problems, value: object, path: str, low: float, low_text: str) -> float | None:
+def _check_quantity(
+    problems: Problems, value: object, path: str, low: float, low_text: str
+) -> float | None:
     if value is None:
         return None
     amount = quantity(value) if isinstance(value, str) and len(value) <= QUANTITY_LIMIT else None
     if amount is None:
-        problems.add(path, f"with value {value!r} fails to match the required pattern: /^{_QUANTITY.pattern}$/")
+        problems.add(
+            path,
+            f"with value {value!r} fails to match the required pattern: /^{_QUANTITY.pattern}$/",
+        )
     elif amount < low:
         problems.add(path, f"must be greater than or equal to {low_text}")
     return amount
@@ -242,14 +273,18 @@ def _check_ports(problems: Problems, container: Document, path: str) -> None:
         where = f"{path}.ports[{index}]"
         port = mapping(problems, item, where)
         check_number(problems, port.get("number"), f"{where}.number", PORT_LOW, PORT_HIGH)
-        check_choice(problems, port.get("protocol"), f"{where}.protocol", ("http", "http2", "grpc", "tcp"))
+        check_choice(
+            problems, port.get("protocol"), f"{where}.protocol", ("http", "http2", "grpc", "tcp")
+        )
         if port.get("number") in _RESERVED_PORTS:
             problems.add(f"{where}.number", "is reserved for system use")
 
 
 def _check_volumes(problems: Problems, container: Document, path: str) -> None:
     paths: list[str] = []
-    for index, item in enumerate(sequence(problems, container.get("volumes"), f"{path}.volumes", VOLUME_LIMIT)):
+    for index, item in enumerate(
+        sequence(problems, container.get("volumes"), f"{path}.volumes", VOLUME_LIMIT)
+    ):
         where = f"{path}.volumes[{index}]"
         volume = mapping(problems, item, where)
         uri, mount = volume.get("uri"), volume.get("path")
@@ -282,10 +317,23 @@ def _check_job(problems: Problems, spec: Document, config: PlatformConfig) -> No
     known = _JOB_FIELDS | {"suspend"} if config.job_suspend == "ignore" else _JOB_FIELDS
     check_known(problems, job, "spec.job", known)
     _check_schedule(problems, job.get("schedule"))
-    check_choice(problems, job.get("concurrencyPolicy"), "spec.job.concurrencyPolicy", ("Forbid", "Replace", "Allow"))
-    check_choice(problems, job.get("restartPolicy"), "spec.job.restartPolicy", ("Never", "OnFailure"))
+    check_choice(
+        problems,
+        job.get("concurrencyPolicy"),
+        "spec.job.concurrencyPolicy",
+        ("Forbid", "Replace", "Allow"),
+    )
+    check_choice(
+        problems, job.get("restartPolicy"), "spec.job.restartPolicy", ("Never", "OnFailure")
+    )
     check_number(problems, job.get("historyLimit"), "spec.job.historyLimit", 1, HISTORY_MAX)
-    check_number(problems, job.get("activeDeadlineSeconds"), "spec.job.activeDeadlineSeconds", 1, DEADLINE_LIMIT)
+    check_number(
+        problems,
+        job.get("activeDeadlineSeconds"),
+        "spec.job.activeDeadlineSeconds",
+        1,
+        DEADLINE_LIMIT,
+    )
 
 
 def _check_schedule(problems: Problems, schedule: object) -> None:
@@ -303,7 +351,9 @@ def _check_options(problems: Problems, spec: Document) -> None:
     for name in ("suspend", "capacityAI", "debug"):
         if name in options and not isinstance(options[name], bool):
             problems.add(f"spec.defaultOptions.{name}", "must be a boolean")
-    check_number(problems, options.get("timeoutSeconds"), "spec.defaultOptions.timeoutSeconds", 1, 3600)
+    check_number(
+        problems, options.get("timeoutSeconds"), "spec.defaultOptions.timeoutSeconds", 1, 3600
+    )
     rollout = mapping(problems, spec.get("rolloutOptions"), "spec.rolloutOptions")
     path = "spec.rolloutOptions.terminationGracePeriodSeconds"
     check_number(problems, rollout.get("terminationGracePeriodSeconds"), path, 0, 900)
@@ -315,12 +365,23 @@ def _check_options(problems: Problems, spec: Document) -> None:
 
 def _check_firewall(problems: Problems, firewall: Document) -> None:
     external = mapping(problems, firewall.get("external"), "spec.firewallConfig.external")
-    sequence(problems, external.get("inboundAllowCIDR"), "spec.firewallConfig.external.inboundAllowCIDR", 250)
-    sequence(problems, external.get("outboundAllowCIDR"), "spec.firewallConfig.external.outboundAllowCIDR")
+    sequence(
+        problems,
+        external.get("inboundAllowCIDR"),
+        "spec.firewallConfig.external.inboundAllowCIDR",
+        250,
+    )
+    sequence(
+        problems,
+        external.get("outboundAllowCIDR"),
+        "spec.firewallConfig.external.outboundAllowCIDR",
+    )
     ports = "spec.firewallConfig.external.outboundAllowPort"
     for index, item in enumerate(sequence(problems, external.get("outboundAllowPort"), ports)):
         port = mapping(problems, item, f"{ports}[{index}]")
-        check_choice(problems, port.get("protocol"), f"{ports}[{index}].protocol", ("http", "https", "tcp"))
+        check_choice(
+            problems, port.get("protocol"), f"{ports}[{index}].protocol", ("http", "https", "tcp")
+        )
     internal = mapping(problems, firewall.get("internal"), "spec.firewallConfig.internal")
     path = "spec.firewallConfig.internal.inboundAllowType"
     allowed = ("none", "same-gvc", "same-org", "workload-list")
@@ -331,13 +392,22 @@ def check_run(problems: Problems, body: Document, workload: Document, locations:
     """The body of a ``runCronWorkload`` command."""
     check_tags(problems, body.get("tags"))
     spec = mapping(problems, body.get("spec"), "spec")
-    check_known(problems, spec, "spec", ("location", "scheduleName", "containerOverrides", "activeDeadlineSeconds"))
+    check_known(
+        problems,
+        spec,
+        "spec",
+        ("location", "scheduleName", "containerOverrides", "activeDeadlineSeconds"),
+    )
     _check_location(problems, spec.get("location"), locations)
-    check_number(problems, spec.get("activeDeadlineSeconds"), "spec.activeDeadlineSeconds", 1, DEADLINE_LIMIT)
+    check_number(
+        problems, spec.get("activeDeadlineSeconds"), "spec.activeDeadlineSeconds", 1, DEADLINE_LIMIT
+    )
     if workload["spec"].get("type") != "cron":
         problems.say("runCronWorkload needs a workload of type cron")
     names = [container.get("name") for container in workload["spec"].get("containers", ())]
-    for index, item in enumerate(sequence(problems, spec.get("containerOverrides"), "spec.containerOverrides")):
+    for index, item in enumerate(
+        sequence(problems, spec.get("containerOverrides"), "spec.containerOverrides")
+    ):
         path = f"spec.containerOverrides[{index}]"
         override = mapping(problems, item, path)
         check_known(problems, override, path, _OVERRIDE_FIELDS)
@@ -349,7 +419,9 @@ def check_run(problems: Problems, body: Document, workload: Document, locations:
         _check_quantity(problems, override.get("memory"), f"{path}.memory", MIN_MEMORY, "32Mi")
 
 
-def check_stop(problems: Problems, body: Document, locations: list[str], config: PlatformConfig) -> None:
+def check_stop(
+    problems: Problems, body: Document, locations: list[str], config: PlatformConfig
+) -> None:
     """The body of a ``stopReplica`` command."""
     check_tags(problems, body.get("tags"))
     spec = mapping(problems, body.get("spec"), "spec")
@@ -364,4 +436,6 @@ def _check_location(problems: Problems, location: object, locations: list[str]) 
     if not isinstance(location, str):
         problems.add("spec.location", "is required")
     elif location not in locations:
-        problems.add("spec.location", f"{location!r} is not a location of the gvc [{', '.join(locations)}]")
+        problems.add(
+            "spec.location", f"{location!r} is not a location of the gvc [{', '.join(locations)}]"
+        )

@@ -16,7 +16,13 @@ MANIFEST: dict[str, Any] = {
         "template": {
             "spec": {
                 "restartPolicy": "Never",
-                "containers": [{"name": "hello", "image": "python:3.12-slim", "command": ["python", "-c", "print('hello')"]}],
+                "containers": [
+                    {
+                        "name": "hello",
+                        "image": "python:3.12-slim",
+                        "command": ["python", "-c", "print('hello')"],
+                    }
+                ],
             }
         }
     },
@@ -26,7 +32,9 @@ MANIFEST: dict[str, Any] = {
 @flow
 def hello() -> str:
     """Run the job and return its log."""
-    result: str = run_namespaced_job(CplnJob(v1_job=MANIFEST, timeout_seconds=600), print_func=get_run_logger().info)
+    result: str = run_namespaced_job(
+        CplnJob(v1_job=MANIFEST, timeout_seconds=600), print_func=get_run_logger().info
+    )
     return result
 
 

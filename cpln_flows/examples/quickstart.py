@@ -31,10 +31,16 @@ def main(manifest: Path) -> int:
         job = steps.read(manifest)
         with _step(errors, "Starting a private Prefect server, which can take a minute"):
             steps.save(job)
-        console.print(f"Running {manifest.name} on the local Control Plane", highlight=False, soft_wrap=True)
+        console.print(
+            f"Running {manifest.name} on the local Control Plane", highlight=False, soft_wrap=True
+        )
         result = steps.quickstart()
     except JobFailedError as error:
-        errors.print(f"\nThe job ran and failed, so this command fails too: {error}", markup=False, soft_wrap=True)
+        errors.print(
+            f"\nThe job ran and failed, so this command fails too: {error}",
+            markup=False,
+            soft_wrap=True,
+        )
         return 1
     except (CplnError, OSError) as error:
         errors.print(f"\nThe job could not be run: {error}", markup=False, soft_wrap=True)
@@ -58,7 +64,10 @@ def _step(console: Console, text: str) -> Iterator[None]:
         yield
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, refresh_per_second=5) as progress, _quiet("prefect"):
+    with (
+        Progress(*columns, console=console, transient=True, refresh_per_second=5) as progress,
+        _quiet("prefect"),
+    ):
         progress.add_task(text)
         yield
 

@@ -64,11 +64,19 @@ async def _cleanup_orphaned_workloads(
         ```
     """
     limits, idle = Limits(max_deletions, max_share), timedelta(hours=idle_hours)
-    return await failure_states.reported(_sweep(org, gvc, credentials, idle, limits, dry_run=dry_run), Area.CLEANUP)
+    return await failure_states.reported(
+        _sweep(org, gvc, credentials, idle, limits, dry_run=dry_run), Area.CLEANUP
+    )
 
 
 async def _sweep(
-    org: str | None, gvc: str | None, credentials: CplnCredentials | None, idle: timedelta, limits: Limits, *, dry_run: bool
+    org: str | None,
+    gvc: str | None,
+    credentials: CplnCredentials | None,
+    idle: timedelta,
+    limits: Limits,
+    *,
+    dry_run: bool,
 ) -> FlowResult:
     logger = get_run_logger()
     org, gvc = place(org, gvc, CplnSettings.load())
@@ -88,13 +96,25 @@ async def _sweep(
             " max_share if it is right"
         )
     done = sum(one.done for one in deleted)
-    counts = {"deleted": done, "kept": sweep.kept, "failed": len(deleted) - done, "unread": len(sweep.unread)}
+    counts = {
+        "deleted": done,
+        "kept": sweep.kept,
+        "failed": len(deleted) - done,
+        "unread": len(sweep.unread),
+    }
     if not dry_run:
         return FlowResult(counts)
-    summary = report.sweep_summary(sweep) + (f"; withheld: {sweep.withheld}" if sweep.withheld else "")
-    rows = [{"action": "delete", "object": deletion.link, "reason": deletion.reason} for deletion in sweep.deletions]
+    summary = report.sweep_summary(sweep) + (
+        f"; withheld: {sweep.withheld}" if sweep.withheld else ""
+    )
+    rows = [
+        {"action": "delete", "object": deletion.link, "reason": deletion.reason}
+        for deletion in sweep.deletions
+    ]
     return FlowResult.of_dry_run(counts, summary, rows)
 
 
 # Under another name than its function, which Prefect would else pack by value, without the names in its signature.
-cleanup_orphaned_workloads = sync_compat.flow(_cleanup_orphaned_workloads, name="cleanup-orphaned-workloads")
+cleanup_orphaned_workloads = sync_compat.flow(
+    _cleanup_orphaned_workloads, name="cleanup-orphaned-workloads"
+)

@@ -78,7 +78,11 @@ def as_text(found: RunPreview) -> str:
     """Return a preview for people."""
     parts = [table(_objects(found))]
     if rows := [_row(one) for one in _shown(found)]:
-        what = "this workload as it is" if found.exists else f"{found.compared}, the newest of its name"
+        what = (
+            "this workload as it is"
+            if found.exists
+            else f"{found.compared}, the newest of its name"
+        )
         parts.append(f"Different from {what}:\n{table(rows)}")
     elif found.exists:
         parts.append("No difference from the workload as it is.")
@@ -92,13 +96,28 @@ def _objects(found: RunPreview) -> list[dict[str, str]]:
     state = {True: "exists", False: "is made", None: "not looked up"}
     rows = [_line("workload", found.workload, f"{state[found.exists]}; {kept}")]
     if found.identity is not None:
-        what = "is made, with a policy for these secrets" if found.makes_identity else "named by the manifest"
+        what = (
+            "is made, with a policy for these secrets"
+            if found.makes_identity
+            else "named by the manifest"
+        )
         rows.append(_line("identity", found.identity.rpartition("/")[2], what))
     said = {True: "exists", False: "does NOT exist: create it", None: "not looked up"}
-    refused = dict.fromkeys(found.unrevealed, "; the identity may NOT reveal it: let a policy allow that")
-    rows += [_line("secret", name, said[there] + refused.get(name, "")) for name, there in found.secrets.items()]
+    refused = dict.fromkeys(
+        found.unrevealed, "; the identity may NOT reveal it: let a policy allow that"
+    )
+    rows += [
+        _line("secret", name, said[there] + refused.get(name, ""))
+        for name, there in found.secrets.items()
+    ]
     rows += [_line("volumeset", name, said[there]) for name, there in found.volumesets.items()]
-    rows.append(_line("hash", found.spec_hash[:_HASH_LENGTH], "of what jobs with interchangeable workloads share"))
+    rows.append(
+        _line(
+            "hash",
+            found.spec_hash[:_HASH_LENGTH],
+            "of what jobs with interchangeable workloads share",
+        )
+    )
     return rows
 
 
@@ -111,7 +130,11 @@ def _shown(found: RunPreview) -> list[Difference]:
 
 
 def _row(one: Difference) -> dict[str, str]:
-    return {"field": one.path, "live": _value(one.path, one.live), "written": _value(one.path, one.written)}
+    return {
+        "field": one.path,
+        "live": _value(one.path, one.live),
+        "written": _value(one.path, one.written),
+    }
 
 
 def _value(path: str, value: Any) -> str:

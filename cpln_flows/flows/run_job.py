@@ -21,7 +21,9 @@ from cpln_flows.sync_compat import value_of
 from cpln_flows.tasks import jobs
 
 
-async def _run_namespaced_job(cpln_job: CplnJob, print_func: PrintFunc | None = None) -> str | State[Any]:
+async def _run_namespaced_job(
+    cpln_job: CplnJob, print_func: PrintFunc | None = None
+) -> str | State[Any]:
     """Run a job on Control Plane and return its log.
 
     One call is one job: a retry goes on with the job of the attempt before if that still runs, and takes its result if it has

@@ -78,7 +78,9 @@ class SyncOptions(BaseModel, metaclass=ClearErrors):
             settings: What holds where no option is given.
         """
         given = self.model_dump(include=set(_SETTINGS), exclude_none=True)
-        chosen = settings.model_copy(update={_SETTINGS[name]: value for name, value in given.items()})
+        chosen = settings.model_copy(
+            update={_SETTINGS[name]: value for name, value in given.items()}
+        )
         return replace(chosen.policy(), limits=Limits(self.max_changes, self.max_share))
 
 

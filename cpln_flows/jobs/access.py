@@ -9,11 +9,22 @@ from collections.abc import Iterable
 from cpln_flows.api import objects, workloads
 from cpln_flows.api.client import CplnClient
 from cpln_flows.concurrency import each
-from cpln_flows.errors import ApiError, ConfigurationError, CplnError, Fault, ForbiddenError, ManifestError, NotFoundError
+from cpln_flows.errors import (
+    ApiError,
+    ConfigurationError,
+    CplnError,
+    Fault,
+    ForbiddenError,
+    ManifestError,
+    NotFoundError,
+)
 from cpln_flows.model.links import GvcRef
 
 _LINK = re.compile(r"/org/[^/\s]+(?:/[^/\s]+/[^/\s]+)*")
-_KIND = re.compile(r"\b(organi[sz]ation|org|gvc|workload|identity|secret|location|image|volumeset)\b", re.IGNORECASE)
+_KIND = re.compile(
+    r"\b(organi[sz]ation|org|gvc|workload|identity|secret|location|image|volumeset)\b",
+    re.IGNORECASE,
+)
 
 
 def missing_kind(message: str) -> str | None:
@@ -47,7 +58,13 @@ def not_found(error: NotFoundError, gvc: GvcRef) -> CplnError:
             )
         case kind:
             hint = f"check the {kind} that the manifest refers to, and that the token may see it"
-            return NotFoundError(status=error.status, method=error.method, path=error.path, message=error.message, hint=hint)
+            return NotFoundError(
+                status=error.status,
+                method=error.method,
+                path=error.path,
+                message=error.message,
+                hint=hint,
+            )
 
 
 def unknown_location(gvc: GvcRef, location: str, known: Iterable[str]) -> ConfigurationError:
@@ -58,7 +75,9 @@ def unknown_location(gvc: GvcRef, location: str, known: Iterable[str]) -> Config
     )
 
 
-async def present(client: CplnClient, collection: str, names: Iterable[str]) -> dict[str, bool | None]:
+async def present(
+    client: CplnClient, collection: str, names: Iterable[str]
+) -> dict[str, bool | None]:
     """Look which objects of a collection are there, by their names in order; unknown is what the token may not see.
 
     Args:

@@ -72,10 +72,15 @@ class Watched:
         """Add the look to those in which nothing showed the job, or the token was refused, or end their series."""
         if isinstance(self.error, UnauthorizedError | ForbiddenError):
             self.refused_since = now if self.refused_since is None else self.refused_since
-        elif self.error is None or isinstance(self.error, NotFoundError):  # other errors tell nothing about the token
+        elif self.error is None or isinstance(
+            self.error, NotFoundError
+        ):  # other errors tell nothing about the token
             self.refused_since = None
         self.absence = self.absence.after(
-            command=self.command_sighting, execution=self.deployment_sighting, last_line=self.last_line(), now=now
+            command=self.command_sighting,
+            execution=self.deployment_sighting,
+            last_line=self.last_line(),
+            now=now,
         )
 
 
@@ -107,7 +112,9 @@ class StatusBoard:
             wake: Called after each look.
             last_line: Returns when the last line of the job's log arrived, in seconds of the monotonic clock.
         """
-        entry = Watched(command_id, self.client.now() - _CLOCK_SKEW, location, has_sidecars, wake, last_line)
+        entry = Watched(
+            command_id, self.client.now() - _CLOCK_SKEW, location, has_sidecars, wake, last_line
+        )
         self.watched.append(entry)
         return entry
 
@@ -138,7 +145,10 @@ class StatusBoard:
             entry.begin_look()
             missing.setdefault(entry.command_id, []).append(entry)
         # The first query shows the young jobs, ended or not; the second the old ones, without all that ended since they began.
-        since = max(self.client.now() - _YOUNG, min((entry.created for entry in asked), default=self.client.now()))
+        since = max(
+            self.client.now() - _YOUNG,
+            min((entry.created for entry in asked), default=self.client.now()),
+        )
         queries = (
             lambda: commands.since(self.client, self.workload, since),
             lambda: commands.active(self.client, self.workload),
@@ -147,7 +157,9 @@ class StatusBoard:
             if len(missing) > 1:
                 try:
                     found = await self._attempt(asked, query)
-                except NotFoundError:  # the workload is gone, or hidden for a moment: each job is asked for by its id
+                except (
+                    NotFoundError
+                ):  # the workload is gone, or hidden for a moment: each job is asked for by its id
                     break
                 if found is None:
                     return
@@ -156,7 +168,9 @@ class StatusBoard:
         # A query may be stale, so what it does not show is asked for by id before it counts as missing.
         for command_id, entries in list(missing.items())[:_MOST_SINGLE_READS]:
             await self._read_one(command_id, entries)
-        await self._read_deployments([entry for entry in asked if entry.has_sidecars or entry.is_missing])
+        await self._read_deployments(
+            [entry for entry in asked if entry.has_sidecars or entry.is_missing]
+        )
 
     async def _read_one(self, command_id: str, entries: list[Watched]) -> None:
         ref = self.workload.command(command_id)
@@ -176,7 +190,9 @@ class StatusBoard:
             here = [entry for entry in entries if entry.location == location]
 
             def read(location: str = location) -> Awaitable[WorkloadDeployment]:
-                return workloads.deployment(self.client, self.workload, location, repeat=Repeat.NEVER)
+                return workloads.deployment(
+                    self.client, self.workload, location, repeat=Repeat.NEVER
+                )
 
             try:
                 found = await self._attempt(here, read)
@@ -188,7 +204,9 @@ class StatusBoard:
                 for entry in here:
                     entry.note_deployment(found)
 
-    async def _attempt(self, entries: list[Watched], request: Callable[[], Awaitable[T]]) -> T | None:
+    async def _attempt(
+        self, entries: list[Watched], request: Callable[[], Awaitable[T]]
+    ) -> T | None:
         """Ask for something; what fails is noted. Only a 404 is raised: it is an answer."""
         try:
             return await request()

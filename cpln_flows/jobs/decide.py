@@ -75,7 +75,12 @@ class StopJob:
 
 
 def job_after(
-    state: RunState, lasted: timedelta, policy: Policy, *, has_begun: bool = True, has_supervisor: bool = True
+    state: RunState,
+    lasted: timedelta,
+    policy: Policy,
+    *,
+    has_begun: bool = True,
+    has_supervisor: bool = True,
 ) -> KeepJob | StopJob:
     """Return what a flow run's state asks of its job, which has not ended.
 

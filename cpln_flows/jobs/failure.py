@@ -28,7 +28,11 @@ class Place:
     is_kept: bool
 
     def __str__(self) -> str:
-        kept = "" if self.is_kept else " (deleted with the job; delete_after_completion=False keeps it)"
+        kept = (
+            ""
+            if self.is_kept
+            else " (deleted with the job; delete_after_completion=False keeps it)"
+        )
         return f"Workload{kept}:\n  {console_url(self.job.ref.workload_ref.path)}\nWhole log:\n  {log_command(self.job)}"
 
 
@@ -37,7 +41,9 @@ def log_command(job: StartedJob) -> str:
     ref = job.ref
     since = from_ns(job.since_ns).strftime("%Y-%m-%dT%H:%M:%SZ")
     query = log_lines.selector(ref, job.location)
-    return shlex.join(["cpln", "logs", query, "--org", ref.org, "--from", since, "--limit", "0", "-o", "raw"])
+    return shlex.join(
+        ["cpln", "logs", query, "--org", ref.org, "--from", since, "--limit", "0", "-o", "raw"]
+    )
 
 
 def error_of(end: Ending, place: Place, last_lines: Sequence[str]) -> JobError:
@@ -57,5 +63,9 @@ def error_of(end: Ending, place: Place, last_lines: Sequence[str]) -> JobError:
     if is_cancelled:
         return JobCancelledError(paragraph, infrastructure_pid=ref.pid)
     return JobFailedError(
-        paragraph, infrastructure_pid=ref.pid, exit_code=end.exit_code, reason=end.reason, last_lines=last_lines
+        paragraph,
+        infrastructure_pid=ref.pid,
+        exit_code=end.exit_code,
+        reason=end.reason,
+        last_lines=last_lines,
     )

@@ -15,7 +15,13 @@ from dataclasses import replace
 from cpln_flows.api import companions, objects, secrets
 from cpln_flows.api.client import CplnClient
 from cpln_flows.concurrency import each
-from cpln_flows.errors import ConfigurationError, Fault, ForbiddenError, ManifestError, NotFoundError
+from cpln_flows.errors import (
+    ConfigurationError,
+    Fault,
+    ForbiddenError,
+    ManifestError,
+    NotFoundError,
+)
 from cpln_flows.jobs import access
 from cpln_flows.jobs.plan import Grant, JobPlan
 from cpln_flows.model import links
@@ -33,7 +39,9 @@ async def resolved(client: CplnClient, plan: JobPlan) -> JobPlan:
         ConfigurationError: The token may not reveal a secret whose keys must be known, or the identity that the job names may
             not reveal one that it uses.
     """
-    others = [name for name in plan.manifest.secrets - plan.manifest.needs if not secrets.is_of_keys(name)]
+    others = [
+        name for name in plan.manifest.secrets - plan.manifest.needs if not secrets.is_of_keys(name)
+    ]
     there = await access.present(client, f"/org/{plan.gvc.org}/secret", others)
     if missing := [name for name, is_there in there.items() if is_there is False]:
         raise ManifestError([Fault("", _missing(name, plan.gvc)) for name in missing])
@@ -53,7 +61,9 @@ async def with_keys(client: CplnClient, plan: JobPlan) -> JobPlan:
     if not needs:
         return plan
     found = await each(lambda name: _keys(client, plan.gvc, name), sorted(needs))
-    keys = {name: known for name, known in zip(sorted(needs), found, strict=True) if known is not None}
+    keys = {
+        name: known for name, known in zip(sorted(needs), found, strict=True) if known is not None
+    }
     return replace(plan, manifest=plan.manifest.resolved(keys))
 
 
@@ -69,10 +79,14 @@ async def unrevealed(client: CplnClient, plan: JobPlan) -> frozenset[str]:
         policies = await companions.all_policies(client, plan.gvc.org)
     except ForbiddenError:
         return frozenset()
-    return not_revealed(policies, links.absolute(plan.manifest.identity, plan.gvc.org), plan.gvc.org, used)
+    return not_revealed(
+        policies, links.absolute(plan.manifest.identity, plan.gvc.org), plan.gvc.org, used
+    )
 
 
-def not_revealed(policies: Iterable[PlatformPolicy], identity: str, org: str, used: frozenset[str]) -> frozenset[str]:
+def not_revealed(
+    policies: Iterable[PlatformPolicy], identity: str, org: str, used: frozenset[str]
+) -> frozenset[str]:
     """Return those of some secrets that no policy lets an identity reveal; none if that cannot be told.
 
     Args:
@@ -119,10 +133,14 @@ async def withdraw(client: CplnClient, workload: WorkloadRef) -> None:
         ApiError, TransportError: They may be there still; the clean-up flow finds them.
     """
     await companions.delete(client, f"/org/{workload.org}/policy/{workload.name}")
-    await companions.delete(client, f"/org/{workload.org}/gvc/{workload.gvc}/identity/{workload.name}")
+    await companions.delete(
+        client, f"/org/{workload.org}/gvc/{workload.gvc}/identity/{workload.name}"
+    )
 
 
-async def _lacking(client: CplnClient, plan: JobPlan, lacking: frozenset[str]) -> ConfigurationError:
+async def _lacking(
+    client: CplnClient, plan: JobPlan, lacking: frozenset[str]
+) -> ConfigurationError:
     """Return the error for an identity that may not reveal what its job uses, with the policy that lets it."""
     identity, org = str(plan.manifest.identity), plan.gvc.org
     link = links.absolute(identity, org)

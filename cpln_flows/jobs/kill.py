@@ -34,11 +34,15 @@ def own_job(pid: str, own: GvcRef, owner: str) -> CommandRef:
     except CplnError as error:
         raise InfrastructureNotAvailable(str(error)) from None
     if (ref.org, ref.gvc) != (own.org, own.gvc):
-        raise InfrastructureNotAvailable(f"job {pid} is in org {ref.org} and GVC {ref.gvc}; the {owner} {own.org} and {own.gvc}")
+        raise InfrastructureNotAvailable(
+            f"job {pid} is in org {ref.org} and GVC {ref.gvc}; the {owner} {own.org} and {own.gvc}"
+        )
     return ref
 
 
-async def kill(client: CplnClient, ref: CommandRef, *, grace_seconds: float, journal: Journal) -> None:
+async def kill(
+    client: CplnClient, ref: CommandRef, *, grace_seconds: float, journal: Journal
+) -> None:
     """Stop a job and see that it is over.
 
     Args:
@@ -71,4 +75,6 @@ async def kill(client: CplnClient, ref: CommandRef, *, grace_seconds: float, jou
     except CplnError as error:
         evidence = str(error)
     journal.warning(Area.KILL, f"The job could not be stopped and may still run: {evidence}")
-    raise InfrastructureNotAvailable(f"job {ref.pid} could not be stopped and may still run: {evidence}")
+    raise InfrastructureNotAvailable(
+        f"job {ref.pid} could not be stopped and may still run: {evidence}"
+    )

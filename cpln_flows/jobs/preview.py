@@ -56,7 +56,9 @@ class RunPreview:
     @property
     def is_complete(self) -> bool:
         """Whether everything that the job uses is there, as far as that is known, and may be used."""
-        return False not in {*self.secrets.values(), *self.volumesets.values()} and not self.unrevealed
+        return (
+            False not in {*self.secrets.values(), *self.volumesets.values()} and not self.unrevealed
+        )
 
 
 def offline(plan: JobPlan) -> RunPreview:
@@ -95,7 +97,9 @@ async def looked_up(client: CplnClient, plan: JobPlan) -> RunPreview:
         ApiError, TransportError: The platform refused, or could not be asked.
     """
     found = await access.present(client, f"/org/{plan.gvc.org}/secret", plan.manifest.secrets)
-    volumesets = await access.present(client, f"{plan.gvc.path}/volumeset", plan.manifest.volumesets)
+    volumesets = await access.present(
+        client, f"{plan.gvc.path}/volumeset", plan.manifest.volumesets
+    )
     lacking = await grants.unrevealed(client, plan)
     if not lacking and plan.manifest.needs and all(found[name] for name in plan.manifest.needs):
         plan = await grants.with_keys(client, plan)
@@ -109,16 +113,26 @@ async def looked_up(client: CplnClient, plan: JobPlan) -> RunPreview:
 
 def _compared(seen: RunPreview, live: Mapping[str, Any]) -> RunPreview:
     name = live.get("name")
-    return replace(seen, compared=str(name), differences=tuple(differences({**seen.manifest, "name": name}, live)))
+    return replace(
+        seen,
+        compared=str(name),
+        differences=tuple(differences({**seen.manifest, "name": name}, live)),
+    )
 
 
-async def _predecessor(client: CplnClient, plan: JobPlan, seen: RunPreview) -> dict[str, Any] | None:
+async def _predecessor(
+    client: CplnClient, plan: JobPlan, seen: RunPreview
+) -> dict[str, Any] | None:
     """Return the newest workload of ours that has the same name but for the hash."""
     base = seen.workload.rpartition(_SUFFIX)[0]
     try:
         ours = [one async for one in workloads.ours(client, plan.gvc.org, plan.gvc.gvc)]
     except CplnError:
         return None  # what it was compared with before is a help, and no more
-    alike = [one for one in ours if one.ref.name.rpartition(_SUFFIX)[0] == base and one.tags.get(SPEC_HASH) != seen.spec_hash]
+    alike = [
+        one
+        for one in ours
+        if one.ref.name.rpartition(_SUFFIX)[0] == base and one.tags.get(SPEC_HASH) != seen.spec_hash
+    ]
     newest = max(alike, key=lambda one: one.last_modified or one.created, default=None)
     return None if newest is None else await objects.find(client, newest.ref.path)

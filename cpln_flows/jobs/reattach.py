@@ -65,11 +65,15 @@ def choose(commands: Sequence[Command], earlier: Sequence[EarlierAttempt]) -> Ad
     if not commands:
         return StartNew("there is no job of this submission")
     newest = max(commands, key=_age)
-    after = [attempt for attempt in earlier[_attempt_of(newest) :] if _has_seen_the_end(attempt, newest)]
+    after = [
+        attempt for attempt in earlier[_attempt_of(newest) :] if _has_seen_the_end(attempt, newest)
+    ]
     if any(attempt.outcome is Outcome.REPORTED for attempt in after):
         return StartNew("the job of an earlier attempt has ended and its result was reported")
     if after and newest.lifecycle_stage != Stage.COMPLETED:
-        reason = f"the job of an earlier attempt is {newest.lifecycle_stage}, and that attempt crashed"
+        reason = (
+            f"the job of an earlier attempt is {newest.lifecycle_stage}, and that attempt crashed"
+        )
         return StartNew(reason, newest if newest.lifecycle_stage == Stage.FAILED else None)
     return Adopt(newest, "the job of an earlier attempt has ended and its result was not reported")
 

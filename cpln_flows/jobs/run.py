@@ -159,7 +159,9 @@ class JobRun:
         try:
             self.state = Started(await submitter.submit())
         except BaseException:
-            self.state = NotStarted(submitter.asked, submitter.workload_made, submitter.workload_found)
+            self.state = NotStarted(
+                submitter.asked, submitter.workload_made, submitter.workload_found
+            )
             raise
         return self.job
 
@@ -195,7 +197,9 @@ class JobRun:
             self.take(outcome.by)
             await following.superseded()
 
-    async def stop(self, session: JobSession, reason: str, *, grace_seconds: float) -> Stopped | None:
+    async def stop(
+        self, session: JobSession, reason: str, *, grace_seconds: float
+    ) -> Stopped | None:
         """Stop the job and make sure that it is over; nothing if there is none that would have to be stopped.
 
         A job whose start was interrupted is looked for.
@@ -209,7 +213,10 @@ class JobRun:
             try:
                 await self.find(session)
             except CplnError as error:
-                return Stopped(False, f"it is unknown whether it was started, and looking for it failed: {error}")
+                return Stopped(
+                    False,
+                    f"it is unknown whether it was started, and looking for it failed: {error}",
+                )
         if not isinstance(self.state, Started):
             return None
         job = self.state.job
@@ -250,7 +257,9 @@ class JobRun:
             CplnError: It was not deleted.
         """
         workload = self.workload
-        await stop.delete_workload(session.client, workload, journal=self.journal, only_idle=only_idle)
+        await stop.delete_workload(
+            session.client, workload, journal=self.journal, only_idle=only_idle
+        )
         self.is_deleted = True
         if self.plan.grant is not None:
             await grants.withdraw(session.client, workload)

@@ -65,5 +65,7 @@ async def shared(
         session.users -= 1
         if session.users == 0:
             del sessions[settings]
-            with anyio.CancelScope(shield=True):  # an interrupted job must not leave connections behind
+            with anyio.CancelScope(
+                shield=True
+            ):  # an interrupted job must not leave connections behind
                 await session.client.__aexit__(None, None, None)

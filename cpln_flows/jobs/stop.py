@@ -72,17 +72,25 @@ async def stop(
         age = time.monotonic() - begun
         if (over := await stopping.look()) is not None:
             if stopping.tried:
-                journal.info(Area.KILL, f"terminated successfully after {age:.1f} s, {over.evidence}")
+                journal.info(
+                    Area.KILL, f"terminated successfully after {age:.1f} s, {over.evidence}"
+                )
             return over
         if age >= 0:
             await stopping.ask(again=age >= grace_seconds / 2)
         if time.monotonic() - begun >= grace_seconds:
-            return Stopped(False, _unverified(stopping.tried, grace_seconds, stopping.trouble), was_sent=stopping.tried)
+            return Stopped(
+                False,
+                _unverified(stopping.tried, grace_seconds, stopping.trouble),
+                was_sent=stopping.tried,
+            )
         await anyio.sleep(wait)
         wait = min(wait * 1.5, _LONGEST_LOOK_SECONDS)
 
 
-async def delete_workload(client: CplnClient, workload: WorkloadRef, *, journal: Journal, only_idle: bool = False) -> None:
+async def delete_workload(
+    client: CplnClient, workload: WorkloadRef, *, journal: Journal, only_idle: bool = False
+) -> None:
     """Delete the workload of a job, and with it whatever still runs on it.
 
     Args:
@@ -95,7 +103,11 @@ async def delete_workload(client: CplnClient, workload: WorkloadRef, *, journal:
         CplnError: The workload was not deleted.
     """
     if only_idle:
-        running = [execution.name for _, execution in await workloads.executions(client, workload) if execution.is_active]
+        running = [
+            execution.name
+            for _, execution in await workloads.executions(client, workload)
+            if execution.is_active
+        ]
         if running:
             raise JobError(f"{', '.join(running)} still runs on it")
     if await workloads.delete(client, workload):
@@ -122,20 +134,33 @@ class _Stopping:
         """Return how the job is over; nothing while it is active, or cannot be read."""
         try:
             try:
-                self.known, self.absences = await commands.read(self.client, self.ref, repeat=Repeat.NEVER), 0
+                self.known, self.absences = (
+                    await commands.read(self.client, self.ref, repeat=Repeat.NEVER),
+                    0,
+                )
             except NotFoundError:
                 self.known, self.absences = None, self.absences + 1
                 if self.absences >= _LEAST_ABSENCES and not await self._is_listed():
-                    return Stopped(True, "the platform does not know the job any more", was_sent=self.tried)
+                    return Stopped(
+                        True, "the platform does not know the job any more", was_sent=self.tried
+                    )
             self.trouble = ""
         except CplnError as error:
             self.trouble = str(error)
         if self.known is None:
             return None
-        self.location, self.replica = self.known.spec.location or self.location, self.known.status.replica
+        self.location, self.replica = (
+            self.known.spec.location or self.location,
+            self.known.status.replica,
+        )
         if not self.known.is_terminal:
             return None
-        return Stopped(True, f"the job is {self.known.lifecycle_stage}", None if self.tried else self.known, self.tried)
+        return Stopped(
+            True,
+            f"the job is {self.known.lifecycle_stage}",
+            None if self.tried else self.known,
+            self.tried,
+        )
 
     async def _is_listed(self) -> bool:
         """Whether an execution of the job is active, although the platform does not show its command."""
@@ -150,14 +175,18 @@ class _Stopping:
         replica = self.replica
         if not replica or self.asked[replica] >= (2 if again else 1):
             return
-        self.tried = True  # should the answer be lost, it may have been this stop that ended the job
+        self.tried = (
+            True  # should the answer be lost, it may have been this stop that ended the job
+        )
         if self.asked[replica]:
             self.journal.warning(Area.KILL, "The job does not end, sending stopReplica again")
         else:
             self.journal.info(Area.KILL, f"Sending stopReplica: {self.reason}")
         try:
             with suppress(ConflictError):  # a stop is under way already
-                await commands.stop(self.client, self.ref.workload_ref, location=self.location, replica=replica)
+                await commands.stop(
+                    self.client, self.ref.workload_ref, location=self.location, replica=replica
+                )
         except CplnError as error:
             self.trouble = str(error)
         else:
@@ -165,5 +194,9 @@ class _Stopping:
 
 
 def _unverified(sent: bool, grace_seconds: float, trouble: str) -> str:
-    what = "the stop was sent, but the job still runs" if sent else "no container of the job was found that could be stopped"
+    what = (
+        "the stop was sent, but the job still runs"
+        if sent
+        else "no container of the job was found that could be stopped"
+    )
     return f"{what} after {grace_seconds:g} s" + (f" ({trouble})" if trouble else "")

@@ -33,7 +33,9 @@ from cpln_flows.model.links import CommandRef, WorkloadRef
 from cpln_flows.model.resources import Command
 from cpln_flows.model.time import LOG_CLOCK_SKEW_NS, to_ns
 
-_IDLE_LIMIT = timedelta(hours=20)  # the clean-up deletes what is idle for 24 h; the hours between keep the two apart
+_IDLE_LIMIT = timedelta(
+    hours=20
+)  # the clean-up deletes what is idle for 24 h; the hours between keep the two apart
 _MOST_GENERATIONS = 100
 _FIRST_LOOK_SECONDS = 0.1
 _LONGEST_LOOK_SECONDS = 2.0
@@ -64,7 +66,9 @@ def adopted(ref: CommandRef, command: Command, location: str, now: datetime) -> 
     age = max(timedelta(), now - command.created)
     since_ns = to_ns(command.created) - LOG_CLOCK_SKEW_NS  # lines are stamped by other machines
     started = time.monotonic() - age.total_seconds()
-    return StartedJob(ref, command.spec.location or location, since_ns, adopted=True, started=started)
+    return StartedJob(
+        ref, command.spec.location or location, since_ns, adopted=True, started=started
+    )
 
 
 @dataclass
@@ -103,7 +107,11 @@ class Submitter:
             SubmissionUnknownError: It cannot be told whether the job was started.
             ApiError, TransportError: There is no job; why is said.
         """
-        if self.plan.role is Role.JOB and self.plan.private and (found := await self._of_earlier_attempts()):
+        if (
+            self.plan.role is Role.JOB
+            and self.plan.private
+            and (found := await self._of_earlier_attempts())
+        ):
             return found
         try:
             await self._prepare()
@@ -169,8 +177,14 @@ class Submitter:
         match choice:
             case Adopt(command, reason):
                 return self._adopted(places[command.id], command, reason)
-            case StartNew(unless_succeeded=Command() as failed) if await self._has_succeeded(places[failed.id], failed):
-                return self._adopted(places[failed.id], failed, "the main container of an earlier attempt's job has succeeded")
+            case StartNew(unless_succeeded=Command() as failed) if await self._has_succeeded(
+                places[failed.id], failed
+            ):
+                return self._adopted(
+                    places[failed.id],
+                    failed,
+                    "the main container of an earlier attempt's job has succeeded",
+                )
             case StartNew():
                 return None
 
@@ -188,7 +202,9 @@ class Submitter:
         if any(stop.spec.replica == failed.status.replica for stop in stops):
             return False
         found = await workloads.execution_of(self.client, ref)
-        return ending_of(failed, found[1] if found else None, self.plan.manifest.main.name).succeeded
+        return ending_of(
+            failed, found[1] if found else None, self.plan.manifest.main.name
+        ).succeeded
 
     def _earlier_here(self) -> list[EarlierAttempt]:
         """Return the earlier attempts as the platform's clock saw them end: it has stamped the jobs they are compared with."""
@@ -197,7 +213,9 @@ class Submitter:
 
     def _adopted(self, workload: WorkloadRef, command: Command, reason: str) -> StartedJob:
         ref = workload.command(command.id)
-        self.journal.about(workload=workload.name, command_id=command.id).info(Area.JOB, f"Reattached: {reason}")
+        self.journal.about(workload=workload.name, command_id=command.id).info(
+            Area.JOB, f"Reattached: {reason}"
+        )
         return adopted(ref, command, self.plan.location, self.client.now())
 
     async def _commands(self, workload: WorkloadRef) -> list[Command]:
@@ -209,11 +227,15 @@ class Submitter:
             created = await self._create(workload)
             if created or self.plan.private or not await self._is_idle(workload):
                 return workload, created
-        raise CplnError(f"{_MOST_GENERATIONS} generations of {workload.path} lie idle; run the clean-up flow")
+        raise CplnError(
+            f"{_MOST_GENERATIONS} generations of {workload.path} lie idle; run the clean-up flow"
+        )
 
     async def _create(self, workload: WorkloadRef) -> bool:
         try:
-            created = await workloads.create(self.client, self.plan.gvc, self.plan.workload_body(workload))
+            created = await workloads.create(
+                self.client, self.plan.gvc, self.plan.workload_body(workload)
+            )
         except NotFoundError as error:
             raise access.not_found(error, self.plan.gvc) from error
         except ApiError as error:
@@ -233,7 +255,9 @@ class Submitter:
         newest = await commands.newest(self.client, workload)
         if newest is not None and not newest.is_terminal:
             return False
-        last_use = (newest.last_modified or newest.created) if newest else await self._last_run(workload)
+        last_use = (
+            (newest.last_modified or newest.created) if newest else await self._last_run(workload)
+        )
         last_use = last_use or (await workloads.read(self.client, workload)).created
         return self.client.now() - last_use > _IDLE_LIMIT
 
@@ -245,7 +269,12 @@ class Submitter:
     async def _wait_until_ready(self, workload: WorkloadRef, origin: str) -> None:
         for note in self.plan.manifest.notes:
             self.journal.about(workload=workload.name).info(Area.WORKLOAD, str(note))
-        readiness = _Readiness(self.journal.about(workload=workload.name), self.plan.location, self.ready_timeout_seconds, origin)
+        readiness = _Readiness(
+            self.journal.about(workload=workload.name),
+            self.plan.location,
+            self.ready_timeout_seconds,
+            origin,
+        )
         wait = _FIRST_LOOK_SECONDS
         while True:
             listed = await workloads.deployments(self.client, workload)
@@ -253,8 +282,14 @@ class Submitter:
             if here is not None and here.runs_jobs:
                 readiness.log_ready()
                 return
-            if listed and here is None and readiness.waited >= min(_LOCATIONS_SECONDS, self.ready_timeout_seconds):
-                raise access.unknown_location(self.plan.gvc, self.plan.location, [item.name for item in listed])
+            if (
+                listed
+                and here is None
+                and readiness.waited >= min(_LOCATIONS_SECONDS, self.ready_timeout_seconds)
+            ):
+                raise access.unknown_location(
+                    self.plan.gvc, self.plan.location, [item.name for item in listed]
+                )
             report = here.report() if here else f"there is no deployment at {self.plan.location}"
             if readiness.waited >= self.ready_timeout_seconds:
                 raise JobTimeoutError(
@@ -273,14 +308,23 @@ class Submitter:
             try:
                 ref = await self._start_once(workload)
             except (TransportError, ServerError, UnexpectedResponseError) as doubt:
-                journal.warning(Area.JOB, f"It is unknown whether the job was started, looking for it: {doubt}")
+                journal.warning(
+                    Area.JOB, f"It is unknown whether the job was started, looking for it: {doubt}"
+                )
                 if found := await self._look_after_doubt(workload, doubt):
-                    return self._adopted(workload, await self._only_one(workload, found), "found by its tags")
-                if starts >= _LEAST_STARTS and time.monotonic() - begun >= self.client.settings.retry_seconds:
+                    return self._adopted(
+                        workload, await self._only_one(workload, found), "found by its tags"
+                    )
+                if (
+                    starts >= _LEAST_STARTS
+                    and time.monotonic() - begun >= self.client.settings.retry_seconds
+                ):
                     raise self._unknown(workload, starts, doubt) from doubt
                 contested = True
             else:
-                journal.about(command_id=ref.command_id).info(Area.JOB, f"Started at {self.plan.location}")
+                journal.about(command_id=ref.command_id).info(
+                    Area.JOB, f"Started at {self.plan.location}"
+                )
                 started = StartedJob(ref, self.plan.location, since_ns)
                 return await self._uncontested(started) if contested else started
         raise AssertionError("unreachable: the loop above has no end")
@@ -290,10 +334,14 @@ class Submitter:
         try:
             return await self.older_than(started) or started
         except CplnError as error:
-            self.journal.debug(Area.JOB, f"It was not looked for a second job of the same submission: {error}")
+            self.journal.debug(
+                Area.JOB, f"It was not looked for a second job of the same submission: {error}"
+            )
             return started
 
-    def _unknown(self, workload: WorkloadRef, starts: int, doubt: CplnError) -> SubmissionUnknownError:
+    def _unknown(
+        self, workload: WorkloadRef, starts: int, doubt: CplnError
+    ) -> SubmissionUnknownError:
         return SubmissionUnknownError(
             f"the job was asked for {starts} times on workload {workload.path} and no answer arrived, nor is a command"
             f" with the tag {dict(self.plan.search_tags)} to be seen; last: {doubt}. A retry of this flow run finds the job"
@@ -344,7 +392,11 @@ class Submitter:
         if not found:
             return None  # a query may be stale
         kept = await self._only_one(workload, found)
-        return None if kept.id == started.ref.command_id else self._adopted(workload, kept, "it is older than its double")
+        return (
+            None
+            if kept.id == started.ref.command_id
+            else self._adopted(workload, kept, "it is older than its double")
+        )
 
     async def _only_one(self, workload: WorkloadRef, found: Sequence[Command]) -> Command:
         oldest, *others = sorted(found, key=lambda command: (command.created, command.id))
@@ -389,11 +441,17 @@ class _Readiness:
         if report == self.reported:
             return
         what = f"Not ready after {self.waited:.0f} s" if self.reported else self._what("not ready")
-        self.journal.info(Area.WORKLOAD, f"{what}, waiting up to {self.timeout_seconds:g} s: {report}")
+        self.journal.info(
+            Area.WORKLOAD, f"{what}, waiting up to {self.timeout_seconds:g} s: {report}"
+        )
         self.reported = report
 
     def log_ready(self) -> None:
-        ready = f"Ready at {self.location} after {self.waited:.1f} s" if self.reported else self._what("ready")
+        ready = (
+            f"Ready at {self.location} after {self.waited:.1f} s"
+            if self.reported
+            else self._what("ready")
+        )
         self.journal.info(Area.WORKLOAD, ready)
 
     def _what(self, state: str) -> str:

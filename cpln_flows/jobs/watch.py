@@ -88,7 +88,11 @@ class Follower:
 
     def __post_init__(self) -> None:
         self.stream = LogStream(
-            source=LogSource(self.session.client, self.job.ref.org, log_lines.selector(self.job.ref, self.job.location)),
+            source=LogSource(
+                self.session.client,
+                self.job.ref.org,
+                log_lines.selector(self.job.ref, self.job.location),
+            ),
             deliver=self.deliver or (lambda _: None),
             journal=self.journal,
             since_ns=self.job.since_ns,
@@ -188,13 +192,17 @@ class Follower:
             self.journal.debug(Area.JOB, f"The job is {self._stage}")
         if entry.error is not None and str(entry.error) != self._trouble:
             self._trouble = str(entry.error)
-            self.journal.warning(Area.JOB, f"The job's state cannot be read, looking again: {self._trouble}")
+            self.journal.warning(
+                Area.JOB, f"The job's state cannot be read, looking again: {self._trouble}"
+            )
 
     async def _look_for_older(self) -> Superseded | None:
         try:
             older = await self.older(self.job) if self.older else None
         except CplnError as error:
-            self.journal.debug(Area.JOB, f"It was not looked for a second job of the same submission: {error}")
+            self.journal.debug(
+                Area.JOB, f"It was not looked for a second job of the same submission: {error}"
+            )
             return None
         return Superseded(older) if older else None
 
@@ -213,7 +221,9 @@ class Follower:
             return await self._ending(entry.command)
         execution = self._execution(entry)
         if entry.is_missing:
-            if (end := ending.forgotten_ending(execution, self.main, restarts=self.restarts)) is None:
+            if (
+                end := ending.forgotten_ending(execution, self.main, restarts=self.restarts)
+            ) is None:
                 self._refuse_loss(entry)
             return end
         if (main := ending.main_ended(execution, self.main, restarts=self.restarts)) is not None:
@@ -255,10 +265,16 @@ class Follower:
         """
         if command.lifecycle_stage == lifecycle.Stage.COMPLETED and not self.has_sidecars:
             return ending.ending_of(command, None, self.main)
-        until, wait, execution = time.monotonic() + self.settings.query_settle_seconds, _QUIET_SECONDS, None
+        until, wait, execution = (
+            time.monotonic() + self.settings.query_settle_seconds,
+            _QUIET_SECONDS,
+            None,
+        )
         while True:
             try:
-                here = await workloads.deployment(self.session.client, self.job.ref.workload_ref, self.job.location)
+                here = await workloads.deployment(
+                    self.session.client, self.job.ref.workload_ref, self.job.location
+                )
             except CplnError as error:
                 self.journal.warning(Area.JOB, f"Cannot read the job's exit code: {error}")
                 break
@@ -271,8 +287,12 @@ class Follower:
 
     async def _end_sidecars(self, entry: Watched, end: Ending) -> Ending:
         grace = self.settings.sidecar_grace_seconds
-        self.journal.info(Area.JOB, f"The main container has ended: {end.describe()}; sidecars get {grace:g} s")
-        stopped = await self._stop("sidecars run on after the main container", entry, after_seconds=grace)
+        self.journal.info(
+            Area.JOB, f"The main container has ended: {end.describe()}; sidecars get {grace:g} s"
+        )
+        stopped = await self._stop(
+            "sidecars run on after the main container", entry, after_seconds=grace
+        )
         if not stopped.verified:
             self.journal.warning(Area.KILL, f"sidecars: {stopped.evidence}")
         return end
@@ -285,7 +305,9 @@ class Follower:
             least = board.last_look + lifecycle.hinted_delay(age, self.interval_seconds)
             due = min(due, max(last_line + _QUIET_SECONDS, least))
         deadline = self._deadline()
-        return due if deadline is None else min(due, max(deadline, board.last_look + _QUIET_SECONDS))
+        return (
+            due if deadline is None else min(due, max(deadline, board.last_look + _QUIET_SECONDS))
+        )
 
     async def _wait(self, until: float) -> None:
         """Wait for lines, for a look that another follower makes, or for this monotonic time."""
@@ -304,18 +326,25 @@ class Follower:
         if self.deliver is None or self.stream.last_line is not None:
             return
         if said := await self._waiting_for(entry):
-            self.journal.info(Area.JOB, f"Without a line of log for {time.monotonic() - self.job.started:.0f} s: {said}")
+            self.journal.info(
+                Area.JOB,
+                f"Without a line of log for {time.monotonic() - self.job.started:.0f} s: {said}",
+            )
 
     async def _waiting_for(self, entry: Watched) -> str:
         try:
-            here = await workloads.deployment(self.session.client, self.job.ref.workload_ref, self.job.location)
+            here = await workloads.deployment(
+                self.session.client, self.job.ref.workload_ref, self.job.location
+            )
         except CplnError as error:
             return f"what it waits for cannot be read: {error}"
         return ending.waiting_for(entry.command, here.execution_of(self.job.ref.command_id))
 
     async def _stop_late(self, entry: Watched) -> Ending:
         stopped = await self._stop(f"timeout_seconds={self.timeout_seconds:g} are over", entry)
-        if stopped.ended_by_itself is not None:  # before anybody could see it; its result is as good as any
+        if (
+            stopped.ended_by_itself is not None
+        ):  # before anybody could see it; its result is as good as any
             return await self._ending(stopped.ended_by_itself)
         stage = entry.command.lifecycle_stage if entry.command else "none"
         waiting = await self._waiting_for(entry) if self.stream.last_line is None else ""

@@ -49,7 +49,9 @@ class LocalPlatform:
             environment: The environment to start from.
         """
         hidden = {f"{OWN_PREFIX}{name}" for name in self.environment}
-        return {name: value for name, value in environment.items() if name not in hidden} | self.environment
+        return {
+            name: value for name, value in environment.items() if name not in hidden
+        } | self.environment
 
 
 @contextmanager

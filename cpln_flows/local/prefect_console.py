@@ -18,10 +18,16 @@ def outlive_capture() -> None:
     """Have Prefect's console handlers write to whatever ``sys.stderr`` is at the time; harmless when that is done already."""
     loggers = [
         logging.getLogger(),
-        *(each for each in logging.Logger.manager.loggerDict.values() if isinstance(each, logging.Logger)),
+        *(
+            each
+            for each in logging.Logger.manager.loggerDict.values()
+            if isinstance(each, logging.Logger)
+        ),
     ]
     for handler in {handler for logger in loggers for handler in logger.handlers}:
-        if type(handler).__module__ != "prefect.logging.handlers" or not isinstance(handler, logging.StreamHandler):
+        if type(handler).__module__ != "prefect.logging.handlers" or not isinstance(
+            handler, logging.StreamHandler
+        ):
             continue
         if isinstance(handler.stream, _CurrentStderr):
             continue

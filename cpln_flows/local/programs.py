@@ -16,7 +16,9 @@ def search_path(path: str | None) -> str:
     Args:
         path: The ``PATH`` that comes after them.
     """
-    others = [folder for folder in (path or os.defpath).split(os.pathsep) if folder not in _folders()]
+    others = [
+        folder for folder in (path or os.defpath).split(os.pathsep) if folder not in _folders()
+    ]
     return os.pathsep.join([*_folders(), *others])
 
 

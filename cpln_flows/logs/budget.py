@@ -120,7 +120,10 @@ class Forwarding:
     def __init__(self, budget: Budget, now: float, shown: Shown | None = None) -> None:
         self._budget = budget
         self._shown = shown
-        self._levels = [(re.compile(pattern), logging.getLevelName(level)) for pattern, level in budget.levels.items()]
+        self._levels = [
+            (re.compile(pattern), logging.getLevelName(level))
+            for pattern, level in budget.levels.items()
+        ]
         self._left = budget.records
         self._tokens, self._filled = float(budget.burst), now
         self._before, self._said = "", now
@@ -180,7 +183,12 @@ class Forwarding:
     def _send(self, level: int, text: str) -> None:
         previous = self._records[-1] if self._records else None
         is_low = self._tokens < self._budget.burst / 2
-        if is_low and previous is not None and previous.level == level and self._joins(previous.text, text):
+        if (
+            is_low
+            and previous is not None
+            and previous.level == level
+            and self._joins(previous.text, text)
+        ):
             self._records[-1] = Record(level, f"{previous.text}\n{text}")
             return
         self._tokens -= 1
@@ -188,7 +196,10 @@ class Forwarding:
         self._records.append(Record(level, text))
 
     def _joins(self, previous: str, text: str) -> bool:
-        return previous.count("\n") < _MOST_JOINED and len(previous) + len(text) < self._budget.characters
+        return (
+            previous.count("\n") < _MOST_JOINED
+            and len(previous) + len(text) < self._budget.characters
+        )
 
     def _say_repeats(self) -> None:
         skipped, self._repeated = self._repeated, _Skipped()
@@ -202,14 +213,18 @@ class Forwarding:
     def _say_omitted(self, more: str = "") -> None:
         skipped, self._omitted = self._omitted, _Skipped()
         text = f"[{skipped.count:,} lines are not shown here {skipped.span}: they are more than the log budget of Prefect"
-        self._records.append(Record(logging.INFO, f"{skipped.last} - {text}; whole log: {self._budget.where}]{more}"))
+        self._records.append(
+            Record(logging.INFO, f"{skipped.last} - {text}; whole log: {self._budget.where}]{more}")
+        )
         self._tokens -= 1
         self._left -= 1
         self._last.clear()
 
     def _level(self, line: str) -> int:
         text = line[_STAMP_LENGTH:]
-        return next((level for pattern, level in self._levels if pattern.search(text)), logging.INFO)
+        return next(
+            (level for pattern, level in self._levels if pattern.search(text)), logging.INFO
+        )
 
     def _parts(self, line: str) -> list[str]:
         """Split a line that is too long; each part has the time in front, and says which one it is."""
@@ -219,4 +234,6 @@ class Forwarding:
         stamp, text = line[:_STAMP_LENGTH], line[_STAMP_LENGTH + len(" - ") :]
         room = max(1, most - _STAMP_LENGTH - len(" - (1000/1000) "))
         pieces = [text[start : start + room] for start in range(0, len(text), room)]
-        return [f"{stamp} - ({number}/{len(pieces)}) {piece}" for number, piece in enumerate(pieces, 1)]
+        return [
+            f"{stamp} - ({number}/{len(pieces)}) {piece}" for number, piece in enumerate(pieces, 1)
+        ]

@@ -85,9 +85,15 @@ class Cursor:
                 StreamKey(*map(str, key)): Place(_within(from_ns, _END_NS), _emitted(emitted))
                 for key, from_ns, emitted in content["places"]
             }
-            return cls(_within(content["from_ns"], _END_NS), places, _within(content.get("since_ns", 0), _END_NS))
+            return cls(
+                _within(content["from_ns"], _END_NS),
+                places,
+                _within(content.get("since_ns", 0), _END_NS),
+            )
         except (ValueError, TypeError, KeyError, OverflowError) as error:
-            raise ConfigurationError(f"from_cursor: not a cursor of a log ({error}); give the one that a receipt has") from None
+            raise ConfigurationError(
+                f"from_cursor: not a cursor of a log ({error}); give the one that a receipt has"
+            ) from None
 
     def __str__(self) -> str:
         places = [(key, place.from_ns, place.emitted) for key, place in sorted(self.places.items())]
@@ -104,8 +110,13 @@ class Cursor:
             return other if self == Cursor() else self
         first, second = sorted((self, other), key=lambda cursor: cursor.since_ns)
         keys = {*first.places, *second.places}
-        places = {key: _merged(first.place(key), second.place(key), first.since_ns, second.since_ns) for key in keys}
-        from_ns = _merged(Place(first.from_ns), Place(second.from_ns), first.since_ns, second.since_ns).from_ns
+        places = {
+            key: _merged(first.place(key), second.place(key), first.since_ns, second.since_ns)
+            for key in keys
+        }
+        from_ns = _merged(
+            Place(first.from_ns), Place(second.from_ns), first.since_ns, second.since_ns
+        ).from_ns
         return Cursor(from_ns, places, first.since_ns)
 
     def place(self, key: StreamKey) -> Place:
@@ -127,7 +138,10 @@ def _within(value: Any, most: int) -> int:
 
 
 def _emitted(content: Any) -> Emitted:
-    emitted = tuple((_within(n, _END_NS), _within(m, _END_MARK), _within(c, _MOST_PARSED_LINES)) for n, m, c in content)
+    emitted = tuple(
+        (_within(n, _END_NS), _within(m, _END_MARK), _within(c, _MOST_PARSED_LINES))
+        for n, m, c in content
+    )
     if sum(count for _, _, count in emitted) > _MOST_PARSED_LINES:
         raise ValueError("more lines than a cursor can hold")
     return tuple(sorted(emitted))
@@ -200,7 +214,11 @@ class _Stream:
         """Whether just these lines were delivered of the time that they take up."""
         low = bisect_left(self.stamps, stamps[0])
         high = low + len(stamps)
-        return stamps[0] >= self.from_ns and self.stamps[low:high] == array("q", stamps) and self.marks[low:high] == marks
+        return (
+            stamps[0] >= self.from_ns
+            and self.stamps[low:high] == array("q", stamps)
+            and self.marks[low:high] == marks
+        )
 
     def settle(self, before_ns: int) -> None:
         if before_ns > self.from_ns:
@@ -218,7 +236,9 @@ class _Stream:
             from_ns = max(from_ns, self.stamps[-_MOST_KEPT_LINES])
         low = bisect_left(self.stamps, from_ns)
         counts = Counter(zip(self.stamps[low:], self.marks[low:], strict=True))
-        return Place(from_ns, tuple(sorted((ns, mark, count) for (ns, mark), count in counts.items())))
+        return Place(
+            from_ns, tuple(sorted((ns, mark, count) for (ns, mark), count in counts.items()))
+        )
 
 
 class Ledger:
@@ -238,7 +258,9 @@ class Ledger:
     @property
     def newest_ns(self) -> int:
         """Time of the newest line that was delivered; 0 if there is none."""
-        return max((stream.newest_ns for stream in self._streams.values() if stream.stamps), default=0)
+        return max(
+            (stream.newest_ns for stream in self._streams.values() if stream.stamps), default=0
+        )
 
     @property
     def unsettled(self) -> int:
@@ -266,7 +288,9 @@ class Ledger:
             since_ns: Of what is older, the store holds nothing that was not delivered, and nothing will come.
             is_sure: Whether nothing newer is known to be missing either; then it holds so many lines at most that it stays small.
         """
-        places = {key: stream.place(since_ns, is_sure=is_sure) for key, stream in self._streams.items()}
+        places = {
+            key: stream.place(since_ns, is_sure=is_sure) for key, stream in self._streams.items()
+        }
         return Cursor(self.from_ns, places, self.since_ns)
 
     def stream(self, key: StreamKey) -> _Stream:
@@ -286,7 +310,9 @@ class _Position:
 
     def show(self, ns: int, mark: int) -> int:
         """Take a line; return how often the look has shown it here."""
-        if ns != self.ns:  # also when it goes back: then it shows again what it has shown, or what has come late
+        if (
+            ns != self.ns
+        ):  # also when it goes back: then it shows again what it has shown, or what has come late
             self.ns, self.shown = ns, Counter()
         self.shown[mark] += 1
         return self.shown[mark]
@@ -338,7 +364,9 @@ class Look:
 
     def _stand(self, batch: Batch, marks: array[int]) -> None:
         last_ns = batch.stamps[-1]
-        self._positions[batch.key] = _Position(last_ns, Counter(marks[bisect_left(batch.stamps, last_ns) :]))
+        self._positions[batch.key] = _Position(
+            last_ns, Counter(marks[bisect_left(batch.stamps, last_ns) :])
+        )
 
     def _one_by_one(self, stream: _Stream, batch: Batch, marks: Iterable[int]) -> Batch:
         position = self._positions.setdefault(batch.key, _Position(-1, Counter()))
@@ -364,4 +392,6 @@ class Look:
             return None
         position = self._positions.setdefault(batch.key, _Position(-1, Counter()))
         shown = zip(batch.stamps, marks, strict=True)
-        return next((ns for ns, mark in shown if not stream.has(ns, mark, position.show(ns, mark))), None)
+        return next(
+            (ns for ns, mark in shown if not stream.has(ns, mark, position.show(ns, mark))), None
+        )

@@ -97,7 +97,9 @@ class Delivery:
         """Declare lines that come after what was delivered of their time was forgotten: nobody knows whether they are new."""
         settled_ns = self.ledger.from_ns
         for _, stamps, _ in batches if settled_ns > self.since_ns else ():
-            if min(stamps) < settled_ns and (late := [ns for ns in stamps if self.since_ns <= ns < settled_ns]):
+            if min(stamps) < settled_ns and (
+                late := [ns for ns in stamps if self.since_ns <= ns < settled_ns]
+            ):
                 self.tally.miss(Gap(GapKind.LATE, lines=len(late), first_ns=min(late)))
 
     def _hand_over(self, batch: Batch) -> None:
@@ -105,21 +107,40 @@ class Delivery:
         try:
             self.deliver(batch)
         except Exception as error:  # noqa: BLE001 - the reader would end with it, or the job's result be lost
-            self.tally.miss(Gap(GapKind.UNSHOWN, lines=len(batch.stamps), first_ns=batch.stamps[0], reason=repr(error)))
+            self.tally.miss(
+                Gap(
+                    GapKind.UNSHOWN,
+                    lines=len(batch.stamps),
+                    first_ns=batch.stamps[0],
+                    reason=repr(error),
+                )
+            )
             if not self._has_reported:
                 self._has_reported = True
-                self.journal.warning(Area.LOGS, f"Some lines could not be shown (reported once): {error!r}")
+                self.journal.warning(
+                    Area.LOGS, f"Some lines could not be shown (reported once): {error!r}"
+                )
 
     def _count(self, batch: Batch) -> None:
         """Count lines that were given away; nothing that a job prints may end its log."""
         try:
             self.tally.add(batch)
         except Exception as error:  # noqa: BLE001 - the lines are delivered, only their count is not known
-            self.tally.miss(Gap(GapKind.UNCOUNTED, lines=len(batch.stamps), first_ns=batch.stamps[0], reason=repr(error)))
+            self.tally.miss(
+                Gap(
+                    GapKind.UNCOUNTED,
+                    lines=len(batch.stamps),
+                    first_ns=batch.stamps[0],
+                    reason=repr(error),
+                )
+            )
 
     def _parts(self, batch: Batch) -> Sequence[Batch]:
         """Return the lines that are wanted: at once, or one by one if any of them may be the last."""
         batch = batch.within(self.ledger.since_ns, self.until_ns)
         if self.is_full is None:
             return [batch]
-        return [Batch(batch.key, [ns], [line]) for ns, line in zip(batch.stamps, batch.lines, strict=True)]
+        return [
+            Batch(batch.key, [ns], [line])
+            for ns, line in zip(batch.stamps, batch.lines, strict=True)
+        ]

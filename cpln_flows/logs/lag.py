@@ -49,7 +49,9 @@ class Lag:
             self.longest_ns = max(int(self.longest_ns * _LAG_KEPT), lag_ns)
 
 
-def rests_at(end: End, *, newest_ns: int, last_arrival: float | None, lag: Lag, settle: float) -> float:
+def rests_at(
+    end: End, *, newest_ns: int, last_arrival: float | None, lag: Lag, settle: float
+) -> float:
     """Return the monotonic time from which on no late line is expected.
 
     Args:

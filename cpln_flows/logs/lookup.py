@@ -43,7 +43,9 @@ async def locate(client: CplnClient, ref: CommandRef) -> Located:
     return Located(log_lines.selector(ref), ref, command, containers[0].get("name"))
 
 
-async def locate_by_id(client: CplnClient, gvc: GvcRef, command_id: str, *, since_ns: int, until_ns: int) -> Located:
+async def locate_by_id(
+    client: CplnClient, gvc: GvcRef, command_id: str, *, since_ns: int, until_ns: int
+) -> Located:
     """Look for a job of which the id alone is known: its log names the workload.
 
     Args:
@@ -57,7 +59,9 @@ async def locate_by_id(client: CplnClient, gvc: GvcRef, command_id: str, *, sinc
     labels = await LogSource(client, gvc.org, selector).labels(since_ns, until_ns)
     if labels is not None and (name := labels.get("workload")):
         return await locate(client, gvc.workload(name).command(command_id))
-    async for workload in workloads.ours(client, gvc.org, gvc.gvc):  # it has not printed anything yet
+    async for workload in workloads.ours(
+        client, gvc.org, gvc.gvc
+    ):  # it has not printed anything yet
         found = await locate(client, gvc.workload(workload.name).command(command_id))
         if found.command is not None:
             return found

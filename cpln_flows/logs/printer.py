@@ -18,7 +18,9 @@ def check(print_func: object) -> None:
     Raises:
         ConfigurationError: It is asynchronous; nobody would await it.
     """
-    if inspect.iscoroutinefunction(print_func) or inspect.iscoroutinefunction(getattr(print_func, "__call__", None)):  # noqa: B004
+    if inspect.iscoroutinefunction(print_func) or inspect.iscoroutinefunction(
+        getattr(print_func, "__call__", None)
+    ):  # noqa: B004
         raise ConfigurationError(
             f"print_func: expected a plain function, found the asynchronous {print_func!r}; give one that only takes the line,"
             " such as put_nowait of a queue"
@@ -34,7 +36,9 @@ class Printer:
         shown: What an earlier process has shown already.
     """
 
-    def __init__(self, print_func: Callable[[str], Any], journal: Journal, shown: Shown | None = None) -> None:
+    def __init__(
+        self, print_func: Callable[[str], Any], journal: Journal, shown: Shown | None = None
+    ) -> None:
         self._print_func = print_func
         self._journal = journal
         self._shown = shown
@@ -57,5 +61,6 @@ class Printer:
         if not self._failed:
             self._failed = True
             self._journal.warning(
-                Area.LOGS, f"print_func raised {error!r}, which is not said again; it gets the lines after this one too"
+                Area.LOGS,
+                f"print_func raised {error!r}, which is not said again; it gets the lines after this one too",
             )

@@ -14,7 +14,14 @@ import anyio
 from cpln_flows.api import commands, workloads
 from cpln_flows.api.client import CplnClient
 from cpln_flows.api.logs import LogSource
-from cpln_flows.errors import ApiError, CplnError, ForbiddenError, LogStreamError, NotFoundError, UnauthorizedError
+from cpln_flows.errors import (
+    ApiError,
+    CplnError,
+    ForbiddenError,
+    LogStreamError,
+    NotFoundError,
+    UnauthorizedError,
+)
 from cpln_flows.logger import Journal
 from cpln_flows.logs.cursor import Cursor
 from cpln_flows.logs.lookup import Located
@@ -157,7 +164,10 @@ class LogReading:
         try:
             await asyncio.wait([tail, end], return_when=asyncio.FIRST_COMPLETED)
             if tail.done() and not tail.cancelled() and (error := tail.exception()):
-                self.journal.warning(Area.LOGS, f"the live log broke off, the rest is read at the job's end: {error!r}")
+                self.journal.warning(
+                    Area.LOGS,
+                    f"the live log broke off, the rest is read at the job's end: {error!r}",
+                )
                 await asyncio.wait([end])
         finally:
             tail.cancel()
@@ -204,7 +214,10 @@ class LogReading:
         """Whether a job whose workload nobody knows is not waited for any longer: it may still come to print something."""
         if self.look_again is not None:
             self.job = await self.look_again()
-        return self.job.ref is None and anyio.current_time() - (self.stream.last_line or began) >= self.unknown_seconds
+        return (
+            self.job.ref is None
+            and anyio.current_time() - (self.stream.last_line or began) >= self.unknown_seconds
+        )
 
     def _ends_without_state(self, error: ApiError, began: float) -> bool:
         """Whether the log is taken to have ended because it is quiet: the token may not read whether the job has."""
@@ -235,14 +248,18 @@ class LogReading:
         if self.wanted.since is not None:
             return to_ns(self.wanted.since)
         if self.job.command is not None:
-            return to_ns(self.job.command.created) - LOG_CLOCK_SKEW_NS  # the container's clock need not be the API's
+            return (
+                to_ns(self.job.command.created) - LOG_CLOCK_SKEW_NS
+            )  # the container's clock need not be the API's
         return now_ns - OLDEST_NS
 
     def _deliver(self, batch: Batch) -> None:
         containers = self.wanted.containers
         if containers is None and self.job.main is not None:
             containers = [self.job.main]
-        lines = Rendering.of(containers, self.wanted.passes if self.wanted.has_filters else None).lines(batch)
+        lines = Rendering.of(
+            containers, self.wanted.passes if self.wanted.has_filters else None
+        ).lines(batch)
         self._shown += len(lines)
         self.show(lines)
 

@@ -15,7 +15,9 @@ from cpln_flows.model.log_lines import Batch, StreamKey
 from cpln_flows.model.time import from_ns
 
 _RATE_LIMITED = "#### Replica logs were rate-limited"
-_COUNT = re.compile(r"(?<![\d,])([0-9][0-9,]{0,17}) (?:log )?lines? (?:were |was )?(?:dropped|lost|discarded|suppressed|skipped)")
+_COUNT = re.compile(
+    r"(?<![\d,])([0-9][0-9,]{0,17}) (?:log )?lines? (?:were |was )?(?:dropped|lost|discarded|suppressed|skipped)"
+)
 _LEAST_TRUNCATED = 16 * 1024 // 4  # characters of up to four bytes
 _TRUNCATED = re.compile(r"\.\.\. \[truncated ([0-9]{1,15}) bytes\]\Z")
 _REPLACEMENT = "\ufffd"
@@ -74,7 +76,11 @@ class Gap:
 
     def __str__(self) -> str:
         at = f" at {_clock(self.first_ns)}" if self.first_ns is not None else ""
-        lines = "lines" if self.lines is None else f"{'at least ' if self.uncounted else ''}{_lines(self.lines)}"
+        lines = (
+            "lines"
+            if self.lines is None
+            else f"{'at least ' if self.uncounted else ''}{_lines(self.lines)}"
+        )
         often = f" {self.times} times, first" if self.times > 1 else ""
         texts = {
             GapKind.RATE_LIMITED: f"{lines} rate-limited{often}{at}",
@@ -167,7 +173,11 @@ class LogReceipt:
 
     def __str__(self) -> str:
         """Return the receipt in words: ``complete: 48,211 lines`` or ``incomplete: 312 lines rate-limited at 12:01:07; ...``."""
-        replaced = f", {self.replaced:,} bytes or characters replaced by {_REPLACEMENT}" if self.replaced else ""
+        replaced = (
+            f", {self.replaced:,} bytes or characters replaced by {_REPLACEMENT}"
+            if self.replaced
+            else ""
+        )
         if self.complete:
             return f"complete: {_lines(self.lines)}{replaced}"
         return f"incomplete: {'; '.join(map(str, self.gaps))}; {_lines(self.lines)} delivered{replaced}"
@@ -247,12 +257,32 @@ class Tally:
         """Return what was counted so far."""
         gaps = list(self._gaps.values())
         if self._reported:
-            gaps.append(Gap(GapKind.DROPPED, lines=self._reported.total(), first_ns=min(self._reported) or None))
-        return LogReceipt(tuple(self._receipts()), tuple(gaps), self.reconnects, self.recovered, self.replaced, cursor)
+            gaps.append(
+                Gap(
+                    GapKind.DROPPED,
+                    lines=self._reported.total(),
+                    first_ns=min(self._reported) or None,
+                )
+            )
+        return LogReceipt(
+            tuple(self._receipts()),
+            tuple(gaps),
+            self.reconnects,
+            self.recovered,
+            self.replaced,
+            cursor,
+        )
 
     def _receipts(self) -> Iterator[StreamReceipt]:
         for key, tally in sorted(self._streams.items()):
-            yield StreamReceipt(key, tally.lines, tally.bytes, tally.first_ns, tally.last_ns, tally.digest.hexdigest())
+            yield StreamReceipt(
+                key,
+                tally.lines,
+                tally.bytes,
+                tally.first_ns,
+                tally.last_ns,
+                tally.digest.hexdigest(),
+            )
 
 
 def _declared(batch: Batch) -> Iterator[Gap]:

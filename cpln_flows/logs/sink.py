@@ -41,7 +41,9 @@ class Rendering:
     passes: Callable[[str], bool] | None = None
 
     @classmethod
-    def of(cls, containers: Collection[str] | None, passes: Callable[[str], bool] | None = None) -> Rendering:
+    def of(
+        cls, containers: Collection[str] | None, passes: Callable[[str], bool] | None = None
+    ) -> Rendering:
         """Return the rendering of some containers, with labels unless there is only one."""
         return cls(containers, containers is None or len(containers) != 1, passes)
 
@@ -52,5 +54,9 @@ class Rendering:
             return []
         if self.passes is not None:
             kept = [index for index, line in enumerate(batch.lines) if self.passes(line)]
-            batch = Batch(batch.key, [batch.stamps[index] for index in kept], [batch.lines[index] for index in kept])
+            batch = Batch(
+                batch.key,
+                [batch.stamps[index] for index in kept],
+                [batch.lines[index] for index in kept],
+            )
         return log_lines.render(batch, f"[{container}] " if self.has_labels else "")

@@ -71,7 +71,9 @@ class StoredLog:
     async def catch_up(self, start_ns: int, end_ns: int | None = None) -> int | None:
         """Deliver what the store has from a time on; return how many lines were new, or nothing if it cannot be read."""
         try:
-            found = await self._read(start_ns, end_ns or self.now_ns() + LOG_CLOCK_SKEW_NS, Repeat.NEVER)
+            found = await self._read(
+                start_ns, end_ns or self.now_ns() + LOG_CLOCK_SKEW_NS, Repeat.NEVER
+            )
         except CplnError as error:  # who may not read at all learns it from the live log
             self.journal.debug(Area.LOGS, f"The stored log cannot be read now: {error}")
             return None
@@ -88,7 +90,9 @@ class StoredLog:
             self.refuse(error)
             return 0
         except CplnError as error:
-            self.journal.warning(Area.LOGS, f"The end of the log could not be read, lines may be missing: {error}")
+            self.journal.warning(
+                Area.LOGS, f"The end of the log could not be read, lines may be missing: {error}"
+            )
             self.unread = True
             tally.miss(Gap(GapKind.UNREAD, reason=str(error)))
             return 0

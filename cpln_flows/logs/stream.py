@@ -71,9 +71,19 @@ class LogStream:
     _has_settled: bool = False
 
     def __post_init__(self) -> None:
-        self._delivery = Delivery(self.deliver, self.journal, self.since_ns, self.until_ns, self.is_full, self.wake, self.cursor)
+        self._delivery = Delivery(
+            self.deliver,
+            self.journal,
+            self.since_ns,
+            self.until_ns,
+            self.is_full,
+            self.wake,
+            self.cursor,
+        )
         self._store = StoredLog(self.source, self._delivery, self.journal, self.now_ns)
-        self._live = LiveLog(self.source, self._delivery, self._store, self.journal, self.pace, self.now_ns)
+        self._live = LiveLog(
+            self.source, self._delivery, self._store, self.journal, self.pace, self.now_ns
+        )
 
     @property
     def receipt(self) -> LogReceipt:
@@ -127,7 +137,10 @@ class LogStream:
         """
         end = End(ended, ended_ns)
         last = ended + max(self.pace.settle, self.pace.drain)
-        while not (self.ended or self.refused) and (left := min(self._rests_at(end), last) - loop_time()) > 0:
+        while (
+            not (self.ended or self.refused)
+            and (left := min(self._rests_at(end), last) - loop_time()) > 0
+        ):
             await self._delivery.next_arrival(left)
         self._has_settled = True
 
@@ -144,7 +157,9 @@ class LogStream:
                 return
             if found and loop_time() >= until:
                 self.tally.miss(Gap(GapKind.UNSETTLED))
-                self.journal.warning(Area.LOGS, "The log does not come to rest; later lines are not shown here")
+                self.journal.warning(
+                    Area.LOGS, "The log does not come to rest; later lines are not shown here"
+                )
                 return
             await anyio.sleep(max(self.pace.settle, wait))
             self._has_settled = True
@@ -175,9 +190,16 @@ class LogStream:
     def _report_progress(self, lines: int, rate: float) -> None:
         late = self._live.lag.newest_ns / NS
         self.journal.info(
-            Area.LOGS, f"{lines:,} lines so far, {rate:,.1f} lines/s, the newest came {late:.1f} s after it was printed"
+            Area.LOGS,
+            f"{lines:,} lines so far, {rate:,.1f} lines/s, the newest came {late:.1f} s after it was printed",
         )
 
     def _rests_at(self, end: End) -> float:
         known, settle = self._live.lag, self.pace.settle
-        return lag.rests_at(end, newest_ns=self.ledger.newest_ns, last_arrival=self.last_line, lag=known, settle=settle)
+        return lag.rests_at(
+            end,
+            newest_ns=self.ledger.newest_ns,
+            last_arrival=self.last_line,
+            lag=known,
+            settle=settle,
+        )

@@ -115,7 +115,10 @@ class LiveLog:
                 try:
                     session = await self._connect(following)
                 except CplnError as error:
-                    self.journal.debug(Area.LOGS, f"The live log is kept, a new connection could not be made: {error}")
+                    self.journal.debug(
+                        Area.LOGS,
+                        f"The live log is kept, a new connection could not be made: {error}",
+                    )
                     session.rotate_at = loop_time() + self.pace.idle
                     continue
                 replaced, current = current, following
@@ -127,14 +130,18 @@ class LiveLog:
     async def _connect(self, stack: AsyncExitStack) -> _Session:
         tail = await stack.enter_async_context(self.source.open_tail(self.delivery.resume_ns))
         now = loop_time()
-        return _Session(tail, self.delivery.ledger.look(), now, self.now_ns(), now + self.pace.rotate)
+        return _Session(
+            tail, self.delivery.ledger.look(), now, self.now_ns(), now + self.pace.rotate
+        )
 
     async def _is_old_after_reading(self, session: _Session) -> bool:
         """Read a connection; return whether it is to be replaced, or is broken."""
         idle = self.pace.idle
         while not self.delivery.ended:
             try:
-                arrival = await session.tail.receive(max(0.0, min(idle, session.rotate_at - loop_time())))
+                arrival = await session.tail.receive(
+                    max(0.0, min(idle, session.rotate_at - loop_time()))
+                )
             except TimeoutError:
                 if loop_time() >= session.rotate_at:
                     return True
@@ -147,7 +154,9 @@ class LiveLog:
             began, idle = loop_time(), self.pace.idle
             await self._take(session, arrival)
             if loop_time() - began > _LONGEST_TURN_SECONDS:
-                await anyio.lowlevel.checkpoint()  # messages that wait already would keep everybody else from running
+                await (
+                    anyio.lowlevel.checkpoint()
+                )  # messages that wait already would keep everybody else from running
             if loop_time() >= session.rotate_at:
                 return True
         return False
@@ -155,7 +164,9 @@ class LiveLog:
     async def _take(self, session: _Session, arrival: Arrival) -> None:
         delivery = self.delivery
         if session.look.repeats(arrival.id):
-            await self.store.catch_up(delivery.resume_ns)  # the store knows whether these lines were printed once or twice
+            await self.store.catch_up(
+                delivery.resume_ns
+            )  # the store knows whether these lines were printed once or twice
             return
         frame = arrival.frame
         if frame is None:
@@ -166,8 +177,14 @@ class LiveLog:
         batches = in_order(frame.batches)
         if frame.dropped:
             await self._fetch_dropped(frame)
-        elif batches and not session.has_shown and self._may_be_history(session, batches[0].stamps[0]):
-            await self.store.catch_up(delivery.resume_ns)  # of what was stored before, a connection shows the newest lines alone
+        elif (
+            batches
+            and not session.has_shown
+            and self._may_be_history(session, batches[0].stamps[0])
+        ):
+            await self.store.catch_up(
+                delivery.resume_ns
+            )  # of what was stored before, a connection shows the newest lines alone
         session.has_shown = session.has_shown or bool(batches)
         if batches and (newest_ns := batches[-1].stamps[-1]) >= session.connected_ns:
             self.lag.note(self.now_ns() - newest_ns)  # what is older was not late, we were
@@ -176,14 +193,19 @@ class LiveLog:
 
     def _may_be_history(self, session: _Session, oldest_ns: int) -> bool:
         """Whether a line may be from before the connection; the clock of this machine alone could not tell that."""
-        return oldest_ns <= session.connected_ns or loop_time() - session.connected < _HISTORY_SECONDS
+        return (
+            oldest_ns <= session.connected_ns or loop_time() - session.connected < _HISTORY_SECONDS
+        )
 
     async def _fetch_dropped(self, frame: Frame) -> None:
         """Read what the service has left out before anything newer is delivered."""
         delivery = self.delivery
         oldest_ns = max(delivery.since_ns, min(frame.dropped))
         delivery.tally.report(max(delivery.since_ns, ns) for ns in frame.dropped)
-        self.journal.debug(Area.LOGS, f"The live log left out {len(frame.dropped)} lines, they are read from the store")
+        self.journal.debug(
+            Area.LOGS,
+            f"The live log left out {len(frame.dropped)} lines, they are read from the store",
+        )
         await self.store.catch_up(max(delivery.floor_ns, min(oldest_ns, delivery.resume_ns)))
 
     async def _is_deaf(self) -> bool:

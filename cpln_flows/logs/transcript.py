@@ -56,7 +56,11 @@ class Transcript:
     def last(self, count: int) -> list[str]:
         """Return the last lines."""
         tail = list(self._tail)[-count:]
-        return tail if len(tail) == count or self.left_out else [*self._head[-(count - len(tail)) :], *tail]
+        return (
+            tail
+            if len(tail) == count or self.left_out
+            else [*self._head[-(count - len(tail)) :], *tail]
+        )
 
     def __len__(self) -> int:
         return len(self._head) + len(self._tail) + self.left_out

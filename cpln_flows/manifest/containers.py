@@ -10,7 +10,9 @@ from cpln_flows.manifest.document import Reader, describe, describe_apart
 from cpln_flows.manifest.manifest import ContainerSpec
 from cpln_flows.model.display import shown
 
-VALUE_ONLY = "only plain values are supported: give `value`, such as cpln://secret/NAME.KEY for a secret"
+VALUE_ONLY = (
+    "only plain values are supported: give `value`, such as cpln://secret/NAME.KEY for a secret"
+)
 
 _SCALARS = (str, int, float)
 
@@ -46,7 +48,9 @@ def environment(container: Reader, source: Callable[[Reader], str] | None = None
     return found
 
 
-def amount(reader: Reader, key: str, rule: Callable[[object], tuple[str | None, str | None]]) -> str | None:
+def amount(
+    reader: Reader, key: str, rule: Callable[[object], tuple[str | None, str | None]]
+) -> str | None:
     """Read an amount of CPU or memory in the platform's form."""
     value = reader.raw(key)
     if value is None or (isinstance(value, str) and not value.strip()):
@@ -65,7 +69,9 @@ def working_folder(container: Reader) -> str | None:
     return folder
 
 
-def filled_amounts(container: Reader, name: str | None, cpu: str | None, memory: str | None, *, relaxed: bool) -> tuple[str, str]:
+def filled_amounts(
+    container: Reader, name: str | None, cpu: str | None, memory: str | None, *, relaxed: bool
+) -> tuple[str, str]:
     """Return the amounts of a container, with what it gets where it gives none, which is noted."""
     filled = limits.amounts(cpu, memory, relaxed=relaxed)
     missing = [key for key, given in (("cpu", cpu), ("memory", memory)) if given is None]
@@ -73,7 +79,8 @@ def filled_amounts(container: Reader, name: str | None, cpu: str | None, memory:
         got = {"cpu": f"{filled[0]} of CPU", "memory": f"{filled[1]} of memory"}
         what = " and ".join(got[key] for key in missing)
         container.note(
-            "resources", f"no limit of {' and '.join(missing)} is given, so {name} gets {what}; set resources.limits to choose"
+            "resources",
+            f"no limit of {' and '.join(missing)} is given, so {name} gets {what}; set resources.limits to choose",
         )
     return filled
 
@@ -83,7 +90,9 @@ def lifecycle(container: Reader) -> dict[str, Any]:
     return commands_of_hooks(container.child("lifecycle"))
 
 
-def commands_of_hooks(hooks: Reader, look: Callable[[Reader], None] = lambda _: None) -> dict[str, Any]:
+def commands_of_hooks(
+    hooks: Reader, look: Callable[[Reader], None] = lambda _: None
+) -> dict[str, Any]:
     """Read the commands of hooks.
 
     Args:
@@ -122,18 +131,25 @@ def tags_of(reader: Reader, key: str) -> dict[str, str]:
         return {}
     for name, value in tags.items():
         if not isinstance(value, _SCALARS):
-            reader.fault(f"{key}.{name}", f"expected a text, a number or a truth value, found {describe(value)}")
+            reader.fault(
+                f"{key}.{name}",
+                f"expected a text, a number or a truth value, found {describe(value)}",
+            )
         else:
             found[str(name)] = text_of(value)
     return found
 
 
-def check_containers(found: Sequence[tuple[Reader, ContainerSpec]], parent: Reader, *, relaxed: bool) -> None:
+def check_containers(
+    found: Sequence[tuple[Reader, ContainerSpec]], parent: Reader, *, relaxed: bool
+) -> None:
     """Note what is wrong with the containers as a whole and with each of them."""
     if not found and parent.raw("containers") in (None, []):
         parent.fault("containers", "there is none; a job needs at least one container")
     if len(found) > limits.CONTAINERS:
-        parent.fault("containers", f"there are {len(found)}, the platform takes {limits.CONTAINERS}")
+        parent.fault(
+            "containers", f"there are {len(found)}, the platform takes {limits.CONTAINERS}"
+        )
     names: set[str] = set()
     for reader, spec in found:
         if spec.name and (wrong := limits.container_name(spec.name)):

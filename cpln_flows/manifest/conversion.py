@@ -31,7 +31,9 @@ def convert(document: object, *, gvc: str, default_image: str | None = None) -> 
     """
     if not isinstance(document, Mapping):
         advice = OF_A_CLIENT if hasattr(document, "to_dict") else ""
-        raise ManifestError([Fault("", f"expected an object, found a {type(document).__name__}{advice}")])
+        raise ManifestError(
+            [Fault("", f"expected an object, found a {type(document).__name__}{advice}")]
+        )
     faults: list[Fault] = []
     root = Reader(plain.copy(document, faults), "", faults)
     match root.raw("kind"):
@@ -83,7 +85,9 @@ def parse_source(text: str | bytes, *, source: str) -> Source:
         return with_neighbors([_plain(document) for document in documents], source, text)
     if not documents or not isinstance(documents[0], Mapping):
         kind = _kind_of(documents[0]) if documents else "0 documents"
-        raise ManifestError([Fault(source, f"expected one document that is an object, found {kind}")])
+        raise ManifestError(
+            [Fault(source, f"expected one document that is an object, found {kind}")]
+        )
     return Source(source, _plain(documents[0]), text)
 
 
@@ -106,4 +110,8 @@ def _unrendered(text: str | bytes) -> str | None:
 
 def _kind_of(document: object) -> str:
     # The wrong file may be that of a token.
-    return describe_apart(document) if isinstance(document, str) and len(document) > _SHORT else describe(document)
+    return (
+        describe_apart(document)
+        if isinstance(document, str) and len(document) > _SHORT
+        else describe(document)
+    )

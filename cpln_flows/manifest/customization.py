@@ -76,16 +76,24 @@ def operations(value: object) -> list[dict[str, Any]]:
     if found is None:
         return []
     if not isinstance(found, list | tuple):
-        raise ManifestError([Fault(_FIELD, f"expected a list of operations (RFC 6902), found {describe(found)}")])
+        raise ManifestError(
+            [Fault(_FIELD, f"expected a list of operations (RFC 6902), found {describe(found)}")]
+        )
     if len(found) > MOST_OPERATIONS:
         most = f"there are {len(found):,} operations, and at most {MOST_OPERATIONS:,} are allowed"
         raise ManifestError([Fault(_FIELD, most)])
-    if faults := [Fault(_place(index), wrong) for index, one in enumerate(found) if (wrong := _wrong(one)) is not None]:
+    if faults := [
+        Fault(_place(index), wrong)
+        for index, one in enumerate(found)
+        if (wrong := _wrong(one)) is not None
+    ]:
         raise ManifestError(faults)
     return [dict(operation) for operation in found]
 
 
-def customized(job: Mapping[str, Any], shortcuts: Shortcuts, patch: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def customized(
+    job: Mapping[str, Any], shortcuts: Shortcuts, patch: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     """Return a manifest with shortcuts and a patch laid over it; what is malformed is left to the conversion.
 
     Args:
@@ -147,16 +155,30 @@ def _shorten(job: dict[str, Any], shortcuts: Shortcuts) -> None:
 
 
 def _environment(own: list[Any] | dict[str, Any], more: Mapping[str, str | None]) -> list[Any]:
-    entries = [{"name": name, "value": value} for name, value in own.items()] if isinstance(own, dict) else own
+    entries = (
+        [{"name": name, "value": value} for name, value in own.items()]
+        if isinstance(own, dict)
+        else own
+    )
     kept = [entry for entry in entries if text_at(entry, "name") not in more]
-    return [*kept, *({"name": name, "value": value} for name, value in more.items() if value is not None)]
+    return [
+        *kept,
+        *({"name": name, "value": value} for name, value in more.items() if value is not None),
+    ]
 
 
 def _applied(document: dict[str, Any], operation: Mapping[str, Any], index: int) -> dict[str, Any]:
     try:
         made = jsonpatch.JsonPatch([dict(operation)]).apply(document)
-    except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError, ValueError) as error:
-        raise ManifestError([Fault(_place(index), f"cannot be applied: {_reason(error)}")]) from None
+    except (
+        jsonpatch.JsonPatchException,
+        jsonpointer.JsonPointerException,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise ManifestError(
+            [Fault(_place(index), f"cannot be applied: {_reason(error)}")]
+        ) from None
     if not isinstance(made, dict):
         raise ManifestError([Fault(_place(index), "leaves no object of the manifest")])
     # A copy of what holds itself doubles the document, and a few dozen of them fill any memory.
@@ -186,7 +208,12 @@ def _wrong(operation: object) -> str | None:
         return f"expected {_OPERATION}, found {describe(operation)}"
     try:
         jsonpatch.JsonPatch([dict(operation)])
-    except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError, ValueError) as error:
+    except (
+        jsonpatch.JsonPatchException,
+        jsonpointer.JsonPointerException,
+        TypeError,
+        ValueError,
+    ) as error:
         return f"expected {_OPERATION}: {error}"
     return None
 

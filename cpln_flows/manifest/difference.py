@@ -47,7 +47,9 @@ def differences(written: Mapping[str, Any], live: Mapping[str, Any]) -> list[Dif
     return list(_of_objects(written, live, ""))
 
 
-def _of_objects(written: Mapping[str, Any], live: Mapping[str, Any], path: str) -> Iterator[Difference]:
+def _of_objects(
+    written: Mapping[str, Any], live: Mapping[str, Any], path: str
+) -> Iterator[Difference]:
     for key, value in written.items():
         yield from _of_values(value, live.get(key, _ABSENT), f"{path}.{key}" if path else key)
 
@@ -64,7 +66,14 @@ def _of_values(written: Any, live: Any, path: str) -> Iterator[Difference]:
 
 
 def _of_lists(written: Sequence[Any], live: Sequence[Any], path: str) -> Iterator[Difference]:
-    key = next((key for key in _KEYS if all(isinstance(one, Mapping) and key in one for one in (*written, *live))), None)
+    key = next(
+        (
+            key
+            for key in _KEYS
+            if all(isinstance(one, Mapping) and key in one for one in (*written, *live))
+        ),
+        None,
+    )
     if key is None:
         if list(written) != list(live):
             yield Difference(path, list(live), list(written))

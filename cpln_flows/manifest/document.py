@@ -16,9 +16,28 @@ _INDEX = re.compile(r"\[\d+\]")
 _MOST_SUGGESTIONS = 20
 _MOST_PLACES = 3
 _UNKNOWN = "is not supported on Control Plane; remove it"
-_KINDS: Mapping[type, str] = {str: "a text", int: "a whole number", bool: "true or false", list: "a list", dict: "an object"}
+_KINDS: Mapping[type, str] = {
+    str: "a text",
+    int: "a whole number",
+    bool: "true or false",
+    list: "a list",
+    dict: "an object",
+}
 
-_MAY_BE_SECRET = frozenset({"annotations", "args", "command", "data", "env", "exec", "httpHeaders", "labels", "tags", "value"})
+_MAY_BE_SECRET = frozenset(
+    {
+        "annotations",
+        "args",
+        "command",
+        "data",
+        "env",
+        "exec",
+        "httpHeaders",
+        "labels",
+        "tags",
+        "value",
+    }
+)
 _PARTS = re.compile(r"[.\[]")
 
 
@@ -154,7 +173,9 @@ class Reader:
             if isinstance(value, Mapping):
                 yield Reader(value, self.at(f"{key}[{index}]"), self._faults, parent=self)
             else:
-                self.fault(f"{key}[{index}]", f"expected an object, found {self._kind_of(key, value)}")
+                self.fault(
+                    f"{key}[{index}]", f"expected an object, found {self._kind_of(key, value)}"
+                )
 
     def pairs(self, key: str) -> Iterator[Reader]:
         """Yield the objects with ``name`` and ``value`` of a list, or an object's entries in that form."""
@@ -165,7 +186,9 @@ class Reader:
         for name, value in found.items():
             if value is not None:  # which takes a variable away, as everywhere in Prefect
                 path = self.at(f"{key}.{name}")
-                yield Reader({"name": name, "value": value}, path, self._faults, parent=self, is_pair=True)
+                yield Reader(
+                    {"name": name, "value": value}, path, self._faults, parent=self, is_pair=True
+                )
 
     def accept(self, *keys: str) -> None:
         """Note fields that need no translation."""
@@ -221,7 +244,11 @@ class Reader:
         for level, other in self._document.levels.items():
             if level != self._level and (close := suggestions.same(key, other._known)):  # noqa: SLF001 - of its own kind
                 is_below = level.startswith(self._level + "." if self._level else "")
-                place = self.path + level.removeprefix(self._level).replace("[]", "[0]") if is_below else other.path
+                place = (
+                    self.path + level.removeprefix(self._level).replace("[]", "[0]")
+                    if is_below
+                    else other.path
+                )
                 found.append(f"{place}.{close}".removeprefix("."))
         return found
 
@@ -237,7 +264,11 @@ class Reader:
         return value
 
     def _kind_of(self, key: str, value: object) -> str:
-        return describe_apart(value) if _MAY_BE_SECRET.intersection(_PARTS.split(self.at(key))) else describe(value)
+        return (
+            describe_apart(value)
+            if _MAY_BE_SECRET.intersection(_PARTS.split(self.at(key)))
+            else describe(value)
+        )
 
 
 _YES, _NO = ("true", "yes", "on"), ("false", "no", "off")
@@ -250,7 +281,11 @@ def truth(value: Any) -> Any:
     >>> truth("False"), truth("no"), truth("nothing"), truth(1)
     (False, False, 'nothing', 1)
     """
-    word = value.lower() if isinstance(value, str) and value in {value.lower(), value.upper(), value.capitalize()} else None
+    word = (
+        value.lower()
+        if isinstance(value, str) and value in {value.lower(), value.upper(), value.capitalize()}
+        else None
+    )
     return True if word in _YES else False if word in _NO else value
 
 
@@ -280,7 +315,11 @@ def describe(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        unfilled = ", a placeholder that was not filled; render the template first" if holds_placeholder(value) else ""
+        unfilled = (
+            ", a placeholder that was not filled; render the template first"
+            if holds_placeholder(value)
+            else ""
+        )
         return f"the text {shown(value)}{unfilled}"
     if isinstance(value, int | float):
         return f"the number {shown(value)}"

@@ -47,13 +47,19 @@ _RESERVED_CONTAINERS = frozenset(
         "cpln-dbaas-config",
     }
 )
-_RESERVED_PREFIXES = ("cpln-", "cpln_", "debugger-")  # the vendor's documents disagree on the first two
+_RESERVED_PREFIXES = (
+    "cpln-",
+    "cpln_",
+    "debugger-",
+)  # the vendor's documents disagree on the first two
 _ENV_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 _RESERVED_ENV = frozenset({"K_SERVICE", "K_CONFIGURATION", "K_REVISION"})
 _NAME = re.compile(r"[a-z][-a-z0-9]+[a-z0-9]")
 _NAME_LENGTH = 63
 _SECRET_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
-_IDENTITY_OF_GVC = re.compile(r"//identity/([^/\s]+)")  # the form of the vendor's own examples: of the workload's GVC
+_IDENTITY_OF_GVC = re.compile(
+    r"//identity/([^/\s]+)"
+)  # the form of the vendor's own examples: of the workload's GVC
 _IDENTITY_LINK = re.compile(r"/(?:/|org/[^/\s]+/)gvc/[^/\s]+/identity/[^/\s]+")
 _SUFFIX = re.compile(r"[a-z0-9]{1,32}")
 _CRON_FIELDS = 5
@@ -68,7 +74,9 @@ _VOLUME_SCHEMES = (
 )  # fmt: skip
 _RESERVED_MOUNTS = frozenset({"/", "/dev", "/dev/log", "/tmp", "/var", "/var/log"})  # noqa: S108 - names, not files
 _PORTS = range(80, 65_536)
-_RESERVED_PORTS = frozenset({8012, 8022, 9090, 9091, 15000, 15001, 15006, 15020, 15021, 15090, 41000})
+_RESERVED_PORTS = frozenset(
+    {8012, 8022, 9090, 9091, 15000, 15001, 15006, 15020, 15021, 15090, 41000}
+)
 
 
 def container_name(name: str) -> str | None:
@@ -142,9 +150,15 @@ def identity(name_or_link: str, gvc: str) -> tuple[str | None, str | None]:
             return f"//gvc/{gvc}/identity/{short[1]}", None
         if _IDENTITY_LINK.fullmatch(name_or_link):
             return name_or_link, None
-        return None, f"expected a link such as //gvc/{gvc}/identity/NAME, found {shown(name_or_link)}"
+        return (
+            None,
+            f"expected a link such as //gvc/{gvc}/identity/NAME, found {shown(name_or_link)}",
+        )
     if not _NAME.fullmatch(name_or_link) or len(name_or_link) > _NAME_LENGTH:
-        return None, f"expected the name of an identity in the GVC {gvc!r}, or its link, found {shown(name_or_link)}"
+        return (
+            None,
+            f"expected the name of an identity in the GVC {gvc!r}, or its link, found {shown(name_or_link)}",
+        )
     return f"//gvc/{gvc}/identity/{name_or_link}", None
 
 
@@ -164,7 +178,11 @@ def secret_key(key: str) -> str | None:
     """Say what is wrong with a key of a secret, or nothing."""
     if wrong := unfilled(key):
         return wrong
-    return None if _SECRET_KEY.fullmatch(key) else f"expected letters, digits, '-', '_' and '.', found {shown(key)}"
+    return (
+        None
+        if _SECRET_KEY.fullmatch(key)
+        else f"expected letters, digits, '-', '_' and '.', found {shown(key)}"
+    )
 
 
 def amounts(cpu_form: str | None, memory_form: str | None, *, relaxed: bool) -> tuple[str, str]:
@@ -231,12 +249,16 @@ def mounts(paths: Sequence[str]) -> str | None:
 
 def cpu(value: object) -> tuple[str | None, str | None]:
     """Return the platform's form of an amount of CPU, or what is wrong with it."""
-    return _amount(value, quantities.millicores, "m", _LEAST_CPU, "an amount of CPU such as 500m or 0.5")
+    return _amount(
+        value, quantities.millicores, "m", _LEAST_CPU, "an amount of CPU such as 500m or 0.5"
+    )
 
 
 def memory(value: object) -> tuple[str | None, str | None]:
     """Return the platform's form of an amount of memory, or what is wrong with it."""
-    return _amount(value, quantities.mebibytes, "Mi", _LEAST_MEMORY, "an amount of memory such as 512Mi or 1Gi")
+    return _amount(
+        value, quantities.mebibytes, "Mi", _LEAST_MEMORY, "an amount of memory such as 512Mi or 1Gi"
+    )
 
 
 def _amount(
@@ -244,11 +266,17 @@ def _amount(
 ) -> tuple[str | None, str | None]:
     amount = read(value)
     if amount is None:
-        return None, (unfilled(value) if isinstance(value, str) else None) or f"expected {expected}, found {shown(value)}"
+        return None, (
+            unfilled(value) if isinstance(value, str) else None
+        ) or f"expected {expected}, found {shown(value)}"
     if amount < least:
         return None, f"{shown(value)} is less than the platform's least, {least}{unit}"
     form = f"{amount}{unit}"
-    return (form, None) if len(form) <= _AMOUNT_LENGTH else (None, f"{shown(value)} is more than any machine has")
+    return (
+        (form, None)
+        if len(form) <= _AMOUNT_LENGTH
+        else (None, f"{shown(value)} is more than any machine has")
+    )
 
 
 def least_within_most(least: str, most: str) -> bool:
@@ -269,7 +297,8 @@ def ratio(cpu_form: str | None, memory_form: str | None, *, relaxed: bool) -> st
     default = "" if cpu_form else ", the platform's default,"
     return (
         f"{mebibytes} MiB for {millis}m of CPU{default} is more than {most} MiB for each 1m; ask for at least"
-        f" {math.ceil(mebibytes / most)}m of CPU" + ("" if relaxed else f", or set the tag {RELAXED_RATIO_TAG}")
+        f" {math.ceil(mebibytes / most)}m of CPU"
+        + ("" if relaxed else f", or set the tag {RELAXED_RATIO_TAG}")
     )
 
 
@@ -282,7 +311,9 @@ def workload_name(base: str | None, suffix: str) -> str:
     Raises:
         ValueError: The suffix is not made of lower-case letters and digits, or is longer than 32.
     """
-    if not _SUFFIX.fullmatch(suffix) or suffix == "headless":  # the platform keeps that ending for itself
+    if (
+        not _SUFFIX.fullmatch(suffix) or suffix == "headless"
+    ):  # the platform keeps that ending for itself
         raise ValueError(f"{suffix!r} cannot end the name of a workload")
     # HTML entities are left alone: nobody means them in a name, and some of them make slugify fail.
     readable = slugify(base or "", entities=False, decimal=False, hexadecimal=False)

@@ -13,7 +13,9 @@ from typing import Any, Literal
 from cpln_flows.errors import Fault, ManifestError
 from cpln_flows.manifest import limits
 
-_EVERY_MINUTE = "* * * * *"  # required by the platform; never used, because the workload is suspended
+_EVERY_MINUTE = (
+    "* * * * *"  # required by the platform; never used, because the workload is suspended
+)
 _SECRET = re.compile(r"cpln://secret/(?P<name>[^./:\s]+)")
 _VOLUMESET = re.compile(r"cpln://volumeset/(?P<name>[^./:\s]+)")
 _PLATFORM_TAGS = "cpln/"
@@ -69,17 +71,27 @@ class ContainerSpec:
     @property
     def secrets(self) -> frozenset[str]:
         """Names of the platform's secrets that the container is given, as variables or as volumes."""
-        named = {match["name"] for text in (*self.env.values(), *self._uris) if (match := _SECRET.match(text))}
+        named = {
+            match["name"]
+            for text in (*self.env.values(), *self._uris)
+            if (match := _SECRET.match(text))
+        }
         return frozenset(named | {source.secret for source in self.env_from})
 
     @property
     def volumesets(self) -> frozenset[str]:
         """Names of the volumesets that the container mounts."""
-        return frozenset(match["name"] for uri in self._uris if (match := _VOLUMESET.fullmatch(uri)))
+        return frozenset(
+            match["name"] for uri in self._uris if (match := _VOLUMESET.fullmatch(uri))
+        )
 
     @property
     def _uris(self) -> list[str]:
-        return [str(volume.get("uri")) for volume in self.extra.get("volumes", ()) if isinstance(volume, Mapping)]
+        return [
+            str(volume.get("uri"))
+            for volume in self.extra.get("volumes", ())
+            if isinstance(volume, Mapping)
+        ]
 
     def override(self) -> dict[str, Any]:
         """Return all of it that a command can carry."""
@@ -89,7 +101,8 @@ class ContainerSpec:
             "command": self.command,
             # A command of its own without arguments takes none, whatever the workload says.
             "args": list(self.args) if self.args or self.command is not None else None,
-            "env": [{"name": name, "value": value} for name, value in sorted(self.env.items())] or None,
+            "env": [{"name": name, "value": value} for name, value in sorted(self.env.items())]
+            or None,
             **self._amounts,
         }
         return {name: value for name, value in fields.items() if value is not None}
@@ -104,7 +117,9 @@ class ContainerSpec:
         An override replaces and adds but cannot take away: what one job left there, a variable for instance, would reach every
         job that does not set it.
         """
-        amounts = self._amounts if self._has_least else {}  # every job of this hash has it too, and so overrides both amounts
+        amounts = (
+            self._amounts if self._has_least else {}
+        )  # every job of this hash has it too, and so overrides both amounts
         return {"name": self.name, "image": self.image, **amounts, **self.extra}
 
     @property
@@ -115,7 +130,10 @@ class ContainerSpec:
     def _amounts(self) -> dict[str, str | None]:
         """The amounts of CPU and memory, said in full where the platform compares them with the least."""
         if self._has_least:
-            return {"cpu": self.cpu or limits.DEFAULT_CPU, "memory": self.memory or limits.DEFAULT_MEMORY}
+            return {
+                "cpu": self.cpu or limits.DEFAULT_CPU,
+                "memory": self.memory or limits.DEFAULT_MEMORY,
+            }
         return {"cpu": self.cpu, "memory": self.memory}
 
 
@@ -163,7 +181,9 @@ class JobManifest:
     @property
     def needs(self) -> frozenset[str]:
         """Names of the secrets whose keys must be known before the job can be started."""
-        return frozenset(source.secret for container in self.containers for source in container.env_from)
+        return frozenset(
+            source.secret for container in self.containers for source in container.env_from
+        )
 
     def resolved(self, keys: Mapping[str, Collection[str]]) -> JobManifest:
         """Return the manifest with a variable for each key of the secrets it needs.
@@ -182,7 +202,9 @@ class JobManifest:
             raise ManifestError(faults)
         return replace(self, containers=containers)
 
-    def workload(self, *, name: str, tags: Mapping[str, str], shared: bool = False) -> dict[str, Any]:
+    def workload(
+        self, *, name: str, tags: Mapping[str, str], shared: bool = False
+    ) -> dict[str, Any]:
         """Return the manifest of a cron workload, suspended unless it lives on its own schedule.
 
         Args:
@@ -225,9 +247,17 @@ class JobManifest:
     def _spec(self, *, shared: bool) -> dict[str, Any]:
         spec: dict[str, Any] = {
             "type": "cron",
-            "containers": [container.shared_body() if shared else container.body() for container in self.containers],
+            "containers": [
+                container.shared_body() if shared else container.body()
+                for container in self.containers
+            ],
             "job": self._job(shared=shared),
-            "defaultOptions": {"capacityAI": False, "debug": False, **self.options, "suspend": self.job_type == "standard"},
+            "defaultOptions": {
+                "capacityAI": False,
+                "debug": False,
+                **self.options,
+                "suspend": self.job_type == "standard",
+            },
             "firewallConfig": dict(self.firewall),
             **self.extra_spec,
         }
@@ -242,7 +272,9 @@ class JobManifest:
             "historyLimit": self.history_limit,
             "restartPolicy": self.restart_policy,
         }
-        if self.active_deadline_seconds is not None and not shared:  # a command brings its own, if it has one
+        if (
+            self.active_deadline_seconds is not None and not shared
+        ):  # a command brings its own, if it has one
             job["activeDeadlineSeconds"] = self.active_deadline_seconds
         return job
 
@@ -256,13 +288,17 @@ def spec_hash(job: JobManifest) -> str:
     """
     covered = job.workload(name="", tags={}, shared=True)
     if job.job_type == "standard":
-        covered["spec"]["containers"] = [{"name": container.name, **container.extra} for container in job.containers]
+        covered["spec"]["containers"] = [
+            {"name": container.name, **container.extra} for container in job.containers
+        ]
     covered |= {"form": _FORM, "secrets": sorted(job.secrets)}
     text = json.dumps(covered, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _resolved(container: ContainerSpec, keys: Mapping[str, Collection[str]], faults: list[Fault]) -> ContainerSpec:
+def _resolved(
+    container: ContainerSpec, keys: Mapping[str, Collection[str]], faults: list[Fault]
+) -> ContainerSpec:
     found: dict[str, str] = {}
     for source in container.env_from:
         if source.secret not in keys:
@@ -271,11 +307,15 @@ def _resolved(container: ContainerSpec, keys: Mapping[str, Collection[str]], fau
         for key in sorted(keys.get(source.secret, ())):
             name = f"{source.prefix}{key}"
             if wrong := limits.env_name(name):
-                faults.append(Fault(source.path, f"the key {key!r} of the secret {source.secret!r}: {wrong}"))
+                faults.append(
+                    Fault(source.path, f"the key {key!r} of the secret {source.secret!r}: {wrong}")
+                )
             found[name] = f"cpln://secret/{source.secret}.{key}"
     return replace(container, env={**found, **container.env}, env_from=())
 
 
 def _faults_of(env: Mapping[str, str]) -> list[Fault]:
-    checked = [(name, limits.env_name(name) or limits.env_value(value)) for name, value in env.items()]
+    checked = [
+        (name, limits.env_name(name) or limits.env_value(value)) for name, value in env.items()
+    ]
     return [Fault(f"env.{name}", wrong) for name, wrong in checked if wrong]

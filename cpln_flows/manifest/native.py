@@ -57,18 +57,29 @@ _EXTERNAL: _Carried = {
     "http": Reader.child,
 }
 _INTERNAL: _Carried = {
-    "inboundAllowType": lambda reader, key: reader.choice(key, "none", "same-gvc", "same-org", "workload-list"),
+    "inboundAllowType": lambda reader, key: reader.choice(
+        key, "none", "same-gvc", "same-org", "workload-list"
+    ),
     "inboundAllowWorkload": Reader.texts,
 }
 _OUTBOUND = ("outboundAllowCIDR", "outboundAllowHostname", "outboundAllowPort")
-_AMOUNTS = {"cpu": limits.cpu, "memory": limits.memory, "minCpu": limits.cpu, "minMemory": limits.memory}
+_AMOUNTS = {
+    "cpu": limits.cpu,
+    "memory": limits.memory,
+    "minCpu": limits.cpu,
+    "minMemory": limits.memory,
+}
 _LEAST = {"minCpu": ("cpu", limits.DEFAULT_CPU), "minMemory": ("memory", limits.DEFAULT_MEMORY)}
 
 
 def convert(root: Reader, *, gvc: str) -> JobManifest:
     """Read a cron workload; raises ``ManifestError`` with every fault."""
     root.accept("kind", *_READ_ONLY)
-    fields: dict[str, Any] = {"name": _name(root, gvc), "tags": _tags(root), "description": _description(root)}
+    fields: dict[str, Any] = {
+        "name": _name(root, gvc),
+        "tags": _tags(root),
+        "description": _description(root),
+    }
     spec = root.child("spec")
     if (kind := spec.text("type", required=True)) not in ("cron", None):
         spec.fault(
@@ -80,7 +91,11 @@ def convert(root: Reader, *, gvc: str) -> JobManifest:
     fields |= _options(spec) | _job(spec.child("job"))
     if fields["job_type"] == "cron" and "schedule" not in fields:
         spec.fault("job.schedule", "is missing; a job that is not suspended runs on a schedule")
-    fields |= {"identity": _identity(spec, gvc), "firewall": _firewall(spec), "extra_spec": _carried(spec, _SPEC)}
+    fields |= {
+        "identity": _identity(spec, gvc),
+        "firewall": _firewall(spec),
+        "extra_spec": _carried(spec, _SPEC),
+    }
     _check_bounds(spec, relaxed=fields["tags"].get(limits.RELAXED_GRACE_TAG) == "true")
     spec.finish()
     root.finish()
@@ -93,7 +108,11 @@ def _carried(reader: Reader, table: _Carried) -> dict[str, Any]:
     """Return what is passed on: a number and a truth value as what a text of them means, all else as it is."""
     found = {key: look(reader, key) for key, look in table.items()}
     raw = {key: reader.raw(key) for key in table}
-    return {key: found[key] if isinstance(found[key], bool | int) else value for key, value in raw.items() if value is not None}
+    return {
+        key: found[key] if isinstance(found[key], bool | int) else value
+        for key, value in raw.items()
+        if value is not None
+    }
 
 
 def _name(root: Reader, gvc: str) -> str | None:
@@ -108,7 +127,10 @@ def _name(root: Reader, gvc: str) -> str | None:
 def _tags(root: Reader) -> dict[str, str]:
     tags = tags_of(root, "tags")
     if len(tags) > (most := limits.TAGS - limits.OWN_TAGS):
-        root.fault("tags", f"there are {len(tags)}, the platform leaves room for {most} beside those of this library")
+        root.fault(
+            "tags",
+            f"there are {len(tags)}, the platform leaves room for {most} beside those of this library",
+        )
     return tags
 
 
@@ -149,7 +171,9 @@ def _identity(spec: Reader, gvc: str) -> str | None:
         return None
     link, wrong = limits.identity(text, gvc)
     if wrong or not text.startswith("/"):
-        spec.fault("identityLink", wrong or f"expected a link, found {describe(text)}; write {link}")
+        spec.fault(
+            "identityLink", wrong or f"expected a link, found {describe(text)}; write {link}"
+        )
     return link
 
 
@@ -160,13 +184,18 @@ def _firewall(spec: Reader) -> dict[str, Any]:
     found_external, found_internal = _carried(external, _EXTERNAL), _carried(internal, _INTERNAL)
     networks = external.raw("inboundAllowCIDR")
     if isinstance(networks, list) and len(networks) > limits.INBOUND_NETWORKS:
-        external.fault("inboundAllowCIDR", f"there are more than the platform takes, {limits.INBOUND_NETWORKS}")
+        external.fault(
+            "inboundAllowCIDR", f"there are more than the platform takes, {limits.INBOUND_NETWORKS}"
+        )
     for reader in (external, internal, firewall):
         reader.finish()
     if not any(key in found_external for key in _OUTBOUND):
         found_external["outboundAllowCIDR"] = list(OPEN_OUTBOUND["external"]["outboundAllowCIDR"])
     closed: dict[str, Any] = {key: [] for key in OPEN_OUTBOUND["external"]}
-    return {"external": {**closed, **found_external}, "internal": {**OPEN_OUTBOUND["internal"], **found_internal}}
+    return {
+        "external": {**closed, **found_external},
+        "internal": {**OPEN_OUTBOUND["internal"], **found_internal},
+    }
 
 
 def _check_bounds(spec: Reader, *, relaxed: bool) -> None:
@@ -185,12 +214,21 @@ def _check_number(spec: Reader, part: str, key: str, least: int, most: int) -> N
 
 def _container(reader: Reader) -> ContainerSpec:
     extra = _carried(reader, _CONTAINER)
-    name, image, command = reader.text("name", required=True), reader.text("image", required=True), reader.text("command")
+    name, image, command = (
+        reader.text("name", required=True),
+        reader.text("image", required=True),
+        reader.text("command"),
+    )
     if image is not None and (wrong := limits.image(image)):
         reader.fault("image", wrong)
     for key, text in (("name", name), ("command", command)):
         if text == "":
-            reader.fault(key, "is empty; give one or leave the field out" if key == "command" else "is empty; expected a name")
+            reader.fault(
+                key,
+                "is empty; give one or leave the field out"
+                if key == "command"
+                else "is empty; expected a name",
+            )
     _check_ports(reader)
     amounts = _amounts(reader)
     extra |= {key: amounts.pop(key) for key in _LEAST}

@@ -71,7 +71,9 @@ def parse(text: str | bytes, *, source: str) -> list[dict[str, Any]]:
     return found
 
 
-def placed(documents: Iterable[tuple[str, Mapping[str, Any]]], *, org: str, gvc: str | None) -> list[PlatformObject]:
+def placed(
+    documents: Iterable[tuple[str, Mapping[str, Any]]], *, org: str, gvc: str | None
+) -> list[PlatformObject]:
     """Return the objects in the order in which they can be made.
 
     Args:
@@ -87,18 +89,36 @@ def placed(documents: Iterable[tuple[str, Mapping[str, Any]]], *, org: str, gvc:
     for source, document in documents:
         kind, name, own = (document.get(key) for key in ("kind", "name", "gvc"))
         if not isinstance(kind, str) or not links.is_name(kind):
-            faults.append(Fault("kind", f"expected the kind of an object, found {describe(kind)}", source))
+            faults.append(
+                Fault("kind", f"expected the kind of an object, found {describe(kind)}", source)
+            )
         elif not isinstance(name, str) or not links.is_name(name):
-            faults.append(Fault("name", f"expected the name of a {kind}, found {describe(name)}", source))
+            faults.append(
+                Fault("name", f"expected the name of a {kind}, found {describe(name)}", source)
+            )
         elif kind not in _OF_GVC:
             found.append(PlatformObject(kind, name, f"/org/{org}/{kind}", document, source))
         elif own is not None and gvc is not None and own != gvc:
-            faults.append(Fault("gvc", f"expected {gvc!r}, which is given, or nothing, found {describe(own)}", source))
+            faults.append(
+                Fault(
+                    "gvc",
+                    f"expected {gvc!r}, which is given, or nothing, found {describe(own)}",
+                    source,
+                )
+            )
         elif (place := own if own is not None else latest) is None or not links.is_name(str(place)):
-            faults.append(Fault("gvc", f"a {kind} belongs to a GVC: give one, or write gvc: NAME into the document", source))
+            faults.append(
+                Fault(
+                    "gvc",
+                    f"a {kind} belongs to a GVC: give one, or write gvc: NAME into the document",
+                    source,
+                )
+            )
         else:
             latest = str(place)
-            found.append(PlatformObject(kind, name, f"/org/{org}/gvc/{latest}/{kind}", document, source))
+            found.append(
+                PlatformObject(kind, name, f"/org/{org}/gvc/{latest}/{kind}", document, source)
+            )
     if faults:
         raise ManifestError(faults)
     return sorted(found, key=_turn)  # sorting keeps the order of those that have the same turn

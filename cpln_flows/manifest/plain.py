@@ -35,7 +35,9 @@ class _Walk:
             if self.left <= 0:
                 break
             if not isinstance(key, str):
-                self.faults.append(Fault(path, f"the key {_key(key)} is not a text; put quotes around it"))
+                self.faults.append(
+                    Fault(path, f"the key {_key(key)} is not a text; put quotes around it")
+                )
             elif _NO_TEXT.search(key):
                 self.faults.append(Fault(path, f"the key {shown(key)} {_ODD}"))
             else:
@@ -53,7 +55,11 @@ class _Walk:
     def value(self, found: object, path: str, depth: int) -> Any:
         self.left -= 1
         if self.left == 0:
-            self.faults.append(Fault("", f"there are more than {_VALUES} values in it; that is no manifest of a job"))
+            self.faults.append(
+                Fault(
+                    "", f"there are more than {_VALUES} values in it; that is no manifest of a job"
+                )
+            )
         if depth > _DEPTH:
             self.faults.append(Fault(path, f"is nested more than {_DEPTH} levels deep"))
             return None
@@ -73,9 +79,17 @@ def _scalar_fault(found: object) -> str | None:
     if isinstance(found, str):
         return _ODD if _NO_TEXT.search(found) else None
     if isinstance(found, int):
-        return None if abs(found) <= _LARGEST_NUMBER else "is a number of more than 64 bits; put quotes around it"
+        return (
+            None
+            if abs(found) <= _LARGEST_NUMBER
+            else "is a number of more than 64 bits; put quotes around it"
+        )
     if isinstance(found, float):
-        return None if math.isfinite(found) else f"{found} is not a number in JSON; put quotes around it"
+        return (
+            None
+            if math.isfinite(found)
+            else f"{found} is not a number in JSON; put quotes around it"
+        )
     return f"is a {type(found).__name__}, which JSON does not have; put quotes around it"
 
 

@@ -14,8 +14,14 @@ _QUANTITY = re.compile(
 )
 _FACTORS: Mapping[str, Fraction] = {
     **{suffix: Fraction(10) ** power for suffix, power in {"n": -9, "u": -6, "m": -3}.items()},
-    **{suffix: Fraction(10) ** power for suffix, power in {"": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}.items()},
-    **{suffix: Fraction(2) ** power for suffix, power in {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}.items()},
+    **{
+        suffix: Fraction(10) ** power
+        for suffix, power in {"": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}.items()
+    },
+    **{
+        suffix: Fraction(2) ** power
+        for suffix, power in {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}.items()
+    },
 }
 
 

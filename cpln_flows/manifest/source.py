@@ -14,7 +14,10 @@ from cpln_flows.manifest.yaml_text import Marks
 
 _JOBS = frozenset({"Job", "CronJob", "workload"})
 _DATA = {"ConfigMap": ("data",), "Secret": ("data", "stringData")}
-_REFERENCES = {"ConfigMap": ("configMapRef", "configMapKeyRef"), "Secret": ("secretRef", "secretKeyRef")}
+_REFERENCES = {
+    "ConfigMap": ("configMapRef", "configMapKeyRef"),
+    "Secret": ("secretRef", "secretKeyRef"),
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,12 @@ class Source:
         """Return an error with the place of each of its faults: of the field, else of the object it is missing in."""
         found = yaml_text.marks(self.text)
         marks = found[self.index] if self.index < len(found) else {}
-        return ManifestError([replace(fault, place=f"{self.name}:{_place(fault.path, marks)}") for fault in error.faults])
+        return ManifestError(
+            [
+                replace(fault, place=f"{self.name}:{_place(fault.path, marks)}")
+                for fault in error.faults
+            ]
+        )
 
 
 def _place(path: str, marks: Marks) -> str:
@@ -61,7 +69,9 @@ def with_neighbors(documents: Sequence[Any], name: str, text: str | bytes) -> So
         wrong = f"expected one Job, CronJob or workload, found {len(jobs)} in {len(documents)} documents"
         raise ManifestError([Fault(name, wrong)])
     others = [document for document in documents if text_at(document, "kind") not in _JOBS]
-    if faults := [Fault(name, _not_beside(other)) for other in others if text_at(other, "kind") not in _DATA]:
+    if faults := [
+        Fault(name, _not_beside(other)) for other in others if text_at(other, "kind") not in _DATA
+    ]:
         raise ManifestError(faults)
     made = copy.deepcopy(dict(documents[jobs[0]]))
     for container in _containers(made):
@@ -77,11 +87,17 @@ def _not_beside(document: object) -> str:
 def _containers(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the containers of a Kubernetes Job or CronJob; what is malformed is left to the conversion."""
     spec: Any = document.get("spec")
-    for key in ("jobTemplate", "spec", "template", "spec") if document.get("kind") == "CronJob" else ("template", "spec"):
+    for key in (
+        ("jobTemplate", "spec", "template", "spec")
+        if document.get("kind") == "CronJob"
+        else ("template", "spec")
+    ):
         spec = spec.get(key) if isinstance(spec, Mapping) else None
     for part in ("containers", "initContainers"):
         found = spec.get(part) if isinstance(spec, Mapping) else None
-        yield from (one for one in found if isinstance(one, dict)) if isinstance(found, list) else ()
+        yield from (
+            (one for one in found if isinstance(one, dict)) if isinstance(found, list) else ()
+        )
 
 
 def _fill(container: dict[str, Any], neighbors: Sequence[Any]) -> None:
@@ -97,7 +113,10 @@ def _fill(container: dict[str, Any], neighbors: Sequence[Any]) -> None:
             return  # one that only the platform knows: a later source wins, so none can be filled in before it is known
         expanded |= entries
     written = {text_at(entry, "name") for entry in env or ()}
-    container["env"] = [*(entry for name, entry in expanded.items() if name not in written), *(env or ())]
+    container["env"] = [
+        *(entry for name, entry in expanded.items() if name not in written),
+        *(env or ()),
+    ]
     del container["envFrom"]
 
 
@@ -127,13 +146,27 @@ def _with_value(entry: Any, neighbors: Sequence[Any]) -> Any:
         return entry
     data = _data("ConfigMap", reference.get("name"), neighbors) or {}
     key = reference.get("key")
-    return {"name": entry.get("name"), "value": data[key]} if isinstance(key, str) and key in data else entry
+    return (
+        {"name": entry.get("name"), "value": data[key]}
+        if isinstance(key, str) and key in data
+        else entry
+    )
 
 
 def _data(kind: str, name: object, neighbors: Sequence[Any]) -> dict[str, Any] | None:
     for neighbor in neighbors:
         metadata = neighbor.get("metadata")
-        if neighbor.get("kind") == kind and isinstance(metadata, Mapping) and name is not None and metadata.get("name") == name:
+        if (
+            neighbor.get("kind") == kind
+            and isinstance(metadata, Mapping)
+            and name is not None
+            and metadata.get("name") == name
+        ):
             parts = (neighbor.get(part) for part in _DATA[kind])
-            return {str(key): value for part in parts if isinstance(part, Mapping) for key, value in part.items()}
+            return {
+                str(key): value
+                for part in parts
+                if isinstance(part, Mapping)
+                for key, value in part.items()
+            }
     return None

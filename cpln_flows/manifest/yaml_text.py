@@ -47,7 +47,8 @@ class _Loader(yaml.SafeLoader):
     yaml_constructors = {  # noqa: RUF012
         tag: constructor
         for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
-        if tag is None or tag.removeprefix(_TAG) in ("null", "bool", "int", "float", "str", "seq", "map")
+        if tag is None
+        or tag.removeprefix(_TAG) in ("null", "bool", "int", "float", "str", "seq", "map")
     }
 
     def __init__(self, stream: str | bytes) -> None:
@@ -58,7 +59,11 @@ class _Loader(yaml.SafeLoader):
         """Count the values while they are made: each takes a thousand times the memory of its text."""
         self._values += 1
         if self._values > _MOST_VALUES:
-            raise ComposerError(None, None, f"there are more than {_MOST_VALUES:,} values in it; that is no manifest of a job")
+            raise ComposerError(
+                None,
+                None,
+                f"there are more than {_MOST_VALUES:,} values in it; that is no manifest of a job",
+            )
         node: yaml.Node | None = super().compose_node(parent, index)
         return node
 
@@ -71,7 +76,12 @@ class _Loader(yaml.SafeLoader):
                     self.flatten_mapping(part)
                     self._merged += 1 + len(part.value)
                 if self._merged > _MOST_VALUES:
-                    raise ComposerError(None, None, f"more than {_MOST_VALUES:,} values are merged in it", key.start_mark)
+                    raise ComposerError(
+                        None,
+                        None,
+                        f"more than {_MOST_VALUES:,} values are merged in it",
+                        key.start_mark,
+                    )
         super().flatten_mapping(node)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
@@ -82,7 +92,9 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
                 continue
             if key.value in seen:
-                raise ComposerError(None, None, f"the key {shown(key.value)} is given twice", key.start_mark)
+                raise ComposerError(
+                    None, None, f"the key {shown(key.value)} is given twice", key.start_mark
+                )
             seen.add(key.value)
         return node
 
@@ -118,7 +130,9 @@ def load(text: str | bytes) -> list[Any]:
         ValueError: It is not YAML or JSON, or too much of it; the message says where and why, and holds no value.
     """
     if len(text) > MOST_BYTES:
-        raise ValueError(f"there are more than {MOST_BYTES // 2**20} MiB of it; that is no manifest of a job")
+        raise ValueError(
+            f"there are more than {MOST_BYTES // 2**20} MiB of it; that is no manifest of a job"
+        )
     try:
         if (documents := _json(text)) is not None:
             return documents
@@ -133,11 +147,17 @@ def marks(text: str | bytes) -> list[Marks]:
     Reads the text again, for which it takes as long as ``load``: it is for errors.
     """
     decoded = _decoded(text)
-    flat = decoded.replace("\t", " ") if decoded is not None and decoded.startswith(("{", "[")) else None
+    flat = (
+        decoded.replace("\t", " ")
+        if decoded is not None and decoded.startswith(("{", "["))
+        else None
+    )
     for form in (text, _without_tabs(text), flat):
         if form is not None:
             with suppress(yaml.YAMLError, ValueError, LookupError, RecursionError):
-                nodes = [node for node in yaml.compose_all(form, Loader=_Loader) if not _is_empty(node)]
+                nodes = [
+                    node for node in yaml.compose_all(form, Loader=_Loader) if not _is_empty(node)
+                ]
                 return [dict(_places(node, "")) for node in nodes]
     return []
 
@@ -178,7 +198,9 @@ def _yaml(text: str | bytes) -> list[Any]:
                 return [_with_tabs(document) for document in _documents(again)]
         raise ValueError(_said(error)) from None
     except (ValueError, LookupError):
-        raise ValueError("a value does not fit the tag before it, or is a number without end; put quotes around it") from None
+        raise ValueError(
+            "a value does not fit the tag before it, or is a number without end; put quotes around it"
+        ) from None
 
 
 def _documents(text: str | bytes) -> list[Any]:
@@ -195,12 +217,18 @@ def _json(text: str | bytes) -> list[Any] | None:
     if decoded is None or not decoded.startswith(("{", "[")):
         return None
     try:
-        return [json.loads(decoded, parse_float=_number, parse_int=_whole_number, object_pairs_hook=_object)]
+        return [
+            json.loads(
+                decoded, parse_float=_number, parse_int=_whole_number, object_pairs_hook=_object
+            )
+        ]
     except json.JSONDecodeError as error:
         if not _JSON_OBJECT.match(decoded) or _is_yaml(text):
             return None
         place = f"line {error.lineno}, column {error.colno}"
-        raise ValueError(f"{place}: {error.msg[:1].lower()}{error.msg[1:]}; expected JSON, as the text begins with it") from None
+        raise ValueError(
+            f"{place}: {error.msg[:1].lower()}{error.msg[1:]}; expected JSON, as the text begins with it"
+        ) from None
 
 
 def _is_yaml(text: str | bytes) -> bool:

@@ -52,11 +52,18 @@ async def act(client: PrefectClient, action: ServerAction) -> None:
         case CreatePool():
             await _create_pool(client, action)
         case UpdatePool():
-            await client.update_work_pool(action.name, WorkPoolUpdate(base_job_template=dict(action.template)))
+            await client.update_work_pool(
+                action.name, WorkPoolUpdate(base_job_template=dict(action.template))
+            )
         case CreateQueue():
             await _create_queue(client, action)
         case UpdateDeployment():
-            await client.request("PATCH", "/deployments/{id}", path_params={"id": action.id}, json=dict(action.fields))
+            await client.request(
+                "PATCH",
+                "/deployments/{id}",
+                path_params={"id": action.id},
+                json=dict(action.fields),
+            )
         case CancelRuns():
             for run_id in action.ids:
                 await client.set_flow_run_state(run_id, Cancelled(message=_WHY_CANCELLED))
@@ -74,12 +81,16 @@ async def _save_block(client: PrefectClient, action: SaveBlock) -> None:
         data[name] = {"$ref": {"block_document_id": str(await _id_of(client, reference))}}
     existing = await _find(client, action.ref)
     if existing is not None:
-        update = BlockDocumentUpdate(block_schema_id=schema_id, data=data, merge_existing_data=False)
+        update = BlockDocumentUpdate(
+            block_schema_id=schema_id, data=data, merge_existing_data=False
+        )
         await client.update_block_document(existing, update)
         return
     block_type = await client.read_block_type_by_slug(action.ref.slug)
     await client.create_block_document(
-        BlockDocumentCreate(name=action.ref.name, data=data, block_schema_id=schema_id, block_type_id=block_type.id)
+        BlockDocumentCreate(
+            name=action.ref.name, data=data, block_schema_id=schema_id, block_type_id=block_type.id
+        )
     )
 
 
@@ -88,14 +99,18 @@ async def _schema_of(client: PrefectClient, block_class: type[Block]) -> UUID:
     await register(client=client)
     schema_id = block_class._block_schema_id  # noqa: SLF001 - Prefect has no other way
     if schema_id is None:
-        raise ConfigurationError(f"Prefect's server has not registered the block type of {block_class.__name__}")
+        raise ConfigurationError(
+            f"Prefect's server has not registered the block type of {block_class.__name__}"
+        )
     return schema_id
 
 
 async def _id_of(client: PrefectClient, ref: DocumentRef) -> UUID:
     found = await _find(client, ref)
     if found is None:
-        raise ConfigurationError(f"{ref.slug}/{ref.name}: the server has no such block, and others refer to it; save it first")
+        raise ConfigurationError(
+            f"{ref.slug}/{ref.name}: the server has no such block, and others refer to it; save it first"
+        )
     return found
 
 
@@ -107,7 +122,9 @@ async def _find(client: PrefectClient, ref: DocumentRef) -> UUID | None:
         except ObjectNotFound:
             pass
     try:
-        return (await client.read_block_document_by_name(ref.name, ref.slug, include_secrets=False)).id
+        return (
+            await client.read_block_document_by_name(ref.name, ref.slug, include_secrets=False)
+        ).id
     except ObjectNotFound:
         return None
 
@@ -116,7 +133,9 @@ async def _create_pool(client: PrefectClient, action: CreatePool) -> None:
     template: dict[str, Any] = copy.deepcopy(dict(action.template))
     if action.config is not None:
         document_id = await _id_of(client, action.config)
-        template["variables"]["properties"]["config"]["default"] = {"$ref": {"block_document_id": str(document_id)}}
+        template["variables"]["properties"]["config"]["default"] = {
+            "$ref": {"block_document_id": str(document_id)}
+        }
     made = WorkPoolCreate(
         name=action.name,
         type=POOL_TYPE,

@@ -12,7 +12,13 @@ from typing import Any
 from prefect.blocks.core import Block
 from pydantic import ValidationError
 
-from cpln_flows.blocks import CplnConfig, CplnCredentials, CplnInfrastructure, CplnInfrastructureConfig, CplnJob
+from cpln_flows.blocks import (
+    CplnConfig,
+    CplnCredentials,
+    CplnInfrastructure,
+    CplnInfrastructureConfig,
+    CplnJob,
+)
 from cpln_flows.blocks.pool_template import is_outdated
 from cpln_flows.blocks.saved import without_empty
 from cpln_flows.errors import ConfigurationError, ManifestError
@@ -23,7 +29,11 @@ from cpln_flows.model import field_errors
 
 KIND = "block"
 CONFIG, INFRASTRUCTURE_CONFIG = "control-plane-configuration", "control-plane-infrastructure-config"
-CREDENTIALS, JOB, INFRASTRUCTURE = "control-plane-credentials", "cpln-job", "control-plane-infrastructure"
+CREDENTIALS, JOB, INFRASTRUCTURE = (
+    "control-plane-credentials",
+    "cpln-job",
+    "control-plane-infrastructure",
+)
 
 CLASSES: Mapping[str, type[Block]] = {
     CONFIG: CplnConfig,
@@ -39,7 +49,15 @@ _OPEN: Mapping[str, tuple[str, ...]] = {
     INFRASTRUCTURE_CONFIG: ("token",),
     CREDENTIALS: ("config",),
     JOB: ("credentials", "org", "namespace", "location"),
-    INFRASTRUCTURE: ("name", "config", "org", "namespace", "location", "service_account_name", "image"),
+    INFRASTRUCTURE: (
+        "name",
+        "config",
+        "org",
+        "namespace",
+        "location",
+        "service_account_name",
+        "image",
+    ),
 }
 """Fields that mean nothing where they are empty."""
 _NESTED: Mapping[tuple[str, str], str] = {
@@ -65,14 +83,24 @@ def decide(document: Document) -> Item:
     if wrong := faults(document):
         return refused(KIND, title(document), wrong)
     data, changes = todays(document)
-    references = {name: reference for name in document.references if (reference := _reference(document, name)) is not None}
+    references = {
+        name: reference
+        for name in document.references
+        if (reference := _reference(document, name)) is not None
+    }
     is_current = document.checksum == CLASSES[document.slug]._calculate_schema_checksum()  # noqa: SLF001 - Prefect's own way
     if not is_current:
-        changes = (_MASKING_SCHEMA if document.slug in _CONFIGS else _SCHEMA, *changes, *_emptied(document, data))
+        changes = (
+            _MASKING_SCHEMA if document.slug in _CONFIGS else _SCHEMA,
+            *changes,
+            *_emptied(document, data),
+        )
     if document.is_anonymous or not changes:
         return Item(KIND, title(document))
     ref = DocumentRef(document.slug, document.name, document.id)
-    return Item(KIND, title(document), "stored again", changes, actions=(SaveBlock(ref, data, references),))
+    return Item(
+        KIND, title(document), "stored again", changes, actions=(SaveBlock(ref, data, references),)
+    )
 
 
 def faults(document: Document) -> tuple[str, ...]:
@@ -100,7 +128,9 @@ def instance(document: Document) -> Block:
     try:
         made = block_class.model_validate(_completed(document.slug, document.data))
     except ValidationError as error:
-        wrong = field_errors.configuration_error(document.slug, error, known=block_class.model_fields)
+        wrong = field_errors.configuration_error(
+            document.slug, error, known=block_class.model_fields
+        )
         raise ConfigurationError(str(wrong).removeprefix(f"{document.slug}: ")) from None
     if isinstance(made, CplnJob):
         made.manifest()
@@ -116,7 +146,9 @@ def todays(document: Document) -> tuple[dict[str, Any], tuple[str, ...]]:
     changes = []
     if document.slug == INFRASTRUCTURE:
         if is_outdated(data.get("image")):
-            changes.append(f"image: {data.pop('image')} is one of Prefect 2; the job gets that of Prefect 3")
+            changes.append(
+                f"image: {data.pop('image')} is one of Prefect 2; the job gets that of Prefect 3"
+            )
         operations = customization.operations(data.get("customizations"))
         if data.get("customizations", []) != operations:
             data["customizations"] = operations
@@ -125,8 +157,12 @@ def todays(document: Document) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 
 def _emptied(document: Document, data: Mapping[str, Any]) -> tuple[str, ...]:
-    emptied = sorted(document.data.keys() - data.keys() - document.references.keys() - {_OF_PREFECT})
-    return (f"{', '.join(emptied)}: empty, and left to the environment of the job",) if emptied else ()
+    emptied = sorted(
+        document.data.keys() - data.keys() - document.references.keys() - {_OF_PREFECT}
+    )
+    return (
+        (f"{', '.join(emptied)}: empty, and left to the environment of the job",) if emptied else ()
+    )
 
 
 def _plain(slug: str, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,7 +183,11 @@ def _reference(document: Document, name: str) -> DocumentRef | None:
 def _unknown(slug: str, data: Mapping[str, Any], path: str) -> Sequence[str]:
     """Return the fields that no version has."""
     known = CLASSES[slug].model_fields
-    found = [f"{path}{name}: is no field of {slug}" for name in data if name not in known and name != _OF_PREFECT]
+    found = [
+        f"{path}{name}: is no field of {slug}"
+        for name in data
+        if name not in known and name != _OF_PREFECT
+    ]
     for name, value in data.items():
         if (nested := _NESTED.get((slug, name))) is not None and isinstance(value, Mapping):
             found += _unknown(nested, value, f"{path}{name}.")

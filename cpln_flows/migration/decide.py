@@ -27,11 +27,27 @@ def _items(saved: Saved) -> Iterator[Item]:
     yield from (blocks.decide(document) for document in documents if not document.is_anonymous)
     used = {deployment.infrastructure_id for deployment in saved.deployments}
     for document in documents:
-        if document.slug == blocks.INFRASTRUCTURE and (not document.is_anonymous or document.id in used):
+        if document.slug == blocks.INFRASTRUCTURE and (
+            not document.is_anonymous or document.id in used
+        ):
             yield pools.published(document, saved, deployments.limit_of_agents(document, saved))
-    made = {pools.name_of(found, saved) for found in documents if found.slug == blocks.INFRASTRUCTURE}
-    yield from (pools.decide(pool) for pool in saved.pools if pool.type == POOL_TYPE and pool.name not in made)
-    moves = [found for deployment in saved.deployments if (found := deployments.decide(deployment, saved)) is not None]
+    made = {
+        pools.name_of(found, saved) for found in documents if found.slug == blocks.INFRASTRUCTURE
+    }
+    yield from (
+        pools.decide(pool)
+        for pool in saved.pools
+        if pool.type == POOL_TYPE and pool.name not in made
+    )
+    moves = [
+        found
+        for deployment in saved.deployments
+        if (found := deployments.decide(deployment, saved)) is not None
+    ]
     yield from moves
-    moving = frozenset(item.name for item in moves if item.becomes.startswith("moved") and item.actions)
-    yield from (deployments.agents(pool, saved, moving) for pool in saved.pools if pool.type == AGENT)
+    moving = frozenset(
+        item.name for item in moves if item.becomes.startswith("moved") and item.actions
+    )
+    yield from (
+        deployments.agents(pool, saved, moving) for pool in saved.pools if pool.type == AGENT
+    )

@@ -8,7 +8,14 @@ from typing import Any
 from cpln_flows.blocks.pool_template import is_outdated
 from cpln_flows.blocks.published_pool import POOL_TYPE
 from cpln_flows.migration import blocks, pools
-from cpln_flows.migration.plan import CancelRuns, CreateQueue, Item, PausePool, UpdateDeployment, refused
+from cpln_flows.migration.plan import (
+    CancelRuns,
+    CreateQueue,
+    Item,
+    PausePool,
+    UpdateDeployment,
+    refused,
+)
 from cpln_flows.migration.saved import Deployment, Document, Pool, Queue, Saved
 
 KIND = "deployment"
@@ -35,7 +42,11 @@ def decide(deployment: Deployment, saved: Saved) -> Item | None:
 def _moved(deployment: Deployment, document: Document, saved: Saved) -> Item:
     target = pools.name_of(document, saved)
     if (made := pools.published(document, saved)).refused:
-        return refused(KIND, deployment.title, [f"the work pool {target!r} cannot be used: {reason}" for reason in made.refused])
+        return refused(
+            KIND,
+            deployment.title,
+            [f"the work pool {target!r} cannot be used: {reason}" for reason in made.refused],
+        )
     if not saved.is_live:
         line = f"read the server itself: an export cannot say where to move it; its pool will be {target!r}"
         return Item(KIND, deployment.title, f"moved to {target}", by_hand=(line,))
@@ -47,7 +58,11 @@ def _moved(deployment: Deployment, document: Document, saved: Saved) -> Item:
             f" the block {source}, or remove them from the deployment, and migrate again"
         )
         return refused(KIND, deployment.title, [reason])
-    place = f"from {deployment.pool!r} to the work pool {target!r}" if deployment.pool else f"to the work pool {target!r}"
+    place = (
+        f"from {deployment.pool!r} to the work pool {target!r}"
+        if deployment.pool
+        else f"to the work pool {target!r}"
+    )
     return Item(
         KIND,
         deployment.title,
@@ -66,7 +81,9 @@ def _steps(
         fields["job_variables"] = variables
     if queue := _own_queue(deployment, old):
         fields["work_queue_name"] = queue.name
-        yield CreateQueue(target, queue.name, queue.priority, queue.concurrency_limit, queue.is_paused)
+        yield CreateQueue(
+            target, queue.name, queue.priority, queue.concurrency_limit, queue.is_paused
+        )
     yield UpdateDeployment(deployment.id, fields)
 
 
@@ -80,14 +97,22 @@ def agents(pool: Pool, saved: Saved, moving: frozenset[str]) -> Item:
     """
     if not saved.is_live:
         return Item(pools.KIND, pool.name)
-    left = [found.title for found in saved.deployments if found.pool == pool.name and found.title not in moving]
-    gone = {found.id for found in saved.deployments if found.title in moving or found.pool != pool.name}
+    left = [
+        found.title
+        for found in saved.deployments
+        if found.pool == pool.name and found.title not in moving
+    ]
+    gone = {
+        found.id for found in saved.deployments if found.title in moving or found.pool != pool.name
+    }
     waiting = [run for run in saved.waiting if run.pool == pool.name and run.deployment_id in gone]
     scheduled = tuple(run.id for run in waiting if run.auto_scheduled)
     changes, by_hand = [], []
     actions: list[CancelRuns | PausePool] = []
     if scheduled:
-        changes.append(f"{_runs(len(scheduled))} made by schedules, which no agent will start, are cancelled")
+        changes.append(
+            f"{_runs(len(scheduled))} made by schedules, which no agent will start, are cancelled"
+        )
         actions.append(CancelRuns(scheduled))
     if asked := len(waiting) - len(scheduled):
         by_hand.append(
@@ -100,13 +125,28 @@ def agents(pool: Pool, saved: Saved, moving: frozenset[str]) -> Item:
         changes.append("is paused: Prefect 3 has no agents, and no deployment is left in it")
         actions.append(PausePool(pool.name))
     becomes = "paused" if any(isinstance(action, PausePool) for action in actions) else "unchanged"
-    return Item(pools.KIND, pool.name, becomes, tuple(changes), by_hand=tuple(by_hand), actions=tuple(actions))
+    return Item(
+        pools.KIND,
+        pool.name,
+        becomes,
+        tuple(changes),
+        by_hand=tuple(by_hand),
+        actions=tuple(actions),
+    )
 
 
 def limit_of_agents(document: Document, saved: Saved) -> int | None:
     """Return the concurrency limit that held for the deployments of an infrastructure block, if one did."""
-    users = [saved.pool(found.pool) for found in saved.deployments if found.infrastructure_id == document.id]
-    limits = [pool.concurrency_limit for pool in users if pool is not None and pool.concurrency_limit is not None]
+    users = [
+        saved.pool(found.pool)
+        for found in saved.deployments
+        if found.infrastructure_id == document.id
+    ]
+    limits = [
+        pool.concurrency_limit
+        for pool in users
+        if pool is not None and pool.concurrency_limit is not None
+    ]
     return min(limits, default=None)
 
 
@@ -124,7 +164,9 @@ def _variables(found: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...
     if made != dict(found):
         changes.append("job_variables: names with dots become objects")
     if is_outdated(made.get("image")):
-        changes.append(f"job_variables: the image {made.pop('image')} is one of Prefect 2; its runs get that of the pool")
+        changes.append(
+            f"job_variables: the image {made.pop('image')} is one of Prefect 2; its runs get that of the pool"
+        )
     return made, tuple(changes)
 
 
@@ -140,7 +182,9 @@ def _own_queue(deployment: Deployment, pool: Pool | None) -> Queue | None:
     if deployment.queue in (None, _DEFAULT_QUEUE):
         return None
     queues = pool.queues if pool is not None else ()
-    return next((queue for queue in queues if queue.name == deployment.queue), Queue(name=deployment.queue))
+    return next(
+        (queue for queue in queues if queue.name == deployment.queue), Queue(name=deployment.queue)
+    )
 
 
 def _storage(deployment: Deployment, saved: Saved) -> Iterator[str]:

@@ -50,7 +50,9 @@ def _decoded(path: Path) -> Any:
         with path.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
-            raise ConfigurationError(f"{path}: it is longer than {_MOST_BYTES // 2**20} MiB; export less at once")
+            raise ConfigurationError(
+                f"{path}: it is longer than {_MOST_BYTES // 2**20} MiB; export less at once"
+            )
         if path.suffix == ".json":
             return json.loads(content)
         documents = yaml_text.load(content)
@@ -66,13 +68,23 @@ def _with(saved: Saved, place: str, entry: Any) -> Saved:
     name = entry.get("name") if isinstance(entry, Mapping) else None
     where = f"{place} {shown(name)}" if isinstance(name, str) else place
     if kind is None:
-        return replace(saved, wrong=(*saved.wrong, (where, "is no block document, work pool or deployment of Prefect")))
+        return replace(
+            saved,
+            wrong=(
+                *saved.wrong,
+                (where, "is no block document, work pool or deployment of Prefect"),
+            ),
+        )
     try:
         record = kind.model_validate(entry)
     except ValidationError as error:
         return replace(saved, wrong=(*saved.wrong, (where, _said(error))))
     if isinstance(record, Document):
-        return replace(saved, documents=(*saved.documents, record)) if record.slug in CLASSES else saved
+        return (
+            replace(saved, documents=(*saved.documents, record))
+            if record.slug in CLASSES
+            else saved
+        )
     if isinstance(record, Pool):
         return replace(saved, pools=(*saved.pools, record))
     return replace(saved, deployments=(*saved.deployments, record))
@@ -81,7 +93,9 @@ def _with(saved: Saved, place: str, entry: Any) -> Saved:
 def _said(error: ValidationError) -> str:
     """Return what is wrong with the fields of an entry, without their values: they may be secrets."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg'].split(',')[0]}" for each in found)
+    return "; ".join(
+        f"{'.'.join(map(str, each['loc']))}: {each['msg'].split(',')[0]}" for each in found
+    )
 
 
 def _kind(entry: Any) -> type[Document | Pool | Deployment] | None:

@@ -11,7 +11,16 @@ from prefect.client.orchestration.routes import ServerRoutes
 from prefect.exceptions import ObjectNotFound
 
 from cpln_flows.migration.blocks import CLASSES
-from cpln_flows.migration.saved import AGENT, Deployment, Document, Pool, Queue, Record, Saved, WaitingRun
+from cpln_flows.migration.saved import (
+    AGENT,
+    Deployment,
+    Document,
+    Pool,
+    Queue,
+    Record,
+    Saved,
+    WaitingRun,
+)
 
 _PAGE = 200
 
@@ -30,7 +39,9 @@ async def observe(client: PrefectClient) -> Saved:
     pools = await _pools(client)
     found = await _all(client, "/deployments/filter", {})
     flows = await _flow_names(client, {entry["flow_id"] for entry in found})
-    deployments = _parsed(Deployment, ({**entry, "flow_name": flows.get(entry["flow_id"], "")} for entry in found))
+    deployments = _parsed(
+        Deployment, ({**entry, "flow_name": flows.get(entry["flow_id"], "")} for entry in found)
+    )
     return Saved(
         documents=await _documents(client),
         pools=pools,
@@ -47,7 +58,9 @@ async def _documents(client: PrefectClient) -> tuple[Document, ...]:
         entry
         for is_anonymous in (False, True)
         for entry in await _all(
-            client, "/block_documents/filter", wanted | {"block_documents": {"is_anonymous": {"eq_": is_anonymous}}}
+            client,
+            "/block_documents/filter",
+            wanted | {"block_documents": {"is_anonymous": {"eq_": is_anonymous}}},
         )
     ]
     return _parsed(Document, found)
@@ -72,13 +85,18 @@ async def _flow_names(client: PrefectClient, ids: Iterable[str]) -> dict[str, st
 async def _waiting(client: PrefectClient, pools: list[str]) -> tuple[WaitingRun, ...]:
     if not pools:
         return ()
-    wanted = {"work_pools": {"name": {"any_": pools}}, "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+    wanted = {
+        "work_pools": {"name": {"any_": pools}},
+        "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+    }
     return _parsed(WaitingRun, await _all(client, "/flow_runs/filter", wanted))
 
 
 async def _storages(client: PrefectClient, deployments: Iterable[Deployment]) -> dict[UUID, str]:
     found = {}
-    for document_id in {deployment.storage_id for deployment in deployments if deployment.storage_id is not None}:
+    for document_id in {
+        deployment.storage_id for deployment in deployments if deployment.storage_id is not None
+    }:
         try:
             document = await client.read_block_document(document_id, include_secrets=False)
         except ObjectNotFound:
@@ -88,12 +106,16 @@ async def _storages(client: PrefectClient, deployments: Iterable[Deployment]) ->
     return found
 
 
-async def _all(client: PrefectClient, path: ServerRoutes, wanted: dict[str, Any], **path_params: str) -> list[dict[str, Any]]:
+async def _all(
+    client: PrefectClient, path: ServerRoutes, wanted: dict[str, Any], **path_params: str
+) -> list[dict[str, Any]]:
     """Return everything that a filter finds, page by page."""
     found: list[dict[str, Any]] = []
     while True:
         body = {**wanted, "limit": _PAGE, "offset": len(found)}
-        page: list[dict[str, Any]] = (await client.request("POST", path, path_params=path_params, json=body)).json()
+        page: list[dict[str, Any]] = (
+            await client.request("POST", path, path_params=path_params, json=body)
+        ).json()
         found += page
         if len(page) < _PAGE:
             return found

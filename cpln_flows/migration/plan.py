@@ -112,7 +112,9 @@ class WriteFile:
     after: str = field(repr=False)
 
 
-ServerAction = SaveBlock | CreatePool | UpdatePool | CreateQueue | UpdateDeployment | CancelRuns | PausePool
+ServerAction = (
+    SaveBlock | CreatePool | UpdatePool | CreateQueue | UpdateDeployment | CancelRuns | PausePool
+)
 Action = ServerAction | WriteFile
 
 

@@ -10,7 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from cpln_flows.blocks import CplnInfrastructure, published_pool
-from cpln_flows.blocks.pool_template import chosen_start_seconds, flow_run_command, is_outdated, lift_sizes
+from cpln_flows.blocks.pool_template import (
+    chosen_start_seconds,
+    flow_run_command,
+    is_outdated,
+    lift_sizes,
+)
 from cpln_flows.blocks.published_pool import POOL_TYPE
 from cpln_flows.manifest.customization import container_of, pod_of
 from cpln_flows.manifest.document import describe
@@ -52,7 +57,9 @@ def published(document: Document, saved: Saved, concurrency_limit: int | None = 
 
 def decide(pool: Pool) -> Item:
     """Return what becomes of a pool of this package's type."""
-    if wrong := [f"base_job_template: {reason}; make the pool again" for reason in _misshapen(pool.template)]:
+    if wrong := [
+        f"base_job_template: {reason}; make the pool again" for reason in _misshapen(pool.template)
+    ]:
         return refused(KIND, pool.name, wrong)
     template, changes = put_right(pool.template, published_pool.default_template())
     if not changes:
@@ -70,11 +77,15 @@ def _misshapen(template: Mapping[str, Any]) -> list[str]:
         if isinstance(inner, Mapping):
             found |= {f"variables.{part}.{name}": value for name, value in inner.items()}
     return [
-        f"{path}: expected an object, found {describe(value)}" for path, value in found.items() if not isinstance(value, dict)
+        f"{path}: expected an object, found {describe(value)}"
+        for path, value in found.items()
+        if not isinstance(value, dict)
     ]
 
 
-def put_right(template: Mapping[str, Any], default: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+def put_right(
+    template: Mapping[str, Any], default: Mapping[str, Any]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return a template in which flow runs of Prefect 3 start, and what was changed in it.
 
     Args:
@@ -85,13 +96,19 @@ def put_right(template: Mapping[str, Any], default: Mapping[str, Any]) -> tuple[
     properties = made.setdefault("variables", {}).setdefault("properties", {})
     changes = _missing_manifest(made["job_configuration"], properties)
     manifest = made["job_configuration"]["job_manifest"]
-    changes += [*_image(properties, manifest), *_sizes(properties, manifest, default), *_places(manifest)]
+    changes += [
+        *_image(properties, manifest),
+        *_sizes(properties, manifest, default),
+        *_places(manifest),
+    ]
     changes += _config(made, properties, default)
     if changes and _default_of(properties, "pod_watch_timeout_seconds") != chosen_start_seconds(
         _default_of(properties, "pod_watch_timeout_seconds")
     ):
         del properties["pod_watch_timeout_seconds"]["default"]
-        changes.append("pod_watch_timeout_seconds: its default was never enforced, and is left to the worker's setting")
+        changes.append(
+            "pod_watch_timeout_seconds: its default was never enforced, and is left to the worker's setting"
+        )
     return made, tuple(changes)
 
 
@@ -100,7 +117,9 @@ def _missing_manifest(configuration: dict[str, Any], properties: Mapping[str, An
     found = configuration.get("job_manifest")
     if found is not None and not (isinstance(found, str) and found.strip("{} ") not in properties):
         return []
-    configuration["job_manifest"] = copy.deepcopy(published_pool.default_template()["job_configuration"]["job_manifest"])
+    configuration["job_manifest"] = copy.deepcopy(
+        published_pool.default_template()["job_configuration"]["job_manifest"]
+    )
     return ["job_manifest: that of a new pool; there was none"]
 
 
@@ -112,13 +131,19 @@ def _image(properties: dict[str, Any], manifest: object) -> list[str]:
     container = container_of(manifest) if isinstance(manifest, dict) else {}
     if is_outdated(found := container.get("image")):
         container["image"] = "{{ image }}"
-        changes.append(f"job_manifest: the image {found} is one of Prefect 2; runs get that of the pool's variable")
+        changes.append(
+            f"job_manifest: the image {found} is one of Prefect 2; runs get that of the pool's variable"
+        )
     return changes
 
 
 def _sizes(properties: dict[str, Any], manifest: object, default: Mapping[str, Any]) -> list[str]:
     """Make CPU and memory variables of the pool where its jobs have none, or only a placeholder that no variable fills."""
-    container = container_of(manifest) if isinstance(manifest, dict) and manifest.get("kind") == "Job" else {}
+    container = (
+        container_of(manifest)
+        if isinstance(manifest, dict) and manifest.get("kind") == "Job"
+        else {}
+    )
     resources = container.get("resources") or {}
     limits = (resources.get("limits") or {}) if isinstance(resources, dict) else None
     if not container or not isinstance(limits, dict):
@@ -130,7 +155,9 @@ def _sizes(properties: dict[str, Any], manifest: object, default: Mapping[str, A
         return []
     values = lift_sizes(container)
     for name, value in values.items():
-        properties.setdefault(name, copy.deepcopy(default["variables"]["properties"][name]) | {"default": value})
+        properties.setdefault(
+            name, copy.deepcopy(default["variables"]["properties"][name]) | {"default": value}
+        )
     sizes = ", ".join(f"{name} {properties[name].get('default')}" for name in values)
     return [f"cpu and memory: variables of the pool, with the sizes that its jobs had: {sizes}"]
 
@@ -142,19 +169,27 @@ def _places(manifest: object) -> list[str]:
     if moved := [key for key in _MISPLACED if pod.get(key) == 1]:
         for key in moved:
             del pod[key]
-        changes.append(f"job_manifest: {' and '.join(moved)} stood in the pod; a job has one container at a time anyway")
+        changes.append(
+            f"job_manifest: {' and '.join(moved)} stood in the pod; a job has one container at a time anyway"
+        )
     if isinstance(metadata, dict) and metadata.pop("namespace", None) is not None:
-        changes.append("job_manifest: metadata.namespace had no effect; the variable namespace says where jobs run")
+        changes.append(
+            "job_manifest: metadata.namespace had no effect; the variable namespace says where jobs run"
+        )
     return changes
 
 
-def _config(made: dict[str, Any], properties: dict[str, Any], default: Mapping[str, Any]) -> list[str]:
+def _config(
+    made: dict[str, Any], properties: dict[str, Any], default: Mapping[str, Any]
+) -> list[str]:
     """Have the pool show the token's configuration with the schema of today, in which it is a secret."""
     definitions = made["variables"].setdefault("definitions", {})
     old = [
         name
         for name, found in definitions.items()
-        if isinstance(found, Mapping) and found.get("block_type_slug") == blocks.CONFIG and not found.get("secret_fields")
+        if isinstance(found, Mapping)
+        and found.get("block_type_slug") == blocks.CONFIG
+        and not found.get("secret_fields")
     ]
     if not old or "config" not in properties:
         return []
@@ -172,7 +207,9 @@ def _default_of(properties: Mapping[str, Any], name: str) -> Any:
 
 
 def _existing(pool: Pool, action: CreatePool, source: str) -> Item:
-    if pool.description == action.description or _without_token(pool.template) == _without_token(action.template):
+    if pool.description == action.description or _without_token(pool.template) == _without_token(
+        action.template
+    ):
         return Item(KIND, pool.name)
     reason = f"exists, and was not made of {source}: rename one of the two, or publish the block under another name"
     return refused(KIND, pool.name, [f"{reason} with publish_as_work_pool"])
@@ -186,9 +223,13 @@ def _without_token(template: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _creation(document: Document, name: str, concurrency_limit: int | None) -> tuple[CreatePool, tuple[SaveBlock, ...]]:
+def _creation(
+    document: Document, name: str, concurrency_limit: int | None
+) -> tuple[CreatePool, tuple[SaveBlock, ...]]:
     reference, before = _token(document, name)
-    block = CplnInfrastructure.model_validate({key: value for key, value in document.data.items() if key != "config"})
+    block = CplnInfrastructure.model_validate(
+        {key: value for key, value in document.data.items() if key != "config"}
+    )
     template = published_pool.template(block, None)
     about = published_pool.description(document.name)
     return CreatePool(name, template, reference, about, concurrency_limit), before
@@ -214,5 +255,7 @@ def _notes(document: Document) -> list[str]:
     elif image:
         notes.append(f"image: {image} stays; check that it has Prefect 3")
     if command is not None:
-        notes.append("command: that of the block takes the place of the one that runs a flow; clear it if flows shall run")
+        notes.append(
+            "command: that of the block takes the place of the one that runs a flow; clear it if flows shall run"
+        )
     return notes

@@ -57,7 +57,15 @@ def decide(name: str, text: str) -> Item:
     if made.text == text:
         return Item(KIND, name, by_hand=by_hand)
     actions = (WriteFile(name, text, made.text),)
-    return Item(KIND, name, "rewritten", changes, by_hand=by_hand, actions=actions, diff=_diff(name, text, made.text))
+    return Item(
+        KIND,
+        name,
+        "rewritten",
+        changes,
+        by_hand=by_hand,
+        actions=actions,
+        diff=_diff(name, text, made.text),
+    )
 
 
 def write(action: WriteFile) -> None:
@@ -83,7 +91,9 @@ def _line(finding: Finding) -> str:
 
 
 def _diff(name: str, before: str, after: str) -> str:
-    lines = difflib.unified_diff(before.splitlines(keepends=True), after.splitlines(keepends=True), name, name)
+    lines = difflib.unified_diff(
+        before.splitlines(keepends=True), after.splitlines(keepends=True), name, name
+    )
     return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
 
 
@@ -94,8 +104,12 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
     if len(content) > _MOST_BYTES:
-        raise ConfigurationError(f"{path}: it is longer than {_MOST_BYTES // 2**20} MiB; that is no program of a person")
+        raise ConfigurationError(
+            f"{path}: it is longer than {_MOST_BYTES // 2**20} MiB; that is no program of a person"
+        )
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path}: is not UTF-8: {error.reason} at byte {error.start}") from None
+        raise ConfigurationError(
+            f"{path}: is not UTF-8: {error.reason} at byte {error.start}"
+        ) from None

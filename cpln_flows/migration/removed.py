@@ -9,7 +9,11 @@ _INFRASTRUCTURE = {
     "CplnInfrastructureConfig": "CplnInfrastructureConfig",
     "CplnInfrastructureResult": "CplnInfrastructureResult",
 }
-_CREDENTIALS = {"CplnClient": "CplnClient", "CplnConfig": "CplnConfig", "CplnCredentials": "CplnCredentials"}
+_CREDENTIALS = {
+    "CplnClient": "CplnClient",
+    "CplnConfig": "CplnConfig",
+    "CplnCredentials": "CplnCredentials",
+}
 _JOBS = {
     name: name
     for name in (
@@ -28,7 +32,9 @@ MOVED: Mapping[str, Mapping[str, str]] = {
     "prefect.infrastructure": _INFRASTRUCTURE,
     "prefect.infrastructure.cpln": _INFRASTRUCTURE,
     "prefect.blocks.cpln": _CREDENTIALS | _INFRASTRUCTURE,
-    "prefect_cpln": _CREDENTIALS | _JOBS | {"CplnWorker": "CplnWorker", "run_namespaced_job": "run_namespaced_job"},
+    "prefect_cpln": _CREDENTIALS
+    | _JOBS
+    | {"CplnWorker": "CplnWorker", "run_namespaced_job": "run_namespaced_job"},
     "prefect_cpln.credentials": _CREDENTIALS,
     "prefect_cpln.exceptions": {
         "CplnJobDefinitionError": "ManifestError",
@@ -78,5 +84,7 @@ KEYWORDS: Mapping[str, str] = {
 }
 """Keywords of a Deployment that `deploy` takes too, with their names there."""
 
-DROPPED = frozenset({"flow_name", "parameter_openapi_schema", "manifest_path", "skip_upload", "timestamp"})
+DROPPED = frozenset(
+    {"flow_name", "parameter_openapi_schema", "manifest_path", "skip_upload", "timestamp"}
+)
 """Keywords of a Deployment that `from_source` reads from the flow itself."""

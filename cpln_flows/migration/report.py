@@ -26,7 +26,10 @@ def as_text(plan: Plan, *, applied: bool) -> str:
     """
     if not plan.items:
         return "Nothing of Control Plane was found: no block, no work pool and no deployment."
-    parts = [table([_row(item) for item in plan.items]), *(item.diff for item in plan.items if item.diff)]
+    parts = [
+        table([_row(item) for item in plan.items]),
+        *(item.diff for item in plan.items if item.diff),
+    ]
     if lines := [line for item in plan.items for line in _lines(item)]:
         parts.append("\n".join(lines))
     return "\n\n".join([*parts, _conclusion(plan, applied=applied)])
@@ -39,7 +42,11 @@ def as_json(plan: Plan, *, applied: bool) -> str:
         plan: The plan.
         applied: Whether it has been carried out.
     """
-    document = {"applied": applied, "complete": plan.is_complete, "items": [_document(item) for item in plan.items]}
+    document = {
+        "applied": applied,
+        "complete": plan.is_complete,
+        "items": [_document(item) for item in plan.items],
+    }
     return json.dumps(document, indent=2, ensure_ascii=False)
 
 
@@ -53,11 +60,24 @@ def as_markdown(plan: Plan, *, applied: bool) -> str:
     lines = ["# Migration from Prefect 2", "", _conclusion(plan, applied=applied)]
     for verdict, heading in _HEADINGS.items():
         if found := [item for item in plan.items if item.verdict == verdict]:
-            lines += ["", f"## {heading}", "", "| What | Name | Becomes | Details |", "| --- | --- | --- | --- |"]
+            lines += [
+                "",
+                f"## {heading}",
+                "",
+                "| What | Name | Becomes | Details |",
+                "| --- | --- | --- | --- |",
+            ]
             lines += [_cells(item) for item in found]
     for item in plan.items:
         if item.diff:
-            lines += ["", f"## {_cell(item.name)}", "", "````diff", item.diff.rstrip("\n").replace("````", "'```"), "````"]
+            lines += [
+                "",
+                f"## {_cell(item.name)}",
+                "",
+                "````diff",
+                item.diff.rstrip("\n").replace("````", "'```"),
+                "````",
+            ]
     return "\n".join([*lines, ""])
 
 
@@ -92,7 +112,15 @@ def _cells(item: Item) -> str:
 def _cell(text: str) -> str:
     """Return foreign text for a cell, which it cannot break out of."""
     shown = "".join(character if character.isprintable() else " " for character in text)
-    for mark, escaped in (("\\", "\\\\"), ("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("`", "\\`"), ("[", "\\["), ("]", "\\]")):
+    for mark, escaped in (
+        ("\\", "\\\\"),
+        ("&", "&amp;"),
+        ("<", "&lt;"),
+        ("|", "\\|"),
+        ("`", "\\`"),
+        ("[", "\\["),
+        ("]", "\\]"),
+    ):
         shown = shown.replace(mark, escaped)
     return shown
 

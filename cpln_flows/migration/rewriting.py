@@ -65,7 +65,9 @@ def rewrite(text: str) -> Rewritten:
     try:
         return _rewritten(cst.parse_module(text))
     except cst.ParserSyntaxError as error:
-        raise ValueError(f"line {error.raw_line}, column {error.raw_column}: {error.message}") from None
+        raise ValueError(
+            f"line {error.raw_line}, column {error.raw_column}: {error.message}"
+        ) from None
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
 
@@ -155,7 +157,11 @@ class _Survey(cst.CSTVisitor):
     @property
     def rewritten(self) -> dict[str, _Deployed]:
         """The deployments that are rewritten, by their variables."""
-        return {found.variable: found for found in self.deployments.values() if found.variable and not found.wrong}
+        return {
+            found.variable: found
+            for found in self.deployments.values()
+            if found.variable and not found.wrong
+        }
 
     def line_of(self, node: cst.CSTNode) -> int:
         """Return the line that a node begins on."""
@@ -195,13 +201,23 @@ class _Survey(cst.CSTVisitor):
             return
         called = node.value
         if self._is_class(called.func):
-            self.deployments[called] = _Deployed(target.value, _keywords(called), self.line_of(called))
-        elif isinstance(called.func, cst.Attribute) and called.func.attr.value == "load" and self._is_block(called.func.value):
+            self.deployments[called] = _Deployed(
+                target.value, _keywords(called), self.line_of(called)
+            )
+        elif (
+            isinstance(called.func, cst.Attribute)
+            and called.func.attr.value == "load"
+            and self._is_block(called.func.value)
+        ):
             self._name_block(target.value, called)
 
     def visit_Call(self, node: cst.Call) -> None:
         """Note under which name a block is saved, and deployments that are made in another way."""
-        if isinstance(node.func, cst.Attribute) and node.func.attr.value == "save" and isinstance(node.func.value, cst.Name):
+        if (
+            isinstance(node.func, cst.Attribute)
+            and node.func.attr.value == "save"
+            and isinstance(node.func.value, cst.Name)
+        ):
             self._name_block(node.func.value.value, node)
 
     def visit_Name(self, node: cst.Name) -> None:
@@ -220,7 +236,12 @@ class _Survey(cst.CSTVisitor):
         for found in self.deployments.values():
             found.wrong = self._wrong(found)
             if found.wrong:
-                self.left.append(Finding(found.line, f"{GONE['prefect.deployments.Deployment']}; not rewritten: {found.wrong}"))
+                self.left.append(
+                    Finding(
+                        found.line,
+                        f"{GONE['prefect.deployments.Deployment']}; not rewritten: {found.wrong}",
+                    )
+                )
         known = {found.line for found in self.deployments.values()}
         others = [line for line in self._uses_of_class if line not in known]
         self.left += [Finding(line, GONE["prefect.deployments.Deployment"]) for line in others]
@@ -231,11 +252,19 @@ class _Survey(cst.CSTVisitor):
         if missing := sorted(_NEEDED - found.keywords.keys()):
             return f"it has no keyword {', '.join(missing)}"
         others = {name: value for name, value in found.keywords.items() if name not in _READ}
-        if unknown := sorted(name for name, value in others.items() if not keyword_of_deploy(name, value, self.imported)):
+        if unknown := sorted(
+            name
+            for name, value in others.items()
+            if not keyword_of_deploy(name, value, self.imported)
+        ):
             return f"nothing is known to take the place of {', '.join(unknown)}"
         if found.block not in names.blocks or names.bound[found.block or ""] != 1:
             return "infrastructure is no block that is loaded or saved here under a name"
-        if names.bound[variable] != 1 or names.applied[variable] != 1 or names.used[variable] != len(("made", "applied")):
+        if (
+            names.bound[variable] != 1
+            or names.applied[variable] != 1
+            or names.used[variable] != len(("made", "applied"))
+        ):
             return f"{variable} is used for more than one call of {_APPLY}()"
         if self.imported.get(_FLOW, "prefect.flow") != "prefect.flow" or names.bound[_FLOW]:
             return f"the name {_FLOW} is something else here"
@@ -246,7 +275,9 @@ class _Survey(cst.CSTVisitor):
         return found.removesuffix(f".{_DEPLOYMENT}") in _OF_DEPLOYMENT
 
     def _is_block(self, node: cst.BaseExpression) -> bool:
-        return isinstance(node, cst.Name) and self.imported.get(node.value, "").endswith(".CplnInfrastructure")
+        return isinstance(node, cst.Name) and self.imported.get(node.value, "").endswith(
+            ".CplnInfrastructure"
+        )
 
     def _name_block(self, variable: str, call: cst.Call) -> None:
         first = call.args[0].value if call.args else None
@@ -271,13 +302,17 @@ class _Rewriting(cst.CSTTransformer):
 
     def leave_SimpleStatementLine(
         self, original_node: cst.SimpleStatementLine, updated_node: cst.SimpleStatementLine
-    ) -> cst.SimpleStatementLine | cst.FlattenSentinel[cst.SimpleStatementLine] | cst.RemovalSentinel:
+    ) -> (
+        cst.SimpleStatementLine | cst.FlattenSentinel[cst.SimpleStatementLine] | cst.RemovalSentinel
+    ):
         """Rewrite one statement."""
         if len(original_node.body) != 1:
             return updated_node
         statement, line = original_node.body[0], self._survey.lines[original_node]
         made: list[cst.SimpleStatementLine] | None = None
-        if isinstance(statement, cst.ImportFrom) and not isinstance(statement.names, cst.ImportStar):
+        if isinstance(statement, cst.ImportFrom) and not isinstance(
+            statement.names, cst.ImportStar
+        ):
             made = self._import(statement, line)
         elif isinstance(statement, cst.Assign) and isinstance(statement.value, cst.Call):
             made = self._deployment(statement, line)
@@ -285,7 +320,11 @@ class _Rewriting(cst.CSTTransformer):
             made = [self._deploy(str(variable), line)]
         if made is None:
             return updated_node
-        return cst.FlattenSentinel(_in_place_of(updated_node, made)) if made else cst.RemoveFromParent()
+        return (
+            cst.FlattenSentinel(_in_place_of(updated_node, made))
+            if made
+            else cst.RemoveFromParent()
+        )
 
     def _import(self, statement: cst.ImportFrom, line: int) -> list[cst.SimpleStatementLine] | None:
         module, moved, kept, made = _module(statement), [], [], []
@@ -294,7 +333,9 @@ class _Rewriting(cst.CSTTransformer):
             if (new := MOVED.get(module, {}).get(name)) is not None:
                 bound = _bound_to(alias)
                 moved.append(new if new == bound else f"{new} as {bound}")
-            elif not (module in _OF_DEPLOYMENT and name == _DEPLOYMENT and self._survey.is_rewritten):
+            elif not (
+                module in _OF_DEPLOYMENT and name == _DEPLOYMENT and self._survey.is_rewritten
+            ):
                 kept.append(name if _bound_to(alias) == name else f"{name} as {_bound_to(alias)}")
             elif not self._has_flow:
                 self._has_flow = True
@@ -306,11 +347,17 @@ class _Rewriting(cst.CSTTransformer):
             made.append(_statement(f"from {_PACKAGE} import {', '.join(moved)}"))
         if kept:
             made.append(_statement(f"from {module} import {', '.join(kept)}"))
-        self.changed.append(Finding(line, f"imports of {module} come from where these names are now"))
+        self.changed.append(
+            Finding(line, f"imports of {module} come from where these names are now")
+        )
         return made
 
     def _deployment(self, statement: cst.Assign, line: int) -> list[cst.SimpleStatementLine] | None:
-        found = self._survey.deployments.get(statement.value) if isinstance(statement.value, cst.Call) else None
+        found = (
+            self._survey.deployments.get(statement.value)
+            if isinstance(statement.value, cst.Call)
+            else None
+        )
         if found is None or found.wrong or found.block is None or found.variable is None:
             return None
         pool, made = self._survey.names.blocks[found.block], []
@@ -319,7 +366,11 @@ class _Rewriting(cst.CSTTransformer):
             made.append(_statement(f"{found.block}.publish_as_work_pool({_quoted(pool)})"))
         arguments = {"source": found.keywords["path"], "entrypoint": found.keywords["entrypoint"]}
         made.append(_statement(f"{found.variable} = {self._call('flow.from_source', arguments)}"))
-        self.changed.append(Finding(line, f"the deployment becomes one of the work pool {pool!r}, made of its block"))
+        self.changed.append(
+            Finding(
+                line, f"the deployment becomes one of the work pool {pool!r}, made of its block"
+            )
+        )
         return made
 
     def _deploy(self, variable: str, line: int) -> cst.SimpleStatementLine:
@@ -328,13 +379,19 @@ class _Rewriting(cst.CSTTransformer):
         arguments: dict[str, cst.BaseExpression] = {"name": found.keywords["name"]}
         arguments["work_pool_name"] = cst.SimpleString(_quoted(pool))
         for name, value in found.keywords.items():
-            if name != "name" and (made := keyword_of_deploy(name, value, self._survey.imported)) is not None:
+            if (
+                name != "name"
+                and (made := keyword_of_deploy(name, value, self._survey.imported)) is not None
+            ):
                 arguments[made[0]] = made[1]
         self.changed.append(Finding(line, "apply() becomes deploy()"))
         return _statement(self._call(f"{variable}.deploy", arguments))
 
     def _call(self, function: str, arguments: Mapping[str, cst.BaseExpression]) -> str:
-        written = [f"{name}={self._survey.module.code_for_node(value)}" for name, value in arguments.items()]
+        written = [
+            f"{name}={self._survey.module.code_for_node(value)}"
+            for name, value in arguments.items()
+        ]
         line = f"{function}({', '.join(written)})"
         if len(line) <= _LINE_LENGTH and "\n" not in line:
             return line
@@ -346,12 +403,18 @@ def applied(node: cst.SimpleStatementLine) -> str | None:
     expression = node.body[0] if len(node.body) == 1 else None
     call = expression.value if isinstance(expression, cst.Expr) else None
     function = call.func if isinstance(call, cst.Call) and not call.args else None
-    if isinstance(function, cst.Attribute) and function.attr.value == _APPLY and isinstance(function.value, cst.Name):
+    if (
+        isinstance(function, cst.Attribute)
+        and function.attr.value == _APPLY
+        and isinstance(function.value, cst.Name)
+    ):
         return function.value.value
     return None
 
 
-def keyword_of_deploy(name: str, value: cst.BaseExpression, imported: Mapping[str, str]) -> tuple[str, cst.BaseExpression] | None:
+def keyword_of_deploy(
+    name: str, value: cst.BaseExpression, imported: Mapping[str, str]
+) -> tuple[str, cst.BaseExpression] | None:
     """Return what `deploy` takes in place of a keyword of a Deployment; nothing if that is not known.
 
     Args:
@@ -361,7 +424,11 @@ def keyword_of_deploy(name: str, value: cst.BaseExpression, imported: Mapping[st
     """
     if name in KEYWORDS:
         return KEYWORDS[name], value
-    if name == "is_schedule_active" and isinstance(value, cst.Name) and value.value in {"True", "False"}:
+    if (
+        name == "is_schedule_active"
+        and isinstance(value, cst.Name)
+        and value.value in {"True", "False"}
+    ):
         return "paused", cst.Name("False" if value.value == "True" else "True")
     if name == "schedule" and isinstance(value, cst.Call) and isinstance(value.func, cst.Name):
         kind = _SCHEDULES.get(imported.get(value.func.value, "").rpartition(".")[2])
@@ -374,7 +441,9 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _in_place_of(line: cst.SimpleStatementLine, made: list[cst.SimpleStatementLine]) -> Iterator[cst.SimpleStatementLine]:
+def _in_place_of(
+    line: cst.SimpleStatementLine, made: list[cst.SimpleStatementLine]
+) -> Iterator[cst.SimpleStatementLine]:
     """Yield statements with the comments of the line whose place they take."""
     first, *more = made
     lines = [first.with_changes(leading_lines=line.leading_lines), *more]
@@ -392,7 +461,9 @@ def _statement(code: str) -> cst.SimpleStatementLine:
 def _keywords(call: cst.Call) -> dict[str, cst.BaseExpression]:
     """Return the arguments of a call; those without a name get one that no call has."""
     return {
-        argument.keyword.value if argument.keyword is not None else f"argument {index + 1}": argument.value
+        argument.keyword.value
+        if argument.keyword is not None
+        else f"argument {index + 1}": argument.value
         for index, argument in enumerate(call.args)
     }
 

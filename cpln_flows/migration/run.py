@@ -22,7 +22,9 @@ Progress = Callable[[str], None]
 """Gets a sentence before each step."""
 
 
-async def migrate(paths: Sequence[Path] = (), *, apply: bool = False, progress: Progress = lambda _: None) -> Plan:
+async def migrate(
+    paths: Sequence[Path] = (), *, apply: bool = False, progress: Progress = lambda _: None
+) -> Plan:
     """Say what becomes of everything that Prefect 2 has saved; with ``apply``, do it.
 
     It can be repeated at any time, also after it was interrupted: it looks at what is there and does the rest.
@@ -40,11 +42,17 @@ async def migrate(paths: Sequence[Path] = (), *, apply: bool = False, progress: 
     """
     exported = [path for path in paths if path.suffix in files.SUFFIXES]
     if unknown := [path for path in paths if path.suffix not in files.SUFFIXES | {programs.SUFFIX}]:
-        raise ConfigurationError(f"{', '.join(map(str, unknown))}: expected programs (.py) or exports (.json, .yaml)")
+        raise ConfigurationError(
+            f"{', '.join(map(str, unknown))}: expected programs (.py) or exports (.json, .yaml)"
+        )
     found = programs.read([path for path in paths if path.suffix == programs.SUFFIX])
     plan = Plan(found)
     async with AsyncExitStack() as stack:
-        client = None if paths and not (exported and apply) else await stack.enter_async_context(get_client())
+        client = (
+            None
+            if paths and not (exported and apply)
+            else await stack.enter_async_context(get_client())
+        )
         if exported:
             plan = Plan((*decide(files.read(exported)).items, *found))
         elif client is not None:
@@ -58,7 +66,9 @@ async def migrate(paths: Sequence[Path] = (), *, apply: bool = False, progress: 
 def _settings() -> tuple[Item, ...]:
     profiles = get_current_settings().profiles_path
     given = settings.of_environment(process_environment())
-    return settings.decide((*given, *(settings.of_profiles(profiles) if profiles is not None else ())))
+    return settings.decide(
+        (*given, *(settings.of_profiles(profiles) if profiles is not None else ()))
+    )
 
 
 async def _carry_out(plan: Plan, client: PrefectClient | None, progress: Progress) -> None:
@@ -80,9 +90,13 @@ def _clear_errors(where: str = "") -> Iterator[None]:
         yield
     except PrefectHTTPStatusError as error:
         status = error.response.status_code
-        raise ConfigurationError(f"{where}Prefect's server answered {status}: {_detail(error)}{again}") from None
+        raise ConfigurationError(
+            f"{where}Prefect's server answered {status}: {_detail(error)}{again}"
+        ) from None
     except httpx.HTTPError as error:
-        raise ConfigurationError(f"{where}Prefect's server cannot be reached: {error!r}{again}") from None
+        raise ConfigurationError(
+            f"{where}Prefect's server cannot be reached: {error!r}{again}"
+        ) from None
 
 
 def _detail(error: PrefectHTTPStatusError) -> str:

@@ -20,7 +20,9 @@ AGENT = "prefect-agent"
 class Record(BaseModel):
     """What Prefect has stored; fields that matter to nobody here are ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", hide_input_in_errors=True, populate_by_name=True
+    )
 
 
 class BlockType(Record):
@@ -53,8 +55,12 @@ class Document(Record):
     slug: str = Field(validation_alias=AliasPath("block_type", "slug"))
     name: str = ""
     data: Mapping[str, Any] = Field(repr=False)
-    references: Mapping[str, Mapping[str, Referred]] = Field(default_factory=dict, alias="block_document_references")
-    checksum: str | None = Field(default=None, validation_alias=AliasPath("block_schema", "checksum"))
+    references: Mapping[str, Mapping[str, Referred]] = Field(
+        default_factory=dict, alias="block_document_references"
+    )
+    checksum: str | None = Field(
+        default=None, validation_alias=AliasPath("block_schema", "checksum")
+    )
     is_anonymous: bool = False
 
     def reference(self, field: str) -> Referred | None:
@@ -144,4 +150,7 @@ class Saved:
 
     def document(self, document_id: UUID | None) -> Document | None:
         """Return a block document by its id."""
-        return next((document for document in self.documents if document_id and document.id == document_id), None)
+        return next(
+            (document for document in self.documents if document_id and document.id == document_id),
+            None,
+        )

@@ -48,7 +48,9 @@ class Given:
 
 def of_environment(environment: Mapping[str, str]) -> tuple[Given, ...]:
     """Return the settings of Prefect in an environment."""
-    return tuple(Given(name, _ENVIRONMENT) for name in sorted(environment) if name.startswith(_PREFIX))
+    return tuple(
+        Given(name, _ENVIRONMENT) for name in sorted(environment) if name.startswith(_PREFIX)
+    )
 
 
 def of_profiles(path: Path) -> tuple[Given, ...]:
@@ -62,7 +64,9 @@ def of_profiles(path: Path) -> tuple[Given, ...]:
     except FileNotFoundError:
         return ()
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{path}: the file of Prefect's profiles cannot be read: {error}") from None
+        raise ConfigurationError(
+            f"{path}: the file of Prefect's profiles cannot be read: {error}"
+        ) from None
     profiles = found.get("profiles")
     named = profiles.items() if isinstance(profiles, dict) else ()
     return tuple(
@@ -95,7 +99,9 @@ def _item(setting: Given, known: frozenset[str]) -> Item | None:
     may_be_own = setting.place == _ENVIRONMENT and not name.startswith(_GONE)
     if name in known or may_be_own or not name.startswith(_PREFIX):
         return None
-    return Item(KIND, name, "removed", by_hand=(f"{where}: Prefect 3 has no such setting; remove it",))
+    return Item(
+        KIND, name, "removed", by_hand=(f"{where}: Prefect 3 has no such setting; remove it",)
+    )
 
 
 def _known(model: type[BaseModel]) -> Iterator[str]:

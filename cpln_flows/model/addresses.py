@@ -34,7 +34,12 @@ def is_url(text: str, *schemes: str) -> bool:
     """
     try:
         parts = urlsplit(text)
-        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", text)
+        return (
+            parts.scheme in schemes
+            and bool(parts.hostname)
+            and parts.port != 0
+            and not re.search(r"\s", text)
+        )
     except ValueError:
         return False
 
@@ -98,7 +103,11 @@ def without_credentials(url: str) -> str:
     ('http://...@proxy:3128', '...@proxy', 'http://proxy')
     """
     authority = _authority(url)
-    return url.replace(authority, f"...@{authority.rpartition('@')[2]}", 1) if "@" in authority else url
+    return (
+        url.replace(authority, f"...@{authority.rpartition('@')[2]}", 1)
+        if "@" in authority
+        else url
+    )
 
 
 def _authority(url: str) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 
 _LENGTH = 60
-_PLACEHOLDER = re.compile(r"\$\{|\$\(|\{\{|\{%|<%|\[\[|<[^<>]*>|%\(|@[A-Z_]+@|%[A-Z_]+%|__[A-Z][A-Z_]*__|\$[A-Z_]+")
+_PLACEHOLDER = re.compile(
+    r"\$\{|\$\(|\{\{|\{%|<%|\[\[|<[^<>]*>|%\(|@[A-Z_]+@|%[A-Z_]+%|__[A-Z][A-Z_]*__|\$[A-Z_]+"
+)
 
 
 def shown(value: object) -> str:

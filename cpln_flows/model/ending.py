@@ -17,7 +17,9 @@ from cpln_flows.model.resources import Command, JobContainer, JobExecution
 _SIGNALLED = 128
 _DEADLINE = "DeadlineExceeded"
 # What the job controller reports when it gives up; the cause is the container's.
-_GAVE_UP = frozenset({"BackoffLimitExceeded", "PodFailurePolicy", "MaxFailedIndexesExceeded", "FailedIndexes"})
+_GAVE_UP = frozenset(
+    {"BackoffLimitExceeded", "PodFailurePolicy", "MaxFailedIndexesExceeded", "FailedIndexes"}
+)
 _EXECUTION_STAGES = {"successful": Stage.COMPLETED, "failed": Stage.FAILED}
 
 
@@ -46,7 +48,11 @@ class Ending:
         return ", ".join(self._known()) or f"the platform says {self.stage} and not why"
 
     def _known(self) -> list[str]:
-        said = [] if self.exit_code is None else [f"exit code {self.exit_code}{_signal_of(self.exit_code)}"]
+        said = (
+            []
+            if self.exit_code is None
+            else [f"exit code {self.exit_code}{_signal_of(self.exit_code)}"]
+        )
         said += [f"reason {self.reason}"] if self.reason else []
         return said + [message for message in self.messages if not self._is_said(message)]
 
@@ -55,7 +61,9 @@ class Ending:
         if any(message in other for other in self.messages if other != message):
             return True
         known = self.exit_code is not None
-        return known and (message.endswith(f"exit code {self.exit_code}") or "backoff limit" in message)
+        return known and (
+            message.endswith(f"exit code {self.exit_code}") or "backoff limit" in message
+        )
 
 
 def ending_of(command: Command, execution: JobExecution | None, main: str) -> Ending:
@@ -70,14 +78,25 @@ def ending_of(command: Command, execution: JobExecution | None, main: str) -> En
     stage, reason = _stage(command.lifecycle_stage, execution, main), _reason(execution, container)
     messages = [_text(message) for message in command.status.messages]
     messages += _condition_messages(execution) + _container_messages(container)
-    return Ending(stage, _exit_code(stage, container), reason, tuple(dict.fromkeys(filter(None, messages))))
+    return Ending(
+        stage, _exit_code(stage, container), reason, tuple(dict.fromkeys(filter(None, messages)))
+    )
 
 
 def _stage(stage: str, execution: JobExecution | None, main: str) -> str:
-    if stage != Stage.FAILED or execution is None or len(execution.containers) == 1 or _is_late(execution):
+    if (
+        stage != Stage.FAILED
+        or execution is None
+        or len(execution.containers) == 1
+        or _is_late(execution)
+    ):
         return stage
     container = execution.containers.get(main)
-    return Stage.COMPLETED if container and container.has_ended and container.restarts.exit_code == 0 else stage
+    return (
+        Stage.COMPLETED
+        if container and container.has_ended and container.restarts.exit_code == 0
+        else stage
+    )
 
 
 def _is_late(execution: JobExecution) -> bool:
@@ -93,7 +112,11 @@ def _exit_code(stage: str, container: JobContainer | None) -> int | None:
 
 def _reason(execution: JobExecution | None, container: JobContainer | None) -> str | None:
     """Return the cause: the deadline, else what the container says, and the controller's word only if nothing else is known."""
-    given = [condition.reason for condition in execution.conditions if condition.reason] if execution else []
+    given = (
+        [condition.reason for condition in execution.conditions if condition.reason]
+        if execution
+        else []
+    )
     if _DEADLINE in given:
         return _DEADLINE
     if container and container.restarts.reason:
@@ -113,11 +136,17 @@ def waiting_for(command: Command | None, execution: JobExecution | None) -> str:
     for condition in execution.conditions if execution else []:
         said += [": ".join(filter(None, (condition.reason, condition.message)))]
     for name, container in (execution.containers if execution else {}).items():
-        said += [f"container {name}: {container.message}"] if container.message and not container.ready else []
+        said += (
+            [f"container {name}: {container.message}"]
+            if container.message and not container.ready
+            else []
+        )
     return "; ".join(dict.fromkeys(filter(None, said)))
 
 
-def main_ended(execution: JobExecution | None, main: str, *, restarts: bool = False) -> JobContainer | None:
+def main_ended(
+    execution: JobExecution | None, main: str, *, restarts: bool = False
+) -> JobContainer | None:
     """Return the main container if it has ended for good, whatever the other containers do.
 
     Args:
@@ -138,7 +167,9 @@ def main_ending(container: JobContainer) -> Ending:
     return Ending(stage, code, container.restarts.reason, tuple(_container_messages(container)))
 
 
-def forgotten_ending(execution: JobExecution | None, main: str, *, restarts: bool = False) -> Ending | None:
+def forgotten_ending(
+    execution: JobExecution | None, main: str, *, restarts: bool = False
+) -> Ending | None:
     """Return the end of a job whose command the platform does not show any more; nothing while the execution is active.
 
     Args:
@@ -152,7 +183,12 @@ def forgotten_ending(execution: JobExecution | None, main: str, *, restarts: boo
         return replace(main_ending(container), reason=_reason(execution, container))
     if stage is None:
         return None
-    return Ending(stage, 0 if stage == Stage.COMPLETED else None, _reason(execution, None), tuple(_condition_messages(execution)))
+    return Ending(
+        stage,
+        0 if stage == Stage.COMPLETED else None,
+        _reason(execution, None),
+        tuple(_condition_messages(execution)),
+    )
 
 
 def _condition_messages(execution: JobExecution | None) -> list[str]:

@@ -17,12 +17,18 @@ from cpln_flows.errors import ConfigurationError
 from cpln_flows.model import suggestions
 from cpln_flows.model.display import shown
 
-_HIDDEN = frozenset({"token", "config", "credentials", "v1_job", "job_manifest", "env", "labels", "command"})
+_HIDDEN = frozenset(
+    {"token", "config", "credentials", "v1_job", "job_manifest", "env", "labels", "command"}
+)
 _MOST = 20
 
 
 def configuration_error(
-    subject: str, error: ValidationError, *, known: Collection[str] = (), rename: Callable[[str], str] = str
+    subject: str,
+    error: ValidationError,
+    *,
+    known: Collection[str] = (),
+    rename: Callable[[str], str] = str,
 ) -> ConfigurationError:
     """Return the error for wrong fields.
 
@@ -39,7 +45,9 @@ def configuration_error(
     return ConfigurationError(f"{subject}: {'; '.join(said)}{more}")
 
 
-def _sentence(error: Mapping[str, Any], known: Collection[str], rename: Callable[[str], str]) -> str:
+def _sentence(
+    error: Mapping[str, Any], known: Collection[str], rename: Callable[[str], str]
+) -> str:
     first, *rest = [str(part) for part in error["loc"]] or [""]
     name = ".".join([rename(first), *rest]) if first else ""
     said = f"{name}: {_what(error, first, known)}" if name else _what(error, first, known)
@@ -53,7 +61,9 @@ def _what(error: Mapping[str, Any], field: str, known: Collection[str]) -> str:
             return "is missing"
         case "extra_forbidden":
             close = suggestions.near(field, known)
-            return "is not a field" + (f"; did you mean {close!r}?" if close else f"; there are {', '.join(sorted(known))}")
+            return "is not a field" + (
+                f"; did you mean {close!r}?" if close else f"; there are {', '.join(sorted(known))}"
+            )
         case "value_error" | "assertion_error":  # of ours, and whole
             return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
     expected = message.removeprefix("Input should be ").split(", ", 1)[0]
@@ -64,7 +74,9 @@ def _what(error: Mapping[str, Any], field: str, known: Collection[str]) -> str:
 
 def _found(error: Mapping[str, Any]) -> str:
     value = error.get("input")
-    if isinstance(value, bool | int | float | str) and not _HIDDEN & {str(part) for part in error["loc"]}:
+    if isinstance(value, bool | int | float | str) and not _HIDDEN & {
+        str(part) for part in error["loc"]
+    }:
         return shown(value)
     return "nothing" if value is None else f"a value of type {type(value).__name__}"
 
@@ -83,12 +95,19 @@ else:
         def __call__(cls, *args, **kwargs):
             """Make an instance."""
             __tracebackhide__ = True
-            if inspect.currentframe().f_back.f_globals.get("__name__", "").partition(".")[0] == "pydantic":
+            if (
+                inspect.currentframe().f_back.f_globals.get("__name__", "").partition(".")[0]
+                == "pydantic"
+            ):
                 return super().__call__(*args, **kwargs)
             known = cls.model_fields
             for name in kwargs.keys() - known.keys():  # Prefect's blocks keep what they do not know
-                if cls.model_config.get("extra") == "allow" and (close := suggestions.near(name, known.keys() - kwargs.keys())):
-                    raise ConfigurationError(f"{cls.__name__}: {name}: is not a field; did you mean {close!r}?")
+                if cls.model_config.get("extra") == "allow" and (
+                    close := suggestions.near(name, known.keys() - kwargs.keys())
+                ):
+                    raise ConfigurationError(
+                        f"{cls.__name__}: {name}: is not a field; did you mean {close!r}?"
+                    )
             try:
                 return super().__call__(*args, **kwargs)
             except ValidationError as error:

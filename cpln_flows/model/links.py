@@ -8,16 +8,24 @@ from typing import NamedTuple
 
 from cpln_flows.errors import ConfigurationError
 
-_PID = re.compile(r"^(?P<org>[^:/\s]+):(?P<gvc>[^:/\s]+):(?P<workload>[^:/\s]+):(?P<command_id>[^:/\s]+)$")
+_PID = re.compile(
+    r"^(?P<org>[^:/\s]+):(?P<gvc>[^:/\s]+):(?P<workload>[^:/\s]+):(?P<command_id>[^:/\s]+)$"
+)
 _OLD_PID = re.compile(r"^(?P<org>[^:/\s]+):(?P<gvc>[^:/\s]+):(?P<name>[^:/\s]+)$")
 _WORKLOAD = re.compile(r"^/org/(?P<org>[^/]+)/gvc/(?P<gvc>[^/]+)/workload/(?P<name>[^/]+)$")
 _NAME = re.compile(r"[-._a-zA-Z0-9]+")
 _FORMS = {
     "org": re.compile(rf"/org/(?P<name>{_NAME.pattern})"),
     "gvc": re.compile(rf"/(?:/|org/(?P<org>{_NAME.pattern})/)gvc/(?P<name>{_NAME.pattern})"),
-    "location": re.compile(rf"/(?:/|org/(?P<org>{_NAME.pattern})/)location/(?P<name>{_NAME.pattern})"),
+    "location": re.compile(
+        rf"/(?:/|org/(?P<org>{_NAME.pattern})/)location/(?P<name>{_NAME.pattern})"
+    ),
 }
-_EXAMPLES = {"org": "/org/acme", "gvc": "/org/acme/gvc/dev", "location": "/org/acme/location/aws-eu-central-1"}
+_EXAMPLES = {
+    "org": "/org/acme",
+    "gvc": "/org/acme/gvc/dev",
+    "location": "/org/acme/location/aws-eu-central-1",
+}
 _SHOWN = 100
 _PID_FORM = "org:gvc:workload:command_id"
 
@@ -98,7 +106,9 @@ def _named(kind: str, text: str) -> Named:
     form = _FORMS[kind].fullmatch(text.strip().rstrip("/"))
     if form is None:
         example = _EXAMPLES[kind]
-        raise ValueError(f"expected a name such as {last_segment(example)}, or a link such as {example}, found {text[:_SHOWN]!r}")
+        raise ValueError(
+            f"expected a name such as {last_segment(example)}, or a link such as {example}, found {text[:_SHOWN]!r}"
+        )
     return Named(form["name"], form.groupdict().get("org"))
 
 
@@ -152,7 +162,9 @@ class WorkloadRef:
         """Read a full link such as ``/org/acme/gvc/dev/workload/etl``."""
         if match := _WORKLOAD.match(link):
             return cls(**match.groupdict())
-        raise ConfigurationError(f"{link!r} is not a link of a workload; expected /org/ORG/gvc/GVC/workload/NAME")
+        raise ConfigurationError(
+            f"{link!r} is not a link of a workload; expected /org/ORG/gvc/GVC/workload/NAME"
+        )
 
     @classmethod
     def of_pid(cls, pid: str) -> WorkloadRef | None:

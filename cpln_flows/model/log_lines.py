@@ -37,10 +37,16 @@ class Batch(NamedTuple):
 
     def within(self, since_ns: int, until_ns: int | None) -> Batch:
         """Return the lines from one time on and before another; ``None`` has no end."""
-        if not self.stamps or (min(self.stamps) >= since_ns and (until_ns is None or max(self.stamps) < until_ns)):
+        if not self.stamps or (
+            min(self.stamps) >= since_ns and (until_ns is None or max(self.stamps) < until_ns)
+        ):
             return self
         end_ns = _LATEST_NS + 1 if until_ns is None else until_ns
-        kept = [(ns, line) for ns, line in zip(self.stamps, self.lines, strict=True) if since_ns <= ns < end_ns]
+        kept = [
+            (ns, line)
+            for ns, line in zip(self.stamps, self.lines, strict=True)
+            if since_ns <= ns < end_ns
+        ]
         return Batch(self.key, [ns for ns, _ in kept], [line for _, line in kept])
 
 
@@ -82,7 +88,9 @@ def render(batch: Batch, label: str = "") -> list[str]:
         prefix = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
         stamps, lines = batch.stamps[start:end], batch.lines[start:end]
         digits = map(str, stamps) if seconds else (f"{ns:010}" for ns in stamps)
-        rendered += [f"{prefix}{ns[-9:-3]}{between}{line}" for ns, line in zip(digits, lines, strict=True)]
+        rendered += [
+            f"{prefix}{ns[-9:-3]}{between}{line}" for ns, line in zip(digits, lines, strict=True)
+        ]
         start = end
     return rendered
 
@@ -92,7 +100,10 @@ def _end_of_second(stamps: list[int], start: int, seconds: int) -> int:
     low, high = seconds * NS, (seconds + 1) * NS
     if low <= stamps[-1] < high and max(stamps) < high and min(stamps) >= low:
         return len(stamps)
-    return next((place for place in range(start, len(stamps)) if not low <= stamps[place] < high), len(stamps))
+    return next(
+        (place for place in range(start, len(stamps)) if not low <= stamps[place] < high),
+        len(stamps),
+    )
 
 
 def parse_tail(message: object) -> Frame:
@@ -103,7 +114,9 @@ def parse_tail(message: object) -> Frame:
     """
     if not isinstance(message, Mapping):
         raise UnexpectedResponseError("the tail of the log sent a message that is not an object")
-    return Frame(_batches(message.get("streams") or []), _dropped(message.get("dropped_entries") or []))
+    return Frame(
+        _batches(message.get("streams") or []), _dropped(message.get("dropped_entries") or [])
+    )
 
 
 def parse_range(answer: object) -> list[Batch]:
@@ -122,23 +135,33 @@ def parse_labels(answer: object) -> dict[str, str] | None:
     """Return the labels of the first stream in the answer of a range query, if there is one."""
     try:
         result = answer["data"]["result"]  # type: ignore[index]
-        return {str(name): _scalar(value) for name, value in result[0]["stream"].items()} if result else None
+        return (
+            {str(name): _scalar(value) for name, value in result[0]["stream"].items()}
+            if result
+            else None
+        )
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise UnexpectedResponseError(f"the log sent labels that cannot be read ({type(error).__name__})") from None
+        raise UnexpectedResponseError(
+            f"the log sent labels that cannot be read ({type(error).__name__})"
+        ) from None
 
 
 def _batches(streams: Any) -> list[Batch]:
     try:
         return [_batch(stream["stream"], stream["values"]) for stream in streams]
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-        raise UnexpectedResponseError(f"the log sent lines that cannot be read ({type(error).__name__})") from None
+        raise UnexpectedResponseError(
+            f"the log sent lines that cannot be read ({type(error).__name__})"
+        ) from None
 
 
 def _batch(labels: Any, values: Any) -> Batch:
     key = StreamKey(*(_scalar(labels.get(name, "")) for name in StreamKey._fields))
     texts, lines, *_ = map(list, zip(*values, strict=False)) if values else ([], [])
     stamps = list(map(int, texts))
-    if stamps and not (min(stamps) >= 0 and max(stamps) <= _LATEST_NS and set(map(type, lines)) == {str}):
+    if stamps and not (
+        min(stamps) >= 0 and max(stamps) <= _LATEST_NS and set(map(type, lines)) == {str}
+    ):
         raise ValueError("a time out of all bounds, or a line that is no text")
     return Batch(key, stamps, lines)
 
@@ -165,7 +188,9 @@ def in_order(batches: list[Batch]) -> list[Batch]:
     if len(filled) <= 1:
         return filled
     entries: list[tuple[int, StreamKey, str]] = [
-        (ns, batch.key, line) for batch in filled for ns, line in zip(batch.stamps, batch.lines, strict=True)
+        (ns, batch.key, line)
+        for batch in filled
+        for ns, line in zip(batch.stamps, batch.lines, strict=True)
     ]
     entries.sort(key=itemgetter(0))
     return [_joined(key, list(group)) for key, group in groupby(entries, key=itemgetter(1))]

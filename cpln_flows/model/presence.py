@@ -11,7 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-_LEAST_LOOKS = 5  # so that a process that was suspended for an hour does not judge by a single answer
+_LEAST_LOOKS = (
+    5  # so that a process that was suspended for an hour does not judge by a single answer
+)
 
 
 class Sighting(Enum):
@@ -37,7 +39,9 @@ class Absence:
     looks: int = 0
     since: float = 0.0
 
-    def after(self, *, command: Sighting, execution: Sighting, last_line: float | None, now: float) -> Absence:
+    def after(
+        self, *, command: Sighting, execution: Sighting, last_line: float | None, now: float
+    ) -> Absence:
         """Return the series after one more look.
 
         Args:

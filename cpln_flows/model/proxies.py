@@ -65,7 +65,11 @@ class _Exception:
         if self.network is None:
             return host == self.name or host.endswith(f".{self.name}")
         address = _address(host)
-        return address is not None and address.version == self.network.version and address in self.network
+        return (
+            address is not None
+            and address.version == self.network.version
+            and address in self.network
+        )
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,9 @@ class Proxies:
         is_off: Whether all hosts are.
     """
 
-    by_scheme: Mapping[str, str] = field(default_factory=dict, repr=False)  # an address may hold a password
+    by_scheme: Mapping[str, str] = field(
+        default_factory=dict, repr=False
+    )  # an address may hold a password
     exceptions: tuple[_Exception, ...] = ()
     is_off: bool = False
 
@@ -97,7 +103,9 @@ class Proxies:
         entries = [entry.strip() for entry in found.get("no", "").split(",")]
         exceptions = (_Exception.parse(entry) for entry in entries if entry)
         by_scheme = {scheme: url for scheme, url in found.items() if scheme != "no" and url}
-        return cls(by_scheme, tuple(entry for entry in exceptions if entry is not None), "*" in entries)
+        return cls(
+            by_scheme, tuple(entry for entry in exceptions if entry is not None), "*" in entries
+        )
 
     def proxy_of(self, url: str) -> Proxy | None:
         """Return the proxy that a request for this address goes by, if it goes by one.
@@ -108,15 +116,24 @@ class Proxies:
         parts = urlsplit(url)
         schemes = _SCHEMES.get(parts.scheme, ())
         scheme = next((scheme for scheme in schemes if scheme in self.by_scheme), None)
-        host, port = (parts.hostname or "").rstrip("."), parts.port or addresses.PORTS.get(parts.scheme)
-        if scheme is None or self.is_off or any(entry.covers(host, port) for entry in self.exceptions):
+        host, port = (
+            (parts.hostname or "").rstrip("."),
+            parts.port or addresses.PORTS.get(parts.scheme),
+        )
+        if (
+            scheme is None
+            or self.is_off
+            or any(entry.covers(host, port) for entry in self.exceptions)
+        ):
             return None
         return _proxy(self.by_scheme[scheme].strip(), f"{scheme.upper()}_PROXY")
 
 
 def _proxy(text: str, variable: str) -> Proxy:
     url = text if "://" in text else f"http://{text}"
-    if not addresses.is_url(url, "http", "https", "socks5", "socks5h") or urlsplit(url).path not in ("", "/"):
+    if not addresses.is_url(url, "http", "https", "socks5", "socks5h") or urlsplit(
+        url
+    ).path not in ("", "/"):
         raise ConfigurationError(
             f"{variable}: {addresses.without_credentials(text)!r} is not the address of a proxy; expected one such as"
             " http://proxy:3128 or socks5://proxy:1080; correct or unset it"

@@ -33,7 +33,10 @@ def _scalars_as_text(value: object) -> object:
     """Tags compare as text on the platform: ``true`` and ``"true"`` are the same tag."""
     if not isinstance(value, Mapping) or all(type(item) is str for item in value.values()):
         return value
-    return {key: str(item).lower() if isinstance(item, bool) else str(item) for key, item in value.items()}
+    return {
+        key: str(item).lower() if isinstance(item, bool) else str(item)
+        for key, item in value.items()
+    }
 
 
 def _none_as_empty(value: object) -> object:
@@ -61,7 +64,9 @@ Moment = Annotated[datetime, AfterValidator(_in_utc)]
 class Resource(BaseModel):
     """Base of all answers: frozen, camelCase on the wire, tolerant of what it does not know."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True
+    )
 
     @classmethod
     def parse(cls, answer: object, *, source: str) -> Self:
@@ -77,9 +82,14 @@ class Resource(BaseModel):
         try:
             return cls.model_validate(answer)
         except ValidationError as error:
-            where = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the answer'}: {e['msg']}" for e in error.errors()[:3])
+            where = "; ".join(
+                f"{'.'.join(map(str, e['loc'])) or 'the answer'}: {e['msg']}"
+                for e in error.errors()[:3]
+            )
             # The cause is left out on purpose: pydantic's error carries the whole input.
-            raise UnexpectedResponseError(f"{source}: the answer does not have the documented form ({where})") from None
+            raise UnexpectedResponseError(
+                f"{source}: the answer does not have the documented form ({where})"
+            ) from None
 
 
 class Link(Resource):
@@ -109,13 +119,17 @@ class Named(Resource):
 class StaticPlacement(Resource):
     """The locations of a GVC by name; one that is placed by a query has none."""
 
-    location_links: Annotated[list[str], BeforeValidator(_none_as_no_items)] = Field(default_factory=list)
+    location_links: Annotated[list[str], BeforeValidator(_none_as_no_items)] = Field(
+        default_factory=list
+    )
 
 
 class GvcSpec(Resource):
     """What a GVC was asked to be."""
 
-    static_placement: Annotated[StaticPlacement, BeforeValidator(_none_as_empty)] = StaticPlacement()
+    static_placement: Annotated[StaticPlacement, BeforeValidator(_none_as_empty)] = (
+        StaticPlacement()
+    )
 
 
 class Gvc(Resource):
@@ -127,7 +141,9 @@ class Gvc(Resource):
 class Workload(Named):
     """What jobs run on."""
 
-    spec: dict[str, Any] = Field(default_factory=dict, repr=False)  # variables and arguments may be secrets
+    spec: dict[str, Any] = Field(
+        default_factory=dict, repr=False
+    )  # variables and arguments may be secrets
 
     @property
     def ref(self) -> WorkloadRef:
@@ -191,8 +207,12 @@ class PlatformPolicy(Named):
     target_kind: str = ""
     target: str | None = None
     target_query: dict[str, Any] | None = None
-    target_links: Annotated[list[str], BeforeValidator(_none_as_no_items)] = Field(default_factory=list)
-    bindings: Annotated[list[Binding], BeforeValidator(_none_as_no_items)] = Field(default_factory=list)
+    target_links: Annotated[list[str], BeforeValidator(_none_as_no_items)] = Field(
+        default_factory=list
+    )
+    bindings: Annotated[list[Binding], BeforeValidator(_none_as_no_items)] = Field(
+        default_factory=list
+    )
 
     @property
     def principals(self) -> frozenset[str]:
@@ -202,7 +222,11 @@ class PlatformPolicy(Named):
     @property
     def secrets(self) -> frozenset[str]:
         """Names of the secrets that something is granted on."""
-        return frozenset(map(links.last_segment, self.target_links)) if self.target_kind == "secret" else frozenset()
+        return (
+            frozenset(map(links.last_segment, self.target_links))
+            if self.target_kind == "secret"
+            else frozenset()
+        )
 
     def lets_reveal(self, principal: str, org: str) -> bool:
         """Whether it lets somebody reveal some secrets.
@@ -296,8 +320,12 @@ class JobExecution(Resource):
     replica: str | None = None
     start_time: Moment | None = None
     completion_time: Moment | None = None
-    conditions: Annotated[list[Condition], BeforeValidator(_none_as_no_items)] = Field(default_factory=list)
-    containers: Annotated[dict[str, JobContainer], BeforeValidator(_none_as_empty)] = Field(default_factory=dict)
+    conditions: Annotated[list[Condition], BeforeValidator(_none_as_no_items)] = Field(
+        default_factory=list
+    )
+    containers: Annotated[dict[str, JobContainer], BeforeValidator(_none_as_empty)] = Field(
+        default_factory=dict
+    )
 
     @property
     def is_active(self) -> bool:
@@ -306,7 +334,10 @@ class JobExecution(Resource):
 
     def is_of(self, command_id: str) -> bool:
         """Whether it is the execution of this job."""
-        return self.name in (f"command-{command_id}", f"run-for-command-{command_id}")  # the second is the older form
+        return self.name in (
+            f"command-{command_id}",
+            f"run-for-command-{command_id}",
+        )  # the second is the older form
 
 
 class DeploymentVersion(Resource):
@@ -325,8 +356,12 @@ class DeploymentStatus(Resource):
     message: str | None = None
     last_processed_version: int | None = None
     expected_deployment_version: int | None = None
-    versions: Annotated[list[DeploymentVersion], BeforeValidator(_none_as_no_items)] = Field(default_factory=list)
-    job_executions: Annotated[list[JobExecution], BeforeValidator(_none_as_no_items)] = Field(default_factory=list)
+    versions: Annotated[list[DeploymentVersion], BeforeValidator(_none_as_no_items)] = Field(
+        default_factory=list
+    )
+    job_executions: Annotated[list[JobExecution], BeforeValidator(_none_as_no_items)] = Field(
+        default_factory=list
+    )
 
 
 class WorkloadDeployment(Resource):
@@ -338,17 +373,30 @@ class WorkloadDeployment(Resource):
     @property
     def runs_jobs(self) -> bool:
         """Whether a job that is started now runs, and on the newest version; a platform that names no versions is believed."""
-        processed, expected = self.status.last_processed_version, self.status.expected_deployment_version
-        return self.status.ready and (processed is None or expected is None or processed >= expected)
+        processed, expected = (
+            self.status.last_processed_version,
+            self.status.expected_deployment_version,
+        )
+        return self.status.ready and (
+            processed is None or expected is None or processed >= expected
+        )
 
     def execution_of(self, command_id: str) -> JobExecution | None:
         """Return the execution of one job, if it is still listed."""
-        return next((execution for execution in self.status.job_executions if execution.is_of(command_id)), None)
+        return next(
+            (execution for execution in self.status.job_executions if execution.is_of(command_id)),
+            None,
+        )
 
     @property
     def last_run(self) -> datetime | None:
         """When something last began or ended here, as far as executions are listed."""
-        moments = [moment for one in self.status.job_executions for moment in (one.start_time, one.completion_time) if moment]
+        moments = [
+            moment
+            for one in self.status.job_executions
+            for moment in (one.start_time, one.completion_time)
+            if moment
+        ]
         return max(moments, default=None)
 
     def report(self) -> str:

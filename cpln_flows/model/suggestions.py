@@ -25,7 +25,9 @@ def near(name: str, known: Collection[str], *, cutoff: float = _CUTOFF) -> str |
 
 def same(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that this one is, but for capitals, dashes and underscores."""
-    return next((candidate for candidate in sorted(known) if _plain(candidate) == _plain(name)), None)
+    return next(
+        (candidate for candidate in sorted(known) if _plain(candidate) == _plain(name)), None
+    )
 
 
 def _plain(name: str) -> str:

@@ -31,11 +31,17 @@ _PAGE = 200  # the most that Prefect's API gives at once
 _AT_ONCE = 10  # Prefect's server takes no more changes a second from more clients at once
 _MOST = 10_000
 _DEEPEST = 50
-_UNFINISHED = TaskRunFilterState(type=TaskRunFilterStateType(any_=sorted(set(StateType) - TERMINAL_STATES)))
-_UNDER_WAY = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]))
+_UNFINISHED = TaskRunFilterState(
+    type=TaskRunFilterStateType(any_=sorted(set(StateType) - TERMINAL_STATES))
+)
+_UNDER_WAY = FlowRunFilterState(
+    type=FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
+)
 
 
-async def end_below(client: PrefectClient, flow_runs: Collection[UUID], state: State[None], propose: Propose) -> int:
+async def end_below(
+    client: PrefectClient, flow_runs: Collection[UUID], state: State[None], propose: Propose
+) -> int:
     """End what has not ended with its flow run: task runs, and flow runs in the same process with theirs.
 
     A flow run of a deployment has a process of its own and goes on; a run of the job flow is ended with its job.
@@ -79,7 +85,9 @@ async def _unfinished_task_runs(client: PrefectClient, flow_runs: Collection[UUI
         wanted = TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=ids), state=_UNFINISHED)
         # What is read is not changed before all of it was read: pages would shift.
         for offset in range(0, _MOST, _PAGE):
-            page = await client.read_task_runs(task_run_filter=wanted, sort=TaskRunSort.ID_DESC, limit=_PAGE, offset=offset)
+            page = await client.read_task_runs(
+                task_run_filter=wanted, sort=TaskRunSort.ID_DESC, limit=_PAGE, offset=offset
+            )
             found += [task_run.id for task_run in page]
             if len(page) < _PAGE:
                 break
@@ -92,7 +100,9 @@ async def _inside(client: PrefectClient, flow_runs: Collection[UUID]) -> set[UUI
     return inside - await _children(client, flow_runs, JOB_FLOW) if inside else inside
 
 
-async def _children(client: PrefectClient, flow_runs: Collection[UUID], flow: str | None = None) -> set[UUID]:
+async def _children(
+    client: PrefectClient, flow_runs: Collection[UUID], flow: str | None = None
+) -> set[UUID]:
     named = FlowFilter(name=FlowFilterName(any_=[flow])) if flow else None
     found: set[UUID] = set()
     for ids in _batches(flow_runs):
@@ -103,7 +113,11 @@ async def _children(client: PrefectClient, flow_runs: Collection[UUID], flow: st
         )
         for offset in range(0, _MOST, _PAGE):
             page = await client.read_flow_runs(
-                flow_run_filter=wanted, flow_filter=named, sort=FlowRunSort.ID_DESC, limit=_PAGE, offset=offset
+                flow_run_filter=wanted,
+                flow_filter=named,
+                sort=FlowRunSort.ID_DESC,
+                limit=_PAGE,
+                offset=offset,
             )
             found |= {run.id for run in page}
             if len(page) < _PAGE:

@@ -105,7 +105,9 @@ class Actor:
         await self._learn_flow_names(plan)
         first = [action for action in plan.actions if not isinstance(action, SendStop | Escalate)]
         then = [action for action in plan.actions if isinstance(action, SendStop | Escalate)]
-        without = [run for action in first if is_change(action) and (run := _without_job(action.subject))]
+        without = [
+            run for action in first if is_change(action) and (run := _without_job(action.subject))
+        ]
         # It takes a request for each workload to look for what is nowhere, so that look is taken once for all of them.
         self._found = await self.observer.search(without, self.clocks()) if without else {}
         done = await each(self._attempt, first, at_once=_AT_ONCE)
@@ -116,21 +118,32 @@ class Actor:
         """Log what a plan would do, and return it as rows."""
         await self._learn_flow_names(plan)
         for action in plan.actions[:_MOST_SHOWN]:
-            self._journal(action).info(action.area, f"dry run, would {would(action)}: {action.reason}")
+            self._journal(action).info(
+                action.area, f"dry run, would {would(action)}: {action.reason}"
+            )
         if (others := len(plan.actions) - _MOST_SHOWN) > 0:
-            Journal(self.logger).info(Area.SYNC_TO_PREFECT, f"dry run, {others} further actions are in the flow's result")
+            Journal(self.logger).info(
+                Area.SYNC_TO_PREFECT, f"dry run, {others} further actions are in the flow's result"
+            )
         return [row(action, self._flow_name(action)) for action in plan.actions]
 
     async def _learn_flow_names(self, plan: Plan) -> None:
         """Learn the names of the flows whose runs are spoken of and whose jobs do not tell; a name that is known stays so."""
-        runs = [action.run for action in plan.actions if action.run and not (action.job and action.job.flow_name)]
+        runs = [
+            action.run
+            for action in plan.actions
+            if action.run and not (action.job and action.job.flow_name)
+        ]
         unknown = {run.flow_id for run in runs if run.flow_id is not None} - self._flow_names.keys()
         if not unknown:
             return
         try:
             self._flow_names |= await self.observer.runs.flow_names(unknown)
         except Exception as error:  # noqa: BLE001 - the lines have the run's id all the same
-            Journal(self.logger).debug(Area.SYNC_TO_PREFECT, f"the names of {len(unknown)} flows could not be read: {error}")
+            Journal(self.logger).debug(
+                Area.SYNC_TO_PREFECT,
+                f"the names of {len(unknown)} flows could not be read: {error}",
+            )
 
     async def _attempt(self, action: Action) -> Outcome:
         try:
@@ -175,14 +188,21 @@ class Actor:
         """End the task runs of the runs that were ended, for all at once; what fails is tried again in the next cycle."""
         for outcome in done:
             action = outcome.action
-            if outcome.done and action.run is not None and isinstance(action, Propose) and is_change(action):
+            if (
+                outcome.done
+                and action.run is not None
+                and isinstance(action, Propose)
+                and is_change(action)
+            ):
                 self._ended[action.run.id] = action.state
         if not self._ended:
             return
         try:
             await self.observer.runs.end_below(self._ended)
         except Exception as error:  # noqa: BLE001 - the flow runs have their states; the stops must still be sent
-            Journal(self.logger).warning(Area.SYNC_TO_PREFECT, f"task runs could not be ended, will retry: {error}")
+            Journal(self.logger).warning(
+                Area.SYNC_TO_PREFECT, f"task runs could not be ended, will retry: {error}"
+            )
         else:
             self._ended = {}
 
@@ -190,7 +210,9 @@ class Actor:
         changed = await self._changed(action)
         if changed or action.run is None:
             return Outcome(action, done=False, said=changed or "there is no flow run")
-        proposed = await self.observer.runs.propose(action.run.id, action.state, action.state_name, action.reason)
+        proposed = await self.observer.runs.propose(
+            action.run.id, action.state, action.state_name, action.reason
+        )
         return Outcome(action, done=proposed.accepted, said=proposed.said)
 
     async def _changed(self, action: Propose) -> str | None:
@@ -243,7 +265,10 @@ class Actor:
         self._journal(action).info(action.area, f"Sending stopReplica: {action.reason}")
         try:
             await commands.stop(
-                self.observer.client, job.ref.workload_ref, location=job.location or "", replica=job.replica or ""
+                self.observer.client,
+                job.ref.workload_ref,
+                location=job.location or "",
+                replica=job.replica or "",
             )
         except ConflictError:
             return Outcome(action, done=True, said="a stop is under way already")
@@ -255,11 +280,19 @@ class Actor:
             return "there is no job"
         seen = await self.observer.read(job.ref)
         if not isinstance(seen, JobView):
-            return "the job is not to be found any more" if isinstance(seen, NotFound) else "the job could not be read"
+            return (
+                "the job is not to be found any more"
+                if isinstance(seen, NotFound)
+                else "the job could not be read"
+            )
         run = (await self.observer.runs.by_ids([job.run_id])).get(job.run_id)
-        fresh = replace(case, job=seen, run=run or UnknownRun(), stop=await self.observer.stop_of(seen))
+        fresh = replace(
+            case, job=seen, run=run or UnknownRun(), stop=await self.observer.stop_of(seen)
+        )
         installation = job.installation  # that it is ours was decided; it cannot change
-        actions = decide.of_job(fresh, installation, self.observer.scope, self.observer.policy, self.clocks())
+        actions = decide.of_job(
+            fresh, installation, self.observer.scope, self.observer.policy, self.clocks()
+        )
         if any(now.kind is action.kind for now in actions):
             return None
         return f"changed meanwhile: {actions[0].reason}"
@@ -304,7 +337,9 @@ def _tell_done(action: Action, journal: Journal, what: str, said: str) -> None:
 
 def _without_job(subject: Subject) -> RunView | None:
     """Return the run whose job was in no list."""
-    if isinstance(subject, RunCase | CallerCase) and not isinstance(subject.job, JobView | NotFound):
+    if isinstance(subject, RunCase | CallerCase) and not isinstance(
+        subject.job, JobView | NotFound
+    ):
         return subject.run
     return None
 
@@ -312,7 +347,11 @@ def _without_job(subject: Subject) -> RunView | None:
 def news(plan: Plan, memory: Memory) -> Plan:
     """Return a plan without the reports that were made before."""
     reported = frozenset(memory.reported)
-    new = (action for action in plan.actions if not isinstance(action, Alert | ReportEnd) or report_key(action) not in reported)
+    new = (
+        action
+        for action in plan.actions
+        if not isinstance(action, Alert | ReportEnd) or report_key(action) not in reported
+    )
     return replace(plan, actions=tuple(new))
 
 
@@ -324,10 +363,18 @@ def remember(snapshot: Snapshot, outcomes: Sequence[Outcome], before: Memory) ->
     for outcome in outcomes:
         action = outcome.action
         if isinstance(action, SendStop) and outcome.done:
-            stopping[action.subject.job.ref] = Stop(snapshot.clocks.platform, snapshot.clocks.platform)
-    attempts = {case.run.id: (case.run.since, case.run.attempt) for case in snapshot.runs if case.run.attempt}
+            stopping[action.subject.job.ref] = Stop(
+                snapshot.clocks.platform, snapshot.clocks.platform
+            )
+    attempts = {
+        case.run.id: (case.run.since, case.run.attempt)
+        for case in snapshot.runs
+        if case.run.attempt
+    }
     reports = [key for outcome in outcomes if (key := outcome.report_key)]
-    memory = Memory(stopping, attempts, before.reported, snapshot.pooled, snapshot.outside, first_cycle=False)
+    memory = Memory(
+        stopping, attempts, before.reported, snapshot.pooled, snapshot.outside, first_cycle=False
+    )
     return memory.report(*reports)
 
 
@@ -347,6 +394,14 @@ def forget(memory: Memory, plan: Plan, snapshot: Snapshot, outcomes: Sequence[Ou
     standing = {key for action in plan.actions if (key := report_key(action))}
     standing |= {key for outcome in outcomes if (key := outcome.report_key)}
     for case in snapshot.jobs:
-        standing |= {ReportKey.ESCALATED.of(case.job.ref, number) for number in range(1, case.escalations + 1)}
+        standing |= {
+            ReportKey.ESCALATED.of(case.job.ref, number)
+            for number in range(1, case.escalations + 1)
+        }
     lasting = (ReportKey.STOPPED, ReportKey.SKEW)
-    return replace(memory, reported=tuple(key for key in memory.reported if key in standing or key.startswith(lasting)))
+    return replace(
+        memory,
+        reported=tuple(
+            key for key in memory.reported if key in standing or key.startswith(lasting)
+        ),
+    )

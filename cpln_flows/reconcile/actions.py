@@ -105,7 +105,9 @@ class About:
     @property
     def command(self) -> CommandRef | None:
         """The command that it concerns; also known when the job could not be read."""
-        if isinstance(self.subject, RunCase | CallerCase) and isinstance(self.subject.job, NotFound):
+        if isinstance(self.subject, RunCase | CallerCase) and isinstance(
+            self.subject.job, NotFound
+        ):
             return self.subject.job.ref
         return self.job.ref if self.job else None
 
@@ -219,7 +221,9 @@ class Alert(About):
     kind: ClassVar[Kind] = Kind.REPORT
 
 
-Action: TypeAlias = Keep | CountMiss | ForgetMisses | RecordPid | Propose | SendStop | Escalate | ReportEnd | Alert
+Action: TypeAlias = (
+    Keep | CountMiss | ForgetMisses | RecordPid | Propose | SendStop | Escalate | ReportEnd | Alert
+)
 
 
 def is_change(action: Action) -> bool:
@@ -229,7 +233,9 @@ def is_change(action: Action) -> bool:
             return action.state is not RunState.PENDING
         case SendStop():
             return True
-        case Keep() | CountMiss() | ForgetMisses() | RecordPid() | Escalate() | ReportEnd() | Alert():
+        case (
+            Keep() | CountMiss() | ForgetMisses() | RecordPid() | Escalate() | ReportEnd() | Alert()
+        ):
             return False
         case _:
             assert_never(action)
@@ -262,7 +268,9 @@ def event_id(action: Action) -> UUID:
     """Return the same id for the same action on the same state of things, so that a repeat is not a second event."""
     since = action.run.since.isoformat() if action.run else ""
     times = action.times if isinstance(action, CountMiss | Escalate) else 0
-    return uuid5(NAMESPACE_URL, f"cpln-flows:{action.kind}:{action.run_id}:{since}:{action.command}:{times}")
+    return uuid5(
+        NAMESPACE_URL, f"cpln-flows:{action.kind}:{action.run_id}:{since}:{action.command}:{times}"
+    )
 
 
 def would(action: Action) -> str:  # noqa: PLR0911 - a row each

@@ -27,7 +27,9 @@ class Cadence:
     interval: timedelta
     cycles: int | None = None
 
-    def next_cycle(self, last: datetime, done: int, now: datetime, successor: datetime | None) -> datetime | None:
+    def next_cycle(
+        self, last: datetime, done: int, now: datetime, successor: datetime | None
+    ) -> datetime | None:
         """Return when to begin the next cycle, which may be now; none when the run ends.
 
         Args:

@@ -39,7 +39,11 @@ class ServerClocks:
 
     def skews(self) -> dict[str, str]:
         """Return each server whose clock differs from this machine's by more than some seconds, with a sentence about it."""
-        return {whose: skew(whose, ahead) for whose, ahead in self._ahead().items() if abs(ahead) > NOTEWORTHY_SKEW}
+        return {
+            whose: skew(whose, ahead)
+            for whose, ahead in self._ahead().items()
+            if abs(ahead) > NOTEWORTHY_SKEW
+        }
 
     def agreed(self) -> list[str]:
         """Return each server whose clock surely agrees with this machine's; between the two limits nothing is reported."""

@@ -108,9 +108,12 @@ class Reconciler:
             self.summary.cycles += 1
             if late := self._cadence.overrun(began, clock()):
                 self._log(
-                    logging.WARNING, f"the cycle took {late.total_seconds():.1f} s longer than the interval between two cycles"
+                    logging.WARNING,
+                    f"the cycle took {late.total_seconds():.1f} s longer than the interval between two cycles",
                 )
-            due = self._cadence.next_cycle(began, self.summary.cycles, clock(), await self._next_start())
+            due = self._cadence.next_cycle(
+                began, self.summary.cycles, clock(), await self._next_start()
+            )
             if due is None:
                 break
             await self._sleep(max(0.0, (due - clock()).total_seconds()))
@@ -133,12 +136,16 @@ class Reconciler:
             return await self._observer.snapshot(clocks, self._memory)
         except Exception as error:  # noqa: BLE001 - a cycle that sees nothing changes nothing; the next comes in a minute
             self._log(logging.WARNING, f"this cycle could not look: {error}")
-            return Snapshot(self._clocks.now(), unread=(Unread("Prefect", str(error)),), is_blind=True)
+            return Snapshot(
+                self._clocks.now(), unread=(Unread("Prefect", str(error)),), is_blind=True
+            )
 
     def decide(self, snapshot: Snapshot) -> Plan:
         """Return what follows from a snapshot and was not reported before."""
         with gathering():
-            self._plan = decide.decide(snapshot, self._observer.scope, self._observer.policy, self._observer.areas)
+            self._plan = decide.decide(
+                snapshot, self._observer.scope, self._observer.policy, self._observer.areas
+            )
         return act.news(self._plan, self._memory)
 
     async def act(self, snapshot: Snapshot, plan: Plan) -> tuple[Outcome, ...]:
@@ -146,15 +153,25 @@ class Reconciler:
         self._report_unread(snapshot)
         if plan.withheld:
             is_new = plan.withheld not in self.summary.withheld
-            self._log(logging.WARNING if is_new else logging.DEBUG, f"nothing is changed: {plan.withheld}")
+            self._log(
+                logging.WARNING if is_new else logging.DEBUG, f"nothing is changed: {plan.withheld}"
+            )
             self.summary.withheld.append(plan.withheld)
-        outcomes = await self._show(plan) if self._dry_run else await self._actor.act(plan, self._memory.reported)
+        outcomes = (
+            await self._show(plan)
+            if self._dry_run
+            else await self._actor.act(plan, self._memory.reported)
+        )
         await self._leave_evidence(plan, outcomes)
-        done = [outcome.action for outcome in outcomes if outcome.done and not is_quiet(outcome.action)]
+        done = [
+            outcome.action for outcome in outcomes if outcome.done and not is_quiet(outcome.action)
+        ]
         self.summary.actions += len(done)
         self.summary.changes += sum(is_change(action) for action in done)
         self.summary.unread += len(plan.unread)
-        self._memory = act.forget(act.remember(snapshot, outcomes, self._memory), self._plan, snapshot, outcomes)
+        self._memory = act.forget(
+            act.remember(snapshot, outcomes, self._memory), self._plan, snapshot, outcomes
+        )
         await self._keep_reported(snapshot)
         await self._sign(snapshot, plan, done)
         return outcomes
@@ -165,7 +182,9 @@ class Reconciler:
         if not self._dry_run:
             return FlowResult(counts)
         plan = self._shown or Plan(clock())
-        said = [f"actions planned: {len(plan.actions)}, of which {len(plan.changes)} end a run or a job"]
+        said = [
+            f"actions planned: {len(plan.actions)}, of which {len(plan.changes)} end a run or a job"
+        ]
         said += [f"{plan.judged} runs and jobs checked"]
         said += [f"withheld: {plan.withheld}"] if plan.withheld else []
         said += [f"not read: {unread}" for unread in plan.unread]
@@ -182,7 +201,11 @@ class Reconciler:
         if snapshot.is_blind:
             return
         seconds = (clock() - self._began).total_seconds()
-        count = f"dry run, actions planned: {len(plan.actions)}" if self._dry_run else f"actions: {len(done)}"
+        count = (
+            f"dry run, actions planned: {len(plan.actions)}"
+            if self._dry_run
+            else f"actions: {len(done)}"
+        )
         seen = f"{plan.judged} runs and jobs on {snapshot.workloads} workloads checked in {seconds:.1f} s"
         unread = f", {len(plan.unread)} could not be read" if plan.unread else ""
         is_due = self._signed is None or clock() - self._signed >= _SIGN_EVERY
@@ -217,7 +240,9 @@ class Reconciler:
     def _report_skew(self) -> None:
         """Report a server's clock once that differs from this machine's, until they agree again."""
         agreed = {ReportKey.SKEW.of(whose) for whose in self._clocks.agreed()}
-        self._memory = replace(self._memory, reported=tuple(key for key in self._memory.reported if key not in agreed))
+        self._memory = replace(
+            self._memory, reported=tuple(key for key in self._memory.reported if key not in agreed)
+        )
         for whose, sentence in self._clocks.skews().items():
             if (key := ReportKey.SKEW.of(whose)) not in self._memory.reported:
                 self._journal.warning(Area.INIT, sentence)
@@ -240,7 +265,9 @@ class Reconciler:
             await self._reported.keep(reported)
             self._kept = reported
         except Exception as error:  # noqa: BLE001 - it is reported again then
-            self._log(logging.WARNING, f"could not persist which reports were already made: {error}")
+            self._log(
+                logging.WARNING, f"could not persist which reports were already made: {error}"
+            )
 
     async def _leave_evidence(self, plan: Plan, outcomes: tuple[Outcome, ...]) -> None:
         reported = self._memory.reported
@@ -254,8 +281,12 @@ class Reconciler:
             self._log(logging.WARNING, f"the artifact {ARTIFACT} could not be written: {error}")
 
     def _log(self, level: int, message: str, about: WorkloadRef | None = None) -> None:
-        journal = self._journal.about(gvc=about.gvc, workload=about.name) if about else self._journal
-        write = {logging.DEBUG: journal.debug, logging.INFO: journal.info}.get(level, journal.warning)
+        journal = (
+            self._journal.about(gvc=about.gvc, workload=about.name) if about else self._journal
+        )
+        write = {logging.DEBUG: journal.debug, logging.INFO: journal.info}.get(
+            level, journal.warning
+        )
         for area in sorted(self._observer.areas):
             write(area, message)
 
@@ -267,7 +298,14 @@ def clock() -> datetime:
 
 @asynccontextmanager
 async def reconciler(
-    client: CplnClient, scope: Scope, policy: Policy, logger: Logger, *, areas: frozenset[Area], cycles: int, dry_run: bool
+    client: CplnClient,
+    scope: Scope,
+    policy: Policy,
+    logger: Logger,
+    *,
+    areas: frozenset[Area],
+    cycles: int,
+    dry_run: bool,
 ) -> AsyncIterator[Reconciler]:
     """Open both sides for one flow run.
 
@@ -287,14 +325,27 @@ async def reconciler(
         async def successor() -> datetime | None:
             context = FlowRunContext.get()
             run = context.flow_run if context else None
-            return await runs.next_start(run.deployment_id, but=run.id) if run and run.deployment_id else None
+            return (
+                await runs.next_start(run.deployment_id, but=run.id)
+                if run and run.deployment_id
+                else None
+            )
 
         observer = Observer(client, runs, scope, policy, areas)
         clocks = ServerClocks(PrefectClock(prefect), client)
         cadence = Cadence(clock(), policy.interval, cycles)
         reported = ReportedKeys.of(prefect, scope, areas)
         last_cycle = LastCycle.of(prefect, scope, areas)
-        yield Reconciler(observer, clocks, cadence, successor, logger, dry_run=dry_run, reported=reported, last_cycle=last_cycle)
+        yield Reconciler(
+            observer,
+            clocks,
+            cadence,
+            successor,
+            logger,
+            dry_run=dry_run,
+            reported=reported,
+            last_cycle=last_cycle,
+        )
 
 
 async def validate(client: CplnClient, org: str, gvc: str | None, logger: Logger) -> None:
@@ -311,7 +362,10 @@ async def validate(client: CplnClient, org: str, gvc: str | None, logger: Logger
         if gvc:
             await client.get(f"/org/{org}/gvc/{gvc}")
     except NotFoundError as error:
-        journal.error(Area.INIT, f"{what} cannot be read: {error}; check org and gvc, or CPLN_ORG and CPLN_GVC")
+        journal.error(
+            Area.INIT,
+            f"{what} cannot be read: {error}; check org and gvc, or CPLN_ORG and CPLN_GVC",
+        )
         raise
     except CplnError as error:
         journal.error(Area.INIT, f"{what} cannot be read: {error}")

@@ -66,16 +66,28 @@ def decide(snapshot: Snapshot, scope: Scope, policy: Policy, areas: Iterable[Are
     wanted = frozenset(areas)
     actions: list[Action] = []
     if TO_PREFECT in wanted:
-        actions += [of_run(case.run, case.job, scope, policy, snapshot.clocks) for case in snapshot.runs]
+        actions += [
+            of_run(case.run, case.job, scope, policy, snapshot.clocks) for case in snapshot.runs
+        ]
         actions += [of_caller(case, scope, policy, snapshot.clocks) for case in snapshot.callers]
     if TO_CPLN in wanted:
         for job in snapshot.jobs:
             actions += of_job(job, snapshot.installation, scope, policy, snapshot.clocks)
         actions += [of_child(child, policy, snapshot.clocks) for child in snapshot.children]
         actions += [_of_ended(ended) for ended in snapshot.ended]
-    runs = {case.run.id for cases in (snapshot.runs, snapshot.callers, snapshot.children) for case in cases}
+    runs = {
+        case.run.id
+        for cases in (snapshot.runs, snapshot.callers, snapshot.children)
+        for case in cases
+    }
     judged = len(runs | {case.job.run_id for case in snapshot.jobs})
-    return plan_of(actions, now=snapshot.clocks.prefect, judged=judged, limits=policy.limits, unread=snapshot.unread)
+    return plan_of(
+        actions,
+        now=snapshot.clocks.prefect,
+        judged=judged,
+        limits=policy.limits,
+        unread=snapshot.unread,
+    )
 
 
 # The platform is right: what its job makes of a flow run.
@@ -86,7 +98,9 @@ def of_run(run: RunView, job: Lookup, scope: Scope, policy: Policy, clocks: Cloc
     case = RunCase(run, job)
     match job:
         case _ if not run.is_under_way:
-            return Keep(case, f"the flow run {'is' if run.is_final else 'waits: it is'} {run.state_name}")
+            return Keep(
+                case, f"the flow run {'is' if run.is_final else 'waits: it is'} {run.state_name}"
+            )
         case _ if foreign := _foreign_pid(run, scope):
             return Alert(case, foreign)
         case NotRead(why):
@@ -107,7 +121,9 @@ def _unknown(run: RunView, job: JobView | NotFound) -> str | None:
     """Say why the command that was looked up tells nothing about the container of a run, if so."""
     match job:
         case JobView(role=Role.JOB):
-            return f"command {job.ref.command_id} is a job that the run has started, not its container"
+            return (
+                f"command {job.ref.command_id} is a job that the run has started, not its container"
+            )
         case NotFound() if not (run.in_pool or run.is_of_worker or run.is_deployed):
             return f"nothing says that command {job.ref.command_id} was its container"
         case _:
@@ -128,24 +144,36 @@ def of_caller(  # noqa: PLR0911 - a row each
         case NotRead() | NoJob():
             return Keep(case, "unknown is not gone: its job was not read")
         case NotFound() if run.run_count > 1:
-            return Keep(case, f"unknown is not gone: command {job.ref.command_id} may not be its present one")
+            return Keep(
+                case,
+                f"unknown is not gone: command {job.ref.command_id} may not be its present one",
+            )
         case NotFound():
             return _of_missing(case, job, scope, policy, clocks)
         case JobView() if job.role is not Role.JOB or not scope.is_of_agent(job):
             return Keep(case, f"command {job.ref.command_id} is not its job")
         case JobView() if job.is_active:
             return _read(case, f"command {job.ref.command_id} is {job.stage}")
-        case JobView() if run.state is RunState.RUNNING and clocks.in_prefect(job.created) < run.since:
+        case JobView() if (
+            run.state is RunState.RUNNING and clocks.in_prefect(job.created) < run.since
+        ):
             return Keep(case, f"command {job.ref.command_id} is of an attempt before")
         case JobView() if clocks.platform_age(job.changed) <= policy.stop_grace:
-            return _read(case, f"command {job.ref.command_id} is {job.stage}; the process that follows it reports first")
+            return _read(
+                case,
+                f"command {job.ref.command_id} is {job.stage}; the process that follows it reports first",
+            )
         case JobView():
             return _of_ended_job(case, job, policy, clocks)
 
 
 def _read(case: _Case, reason: str) -> Action:
     """Return what follows when a job was read, and nothing else is to be done."""
-    return ForgetMisses(case, reason) if case.run.misses and case.run.misses.count else Keep(case, reason)
+    return (
+        ForgetMisses(case, reason)
+        if case.run.misses and case.run.misses.count
+        else Keep(case, reason)
+    )
 
 
 def _foreign_pid(run: RunView, scope: Scope) -> str | None:
@@ -154,7 +182,9 @@ def _foreign_pid(run: RunView, scope: Scope) -> str | None:
     if run.command is None and WorkloadRef.of_pid(run.pid):
         return f"its infrastructure pid {run.pid!r}, one of prefect-cpln, names no job; cancel the flow run and run it again"
     if run.command is None:
-        return f"its infrastructure pid {run.pid!r} is malformed: expected org:gvc:workload:command_id"
+        return (
+            f"its infrastructure pid {run.pid!r} is malformed: expected org:gvc:workload:command_id"
+        )
     if run.command.org != scope.org:
         return f"its infrastructure pid {run.pid!r} is of another org than {scope.org}"
     return None
@@ -162,7 +192,9 @@ def _foreign_pid(run: RunView, scope: Scope) -> str | None:
 
 def _of_missing(case: _Case, job: NotFound, scope: Scope, policy: Policy, clocks: Clocks) -> Action:
     if scope.agent is not None:
-        return Keep(case, f"unknown is not gone: command {job.ref.command_id} may be another agent's")
+        return Keep(
+            case, f"unknown is not gone: command {job.ref.command_id} may be another agent's"
+        )
     seen = f"Got 404 for command {job.ref.command_id} of workload {job.ref.workload}"
     return _counted(case, job.ref.command_id, seen, policy, clocks)
 
@@ -171,7 +203,9 @@ def _counted(case: _Case, command_id: str, seen: str, policy: Policy, clocks: Cl
     misses = case.run.misses
     before = misses if misses and misses.command_id == command_id else None
     if before and before.count and clocks.prefect_age(before.at) < policy.interval / 2:
-        return Keep(case, f"{seen}, already counted {before.count} of {policy.misses} in this interval")
+        return Keep(
+            case, f"{seen}, already counted {before.count} of {policy.misses} in this interval"
+        )
     times = (before.count if before else 0) + 1
     said = f"{seen}, {times} of {policy.misses} in a row"
     if times < policy.misses:
@@ -194,7 +228,9 @@ def _of_none(case: RunCase, job: NoJob, policy: Policy, clocks: Clocks) -> Actio
         # It has begun in some container, which nobody has named on the run and which is gone with its workload.
         seen = f"No command of this attempt exists, and the run is running for {in_words(age)}"
         return _counted(case, NO_COMMAND, seen, policy, clocks)
-    return Keep(case, f"no command of this attempt yet; the run is {run.state_name} for {in_words(age)}")
+    return Keep(
+        case, f"no command of this attempt yet; the run is {run.state_name} for {in_words(age)}"
+    )
 
 
 NO_COMMAND = "none"
@@ -206,7 +242,11 @@ def _of_active(case: RunCase, job: JobView, policy: Policy, clocks: Clocks) -> A
     if run.state is RunState.CANCELLING:
         age = clocks.prefect_age(run.since)
         if age > policy.cancel_grace and job.replica is None:
-            return Propose(case, f"{seen} without a container for {in_words(age)} of cancelling", RunState.CANCELLED)
+            return Propose(
+                case,
+                f"{seen} without a container for {in_words(age)} of cancelling",
+                RunState.CANCELLED,
+            )
         return Keep(case, f"{seen}; the run is cancelling for {in_words(age)}")
     if run.misses and run.misses.count:
         return ForgetMisses(case, f"{seen} again after {run.misses.count} times 404")
@@ -216,7 +256,9 @@ def _of_active(case: RunCase, job: JobView, policy: Policy, clocks: Clocks) -> A
         return RecordPid(case, why, job.ref)
     waiting = job.stage == Stage.PENDING and job.replica is None
     if run.state is RunState.PENDING and waiting and run.state_name != INFRASTRUCTURE_PENDING:
-        return Propose(case, f"{seen} and has no container yet", RunState.PENDING, INFRASTRUCTURE_PENDING)
+        return Propose(
+            case, f"{seen} and has no container yet", RunState.PENDING, INFRASTRUCTURE_PENDING
+        )
     return Keep(case, f"both are under way: {seen}")
 
 
@@ -242,7 +284,9 @@ def _of_ended_job(case: _Case, job: JobView, policy: Policy, clocks: Clocks) -> 
 # Prefect is right: which jobs must end.
 
 
-def of_job(case: JobCase, installation: UUID | None, scope: Scope, policy: Policy, clocks: Clocks) -> tuple[Action, ...]:
+def of_job(
+    case: JobCase, installation: UUID | None, scope: Scope, policy: Policy, clocks: Clocks
+) -> tuple[Action, ...]:
     """Say what an active job needs, now that its flow run was looked for."""
     known = case.run if isinstance(case.run, RunView) else None
     why = standing.of_job(case, installation, scope, policy, clocks)
@@ -260,7 +304,9 @@ def of_child(case: ChildCase, policy: Policy, clocks: Clocks) -> Action:
     run, ancestor = case.run, case.ancestor
     if run.is_final or not ancestor.is_final:
         return Keep(case, f"flow run {run.name} is {run.state_name}")
-    why = standing.of_dead_ancestor(ancestor, ended=case.ancestor_ended, policy=policy, clocks=clocks)
+    why = standing.of_dead_ancestor(
+        ancestor, ended=case.ancestor_ended, policy=policy, clocks=clocks
+    )
     if isinstance(why, Leave):
         return Keep(case, why.reason)
     return Propose(case, f"{why}, and no job of it runs", _end_of(ancestor))

@@ -16,7 +16,9 @@ from cpln_flows.settings import console_url
 _EVENT = "prefect.cpln.sync"
 
 
-async def changes(key: str, plan: Plan, outcomes: Sequence[Outcome], reported: Collection[str], *, dry_run: bool) -> None:
+async def changes(
+    key: str, plan: Plan, outcomes: Sequence[Outcome], reported: Collection[str], *, dry_run: bool
+) -> None:
     """Write the artifact of a cycle that changed something, would have, or was withheld; an idle cycle writes none.
 
     The artifact is a list with the evidence below each action: Prefect's UI cuts the cells of a table off.
@@ -31,10 +33,17 @@ async def changes(key: str, plan: Plan, outcomes: Sequence[Outcome], reported: C
     came_of = {id(outcome.action): outcome for outcome in outcomes}
     worth = [action for action in plan.actions if is_shown(action)]
     entries = [(action, came_of.get(id(action))) for action in worth]
-    entries = [(action, outcome) for action, outcome in entries if outcome is None or outcome.report_key not in reported]
+    entries = [
+        (action, outcome)
+        for action, outcome in entries
+        if outcome is None or outcome.report_key not in reported
+    ]
     if not entries:
         return
-    lines = [_entry(action, outcome, dry_run=dry_run) for action, outcome in entries[: artifacts.MOST_ENTRIES]]
+    lines = [
+        _entry(action, outcome, dry_run=dry_run)
+        for action, outcome in entries[: artifacts.MOST_ENTRIES]
+    ]
     await artifacts.write(key, lines, _description(plan, len(entries), dry_run=dry_run))
 
 
@@ -45,9 +54,19 @@ def events(outcomes: Sequence[Outcome]) -> None:
         if not outcome.done or not is_shown(action):
             continue
         ref = action.command
-        subject = f"prefect.cpln.job.{ref.command_id}" if ref else f"prefect.cpln.flow-run.{action.run_id}"
-        resource = {"prefect.resource.id": subject, "prefect.resource.name": ref.pid if ref else str(action.run_id)}
-        run = {"prefect.resource.id": f"prefect.flow-run.{action.run_id}", "prefect.resource.role": "flow-run"}
+        subject = (
+            f"prefect.cpln.job.{ref.command_id}"
+            if ref
+            else f"prefect.cpln.flow-run.{action.run_id}"
+        )
+        resource = {
+            "prefect.resource.id": subject,
+            "prefect.resource.name": ref.pid if ref else str(action.run_id),
+        }
+        run = {
+            "prefect.resource.id": f"prefect.flow-run.{action.run_id}",
+            "prefect.resource.role": "flow-run",
+        }
         emit_event(
             f"{_EVENT}.{action.kind}",
             resource=resource,
@@ -59,7 +78,9 @@ def events(outcomes: Sequence[Outcome]) -> None:
 
 def _description(plan: Plan, actions: int, *, dry_run: bool) -> str:
     when = plan.now.isoformat(timespec="seconds")
-    said = [f"{actions} actions, {len(plan.changes)} changes of {plan.judged} runs and jobs looked at, {when}"]
+    said = [
+        f"{actions} actions, {len(plan.changes)} changes of {plan.judged} runs and jobs looked at, {when}"
+    ]
     if dry_run:
         said.append("a dry run: nothing was done")
     if plan.withheld:
@@ -75,7 +96,12 @@ def _entry(action: Action, outcome: Outcome | None, *, dry_run: bool) -> str:
     result = ("planned" if dry_run else "withheld") if outcome is None else _result(outcome)
     about = [str(action.kind), result]
     if action.run_id:
-        about.append("flow run " + artifacts.link(str(action.run.name if action.run else action.run_id), _run_url(action)))
+        about.append(
+            "flow run "
+            + artifacts.link(
+                str(action.run.name if action.run else action.run_id), _run_url(action)
+            )
+        )
     if ref:
         about.append("workload " + artifacts.link(ref.workload, console_url(ref.workload_ref.path)))
     return artifacts.entry(about, action.reason)

@@ -31,12 +31,22 @@ class Family:
 
     async def of_jobs(self, cases: list[JobCase]) -> list[JobCase]:
         """Add to jobs that flow runs have started what is known of the runs above and beside."""
-        children = {case.job.ref: case.run for case in cases if case.job.role is Role.JOB and isinstance(case.run, RunView)}
+        children = {
+            case.job.ref: case.run
+            for case in cases
+            if case.job.role is Role.JOB and isinstance(case.run, RunView)
+        }
         if not children:
             return cases
         dead, over = await self._dead([run for run in children.values() if not run.is_final])
-        orphaned = {case.job.submission for case in cases if (run := children.get(case.job.ref)) and run.is_final}
-        siblings = await self.runs.of_submissions({submission for submission in orphaned if submission})
+        orphaned = {
+            case.job.submission
+            for case in cases
+            if (run := children.get(case.job.ref)) and run.is_final
+        }
+        siblings = await self.runs.of_submissions(
+            {submission for submission in orphaned if submission}
+        )
         alive = {run.parent_task_run_id for run in siblings if not run.is_final}
         return [
             replace(
@@ -61,7 +71,11 @@ class Family:
         if not self.scope.is_whole:
             return []  # such a run is in no GVC
         dead, over = await self._dead(under_way)
-        return [ChildCase(run, dead[run.id], dead[run.id].id in over) for run in under_way if run.id in dead]
+        return [
+            ChildCase(run, dead[run.id], dead[run.id].id in over)
+            for run in under_way
+            if run.id in dead
+        ]
 
     async def in_pool(self, cases: list[JobCase]) -> list[JobCase]:
         """Return the jobs of runs of the work pool that is looked at.
@@ -72,14 +86,24 @@ class Family:
             return cases
         owners = {case.job.ref: case.run for case in cases if isinstance(case.run, RunView)}
         for _ in range(_DEEPEST):
-            climbing = {ref: run for ref, run in owners.items() if run.work_pool is None and run.parent_task_run_id}
+            climbing = {
+                ref: run
+                for ref, run in owners.items()
+                if run.work_pool is None and run.parent_task_run_id
+            }
             if not climbing:
                 break
-            above = await self.runs.parents(list({run.id: run for run in climbing.values()}.values()))
+            above = await self.runs.parents(
+                list({run.id: run for run in climbing.values()}.values())
+            )
             if not above:
                 break
             owners |= {ref: above[run.id] for ref, run in climbing.items() if run.id in above}
-        return [case for case in cases if (owner := owners.get(case.job.ref)) is not None and self.scope.is_of_pool(owner)]
+        return [
+            case
+            for case in cases
+            if (owner := owners.get(case.job.ref)) is not None and self.scope.is_of_pool(owner)
+        ]
 
     async def again(self, case: ChildCase) -> ChildCase | None:
         """Look at a run and the one above it once more; none when one of them is not known any more."""
@@ -98,7 +122,9 @@ class Family:
             climbing = {child: run for child, run in climbing.items() if not run.is_deployed}
             if not climbing:
                 break
-            above = await self.runs.parents(list({run.id: run for run in climbing.values()}.values()))
+            above = await self.runs.parents(
+                list({run.id: run for run in climbing.values()}.values())
+            )
             climbing = {child: above[run.id] for child, run in climbing.items() if run.id in above}
             dead |= {child: run for child, run in climbing.items() if run.is_final}
             climbing = {child: run for child, run in climbing.items() if not run.is_final}
@@ -114,4 +140,6 @@ class Family:
             job = await self.read(run.command)
             return isinstance(job, JobView) and job.role is not Role.JOB and not job.is_active
 
-        return {run.id for run, over in zip(unique, await each(is_over, unique), strict=True) if over}
+        return {
+            run.id for run, over in zip(unique, await each(is_over, unique), strict=True) if over
+        }

@@ -41,7 +41,9 @@ _WORKER_TYPE_LABEL = "prefect.worker.type"  # a worker puts both on its runs, wh
 _WORK_POOL_LABEL = "prefect.work-pool.name"
 _SHORTEST = timedelta(seconds=1)
 _PAGE = 200  # the most that Prefect's API gives at once
-_UNDER_WAY = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType(state.value) for state in sorted(UNDER_WAY)]))
+_UNDER_WAY = FlowRunFilterState(
+    type=FlowRunFilterStateType(any_=[StateType(state.value) for state in sorted(UNDER_WAY)])
+)
 
 
 class FlowRuns(Protocol):
@@ -74,7 +76,9 @@ class FlowRuns(Protocol):
     async def states(self, run_id: UUID) -> Sequence[StateView]:
         """Return every state that a run has had, oldest first."""
 
-    async def propose(self, run_id: UUID, state: RunState, name: str | None, message: str) -> Proposed:
+    async def propose(
+        self, run_id: UUID, state: RunState, name: str | None, message: str
+    ) -> Proposed:
         """Propose a state, never by force, and never for good over a final one."""
 
     async def end_below(self, ended: Mapping[UUID, RunState]) -> None:
@@ -127,63 +131,93 @@ class PrefectFlowRuns:
             if halves:
                 windows += halves
             else:
-                found |= {run.id: run for run in await self._read(window.filter()) if not run.in_pool}
+                found |= {
+                    run.id: run for run in await self._read(window.filter()) if not run.in_pool
+                }
         return list(found.values())
 
     async def job_flows(self) -> list[RunView]:
         """Return every run of ``run_namespaced_job`` that is under way."""
-        return await self._read(FlowRunFilter(state=_UNDER_WAY), flow=FlowFilter(name=FlowFilterName(any_=[JOB_FLOW])))
+        return await self._read(
+            FlowRunFilter(state=_UNDER_WAY), flow=FlowFilter(name=FlowFilterName(any_=[JOB_FLOW]))
+        )
 
     async def by_ids(self, ids: Collection[UUID]) -> dict[UUID, RunView]:
         """Return the runs with these ids; one that is missing does not exist."""
         found: dict[UUID, RunView] = {}
         for batch in _in_batches(ids):
-            found |= {view.id: view for view in await self._read(FlowRunFilter(id=FlowRunFilterId(any_=batch)))}
+            found |= {
+                view.id: view
+                for view in await self._read(FlowRunFilter(id=FlowRunFilterId(any_=batch)))
+            }
         return found
 
     async def flow_names(self, flow_ids: Collection[UUID]) -> dict[UUID, str]:
         """Return the names of flows by their ids."""
         found: dict[UUID, str] = {}
         for batch in _in_batches(flow_ids):
-            flows = await self._client.read_flows(flow_filter=FlowFilter(id=FlowFilterId(any_=batch)), limit=_PAGE)
+            flows = await self._client.read_flows(
+                flow_filter=FlowFilter(id=FlowFilterId(any_=batch)), limit=_PAGE
+            )
             found |= {flow.id: flow.name for flow in flows}
         return found
 
     async def parents(self, runs: Collection[RunView]) -> dict[UUID, RunView]:
         """Return the flow run directly above each of these, by the id of the lower one."""
         above: dict[UUID, UUID] = {}  # task run -> the flow run that it belongs to
-        for batch in _in_batches({run.parent_task_run_id for run in runs if run.parent_task_run_id}):
+        for batch in _in_batches(
+            {run.parent_task_run_id for run in runs if run.parent_task_run_id}
+        ):
             task_runs = await self._client.read_task_runs(
-                task_run_filter=TaskRunFilter(id=TaskRunFilterId(any_=batch)), sort=TaskRunSort.ID_DESC, limit=_PAGE
+                task_run_filter=TaskRunFilter(id=TaskRunFilterId(any_=batch)),
+                sort=TaskRunSort.ID_DESC,
+                limit=_PAGE,
             )
-            above |= {task_run.id: task_run.flow_run_id for task_run in task_runs if task_run.flow_run_id}
+            above |= {
+                task_run.id: task_run.flow_run_id for task_run in task_runs if task_run.flow_run_id
+            }
         views = await self.by_ids(set(above.values()))
-        pairs = ((run.id, views.get(above[run.parent_task_run_id])) for run in runs if run.parent_task_run_id in above)
+        pairs = (
+            (run.id, views.get(above[run.parent_task_run_id]))
+            for run in runs
+            if run.parent_task_run_id in above
+        )
         return {run_id: parent for run_id, parent in pairs if parent is not None}
 
     async def of_submissions(self, submissions: Collection[UUID]) -> list[RunView]:
         """Return the runs that were called from these task runs."""
         found: list[RunView] = []
         for batch in _in_batches(submissions):
-            found += await self._read(FlowRunFilter(parent_task_run_id=FlowRunFilterParentTaskRunId(any_=batch)))
+            found += await self._read(
+                FlowRunFilter(parent_task_run_id=FlowRunFilterParentTaskRunId(any_=batch))
+            )
         return found
 
     async def states(self, run_id: UUID) -> Sequence[StateView]:
         """Return every state that a run has had, oldest first."""
         states = await self._client.read_flow_run_states(run_id)
         return [
-            StateView(RunState(state.type.value), state.name or state.type.value, state.timestamp, state.message)
+            StateView(
+                RunState(state.type.value),
+                state.name or state.type.value,
+                state.timestamp,
+                state.message,
+            )
             for state in sorted(states, key=lambda state: state.timestamp)
         ]
 
-    async def propose(self, run_id: UUID, state: RunState, name: str | None, message: str) -> Proposed:
+    async def propose(
+        self, run_id: UUID, state: RunState, name: str | None, message: str
+    ) -> Proposed:
         """Propose a state, never by force, and never for good over a final one."""
         proposed: State[None] = State(type=StateType(state.value), name=name, message=message)
         return await orchestration.propose_giving_way(self._client, run_id, proposed)
 
     async def end_below(self, ended: Mapping[UUID, RunState]) -> None:
         """End the task runs, and the flow runs in the same process, of runs that were ended."""
-        await orchestration.end_below(self._client, {run_id: StateType(state.value) for run_id, state in ended.items()})
+        await orchestration.end_below(
+            self._client, {run_id: StateType(state.value) for run_id, state in ended.items()}
+        )
 
     async def count_misses(self, run_id: UUID, misses: Misses) -> None:
         """Keep the count of 404s with the run."""
@@ -208,9 +242,13 @@ class PrefectFlowRuns:
     async def _counted(self, window: Window) -> _Counted:
         """Count the runs of a window; in pools before and after, because runs begin and end meanwhile."""
         wanted, any_pool = window.filter(), WorkPoolFilter()
-        before = await self._client.count_flow_runs(flow_run_filter=wanted, work_pool_filter=any_pool)
+        before = await self._client.count_flow_runs(
+            flow_run_filter=wanted, work_pool_filter=any_pool
+        )
         every = await self._client.count_flow_runs(flow_run_filter=wanted)
-        after = await self._client.count_flow_runs(flow_run_filter=wanted, work_pool_filter=any_pool)
+        after = await self._client.count_flow_runs(
+            flow_run_filter=wanted, work_pool_filter=any_pool
+        )
         return _Counted(every, min(before, after))
 
     async def _bounded(self, window: Window) -> Window:
@@ -220,12 +258,21 @@ class PrefectFlowRuns:
             (window.after, FlowRunSort.EXPECTED_START_TIME_ASC),
             (window.before, FlowRunSort.EXPECTED_START_TIME_DESC),
         ):
-            found = [] if given else await self._client.read_flow_runs(flow_run_filter=window.filter(), sort=sort, limit=1)
+            found = (
+                []
+                if given
+                else await self._client.read_flow_runs(
+                    flow_run_filter=window.filter(), sort=sort, limit=1
+                )
+            )
             ends.append(given or next((run.expected_start_time for run in found), None))
         return Window(*ends)
 
     async def _read(
-        self, wanted: FlowRunFilter, pool: WorkPoolFilter | None = None, flow: FlowFilter | None = None
+        self,
+        wanted: FlowRunFilter,
+        pool: WorkPoolFilter | None = None,
+        flow: FlowFilter | None = None,
     ) -> list[RunView]:
         found: dict[UUID, RunView] = {}
         offset = 0
@@ -255,7 +302,9 @@ class Window:
     def filter(self) -> FlowRunFilter:
         """Return what Prefect selects these runs by."""
         start = FlowRunFilterExpectedStartTime(after_=self.after, before_=self.before)
-        return FlowRunFilter(state=_UNDER_WAY, expected_start_time=start if self.after or self.before else None)
+        return FlowRunFilter(
+            state=_UNDER_WAY, expected_start_time=start if self.after or self.before else None
+        )
 
     def halves(self) -> tuple[Window, ...]:
         """Return both halves; none of a window that has no ends, or is too short.

@@ -24,16 +24,22 @@ _KINDS = (
     "|serviceaccount|spicedbcluster|user|volumeset|workload"
 )
 _LINK = re.compile(rf"(?:/|/org/{_PART})(?:/gvc/{_PART})?/(?:{_KINDS})/{_PART}")
-_URI = re.compile(rf"(?:cpln://(?:identity|reference|secret|volumeset)/|scratch://){_PART}(?:\.[-._a-zA-Z0-9]{{1,120}})?")
+_URI = re.compile(
+    rf"(?:cpln://(?:identity|reference|secret|volumeset)/|scratch://){_PART}(?:\.[-._a-zA-Z0-9]{{1,120}})?"
+)
 _SLUG = re.compile(r"[-a-z0-9]{1,120}(?:/[-a-zA-Z0-9]{1,120})?")
 _BOOLEAN = re.compile(r"true|false", re.IGNORECASE)
 _NUMBER = re.compile(r"-?[0-9]{1,6}(?:\.[0-9]{1,3})?")
 """A port, a count or some seconds; a longer row of digits may be a password."""
-_TELLING = re.compile("KEY|TOKEN|SECRET|PASS|PWD|PIN|CODE|CREDENTIAL|AUTH|SALT|SEED|OTP|^-[a-z]$", re.IGNORECASE)
+_TELLING = re.compile(
+    "KEY|TOKEN|SECRET|PASS|PWD|PIN|CODE|CREDENTIAL|AUTH|SALT|SEED|OTP|^-[a-z]$", re.IGNORECASE
+)
 """The name of a variable, or the option before an argument, after which a number may be a password."""
 
 _UUID = r"[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}"
-_OWN_TAG = re.compile(rf"{_UUID}|[0-9]{{1,9}}|container|job|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9]{{2}}-[0-9]{{2}}-[0-9]{{2}}Z")
+_OWN_TAG = re.compile(
+    rf"{_UUID}|[0-9]{{1,9}}|container|job|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9]{{2}}-[0-9]{{2}}-[0-9]{{2}}Z"
+)
 _OWN_TAGS: Mapping[str, re.Pattern[str]] = {
     identifiers.SPEC_HASH: re.compile("[0-9a-f]{1,64}"),
     identifiers.JOB_TYPE: re.compile("standard|cron"),
@@ -95,7 +101,10 @@ def _mapping(found: Mapping[Any, Any], field: str, level: int) -> dict[str, Any]
     if set(found) == {"$ref"}:
         return {"$ref": _block_reference(found["$ref"])}
     if field in _TAGS:
-        return {_key(key, place): _tag(str(key), value) for place, (key, value) in enumerate(found.items())}
+        return {
+            _key(key, place): _tag(str(key), value)
+            for place, (key, value) in enumerate(found.items())
+        }
     telling = str(found.get("name", "")) if "value" in found else ""
     return {
         _key(key, place): _value(value, _field(field, str(key)), level + 1, telling)
@@ -113,7 +122,8 @@ def _sequence(found: Sequence[Any], field: str, level: int) -> list[Any]:
     """Return a list, of which each item may say what the next one is, as ``--password`` does."""
     before = ["", *found]
     return [
-        _value(item, field, level + 1, flag if isinstance(flag, str) else "") for flag, item in zip(before, found, strict=False)
+        _value(item, field, level + 1, flag if isinstance(flag, str) else "")
+        for flag, item in zip(before, found, strict=False)
     ]
 
 
@@ -141,7 +151,11 @@ def _is_harmless(text: str, field: str, telling: str) -> bool:
         return _is_number(text, telling)
     if (form := _FORMS.get(field)) is not None:
         return form.fullmatch(text) is not None
-    return _WORD.fullmatch(text) is not None or _is_number(text, telling) or (field.endswith("CIDR") and _is_network(text))
+    return (
+        _WORD.fullmatch(text) is not None
+        or _is_number(text, telling)
+        or (field.endswith("CIDR") and _is_network(text))
+    )
 
 
 def _is_number(text: str, telling: str) -> bool:
@@ -170,5 +184,8 @@ def _key(key: Any, place: int) -> str:
 def _block_reference(found: Any) -> Any:
     """Return what a reference to a block of Prefect holds: the document's id, or its slug."""
     if isinstance(found, Mapping):
-        return {_key(key, place): _block_reference(value) for place, (key, value) in enumerate(found.items())}
+        return {
+            _key(key, place): _block_reference(value)
+            for place, (key, value) in enumerate(found.items())
+        }
     return found if isinstance(found, str) and _SLUG.fullmatch(found) else HIDDEN

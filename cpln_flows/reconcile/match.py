@@ -55,7 +55,9 @@ def needs_history(run: RunView, job: JobView | None, clocks: Clocks) -> bool:
         return True
     if run.state is not RunState.PENDING:
         return False
-    return run.run_count > 0 or (clocks.in_prefect(job.created) < run.since and run.state_name == _PENDING)
+    return run.run_count > 0 or (
+        clocks.in_prefect(job.created) < run.since and run.state_name == _PENDING
+    )
 
 
 def needs_search(run: RunView, clocks: Clocks, patience: timedelta) -> bool:

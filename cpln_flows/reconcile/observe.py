@@ -52,7 +52,12 @@ from cpln_flows.reconcile.snapshot import (
 )
 
 _ROLES = {str(role): role for role in Role}
-_STAGE_OF_EXECUTION = {"pending": Stage.PENDING, "successful": Stage.COMPLETED, "failed": Stage.FAILED, "removed": Stage.FAILED}
+_STAGE_OF_EXECUTION = {
+    "pending": Stage.PENDING,
+    "successful": Stage.COMPLETED,
+    "failed": Stage.FAILED,
+    "removed": Stage.FAILED,
+}
 _REPLICA = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
@@ -109,7 +114,11 @@ class Observer:
         installation = await self.runs.installation()
         known = {run.id: run for run in pooled}
         # A run of the job flow is in no work pool; one that is was seen with the others.
-        flows = [] if self.scope.work_pool else [run for run in await self.runs.job_flows() if run.id not in known]
+        flows = (
+            []
+            if self.scope.work_pool
+            else [run for run in await self.runs.job_flows() if run.id not in known]
+        )
         owners = await self._owners(lists, installation, known)
         outside = await self._outside(pooled, flows, owners, memory)
         known |= owners | {run.id: run for run in outside}
@@ -129,7 +138,9 @@ class Observer:
             job_cases = await self._job_cases(lists.jobs, known, installation, clocks, memory)
             children = await self.family.of_job_flows(flows)
             ended = await self._ended(lists, memory, clocks)
-        callers, contained = await self._callers(flows, {child.run.id for child in children}, lists, clocks, memory)
+        callers, contained = await self._callers(
+            flows, {child.run.id for child in children}, lists, clocks, memory
+        )
         return Snapshot(
             clocks,
             installation,
@@ -146,14 +157,26 @@ class Observer:
 
     # Runs in no work pool
 
-    async def _owners(self, lists: Lists, installation: UUID, known: Mapping[UUID, RunView]) -> dict[UUID, RunView]:
+    async def _owners(
+        self, lists: Lists, installation: UUID, known: Mapping[UUID, RunView]
+    ) -> dict[UUID, RunView]:
         """Return the runs of active containers of ours that are not among those in a work pool."""
-        ours = (job for job in lists.jobs if job.installation == installation and self.scope.is_of_agent(job))
-        wanted = {job.run_id for job in ours if job.role is Role.CONTAINER and job.run_id is not None} - known.keys()
+        ours = (
+            job
+            for job in lists.jobs
+            if job.installation == installation and self.scope.is_of_agent(job)
+        )
+        wanted = {
+            job.run_id for job in ours if job.role is Role.CONTAINER and job.run_id is not None
+        } - known.keys()
         return await self.runs.by_ids(wanted) if wanted else {}
 
     async def _outside(
-        self, pooled: Collection[RunView], flows: Collection[RunView], owners: Mapping[UUID, RunView], memory: Memory
+        self,
+        pooled: Collection[RunView],
+        flows: Collection[RunView],
+        owners: Mapping[UUID, RunView],
+        memory: Memory,
     ) -> list[RunView]:
         """Return the runs that are judged although they are in no work pool, because it was deleted for instance.
 
@@ -162,18 +185,33 @@ class Observer:
         if TO_PREFECT not in self.areas:
             return []
         seen = (memory.pooled | memory.outside) - {run.id for run in pooled}
-        found = {run.id: run for run in await self.runs.without_pool()} if memory.first_cycle else {}
+        found = (
+            {run.id: run for run in await self.runs.without_pool()} if memory.first_cycle else {}
+        )
         found |= await self.runs.by_ids(seen) if seen else {}
         found |= {run_id: replace(run, is_of_worker=True) for run_id, run in owners.items()}
-        found |= {run_id: replace(found[run_id], is_of_worker=True) for run_id in seen & found.keys()}
+        found |= {
+            run_id: replace(found[run_id], is_of_worker=True) for run_id in seen & found.keys()
+        }
         others = found.keys() - {run.id for run in (*pooled, *flows)}
-        return [found[run_id] for run_id in others if match.is_outside(found[run_id], self.scope, was_seen=run_id in seen)]
+        return [
+            found[run_id]
+            for run_id in others
+            if match.is_outside(found[run_id], self.scope, was_seen=run_id in seen)
+        ]
 
     # The platform's lists
 
     async def _lists(self) -> Lists:
         try:
-            refs = tuple([workload.ref async for workload in workloads.ours(self.client, self.scope.org, self.scope.gvc)])
+            refs = tuple(
+                [
+                    workload.ref
+                    async for workload in workloads.ours(
+                        self.client, self.scope.org, self.scope.gvc
+                    )
+                ]
+            )
         except CplnError as error:
             return Lists(unread=(Unread(f"workloads of {self.scope.org}", str(error)),))
         unread: list[Unread] = []
@@ -207,7 +245,11 @@ class Observer:
             job = match.newest(by_run.get(run.id, ()), run, clocks)
             if job is not None and not self.scope.is_of_agent(job):
                 continue
-            if job is not None and job.ref.pid == run.pid and not match.needs_history(run, job, clocks):
+            if (
+                job is not None
+                and job.ref.pid == run.pid
+                and not match.needs_history(run, job, clocks)
+            ):
                 settled.append(RunCase(run, job))  # what the lists hold is in scope
                 continue
             if run.pid is not None and (run.command is None or run.command.org != self.scope.org):
@@ -215,7 +257,11 @@ class Observer:
                 continue
             if run.command is not None and not self.scope.holds(run.command.workload_ref):
                 continue
-            if job is None and run.pid is None and not match.needs_search(run, clocks, self.policy.record_after):
+            if (
+                job is None
+                and run.pid is None
+                and not match.needs_search(run, clocks, self.policy.record_after)
+            ):
                 settled.append(RunCase(run, NoJob(complete=False)))
             elif job is None or match.needs_history(run, job, clocks):
                 open_.append(run)
@@ -232,10 +278,16 @@ class Observer:
         return replace(run, attempt=attempt)
 
     async def _look_up(
-        self, opened: Collection[RunView], by_run: Mapping[UUID, list[JobView]], lists: Lists, clocks: Clocks
+        self,
+        opened: Collection[RunView],
+        by_run: Mapping[UUID, list[JobView]],
+        lists: Lists,
+        clocks: Clocks,
     ) -> list[RunCase]:
         listed = {run.id: match.newest(by_run.get(run.id, ()), run, clocks) for run in opened}
-        read = await self._read_all((run.command for run in opened if run.command and listed[run.id] is None), lists)
+        read = await self._read_all(
+            (run.command for run in opened if run.command and listed[run.id] is None), lists
+        )
 
         def of(run: RunView) -> Lookup:
             by_pid = read.get(run.command) if run.command else None
@@ -248,7 +300,9 @@ class Observer:
             match job:
                 case JobView() if not self.scope.is_of_agent(job):
                     continue
-                case JobView() if match.is_of_attempt(job, run, clocks) or (job.role is Role.JOB and not run.in_pool):
+                case JobView() if match.is_of_attempt(job, run, clocks) or (
+                    job.role is Role.JOB and not run.in_pool
+                ):
                     cases.append(RunCase(run, job))
                 case NotRead():
                     cases.append(RunCase(run, job))
@@ -256,13 +310,21 @@ class Observer:
                     cases.append(RunCase(run, job))
                 case _:
                     searched.append(run)
-        return cases + await self._search(searched, dict(zip((run.id for run in opened), looked_up, strict=True)), lists, clocks)
+        return cases + await self._search(
+            searched, dict(zip((run.id for run in opened), looked_up, strict=True)), lists, clocks
+        )
 
     async def _search(
-        self, runs: Collection[RunView], looked_up: Mapping[UUID, Lookup], lists: Lists, clocks: Clocks
+        self,
+        runs: Collection[RunView],
+        looked_up: Mapping[UUID, Lookup],
+        lists: Lists,
+        clocks: Clocks,
     ) -> list[RunCase]:
         """Look through all lists for ended commands of runs whose pid says nothing about their present attempt."""
-        patient = [run for run in runs if not match.needs_search(run, clocks, self.policy.record_after)]
+        patient = [
+            run for run in runs if not match.needs_search(run, clocks, self.policy.record_after)
+        ]
         cases = [RunCase(run, NoJob(complete=False)) for run in patient]
         sought = [run for run in runs if match.needs_search(run, clocks, self.policy.record_after)]
         if not sought:
@@ -271,7 +333,11 @@ class Observer:
         newest = await each(self._with_ending, (match.newest(found, run, clocks) for run in sought))
         for run, job in zip(sought, newest, strict=True):
             missing = looked_up[run.id]
-            gone = missing if isinstance(missing, NotFound) and not self._awaits_its_first_command(run) else None
+            gone = (
+                missing
+                if isinstance(missing, NotFound) and not self._awaits_its_first_command(run)
+                else None
+            )
             cases.append(RunCase(run, job or gone or NoJob(complete)))
         return cases
 
@@ -283,7 +349,9 @@ class Observer:
         found, complete = await self._containers(runs, await self._lists(), clocks)
         return {run.id: match.newest(found, run, clocks) or NoJob(complete) for run in runs}
 
-    async def _containers(self, runs: Collection[RunView], lists: Lists, clocks: Clocks) -> tuple[list[JobView], bool]:
+    async def _containers(
+        self, runs: Collection[RunView], lists: Lists, clocks: Clocks
+    ) -> tuple[list[JobView], bool]:
         """Return every container that is young enough for these runs, and whether none can be missing."""
         oldest = min(run.attempt.since if run.attempt else run.since for run in runs)
         since = clocks.in_platform(oldest) - CLOCK_SKEW
@@ -307,7 +375,12 @@ class Observer:
         return run.state is RunState.PENDING
 
     async def _callers(
-        self, flows: Collection[RunView], but: Collection[UUID], lists: Lists, clocks: Clocks, memory: Memory
+        self,
+        flows: Collection[RunView],
+        but: Collection[UUID],
+        lists: Lists,
+        clocks: Clocks,
+        memory: Memory,
     ) -> tuple[tuple[CallerCase, ...], tuple[RunCase, ...]]:
         """Return the runs of ``run_namespaced_job`` whose job has ended, with that job: their process should have reported.
 
@@ -316,10 +389,18 @@ class Observer:
         if TO_PREFECT not in self.areas:
             return (), ()
         found = {run: run.command for run in flows if run.id not in but and not run.is_final}
-        wanted = {run: ref for run, ref in found.items() if ref is not None and self.scope.holds(ref.workload_ref)}
+        wanted = {
+            run: ref
+            for run, ref in found.items()
+            if ref is not None and self.scope.holds(ref.workload_ref)
+        }
         read = await self._read_all(wanted.values(), lists)
         cases = [CallerCase(run, read[ref]) for run, ref in wanted.items()]
-        contained = {case.run: case.job for case in cases if isinstance(case.job, JobView) and case.job.role is Role.CONTAINER}
+        contained = {
+            case.run: case.job
+            for case in cases
+            if isinstance(case.job, JobView) and case.job.role is Role.CONTAINER
+        }
         with_attempts = await each(lambda run: self._with_attempt(run, memory), contained)
         jobs = zip(with_attempts, contained.values(), strict=True)
         return (
@@ -330,8 +411,16 @@ class Observer:
     async def _read_all(self, refs: Iterable[CommandRef], lists: Lists) -> dict[CommandRef, Lookup]:
         """Read commands; those of a workload that is gone by one look at the workload."""
         wanted = list(dict.fromkeys(refs))
-        missing = list({ref.workload_ref for ref in wanted} - set(lists.workloads)) if lists.is_read else []
-        gone = {workload for workload, is_gone in zip(missing, await each(self._is_gone, missing), strict=True) if is_gone}
+        missing = (
+            list({ref.workload_ref for ref in wanted} - set(lists.workloads))
+            if lists.is_read
+            else []
+        )
+        gone = {
+            workload
+            for workload, is_gone in zip(missing, await each(self._is_gone, missing), strict=True)
+            if is_gone
+        }
         there = [ref for ref in wanted if ref.workload_ref not in gone]
         read = dict(zip(there, await each(self.read, there), strict=True))
         return {ref: read.get(ref) or NotFound(ref) for ref in wanted}
@@ -354,7 +443,9 @@ class Observer:
         except CplnError as error:
             return NotRead(str(error))
         job = job_view(ref.workload_ref, command)
-        return await self._as_ended(job, command) if command.lifecycle_stage == Stage.FAILED else job
+        return (
+            await self._as_ended(job, command) if command.lifecycle_stage == Stage.FAILED else job
+        )
 
     async def _forgotten(self, ref: CommandRef) -> Lookup:
         """Read a job from its execution: how long the platform keeps the command itself is documented nowhere.
@@ -372,7 +463,9 @@ class Observer:
             return NotRead(str(error))
         return NotFound(ref)
 
-    async def _of_execution(self, ref: CommandRef, execution: JobExecution, location: str) -> JobView:
+    async def _of_execution(
+        self, ref: CommandRef, execution: JobExecution, location: str
+    ) -> JobView:
         created = execution.start_time or EVER
         changed = execution.completion_time or created
         main, restarts = await self._main_of(ref, execution)
@@ -385,7 +478,9 @@ class Observer:
     async def _as_ended(self, job: JobView, command: Command) -> Lookup:
         """Return a job whose command has failed as its main container has ended, which need not have failed."""
         try:
-            deployed = await workloads.deployment(self.client, job.ref.workload_ref, job.location or "")
+            deployed = await workloads.deployment(
+                self.client, job.ref.workload_ref, job.location or ""
+            )
             execution = deployed.execution_of(command.id)
             name = (await self._main_of(job.ref, execution))[0] if execution else ""
         except (NotFoundError, ForbiddenError):
@@ -413,12 +508,21 @@ class Observer:
     # What jobs need
 
     async def _job_cases(
-        self, jobs: Collection[JobView], known: Mapping[UUID, RunView], installation: UUID, clocks: Clocks, memory: Memory
+        self,
+        jobs: Collection[JobView],
+        known: Mapping[UUID, RunView],
+        installation: UUID,
+        clocks: Clocks,
+        memory: Memory,
     ) -> list[JobCase]:
         of_runs = [job for job in jobs if job.run_id is not None and self.scope.is_of_agent(job)]
         wanted = {job.run_id for job in of_runs if job.run_id is not None} - known.keys()
         runs = {**known, **await self.runs.by_ids(wanted)}
-        cases = [JobCase(job, runs.get(job.run_id) or UnknownRun()) for job in of_runs if job.run_id is not None]
+        cases = [
+            JobCase(job, runs.get(job.run_id) or UnknownRun())
+            for job in of_runs
+            if job.run_id is not None
+        ]
         cases = await self.family.of_jobs(await self.family.in_pool(cases))
         return self._with_escalations(await self._with_stops(cases, installation, clocks), memory)
 
@@ -431,16 +535,27 @@ class Observer:
 
         def times(case: JobCase) -> int:
             numbers = range(standing.MOST_ESCALATIONS, 0, -1)
-            return next((number for number in numbers if ReportKey.ESCALATED.of(case.job.ref, number) in reported), 0)
+            return next(
+                (
+                    number
+                    for number in numbers
+                    if ReportKey.ESCALATED.of(case.job.ref, number) in reported
+                ),
+                0,
+            )
 
         return [replace(case, escalations=times(case)) if case.stop else case for case in cases]
 
-    async def _with_stops(self, cases: list[JobCase], installation: UUID, clocks: Clocks) -> list[JobCase]:
+    async def _with_stops(
+        self, cases: list[JobCase], installation: UUID, clocks: Clocks
+    ) -> list[JobCase]:
         """Add the stops that were sent before, for the jobs that would be stopped: the platform keeps them as commands."""
         doomed = [case for case in cases if self._would_stop(case, installation, clocks)]
         since = _since(case.job for case in doomed)
         found = await each(self._stops, since.items())
-        stops = {replica: stop for some in found if some is not None for replica, stop in some.items()}
+        stops = {
+            replica: stop for some in found if some is not None for replica, stop in some.items()
+        }
         unread = {workload for workload, some in zip(since, found, strict=True) if some is None}
         told = {case.job.ref for case in doomed}
         if not doomed:
@@ -453,7 +568,9 @@ class Observer:
         ]
 
     def _would_stop(self, case: JobCase, installation: UUID, clocks: Clocks) -> bool:
-        return case.job.replica is not None and standing.must_end(case, installation, self.scope, self.policy, clocks)
+        return case.job.replica is not None and standing.must_end(
+            case, installation, self.scope, self.policy, clocks
+        )
 
     async def stop_of(self, job: JobView) -> Stop | None:
         """Return the stops that were sent to a job so far."""

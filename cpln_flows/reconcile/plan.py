@@ -42,11 +42,24 @@ class Plan:
         return frozenset((action.kind, action.run_id, action.command) for action in self.actions)
 
 
-def plan_of(actions: Iterable[Action], *, now: datetime, judged: int, limits: Limits, unread: tuple[Unread, ...] = ()) -> Plan:
+def plan_of(
+    actions: Iterable[Action],
+    *,
+    now: datetime,
+    judged: int,
+    limits: Limits,
+    unread: tuple[Unread, ...] = (),
+) -> Plan:
     """Put a plan together; one that would change too much is withheld."""
     kept = tuple(action for action in actions if not isinstance(action, Keep))
     # A run that is ended together with its job is one of those that were looked at, and is changed once.
     changes = {action.run_id for action in kept if is_change(action)}
     # However many jobs one dead parent has left behind, they are no sign that something is wrong with what was seen.
     causes = {action.cause for action in kept if is_change(action)}
-    return Plan(now, kept, judged, limits.exceeded_by(len(changes), judged, min(len(causes), len(changes))), unread)
+    return Plan(
+        now,
+        kept,
+        judged,
+        limits.exceeded_by(len(changes), judged, min(len(causes), len(changes))),
+        unread,
+    )

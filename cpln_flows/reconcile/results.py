@@ -31,7 +31,9 @@ class FlowResult(dict[str, Any]):
     """
 
     @classmethod
-    def of_dry_run(cls, counts: Mapping[str, Any], summary: str, planned: Sequence[Mapping[str, Any]]) -> FlowResult:
+    def of_dry_run(
+        cls, counts: Mapping[str, Any], summary: str, planned: Sequence[Mapping[str, Any]]
+    ) -> FlowResult:
         """Return the result of a dry run.
 
         Args:
@@ -55,9 +57,13 @@ class FlowResult(dict[str, Any]):
         lines = [f"dry run: {self['summary']}"]
         if self.planned:
             rows = self.planned[:_MOST_ROWS]
-            lines.append(table([{name: row[name] for name in _COLUMNS if name in row} for row in rows]))
+            lines.append(
+                table([{name: row[name] for name in _COLUMNS if name in row} for row in rows])
+            )
         if len(self.planned) > _MOST_ROWS:
-            lines.append(f"({len(self.planned) - _MOST_ROWS} further actions are in result.planned)")
+            lines.append(
+                f"({len(self.planned) - _MOST_ROWS} further actions are in result.planned)"
+            )
         return "\n".join(lines)
 
 
@@ -75,7 +81,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         shown.add_row(*(Text(_printable(str(value))) for value in row.values()))
     written = StringIO()
-    Console(file=written, width=shutil.get_terminal_size((_WIDTH, 24)).columns, color_system=None).print(shown)
+    Console(
+        file=written, width=shutil.get_terminal_size((_WIDTH, 24)).columns, color_system=None
+    ).print(shown)
     return "\n".join(line.rstrip() for line in written.getvalue().splitlines())
 
 

@@ -11,12 +11,23 @@ from cpln_flows.jobs.decide import KeepJob, StopJob
 from cpln_flows.model.identifiers import Role
 from cpln_flows.model.policy import Policy
 from cpln_flows.model.run_states import RunState
-from cpln_flows.reconcile.snapshot import Clocks, JobCase, JobView, NotRead, RunView, Scope, Stop, UnknownRun
+from cpln_flows.reconcile.snapshot import (
+    Clocks,
+    JobCase,
+    JobView,
+    NotRead,
+    RunView,
+    Scope,
+    Stop,
+    UnknownRun,
+)
 
 MOST_ESCALATIONS = 10
 
 
-def must_end(case: JobCase, installation: UUID | None, scope: Scope, policy: Policy, clocks: Clocks) -> bool:
+def must_end(
+    case: JobCase, installation: UUID | None, scope: Scope, policy: Policy, clocks: Clocks
+) -> bool:
     """Whether an active job may not go on."""
     return not isinstance(of_job(case, installation, scope, policy, clocks), Leave)
 
@@ -50,22 +61,37 @@ def of_job(  # noqa: PLR0911 - a row each
         case UnknownRun():
             return _of_unknown_run(job, installation, scope, policy, clocks)
         case RunView() if job.role is None and run.pid != job.ref.pid and not scope.adopt:
-            return Leave("the command carries no role and no flow run's pid names it: nobody's", report=True)
+            return Leave(
+                "the command carries no role and no flow run's pid names it: nobody's", report=True
+            )
         case RunView() if run.is_final and case.successor:
-            return Leave(f"flow run {run.name} is {run.state_name}; another of the same submission goes on with the job")
+            return Leave(
+                f"flow run {run.name} is {run.state_name}; another of the same submission goes on with the job"
+            )
         case RunView() if case.ancestor is not None and job.role is Role.JOB:
-            return of_dead_ancestor(case.ancestor, ended=case.ancestor_ended, policy=policy, clocks=clocks)
+            return of_dead_ancestor(
+                case.ancestor, ended=case.ancestor_ended, policy=policy, clocks=clocks
+            )
         case RunView() if run.state is RunState.CANCELLING and job.role is Role.JOB:
             return Leave(f"flow run {run.name} is {run.state_name}; its process stops the job")
         case RunView():
             return _of_its_run(run, job, policy, clocks)
 
 
-def _of_unknown_run(job: JobView, installation: UUID | None, scope: Scope, policy: Policy, clocks: Clocks) -> str | Leave:
+def _of_unknown_run(
+    job: JobView, installation: UUID | None, scope: Scope, policy: Policy, clocks: Clocks
+) -> str | Leave:
     ours = job.installation is not None and job.installation == installation
     if not ours and not (scope.adopt and job.installation is None):
-        whose = "carries no installation" if job.installation is None else f"is of installation {job.installation}"
-        return Leave(f"Prefect does not know flow run {job.run_id}, and the command {whose}: left alone", report=True)
+        whose = (
+            "carries no installation"
+            if job.installation is None
+            else f"is of installation {job.installation}"
+        )
+        return Leave(
+            f"Prefect does not know flow run {job.run_id}, and the command {whose}: left alone",
+            report=True,
+        )
     age = clocks.platform_age(job.created)
     if age <= policy.stop_grace:
         return Leave(f"Prefect does not know flow run {job.run_id}; its job is {in_words(age)} old")
@@ -79,10 +105,16 @@ def _of_its_run(run: RunView, job: JobView, policy: Policy, clocks: Clocks) -> s
         case StopJob():
             return f"{said} while command {job.ref.command_id} is {job.stage}"
         case KeepJob():
-            return Leave(f"{said}; its hooks may still run" if run.is_final else f"flow run {run.name} is {run.state_name}")
+            return Leave(
+                f"{said}; its hooks may still run"
+                if run.is_final
+                else f"flow run {run.name} is {run.state_name}"
+            )
 
 
-def of_dead_ancestor(ancestor: RunView, *, ended: bool, policy: Policy, clocks: Clocks) -> str | Leave:
+def of_dead_ancestor(
+    ancestor: RunView, *, ended: bool, policy: Policy, clocks: Clocks
+) -> str | Leave:
     """Return why what a flow run has started must end, now that this run is over, or why it may go on.
 
     Args:

@@ -53,13 +53,19 @@ async def start_command(
     async with client_of(cpln_credentials) as client:
         location = location or await workloads.first_location(client, place)
         if location is None:
-            raise ConfigurationError(f"location: none is given, and the GVC {place.gvc} has none of its own")
-        started = await commands.start(client, workload, location=location, overrides=overrides, tags=tags or {})
+            raise ConfigurationError(
+                f"location: none is given, and the GVC {place.gvc} has none of its own"
+            )
+        started = await commands.start(
+            client, workload, location=location, overrides=overrides, tags=tags or {}
+        )
     return started.pid
 
 
 @reporting(Area.KILL)
-async def stop_command(cpln_credentials: CplnCredentials, pid: str, *, grace_seconds: float = 60) -> str:
+async def stop_command(
+    cpln_credentials: CplnCredentials, pid: str, *, grace_seconds: float = 60
+) -> str:
     """Stop a job, and make sure that it is over.
 
     Args:
@@ -75,12 +81,20 @@ async def stop_command(cpln_credentials: CplnCredentials, pid: str, *, grace_sec
         JobError: The job was not seen to end; it may still run.
     """
     ref = CommandRef.parse(pid)
-    journal = Journal(get_run_logger(), LogContext(gvc=ref.gvc, workload=ref.workload, command_id=ref.command_id))
+    journal = Journal(
+        get_run_logger(), LogContext(gvc=ref.gvc, workload=ref.workload, command_id=ref.command_id)
+    )
     async with client_of(cpln_credentials) as client:
         known = await commands.read(client, ref)
         location = known.spec.location or CplnSettings.load().location or ""
         stopped = await stop.stop(
-            client, ref, location=location, reason="asked for", grace_seconds=grace_seconds, journal=journal, known=known
+            client,
+            ref,
+            location=location,
+            reason="asked for",
+            grace_seconds=grace_seconds,
+            journal=journal,
+            known=known,
         )
     if not stopped.verified:
         raise JobError(f"job {pid} may still run: {stopped.evidence}", infrastructure_pid=pid)
@@ -108,7 +122,9 @@ async def read_command(cpln_credentials: CplnCredentials, pid: str) -> Manifest:
 
 
 @reporting(Area.JOB)
-async def list_commands(cpln_credentials: CplnCredentials, org: str, gvc: str, name: str) -> Manifest:
+async def list_commands(
+    cpln_credentials: CplnCredentials, org: str, gvc: str, name: str
+) -> Manifest:
     """List the commands of a workload, those of all pages.
 
     Args:

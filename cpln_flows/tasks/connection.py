@@ -21,14 +21,21 @@ Manifest = dict[str, Any]
 @asynccontextmanager
 async def client_of(credentials: CplnCredentials) -> AsyncIterator[CplnClient]:
     """Open a client, or join the one that is open for the same credentials."""
-    async with session.shared(credentials.api_settings(CplnSettings.load()), credentials.present_token) as shared:
+    async with session.shared(
+        credentials.api_settings(CplnSettings.load()), credentials.present_token
+    ) as shared:
         yield shared.client
 
 
 async def list_objects(client: CplnClient, path: str, kind: str) -> Manifest:
     """Return a list as the platform has it, with the items of all pages."""
     items = [item async for page in client.pages(path) for item in page]
-    return {"kind": "list", "itemKind": kind, "items": items, "links": [{"rel": "self", "href": path}]}
+    return {
+        "kind": "list",
+        "itemKind": kind,
+        "items": items,
+        "links": [{"rel": "self", "href": path}],
+    }
 
 
 def organization_of(org: str) -> str:
@@ -56,7 +63,9 @@ def place(org: str | None, gvc: str | None, settings: CplnSettings) -> tuple[str
         raise ConfigurationError(f"org and gvc: {error}") from None
     named = found.org if found else named
     if not named:
-        raise ConfigurationError("org: not given, and CPLN_ORG is not set: give org=... or set CPLN_ORG")
+        raise ConfigurationError(
+            "org: not given, and CPLN_ORG is not set: give org=... or set CPLN_ORG"
+        )
     return named, found.name if found else None
 
 

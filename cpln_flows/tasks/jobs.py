@@ -25,7 +25,9 @@ async def trigger(job_run: CplnJobRun) -> State[Any] | None:
 
 
 @task(name="wait_for_completion", **failure_states.STEP)
-async def wait_for_completion(job_run: CplnJobRun, print_func: PrintFunc | None = None) -> State[Any] | None:
+async def wait_for_completion(
+    job_run: CplnJobRun, print_func: PrintFunc | None = None
+) -> State[Any] | None:
     """Follow a job to its end; each line of its log goes to ``print_func``, else to the run's logger."""
     try:
         await job_run.complete(print_func)

@@ -105,14 +105,28 @@ async def stream_logs(
     )
     settings = CplnSettings.load(org=org, gvc=namespace)
     credentials = credentials or CplnCredentials()
-    async with session.shared(credentials.api_settings(settings), credentials.present_token) as shared:
+    async with session.shared(
+        credentials.api_settings(settings), credentials.present_token
+    ) as shared:
         target = await _Target.of(job, settings)
         found = await target.locate(shared, wanted)  # whose answers tell the platform's time
-        journal = Journal(get_run_logger(), LogContext(gvc=target.gvc.gvc, command_id=target.command_id))
+        journal = Journal(
+            get_run_logger(), LogContext(gvc=target.gvc.gvc, command_id=target.command_id)
+        )
         sink = await _sink(print_func, settings, f"stream_logs({str(job)!r}, print)", journal)
         look_again = partial(target.locate, shared, wanted)
         pace, now_ns = Pace.of(settings), shared.client.now_ns
-        log = LogReading(shared.client, target.gvc.org, found, wanted, sink.send, journal, pace, look_again, now_ns=now_ns)
+        log = LogReading(
+            shared.client,
+            target.gvc.org,
+            found,
+            wanted,
+            sink.send,
+            journal,
+            pace,
+            look_again,
+            now_ns=now_ns,
+        )
         try:
             return await log.read()
         finally:
@@ -144,7 +158,9 @@ class _Target:
                 f"job: {text!r} is neither a pid such as org:gvc:workload:command_id, nor the id of a flow run or command"
             )
         if not (settings.org and settings.gvc):
-            raise ConfigurationError("org and namespace are needed for the id of a command; give them, or CPLN_ORG and CPLN_GVC")
+            raise ConfigurationError(
+                "org and namespace are needed for the id of a command; give them, or CPLN_ORG and CPLN_GVC"
+            )
         return cls(GvcRef(settings.org, settings.gvc), text)
 
     async def locate(self, shared: JobSession, wanted: Wanted) -> Located:
@@ -156,7 +172,9 @@ class _Target:
                 raise ConfigurationError(f"job: no job is known on workload {self.workload.path}")
             return await lookup.locate(shared.client, self.workload.command(newest.id))
         since_ns, until_ns = reader.span_of(wanted, shared.client.now_ns())
-        return await lookup.locate_by_id(shared.client, self.gvc, self.command_id, since_ns=since_ns, until_ns=until_ns)
+        return await lookup.locate_by_id(
+            shared.client, self.gvc, self.command_id, since_ns=since_ns, until_ns=until_ns
+        )
 
 
 def _of_pid(pid: str) -> CommandRef | WorkloadRef | None:
@@ -168,11 +186,15 @@ async def _job_of(run_id: UUID) -> CommandRef | WorkloadRef | None:
     if not known:
         return None
     if pid is None or (ref := _of_pid(pid)) is None:
-        raise ConfigurationError(f"job: the flow run {run_id} has no job on Control Plane (its infrastructure pid is {pid!r})")
+        raise ConfigurationError(
+            f"job: the flow run {run_id} has no job on Control Plane (its infrastructure pid is {pid!r})"
+        )
     return ref
 
 
-async def _sink(print_func: PrintFunc | None, settings: CplnSettings, where: str, journal: Journal) -> Printer | Forwarder:
+async def _sink(
+    print_func: PrintFunc | None, settings: CplnSettings, where: str, journal: Journal
+) -> Printer | Forwarder:
     """Return what gets the lines."""
     if print_func is not None:
         return Printer(print_func, journal)

@@ -86,7 +86,9 @@ async def apply_manifests(
                 rows.append(_row(one, "refused", [error.summary]))
         await _publish(rows)
         if refused:
-            raise CplnError("some objects were refused, the others were made: " + "; ".join(refused))
+            raise CplnError(
+                "some objects were refused, the others were made: " + "; ".join(refused)
+            )
         if ready_seconds is not None and not dry_run:
             for one in wanted:
                 if one.kind == "workload":
@@ -123,9 +125,13 @@ async def delete_manifests(
     async with client_of(cpln_credentials) as client:
         for one in reversed(_read(manifests, org, gvc)):
             if dry_run:
-                rows.append(_row(one, "delete" if await find(client, one.path) is not None else "absent"))
+                rows.append(
+                    _row(one, "delete" if await find(client, one.path) is not None else "absent")
+                )
             else:
-                rows.append(_row(one, "deleted" if await companions.delete(client, one.path) else "absent"))
+                rows.append(
+                    _row(one, "deleted" if await companions.delete(client, one.path) else "absent")
+                )
     await _publish(rows)
     return rows
 
@@ -142,13 +148,17 @@ def _documents(manifests: Manifests) -> Iterator[tuple[str, Mapping[str, Any]]]:
             for path in _files(manifests):
                 with path.open("rb") as file:
                     content = file.read(yaml_text.MOST_BYTES + 1)
-                yield from ((str(path), document) for document in objects.parse(content, source=str(path)))
+                yield from (
+                    (str(path), document) for document in objects.parse(content, source=str(path))
+                )
         case str():
             yield from (("text", document) for document in objects.parse(manifests, source="text"))
         case Mapping():
             yield "object", manifests
         case _:
-            yield from ((f"object {number}", document) for number, document in enumerate(manifests, 1))
+            yield from (
+                (f"object {number}", document) for number, document in enumerate(manifests, 1)
+            )
 
 
 def _files(path: Path) -> list[Path]:
@@ -156,7 +166,9 @@ def _files(path: Path) -> list[Path]:
         return [path]
     found = sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
     if not 0 < len(found) <= _MOST_FILES:
-        raise ConfigurationError(f"manifests: expected 1 to {_MOST_FILES} YAML or JSON files in {path}, found {len(found)}")
+        raise ConfigurationError(
+            f"manifests: expected 1 to {_MOST_FILES} YAML or JSON files in {path}, found {len(found)}"
+        )
     return found
 
 
@@ -175,7 +187,9 @@ async def _apply(client: CplnClient, one: PlatformObject, *, dry_run: bool) -> R
 def _compared(one: PlatformObject) -> dict[str, Any]:
     """Return what of an object can be compared: not where it is, and no values of secrets."""
     hidden = {"gvc", "data"} if one.kind == "secret" else {"gvc"}
-    found: dict[str, Any] = _with_whole_links({key: value for key, value in one.body.items() if key not in hidden}, one)
+    found: dict[str, Any] = _with_whole_links(
+        {key: value for key, value in one.body.items() if key not in hidden}, one
+    )
     return found
 
 
@@ -199,7 +213,9 @@ async def _publish(rows: list[Row]) -> None:
     for row in rows:
         journal.info(Area.WORKLOAD, f"{row['kind']} {row['name']}: {row['action']}")
     if FlowRunContext.get() is not None and rows:
-        await acreate_table_artifact(rows, key=ARTIFACT, description="Objects of Control Plane, and what became of each.")
+        await acreate_table_artifact(
+            rows, key=ARTIFACT, description="Objects of Control Plane, and what became of each."
+        )
 
 
 async def _until_ready(client: CplnClient, ref: WorkloadRef, seconds: float) -> None:
@@ -212,6 +228,10 @@ async def _until_ready(client: CplnClient, ref: WorkloadRef, seconds: float) -> 
             if good < _GOOD_LOOKS:
                 await anyio.sleep(_LOOK_SECONDS if good == 0 else _LOOK_SECONDS / _GOOD_LOOKS)
         return
-    reports = [f"{one.name}: {one.report()}" for one in await workloads.deployments(client, ref) if not one.status.ready]
+    reports = [
+        f"{one.name}: {one.report()}"
+        for one in await workloads.deployments(client, ref)
+        if not one.status.ready
+    ]
     said = "; ".join(reports) or "it has no deployment"
     raise JobTimeoutError(f"workload {ref.path} was not ready within {seconds:g} s: {said}")

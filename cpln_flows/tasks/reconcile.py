@@ -29,7 +29,9 @@ async def act(reconciler: Reconciler, snapshot: Snapshot, plan: Plan) -> tuple[O
         except CplnError as error:
             return failure_states.of_task(error)
 
-    done: tuple[Outcome, ...] = await (value_of(step()) if plan.actions else reconciler.act(snapshot, plan))
+    done: tuple[Outcome, ...] = await (
+        value_of(step()) if plan.actions else reconciler.act(snapshot, plan)
+    )
     return done
 
 

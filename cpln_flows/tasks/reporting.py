@@ -19,7 +19,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def reporting(area: Area) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], SyncCompatibleTask[P, R]]:
+def reporting(
+    area: Area,
+) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], SyncCompatibleTask[P, R]]:
     """Make a task of a function; an error of ours is logged once, and is the state of the task run.
 
     Args:

@@ -9,12 +9,20 @@ from pydantic import SecretStr
 from cpln_flows.api import objects, secrets
 from cpln_flows.blocks.credentials import CplnCredentials
 from cpln_flows.model.identifiers import Area
-from cpln_flows.tasks.connection import Manifest, checked_name, client_of, list_objects, organization_of
+from cpln_flows.tasks.connection import (
+    Manifest,
+    checked_name,
+    client_of,
+    list_objects,
+    organization_of,
+)
 from cpln_flows.tasks.reporting import reporting
 
 
 @reporting(Area.WORKLOAD)
-async def upsert_secret(cpln_credentials: CplnCredentials, org: str, name: str, data: Mapping[str, SecretStr | str]) -> Manifest:
+async def upsert_secret(
+    cpln_credentials: CplnCredentials, org: str, name: str, data: Mapping[str, SecretStr | str]
+) -> Manifest:
     """Create a secret of names and values, or replace the one of this name.
 
     Args:
@@ -31,15 +39,25 @@ async def upsert_secret(cpln_credentials: CplnCredentials, org: str, name: str, 
         ForbiddenError: The token may not.
     """
     path = f"/org/{organization_of(org)}/secret"
-    values = {key: value.get_secret_value() if isinstance(value, SecretStr) else value for key, value in data.items()}
-    body = {"kind": "secret", "name": checked_name(name, "secret"), "type": "dictionary", "data": values}
+    values = {
+        key: value.get_secret_value() if isinstance(value, SecretStr) else value
+        for key, value in data.items()
+    }
+    body = {
+        "kind": "secret",
+        "name": checked_name(name, "secret"),
+        "type": "dictionary",
+        "data": values,
+    }
     async with client_of(cpln_credentials) as client:
         await client.put(path, body)
         return await objects.read(client, f"{path}/{name}")
 
 
 @reporting(Area.WORKLOAD)
-async def reveal_secret(cpln_credentials: CplnCredentials, org: str, name: str) -> dict[str, SecretStr]:
+async def reveal_secret(
+    cpln_credentials: CplnCredentials, org: str, name: str
+) -> dict[str, SecretStr]:
     """Return the values of a secret by their names.
 
     Args:

@@ -14,7 +14,9 @@ from cpln_flows.tasks.reporting import reporting
 
 
 @reporting(Area.WORKLOAD)
-async def create_workload(cpln_credentials: CplnCredentials, org: str, gvc: str, body: Mapping[str, Any]) -> Manifest:
+async def create_workload(
+    cpln_credentials: CplnCredentials, org: str, gvc: str, body: Mapping[str, Any]
+) -> Manifest:
     """Create a workload, or replace the one of this name.
 
     Args:
@@ -44,7 +46,9 @@ async def create_workload(cpln_credentials: CplnCredentials, org: str, gvc: str,
 
 
 @reporting(Area.WORKLOAD)
-async def replace_workload(cpln_credentials: CplnCredentials, org: str, gvc: str, body: Mapping[str, Any]) -> Manifest:
+async def replace_workload(
+    cpln_credentials: CplnCredentials, org: str, gvc: str, body: Mapping[str, Any]
+) -> Manifest:
     """Replace a workload by another manifest, or create it.
 
     Args:
@@ -64,7 +68,9 @@ async def replace_workload(cpln_credentials: CplnCredentials, org: str, gvc: str
 
 
 @reporting(Area.WORKLOAD)
-async def read_workload(cpln_credentials: CplnCredentials, org: str, gvc: str, name: str) -> Manifest:
+async def read_workload(
+    cpln_credentials: CplnCredentials, org: str, gvc: str, name: str
+) -> Manifest:
     """Read a workload.
 
     Args:
@@ -86,7 +92,9 @@ async def read_workload(cpln_credentials: CplnCredentials, org: str, gvc: str, n
 
 
 @reporting(Area.WORKLOAD)
-async def patch_workload(cpln_credentials: CplnCredentials, org: str, gvc: str, name: str, body: Mapping[str, Any]) -> Manifest:
+async def patch_workload(
+    cpln_credentials: CplnCredentials, org: str, gvc: str, name: str, body: Mapping[str, Any]
+) -> Manifest:
     """Change some fields of a workload.
 
     Args:

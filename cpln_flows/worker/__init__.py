@@ -1,6 +1,10 @@
 """The worker of type `cpln`: flow runs of a work pool become jobs on the platform."""
 
-from cpln_flows.worker.configuration import CplnWorkerJobConfiguration, CplnWorkerResult, CplnWorkerVariables
+from cpln_flows.worker.configuration import (
+    CplnWorkerJobConfiguration,
+    CplnWorkerResult,
+    CplnWorkerVariables,
+)
 from cpln_flows.worker.worker import CplnWorker
 
 __all__ = ["CplnWorker", "CplnWorkerJobConfiguration", "CplnWorkerResult", "CplnWorkerVariables"]

@@ -54,11 +54,15 @@ class Marks:
             return self._mark(found.get_secret_value())
         if isinstance(found, Mapping):
             return {
-                key: value if key in _OWN else await self._placed(value, f"{path}.{key}".removeprefix("."))
+                key: value
+                if key in _OWN
+                else await self._placed(value, f"{path}.{key}".removeprefix("."))
                 for key, value in found.items()
             }
         if isinstance(found, list):
-            return [await self._placed(value, f"{path}[{index}]") for index, value in enumerate(found)]
+            return [
+                await self._placed(value, f"{path}[{index}]") for index, value in enumerate(found)
+            ]
         if isinstance(found, str):
             return await self._text(found, path)
         return found
@@ -85,7 +89,10 @@ class Marks:
         return self._known[reference]
 
     def _mark(self, value: str) -> str:
-        mark = next((mark for mark, known in self.secrets.items() if known.get_secret_value() == value), None)
+        mark = next(
+            (mark for mark, known in self.secrets.items() if known.get_secret_value() == value),
+            None,
+        )
         if mark is None:
             mark = f"{{{{ :secret_{len(self.secrets)} }}}}"
             self.secrets[mark] = SecretStr(value)
@@ -99,12 +106,17 @@ class _Masked:
         self._client = client
 
     async def read_block_document_by_name(self, name: str, block_type_slug: str) -> Any:
-        return await self._client.read_block_document_by_name(name, block_type_slug, include_secrets=False)
+        return await self._client.read_block_document_by_name(
+            name, block_type_slug, include_secrets=False
+        )
 
 
 def revealed(text: str, secrets: Mapping[str, SecretStr]) -> str:
     """Return a text with the secrets that its marks stand for."""
-    return _MARK.sub(lambda match: secrets[match[0]].get_secret_value() if match[0] in secrets else match[0], text)
+    return _MARK.sub(
+        lambda match: secrets[match[0]].get_secret_value() if match[0] in secrets else match[0],
+        text,
+    )
 
 
 def misplaced(found: Any) -> list[str]:
@@ -113,7 +125,11 @@ def misplaced(found: Any) -> list[str]:
     >>> misplaced({"env": {"PW": "{{ :secret_0 }}"}, "command": "run {{ :secret_0 }}"})
     ['command']
     """
-    return [_written(path) for path, text in _texts(found, ()) if _MARK.search(text) and not _is_variable(path)]
+    return [
+        _written(path)
+        for path, text in _texts(found, ())
+        if _MARK.search(text) and not _is_variable(path)
+    ]
 
 
 def _texts(found: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -130,9 +146,15 @@ def _texts(found: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str 
 def _is_variable(path: tuple[str | int, ...]) -> bool:
     if path[0] == "env":
         return True
-    places = [index for index in range(len(path) - 3) if path[index] == "containers" and path[index + 2] == "env"]
+    places = [
+        index
+        for index in range(len(path) - 3)
+        if path[index] == "containers" and path[index + 2] == "env"
+    ]
     return bool(places) and (isinstance(path[-2], str) or path[-1] == "value")
 
 
 def _written(path: tuple[str | int, ...]) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+    return "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in path
+    ).removeprefix(".")

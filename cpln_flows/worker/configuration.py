@@ -54,7 +54,8 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
     location: str | None = Field(default=None)
     image: str | None = Field(default=None)
     job_manifest: dict[str, Any] = Field(
-        default_factory=template.default_manifest, json_schema_extra={"template": template.default_manifest()}
+        default_factory=template.default_manifest,
+        json_schema_extra={"template": template.default_manifest()},
     )
     job_watch_timeout_seconds: int | None = Field(default=None)
     pod_watch_timeout_seconds: int | None = Field(default=None)
@@ -72,23 +73,35 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
 
     @classmethod
     async def from_template_and_values(
-        cls, base_job_template: dict[str, Any], values: dict[str, Any], client: PrefectClient | None = None
+        cls,
+        base_job_template: dict[str, Any],
+        values: dict[str, Any],
+        client: PrefectClient | None = None,
     ) -> Self:
         """Make a configuration from a pool's template; refuses variables that the pool does not have."""
         template.check_variables(base_job_template, values)
         async with nullcontext(client) if client is not None else get_client() as known:
             marks = Marks(known)
-            values, base_job_template = await marks.placed(values), await marks.placed(base_job_template)
+            values, base_job_template = (
+                await marks.placed(values),
+                await marks.placed(base_job_template),
+            )
         defaults = {"command": cls._base_flow_run_command(), "image": get_prefect_image_name()}
         values = template.without_blanks(values)
-        base_job_template = template.with_defaults(base_job_template, values, defaults, process_environment())
+        base_job_template = template.with_defaults(
+            base_job_template, values, defaults, process_environment()
+        )
         try:
-            made: Self = await super().from_template_and_values(base_job_template, values, client=client)
+            made: Self = await super().from_template_and_values(
+                base_job_template, values, client=client
+            )
         except ValidationError as error:
             wrong = field_errors.configuration_error("job variables", error, known=cls.model_fields)
             raise ConfigurationError(f"{wrong}; {_WHERE}") from None
         made._secrets = marks.secrets
-        if places := misplaced({name: getattr(made, name) for name in cls.model_fields if name != "config"}):
+        if places := misplaced(
+            {name: getattr(made, name) for name in cls.model_fields if name != "config"}
+        ):
             raise ConfigurationError(
                 f"{', '.join(places)}: a secret can only be the value of an environment variable; put it into env and let"
                 " the program read it there"
@@ -244,11 +257,16 @@ class CplnWorkerVariables(BaseVariables):
     model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
 
     config: CplnConfig | None = Field(
-        default=None, description="Configuration with the token. Default: the environment variable CPLN_TOKEN of the worker."
+        default=None,
+        description="Configuration with the token. Default: the environment variable CPLN_TOKEN of the worker.",
     )
-    org: str | None = Field(default=None, description="Organization, as a name or a link. Default: CPLN_ORG of the worker.")
+    org: str | None = Field(
+        default=None,
+        description="Organization, as a name or a link. Default: CPLN_ORG of the worker.",
+    )
     namespace: str | None = Field(
-        default=None, description="Global virtual cloud (GVC), as a name or a link. Default: CPLN_GVC of the worker."
+        default=None,
+        description="Global virtual cloud (GVC), as a name or a link. Default: CPLN_GVC of the worker.",
     )
     location: str | None = Field(
         default=None,
@@ -260,10 +278,16 @@ class CplnWorkerVariables(BaseVariables):
         examples=["//image/flows:1.0"],
     )
     service_account_name: str | None = Field(
-        default=None, title="Identity", description="Identity that the job runs as, by name or link. Default: none."
+        default=None,
+        title="Identity",
+        description="Identity that the job runs as, by name or link. Default: none.",
     )
-    cpu: str | None = Field(default="250m", title="CPU", description="CPU of the container, such as 500m.")
-    memory: str | None = Field(default="512Mi", description="Memory of the container, such as 512Mi.")
+    cpu: str | None = Field(
+        default="250m", title="CPU", description="CPU of the container, such as 500m."
+    )
+    memory: str | None = Field(
+        default="512Mi", description="Memory of the container, such as 512Mi."
+    )
     finished_job_ttl: int | None = Field(
         default=None,
         title="Finished Job TTL",
@@ -279,7 +303,9 @@ class CplnWorkerVariables(BaseVariables):
         gt=0,
         description="Seconds that a workload may take to become ready, and an image that cannot be fetched to appear.",
     )
-    stream_output: bool = Field(default=True, description="Whether the job's output goes to the flow run's logs.")
+    stream_output: bool = Field(
+        default=True, description="Whether the job's output goes to the flow run's logs."
+    )
 
 
 class CplnWorkerResult(BaseWorkerResult):

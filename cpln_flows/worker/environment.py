@@ -38,7 +38,11 @@ def travelling(settings: Mapping[str, str]) -> dict[str, str]:
     >>> travelling({"PREFECT_API_URL": "http://prefect/api", "PREFECT_HOME": "/root/.prefect"})
     {'PREFECT_API_URL': 'http://prefect/api'}
     """
-    return {name: value for name, value in settings.items() if name not in _STAYS and not name.startswith(_STAYS_PREFIXES)}
+    return {
+        name: value
+        for name, value in settings.items()
+        if name not in _STAYS and not name.startswith(_STAYS_PREFIXES)
+    }
 
 
 def holds_credential(name: str, value: str) -> bool:
@@ -49,7 +53,9 @@ def holds_credential(name: str, value: str) -> bool:
     >>> holds_credential("PREFECT_API_URL", "http://prefect/api"), holds_credential("MY_TOKEN", "x")
     (False, False)
     """
-    return name in SECRET_VARIABLES or (name.startswith(_PREFECT) and _USER.search(value) is not None)
+    return name in SECRET_VARIABLES or (
+        name.startswith(_PREFECT) and _USER.search(value) is not None
+    )
 
 
 def _secret_variables(model: type[BaseModel]) -> Iterator[str]:

@@ -49,7 +49,9 @@ def reports_end(messages: Iterable[str], pid: str | None) -> bool:
         pid: The job; without there is none, or it is not known.
     """
     command = f"Cmd: {(pid or ':').rpartition(':')[2]} > {_ENDED}"
-    return bool(pid) and any(message.startswith("[CPLN] ") and command in message for message in messages)
+    return bool(pid) and any(
+        message.startswith("[CPLN] ") and command in message for message in messages
+    )
 
 
 class _NotWantedError(Exception):
@@ -114,8 +116,17 @@ class FlowRunJob:
             before_start=self._look_whether_it_is_wanted,
         )
         self._log = JobLog(self.prefect, self.run_id, self._run, self.watching.stream_output)
-        self._startup = Startup(self.prefect, self.run_id, self._run, self.watching.start_seconds, self._stop)
-        self._guard = Guard(self.prefect, self.board, self.run_id, self._run, self.watching.has_supervisor, self._stop)
+        self._startup = Startup(
+            self.prefect, self.run_id, self._run, self.watching.start_seconds, self._stop
+        )
+        self._guard = Guard(
+            self.prefect,
+            self.board,
+            self.run_id,
+            self._run,
+            self.watching.has_supervisor,
+            self._stop,
+        )
 
     @property
     def job(self) -> StartedJob:
@@ -178,9 +189,14 @@ class FlowRunJob:
         except ObjectNotFound:
             raise _NotWantedError("the flow run was deleted") from None
         except Exception as error:  # noqa: BLE001 - the guard looks again, and stops what is not wanted
-            self.journal.debug(Area.JOB, f"The state of the flow run cannot be read before its job is started: {error!r}")
+            self.journal.debug(
+                Area.JOB,
+                f"The state of the flow run cannot be read before its job is started: {error!r}",
+            )
             return
-        if (why := decide.no_start(RunState(run.state.type.value) if run.state else None)) is not None:
+        if (
+            why := decide.no_start(RunState(run.state.type.value) if run.state else None)
+        ) is not None:
             raise _NotWantedError(why)
         if not self.is_ours(run):
             raise _NotWantedError("another worker process has taken the flow run up")
@@ -188,9 +204,13 @@ class FlowRunJob:
     async def cancel_without_job(self) -> None:
         """Cancel the flow run if it is cancelling: it has no job that would have to end first."""
         try:
-            await self._propose_cancelled("the flow run was cancelled before it had a job", {StateType.CANCELLING})
+            await self._propose_cancelled(
+                "the flow run was cancelled before it had a job", {StateType.CANCELLING}
+            )
         except Exception as error:  # noqa: BLE001 - the sync flow does what could not be done here
-            self.journal.debug(Area.JOB, f"The flow run could not be brought in line, sync will: {error!r}")
+            self.journal.debug(
+                Area.JOB, f"The flow run could not be brought in line, sync will: {error!r}"
+            )
 
     # While it runs
 
@@ -198,7 +218,10 @@ class FlowRunJob:
         """Follow the job to its end, stop it when its flow run asks for that, and return its exit code."""
         await self._log.resume()
         with self.board.watch(self.run_id) as entry:
-            helpers = [asyncio.create_task(self._guard.watch(entry)), asyncio.create_task(self._startup.watch())]
+            helpers = [
+                asyncio.create_task(self._guard.watch(entry)),
+                asyncio.create_task(self._startup.watch()),
+            ]
             try:
                 end = await self._end()
             finally:
@@ -232,20 +255,28 @@ class FlowRunJob:
                 self.journal.warning(Area.JOB, f"The job cannot be followed, trying again: {error}")
                 await anyio.sleep(_AGAIN_SECONDS)
                 continue
-            return replace(end, stopped_by_us=self._startup.failure) if self._startup.failure else end
+            return (
+                replace(end, stopped_by_us=self._startup.failure) if self._startup.failure else end
+            )
 
     async def _begin_anew(self) -> None:
         await self._log.resume()  # another process may have delivered lines of it
         try:
             await self.prefect.update_flow_run(self.run_id, infrastructure_pid=self.job.ref.pid)
         except Exception as error:  # noqa: BLE001 - the tags find the job too
-            self.journal.warning(Area.JOB, f"The infrastructure pid could not be stored on the flow run: {error!r}")
+            self.journal.warning(
+                Area.JOB, f"The infrastructure pid could not be stored on the flow run: {error!r}"
+            )
 
     async def _stop(self, reason: str) -> bool:
-        stopped = await self._run.stop(self.session, reason, grace_seconds=self.settings.stop_grace_seconds)
+        stopped = await self._run.stop(
+            self.session, reason, grace_seconds=self.settings.stop_grace_seconds
+        )
         if stopped is None or stopped.verified:
             return True
-        self.journal.warning(Area.KILL, f"The job may still run, stopping it again: {stopped.evidence}")
+        self.journal.warning(
+            Area.KILL, f"The job may still run, stopping it again: {stopped.evidence}"
+        )
         return False
 
     # After
@@ -268,7 +299,10 @@ class FlowRunJob:
                 case Fate.KEEP | Fate.REPORT_FIRST:
                     self.journal.debug(Area.JOB, why)
         except Exception as error:  # noqa: BLE001 - the sync flow does what could not be done here
-            self.journal.warning(Area.JOB, f"The flow run could not be brought in line with its job, sync will: {error!r}")
+            self.journal.warning(
+                Area.JOB,
+                f"The flow run could not be brought in line with its job, sync will: {error!r}",
+            )
             return False
         return fate is Fate.REPORT_FIRST
 
@@ -277,11 +311,17 @@ class FlowRunJob:
             return Fate.KEEP, "the flow run has no state"
         stage = Stage.FAILED if end.stopped_by_us else end.stage
         ended_for = timedelta.max if has_waited else timedelta(0)
-        fate, why = decide.run_after(RunState(state.type.value), stage, ended_for, self.settings.policy())
+        fate, why = decide.run_after(
+            RunState(state.type.value), stage, ended_for, self.settings.policy()
+        )
         return fate, f"{why}: {end.stopped_by_us or end.describe()}"
 
-    async def _propose_cancelled(self, why: str, from_types: Collection[StateType] = _UNDER_WAY) -> None:
-        if await orchestration.propose(self.prefect, self.run_id, Cancelled(message=why), only_from=from_types):
+    async def _propose_cancelled(
+        self, why: str, from_types: Collection[StateType] = _UNDER_WAY
+    ) -> None:
+        if await orchestration.propose(
+            self.prefect, self.run_id, Cancelled(message=why), only_from=from_types
+        ):
             self.journal.info(Area.KILL, f"The flow run is Cancelled: {why}")
 
     async def _fail_run(self, ended: Ended, fate: Fate, why: str) -> None:
@@ -289,5 +329,7 @@ class FlowRunJob:
             await self._log.show_last_lines(self.session, ended.at)
         text = f"{why}; pid {ended.job.ref.pid}\n{failure.Place(ended.job, is_kept=True)}"
         state: State[None] = Failed(message=text) if fate is Fate.FAILED else Crashed(message=text)
-        if await orchestration.propose(self.prefect, self.run_id, state, only_from={StateType.PENDING, StateType.RUNNING}):
+        if await orchestration.propose(
+            self.prefect, self.run_id, state, only_from={StateType.PENDING, StateType.RUNNING}
+        ):
             self.journal.error(Area.JOB, f"The flow run is {state.name}: {text}")

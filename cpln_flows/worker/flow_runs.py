@@ -11,7 +11,12 @@ from uuid import UUID
 
 import anyio
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
 from prefect.client.schemas.objects import State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
@@ -81,7 +86,9 @@ class FlowRunBoard:
             try:
                 await self.look()
             except Exception as error:  # noqa: BLE001 - the next look may go well
-                logger.warning("The states of the followed flow runs cannot be read, looking again: %r", error)
+                logger.warning(
+                    "The states of the followed flow runs cannot be read, looking again: %r", error
+                )
 
     async def look(self) -> None:
         """Ask once for all flow runs on the board; only those in a noteworthy state come back."""
@@ -100,7 +107,11 @@ class FlowRunBoard:
 
     def _note(self, run_id: UUID, state: State | None) -> None:
         entry = self.watched.get(run_id)
-        if entry is None or state is None or (entry.state is not None and entry.state.id == state.id):
+        if (
+            entry is None
+            or state is None
+            or (entry.state is not None and entry.state.id == state.id)
+        ):
             return
         entry.state = state
         changed, entry.changed = entry.changed, anyio.Event()

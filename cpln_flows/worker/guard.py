@@ -52,7 +52,9 @@ class Guard:
                 await entry.wait(None if state is None else poll_seconds)
                 continue
             kind, lasted = RunState(state.type.value), await self.board.now() - state.timestamp
-            match decide.job_after(kind, lasted, policy, has_begun=has_begun, has_supervisor=self.has_supervisor):
+            match decide.job_after(
+                kind, lasted, policy, has_begun=has_begun, has_supervisor=self.has_supervisor
+            ):
                 case KeepJob(at_most):
                     await entry.wait(None if at_most is None else at_most.total_seconds())
                 case StopJob(reason):
@@ -70,7 +72,9 @@ class Guard:
         except ObjectNotFound:
             return True
         except Exception as error:  # noqa: BLE001 - asked again soon, and until then nothing is stopped
-            self.run.journal.debug(Area.KILL, f"The flow run cannot be read before its job is stopped: {error!r}")
+            self.run.journal.debug(
+                Area.KILL, f"The flow run cannot be read before its job is stopped: {error!r}"
+            )
             return False
         if present is not None and present.id == state.id:
             return True
@@ -81,5 +85,7 @@ class Guard:
         try:
             return orchestration.has_begun(await self.prefect.read_flow_run_states(self.run_id))
         except Exception as error:  # noqa: BLE001 - asked again soon
-            self.run.journal.debug(Area.KILL, f"The history of the flow run cannot be read: {error!r}")
+            self.run.journal.debug(
+                Area.KILL, f"The history of the flow run cannot be read: {error!r}"
+            )
             return None

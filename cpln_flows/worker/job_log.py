@@ -84,13 +84,17 @@ class JobLog:
                 pace=Pace.of(self.run.settings),
                 now_ns=client.now_ns,
             )
-            await stream.settle(ended)  # the last lines, which say why it has died, are the ones that come late
+            await stream.settle(
+                ended
+            )  # the last lines, which say why it has died, are the ones that come late
             await stream.drain()
         self._output.flush()
 
     def _output_after(self, shown: Shown | None) -> Output:
         journal = self.run.journal
-        budget = replace(orchestration.log_budget(self.run.settings), where=f"stream_logs({str(self.run_id)!r})")
+        budget = replace(
+            orchestration.log_budget(self.run.settings), where=f"stream_logs({str(self.run_id)!r})"
+        )
         rendering = Rendering(has_labels=len(self.run.plan.manifest.containers) > 1)
         forwarder = Forwarder(journal.logger, budget, shown)
         return Output(forwarder, forwards=self.is_streamed, rendering=rendering)

@@ -38,7 +38,9 @@ _MOST_CLAIMS = 5
 
 async def under_way(client: PrefectClient, pool: str) -> list[FlowRun]:
     """Return the pool's runs that have, or should have, a container."""
-    wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(_UNDER_WAY))))
+    wanted = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(_UNDER_WAY)))
+    )
     return await _runs(client, pool, wanted, FlowRunSort.ID_DESC, most=None)
 
 
@@ -51,7 +53,9 @@ async def ended(client: PrefectClient, pool: str, since: datetime) -> list[FlowR
     return await _runs(client, pool, wanted, FlowRunSort.END_TIME_DESC, most=_MOST_ENDED)
 
 
-async def _runs(client: PrefectClient, pool: str, wanted: FlowRunFilter, sort: FlowRunSort, *, most: int | None) -> list[FlowRun]:
+async def _runs(
+    client: PrefectClient, pool: str, wanted: FlowRunFilter, sort: FlowRunSort, *, most: int | None
+) -> list[FlowRun]:
     found: list[FlowRun] = []
     while most is None or len(found) < most:
         page = await client.read_flow_runs(
@@ -99,14 +103,24 @@ def is_left_behind(run: FlowRun, seen: Seen) -> bool:
         return False
     age, has = seen.roster.now - run.state.timestamp, owner(run)
     if has is None:
-        if run.infrastructure_pid is not None:  # submitted from somebody's program, which does not follow it
+        if (
+            run.infrastructure_pid is not None
+        ):  # submitted from somebody's program, which does not follow it
             return age >= _YOUNG
         # Without a deployment it is about to be submitted by somebody's program.
-        return run.deployment_id is not None and run.state.type is StateType.PENDING and age > seen.roster.patience
-    if has == seen.me.record:  # lost by this very process, or by one that had to give way to this one's label
+        return (
+            run.deployment_id is not None
+            and run.state.type is StateType.PENDING
+            and age > seen.roster.patience
+        )
+    if (
+        has == seen.me.record
+    ):  # lost by this very process, or by one that had to give way to this one's label
         return age > seen.roster.patience
     if RECORD_LABEL not in run.labels and age < _YOUNG:
-        return False  # a worker of another version labels a run a moment after it has made it PENDING
+        return (
+            False  # a worker of another version labels a run a moment after it has made it PENDING
+        )
     return is_gone(run, seen)
 
 
@@ -129,11 +143,15 @@ def is_gone(run: FlowRun, seen: Seen) -> bool:
 def may_lack_lines(run: FlowRun, seen: Seen) -> bool:
     """Whether a run that has ended may lack the end of its log: when it ended its worker process was gone, or about to be."""
     beats = seen.roster.heartbeats.get(owner(run) or "")
-    is_of_interest = beats is not None and run.end_time is not None and run.end_time >= beats.last - _DELIVERY
+    is_of_interest = (
+        beats is not None and run.end_time is not None and run.end_time >= beats.last - _DELIVERY
+    )
     return is_of_interest and is_gone(run, seen)
 
 
-async def claim(client: PrefectClient, run: FlowRun, me: Identity, turn: anyio.Lock) -> FlowRun | None:
+async def claim(
+    client: PrefectClient, run: FlowRun, me: Identity, turn: anyio.Lock
+) -> FlowRun | None:
     """Put this process's labels on a run; return the run as it is then, or nothing if another process was quicker.
 
     Prefect knows no condition that could travel with a change. So a claim is made right after a look, within a short time or
@@ -156,7 +174,9 @@ async def claim(client: PrefectClient, run: FlowRun, me: Identity, turn: anyio.L
         if not scope.cancelled_caught:
             break
     else:
-        raise TimeoutError(f"Prefect took longer than {_CLAIM_SECONDS:g} s to label flow run {run.id}")
+        raise TimeoutError(
+            f"Prefect took longer than {_CLAIM_SECONDS:g} s to label flow run {run.id}"
+        )
     await anyio.sleep(_CLAIM_SECONDS)
     present = await client.read_flow_run(run.id)
     return present if owner(present) == me.record else None

@@ -51,7 +51,10 @@ _NEXT: Mapping[_Place, Sequence[tuple[Callable[[str], bool], _Place]]] = {
     _Place.MESSAGE: (_TRACE, _GROUP),
     _Place.REPORT: ((lambda line: line.startswith(CONTINUED), _Place.REPORT),),
     # The line after the last frame is the exception.
-    _Place.TRACEBACK: ((lambda line: line.startswith(" "), _Place.TRACEBACK), (lambda _: True, _Place.EXCEPTION)),
+    _Place.TRACEBACK: (
+        (lambda line: line.startswith(" "), _Place.TRACEBACK),
+        (lambda _: True, _Place.EXCEPTION),
+    ),
     _Place.GROUP: ((lambda line: line.startswith(" "), _Place.GROUP), _CHAIN),
     _Place.EXCEPTION: (_CHAIN,),
     _Place.CHAIN: (_TRACE, _GROUP),
@@ -74,7 +77,10 @@ class _Engine:
     def _next(self, line: str) -> _Place:
         if _SENT_BY_ENGINE.match(line):
             return _Place.REPORT if _REPORT.match(line) else _Place.MESSAGE
-        return next((place for continues, place in _NEXT.get(self.place, ()) if continues(line)), _Place.NOWHERE)
+        return next(
+            (place for continues, place in _NEXT.get(self.place, ()) if continues(line)),
+            _Place.NOWHERE,
+        )
 
 
 @dataclass
@@ -129,5 +135,7 @@ def read_from_ns(shown: Shown) -> int | None:
     """
     if shown.oldest is None or shown.newest is None:
         return None
-    oldest, newest = (int(datetime.fromisoformat(stamp).timestamp()) for stamp in (shown.oldest, shown.newest))
+    oldest, newest = (
+        int(datetime.fromisoformat(stamp).timestamp()) for stamp in (shown.oldest, shown.newest)
+    )
     return (oldest + 1) * NS if newest - oldest > _OVERLAP_SECONDS else None

@@ -27,7 +27,13 @@ async def of_pid(client: CplnClient, pid: str | None) -> tuple[CommandRef, Comma
 
 
 async def end_earlier(
-    client: CplnClient, plan: JobPlan, run_id: UUID, pid: str | None, *, grace_seconds: float, journal: Journal
+    client: CplnClient,
+    plan: JobPlan,
+    run_id: UUID,
+    pid: str | None,
+    *,
+    grace_seconds: float,
+    journal: Journal,
 ) -> None:
     """Stop every job of a flow run that is not of the present attempt.
 
@@ -58,9 +64,13 @@ async def end_earlier(
             await _stop(client, ref, command.spec.location or plan.location, grace_seconds, journal)
 
 
-async def _stop(client: CplnClient, ref: CommandRef, location: str, grace_seconds: float, journal: Journal) -> None:
+async def _stop(
+    client: CplnClient, ref: CommandRef, location: str, grace_seconds: float, journal: Journal
+) -> None:
     about = journal.about(workload=ref.workload, command_id=ref.command_id)
-    stopped = await stop.stop(client, ref, location=location, reason=_REASON, grace_seconds=grace_seconds, journal=about)
+    stopped = await stop.stop(
+        client, ref, location=location, reason=_REASON, grace_seconds=grace_seconds, journal=about
+    )
     if not stopped.verified:
         raise JobError(
             f"{_REASON}, and it could not be stopped: {stopped.evidence}. No second container was started; stop the job on the"

@@ -25,7 +25,10 @@ OVERRIDDEN: Mapping[str, tuple[str, ...]] = {
 CALLED: Mapping[str, tuple[str, ...]] = {"_release_limit_slot": ("flow_run_id",)}
 """Further methods of Prefect's worker, with their parameters."""
 
-OF_CONFIGURATIONS: Mapping[str, tuple[str, ...]] = {"_base_environment": (), "_base_flow_run_command": ()}
+OF_CONFIGURATIONS: Mapping[str, tuple[str, ...]] = {
+    "_base_environment": (),
+    "_base_flow_run_command": (),
+}
 """Class methods of Prefect's job configuration, with their parameters."""
 
 ATTRIBUTES: Sequence[str] = (
@@ -56,7 +59,11 @@ def missing(worker: object) -> list[str]:
         >>> missing(object())[0]
         'BaseWorker._client: not there'
     """
-    attributes = [f"{BaseWorker.__name__}.{name}: not there" for name in ATTRIBUTES if not hasattr(worker, name)]
+    attributes = [
+        f"{BaseWorker.__name__}.{name}: not there"
+        for name in ATTRIBUTES
+        if not hasattr(worker, name)
+    ]
     methods = [
         f"{owner.__name__}.{name}: {wrong}"
         for owner, table in _TABLES
@@ -70,7 +77,11 @@ def _wrong(owner: type, name: str, parameters: tuple[str, ...]) -> str | None:
     method = getattr(owner, name, None)
     if method is None:
         return "not there"
-    found = tuple(parameter for parameter in inspect.signature(method).parameters if parameter != "self")
+    found = tuple(
+        parameter for parameter in inspect.signature(method).parameters if parameter != "self"
+    )
     return (
-        None if found == parameters else f"takes {', '.join(found) or 'nothing'} instead of {', '.join(parameters) or 'nothing'}"
+        None
+        if found == parameters
+        else f"takes {', '.join(found) or 'nothing'} instead of {', '.join(parameters) or 'nothing'}"
     )

@@ -74,13 +74,19 @@ def owner(run: FlowRun) -> str | None:
     if not isinstance(name, str):
         return None
     # A worker of another version replaces only the name, and leaves the record of the process before it.
-    return record if isinstance(record, str) and (record == name or record.startswith(_prefix(name))) else name
+    return (
+        record
+        if isinstance(record, str) and (record == name or record.startswith(_prefix(name)))
+        else name
+    )
 
 
 def process_of(run: FlowRun) -> str:
     """Return the process that has a flow run, as `processes.has_ended` wants it; empty if that is not known."""
     process = run.labels.get(PROCESS_LABEL)
-    return process if isinstance(process, str) and owner(run) == run.labels.get(RECORD_LABEL) else ""
+    return (
+        process if isinstance(process, str) and owner(run) == run.labels.get(RECORD_LABEL) else ""
+    )
 
 
 def is_of_process(record: str) -> bool:
@@ -127,18 +133,26 @@ class Roster:
 
     def silent(self, within: timedelta) -> dict[str, datetime]:
         """Return the records that have fallen silent lately, and when each was last heard of."""
-        found = {name: beats.last for name, beats in self.heartbeats.items() if beats.are_over(self.now)}
+        found = {
+            name: beats.last for name, beats in self.heartbeats.items() if beats.are_over(self.now)
+        }
         return {name: last for name, last in found.items() if self.now - last <= within}
 
     def twins(self, me: Identity) -> list[str]:
         """Return the records of other processes of the same name that are not silent."""
-        others = [name for name in self.heartbeats if name.startswith(_prefix(me.name)) and name != me.record]
+        others = [
+            name
+            for name in self.heartbeats
+            if name.startswith(_prefix(me.name)) and name != me.record
+        ]
         return [name for name in others if not self.is_silent(name)]
 
     @property
     def patience(self) -> timedelta:
         """How long a worker of this pool may be silent: three heartbeats of the slowest that is alive."""
-        alive = [beats.interval for beats in self.heartbeats.values() if not beats.are_over(self.now)]
+        alive = [
+            beats.interval for beats in self.heartbeats.values() if not beats.are_over(self.now)
+        ]
         return MOST_MISSED * max(alive, default=timedelta(seconds=_USUAL_SECONDS))
 
 
@@ -151,7 +165,11 @@ async def read(client: PrefectClient, pool: str) -> Roster:
         json={"limit": PAGE, "offset": 0},
     )
     workers = Worker.model_validate_list(answer.json())
-    found = {w.name: Heartbeats(w.last_heartbeat_time, _interval(w)) for w in workers if w.last_heartbeat_time is not None}
+    found = {
+        w.name: Heartbeats(w.last_heartbeat_time, _interval(w))
+        for w in workers
+        if w.last_heartbeat_time is not None
+    }
     clock = ServerTime()
     clock.learn(answer.headers.get("date"))
     return Roster(found, clock.now())
@@ -159,7 +177,9 @@ async def read(client: PrefectClient, pool: str) -> Roster:
 
 def _interval(worker: Worker) -> timedelta:
     seconds = worker.heartbeat_interval_seconds
-    return timedelta(seconds=_USUAL_SECONDS if seconds is None else min(max(seconds, 0), _LONGEST_SECONDS))
+    return timedelta(
+        seconds=_USUAL_SECONDS if seconds is None else min(max(seconds, 0), _LONGEST_SECONDS)
+    )
 
 
 async def send_heartbeat(client: PrefectClient, pool: str, record: str, seconds: float) -> None:

@@ -38,7 +38,9 @@ class SecretKeeper:
         self._refused: dict[GvcRef, float] = {}
         self._told: set[str] = set()
 
-    async def kept(self, client: CplnClient, plan: JobPlan, marked: Mapping[str, SecretStr], installation: UUID) -> JobPlan:
+    async def kept(
+        self, client: CplnClient, plan: JobPlan, marked: Mapping[str, SecretStr], installation: UUID
+    ) -> JobPlan:
         """Return a job that carries no secret in clear.
 
         Args:

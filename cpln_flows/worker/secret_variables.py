@@ -41,7 +41,9 @@ class SecretVariables:
     given: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, manifest: JobManifest, marked: Mapping[str, SecretStr], *, credentials: bool) -> SecretVariables:
+    def of(
+        cls, manifest: JobManifest, marked: Mapping[str, SecretStr], *, credentials: bool
+    ) -> SecretVariables:
         """Return those of a job.
 
         Args:
@@ -63,7 +65,10 @@ class SecretVariables:
 
     def referred_to(self, manifest: JobManifest, secret: str) -> JobManifest:
         """Return the job with references to a secret in place of the values."""
-        return _with_values(manifest, {place: f"{_REFERENCE}secret/{secret}.{key}" for place, key in self.places.items()})
+        return _with_values(
+            manifest,
+            {place: f"{_REFERENCE}secret/{secret}.{key}" for place, key in self.places.items()},
+        )
 
     def secret_of(self, installation: UUID) -> str:
         """Return the name of the secret; takes some 50 ms.
@@ -104,7 +109,9 @@ async def store(client: CplnClient, plan: JobPlan, secret: str, values: Mapping[
         identity = await secrets.put_identity(client, plan.gvc, secret, description=_PURPOSE)
     principal = links.absolute(identity, plan.gvc.org)
     policy = f"{secret}-{hashlib.sha256(principal.encode()).hexdigest()[:8]}"
-    await secrets.put_reveal_policy(client, plan.gvc.org, policy, secrets=[secret], principal=principal, description=_PURPOSE)
+    await secrets.put_reveal_policy(
+        client, plan.gvc.org, policy, secrets=[secret], principal=principal, description=_PURPOSE
+    )
 
 
 def with_identity(plan: JobPlan, secret: str) -> JobPlan:
@@ -121,7 +128,10 @@ def _uses_others(plan: JobPlan, secret: str) -> bool:
 
 def _with_values(manifest: JobManifest, values: Mapping[tuple[int, str], str]) -> JobManifest:
     containers = tuple(
-        replace(container, env={name: values.get((index, name), text) for name, text in container.env.items()})
+        replace(
+            container,
+            env={name: values.get((index, name), text) for name, text in container.env.items()},
+        )
         for index, container in enumerate(manifest.containers)
     )
     return replace(manifest, containers=containers)

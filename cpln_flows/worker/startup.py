@@ -60,24 +60,42 @@ class Startup:
             if text not in told:
                 told.add(text)
                 await self._report(text)
-            if _NO_IMAGE.search(text) and time.monotonic() - self.run.job.started >= self.patience_seconds:
-                self.failure = f"the container did not start within {self.patience_seconds:g} s: {text}"
+            if (
+                _NO_IMAGE.search(text)
+                and time.monotonic() - self.run.job.started >= self.patience_seconds
+            ):
+                self.failure = (
+                    f"the container did not start within {self.patience_seconds:g} s: {text}"
+                )
                 await self.stop(self.failure)
                 return
             await anyio.sleep(_LOOK_SECONDS)
 
     def _messages(self) -> list[str]:
         found = self.command.status.messages if self.command else []
-        return [str(message.get("message", message)) if isinstance(message, dict) else str(message) for message in found]
+        return [
+            str(message.get("message", message)) if isinstance(message, dict) else str(message)
+            for message in found
+        ]
 
     async def _report(self, text: str) -> None:
         if text:
-            self.run.journal.warning(Area.JOB, f"The platform has not started the container: {text}")
-        message = f"The platform starts the container at {self.run.plan.location}" + (f": {text}" if text else "")
+            self.run.journal.warning(
+                Area.JOB, f"The platform has not started the container: {text}"
+            )
+        message = f"The platform starts the container at {self.run.plan.location}" + (
+            f": {text}" if text else ""
+        )
         try:
             state: State[None] = InfrastructurePending(message=message)
             await orchestration.propose(
-                self.prefect, self.run_id, state, only_from={StateType.PENDING}, unless=None if text else _PENDING_NAME
+                self.prefect,
+                self.run_id,
+                state,
+                only_from={StateType.PENDING},
+                unless=None if text else _PENDING_NAME,
             )
         except Exception as error:  # noqa: BLE001 - it is for people who look
-            self.run.journal.debug(Area.JOB, f"The state {_PENDING_NAME} could not be proposed: {error!r}")
+            self.run.journal.debug(
+                Area.JOB, f"The state {_PENDING_NAME} could not be proposed: {error!r}"
+            )

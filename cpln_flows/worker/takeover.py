@@ -55,7 +55,9 @@ class Watch:
     async def beat(self) -> None:
         """Show that this process lives."""
         if self.me.has_own_record:
-            await roster.send_heartbeat(self.client, self.pool, self.me.record, self.interval_seconds)
+            await roster.send_heartbeat(
+                self.client, self.pool, self.me.record, self.interval_seconds
+            )
         self._beaten = time.monotonic()
 
     async def leave(self, *, owes: bool) -> None:
@@ -91,7 +93,9 @@ class Watch:
         if silent.keys() - self._settled:
             ended = await left_behind.ended(self.client, self.pool, min(silent.values()))
         under_way = await left_behind.under_way(self.client, self.pool)
-        return Seen(self.me, self._since or known.now, known, _gone([*under_way, *ended]), under_way, ended)
+        return Seen(
+            self.me, self._since or known.now, known, _gone([*under_way, *ended]), under_way, ended
+        )
 
     async def settle(self, seen: Seen, left: Collection[UUID]) -> None:
         """Note of whom nothing is left to be taken up, and delete the records of processes that nobody will ask for any more.
@@ -112,7 +116,9 @@ class Watch:
         known = await roster.read(self.client, self.pool)
         if self._since is None:
             self._since = known.now
-        self._settled &= known.silent(left_behind.LOOKBACK).keys()  # who is heard of again may fall silent again
+        self._settled &= known.silent(
+            left_behind.LOOKBACK
+        ).keys()  # who is heard of again may fall silent again
         others = known.heartbeats.keys() - {self.me.name, self.me.record}
         self._is_accompanied = any(not known.is_silent(name) for name in others)
         self._warn_of_twins(known, self._since)
@@ -120,7 +126,9 @@ class Watch:
 
     def _warn_of_twins(self, known: Roster, since: datetime) -> None:
         """Warn once of another process of this name; one that was heard of only before this one's start may have ended."""
-        alive = [name for name in known.twins(self.me) if known.heartbeats[name].last > since + _CLOCK]
+        alive = [
+            name for name in known.twins(self.me) if known.heartbeats[name].last > since + _CLOCK
+        ]
         if alive and not self._warned:
             self._warned = True
             self.journal.warning(
@@ -135,8 +143,14 @@ class Watch:
         except ObjectNotFound:
             return
         except Exception as error:  # noqa: BLE001 - it stays in a list that people see, and does no harm
-            self.journal.debug(Area.INIT, f"The worker record {record} could not be deleted: {error!r}")
+            self.journal.debug(
+                Area.INIT, f"The worker record {record} could not be deleted: {error!r}"
+            )
 
 
 def _gone(runs: Iterable[FlowRun]) -> set[str]:
-    return {process for process in {roster.process_of(run) for run in runs} if processes.has_ended(process)}
+    return {
+        process
+        for process in {roster.process_of(run) for run in runs}
+        if processes.has_ended(process)
+    }

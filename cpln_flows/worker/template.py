@@ -53,8 +53,18 @@ _ALWAYS_KNOWN = frozenset({"env"})
 def default_manifest() -> dict[str, Any]:
     """Return the manifest of a new pool: a Kubernetes Job with one container."""
     resources = {"limits": {"cpu": "{{ cpu }}", "memory": "{{ memory }}"}}
-    container = {"name": MAIN, "image": "{{ image }}", "args": "{{ command }}", "env": "{{ env }}", "resources": resources}
-    pod = {"restartPolicy": "Never", "serviceAccountName": "{{ service_account_name }}", "containers": [container]}
+    container = {
+        "name": MAIN,
+        "image": "{{ image }}",
+        "args": "{{ command }}",
+        "env": "{{ env }}",
+        "resources": resources,
+    }
+    pod = {
+        "restartPolicy": "Never",
+        "serviceAccountName": "{{ service_account_name }}",
+        "containers": [container],
+    }
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -94,12 +104,21 @@ def convert(manifest: Mapping[str, Any], values: RunValues, *, gvc: str) -> JobM
 def _fill_amounts(document: dict[str, Any]) -> list[Fault]:
     """Give the main container of a native manifest the amounts it lacks, and note that."""
     containers = _pod(document).get("containers")
-    main = containers[0] if document.get("kind") == "workload" and isinstance(containers, list) and containers else None
+    main = (
+        containers[0]
+        if document.get("kind") == "workload" and isinstance(containers, list) and containers
+        else None
+    )
     if not isinstance(main, dict):
         return []
-    (cpu, no_cpu), (memory, no_memory) = limits.cpu(main.get("cpu")), limits.memory(main.get("memory"))
+    (cpu, no_cpu), (memory, no_memory) = (
+        limits.cpu(main.get("cpu")),
+        limits.memory(main.get("memory")),
+    )
     missing = [key for key in ("cpu", "memory") if is_blank(main.get(key))]
-    if not missing or any(wrong for key, wrong in (("cpu", no_cpu), ("memory", no_memory)) if key not in missing):
+    if not missing or any(
+        wrong for key, wrong in (("cpu", no_cpu), ("memory", no_memory)) if key not in missing
+    ):
         return []  # what is wrong with an amount is said by the conversion
     tags = document.get("tags")
     relaxed = isinstance(tags, dict) and str(tags.get(limits.RELAXED_RATIO_TAG)).lower() == "true"
@@ -112,7 +131,10 @@ def filled(manifest: Mapping[str, Any], values: RunValues) -> dict[str, Any]:
     """Return a copy of a manifest with a run's values in its main container; what is malformed is left to the conversion."""
     document: dict[str, Any] = _with_late_values(copy.deepcopy(dict(manifest)), values.late)
     if isinstance(metadata := document.get("metadata"), dict):
-        for key in ("name", "generateName"):  # jobs of one specification share a workload, whatever their names
+        for key in (
+            "name",
+            "generateName",
+        ):  # jobs of one specification share a workload, whatever their names
             metadata.pop(key, None)
     if document.get("kind") == "workload":
         document.pop("name", None)
@@ -122,12 +144,17 @@ def filled(manifest: Mapping[str, Any], values: RunValues) -> dict[str, Any]:
             del pod[key]
     containers = pod.get("containers")
     if isinstance(containers, list) and containers and isinstance(containers[0], dict):
-        containers[0] = _filled_container(containers[0], values, native=document.get("kind") == "workload")
+        containers[0] = _filled_container(
+            containers[0], values, native=document.get("kind") == "workload"
+        )
     return document
 
 
 def with_defaults(
-    template: Mapping[str, Any], values: Mapping[str, Any], defaults: Mapping[str, str], environment: Container[str] = ()
+    template: Mapping[str, Any],
+    values: Mapping[str, Any],
+    defaults: Mapping[str, str],
+    environment: Container[str] = (),
 ) -> dict[str, Any]:
     """Return a pool's template in whose manifest the placeholders are filled that Prefect would lose.
 
@@ -148,16 +175,28 @@ def with_defaults(
     for name, found in properties.items():
         if isinstance(found, dict) and name in OWN_VARIABLES and is_blank(found.get("default", 0)):
             del found["default"]
-    known = {name: found["default"] for name, found in properties.items() if isinstance(found, Mapping) and "default" in found}
-    given = {name: value for name, value in {**known, **values}.items() if value is not None and not _is_unset(name, value)}
+    known = {
+        name: found["default"]
+        for name, found in properties.items()
+        if isinstance(found, Mapping) and "default" in found
+    }
+    given = {
+        name: value
+        for name, value in {**known, **values}.items()
+        if value is not None and not _is_unset(name, value)
+    }
     configuration = made.get("job_configuration")
     if isinstance(configuration, dict):
-        if _is_left_out(configuration.get("job_manifest"), given):  # as prefect-cpln's own template leaves it
+        if _is_left_out(
+            configuration.get("job_manifest"), given
+        ):  # as prefect-cpln's own template leaves it
             configuration["job_manifest"] = default_manifest()
         faults: list[str] = []
         declared = frozenset(properties) | OWN_VARIABLES | frozenset(given)
         filling = _Filling({**defaults, **given}, declared, environment, faults)
-        configuration["job_manifest"] = filling.value(configuration["job_manifest"], "job_manifest", in_list=False)
+        configuration["job_manifest"] = filling.value(
+            configuration["job_manifest"], "job_manifest", in_list=False
+        )
         if faults:
             raise ConfigurationError(
                 f"base job template: {'; '.join(faults)}; set the variable, or give it a default in the pool"
@@ -196,9 +235,15 @@ class _Filling:
 
     def value(self, found: Any, path: str, *, in_list: bool) -> Any:
         if isinstance(found, dict):
-            return {key: self.value(value, f"{path}.{key}", in_list=False) for key, value in found.items()}
+            return {
+                key: self.value(value, f"{path}.{key}", in_list=False)
+                for key, value in found.items()
+            }
         if isinstance(found, list):
-            return [self.value(value, f"{path}[{index}]", in_list=True) for index, value in enumerate(found)]
+            return [
+                self.value(value, f"{path}[{index}]", in_list=True)
+                for index, value in enumerate(found)
+            ]
         return self.text(found, path, in_list=in_list) if isinstance(found, str) else found
 
     def text(self, found: str, path: str, *, in_list: bool) -> str:
@@ -214,7 +259,10 @@ class _Filling:
         name = whole[1]
         if name in _LATE and self.of(name) is None:
             return _mark(name)
-        if name.startswith((_OF_PREFECT, _OF_ENVIRONMENT)) or re.split(r"[.\[]", name)[0] in self.declared:
+        if (
+            name.startswith((_OF_PREFECT, _OF_ENVIRONMENT))
+            or re.split(r"[.\[]", name)[0] in self.declared
+        ):
             return found if not name.startswith(_OF_ENVIRONMENT) else self.filled(whole, path)
         self.faults.append(f"{path}: the placeholder {found.strip()} names no variable of the pool")
         return found
@@ -225,7 +273,9 @@ class _Filling:
             return match[0]  # a block or a variable of Prefect's
         if name.startswith(_OF_ENVIRONMENT):
             if name.removeprefix(_OF_ENVIRONMENT) not in self.environment:
-                self.faults.append(f"{path}: the worker's environment has no variable for the placeholder {match[0]}")
+                self.faults.append(
+                    f"{path}: the worker's environment has no variable for the placeholder {match[0]}"
+                )
             return match[0]
         value = self.of(name)
         if isinstance(value, dict | list):
@@ -261,7 +311,11 @@ def _with_late_values(found: Any, late: Mapping[str, str]) -> Any:
         return {key: _with_late_values(value, late) for key, value in found.items()}
     if isinstance(found, list):
         return [_with_late_values(value, late) for value in found]
-    return _MARK.sub(lambda match: late.get(match[1], match[0]), found) if isinstance(found, str) else found
+    return (
+        _MARK.sub(lambda match: late.get(match[1], match[0]), found)
+        if isinstance(found, str)
+        else found
+    )
 
 
 def given_name(manifest: Mapping[str, Any]) -> str | None:
@@ -269,7 +323,9 @@ def given_name(manifest: Mapping[str, Any]) -> str | None:
     metadata = manifest.get("metadata")
     places = (manifest, metadata if isinstance(metadata, Mapping) else {})
     found = (place.get(key) for place in places for key in ("name", "generateName"))
-    return next((name.strip("-") for name in found if isinstance(name, str) and name.strip("-")), None)
+    return next(
+        (name.strip("-") for name in found if isinstance(name, str) and name.strip("-")), None
+    )
 
 
 def check_variables(template: Mapping[str, Any], values: Mapping[str, Any]) -> None:
@@ -302,13 +358,21 @@ def _pod(document: dict[str, Any]) -> dict[str, Any]:
     return spec if isinstance(spec, dict) else {}
 
 
-def _filled_container(container: dict[str, Any], values: RunValues, *, native: bool) -> dict[str, Any]:
+def _filled_container(
+    container: dict[str, Any], values: RunValues, *, native: bool
+) -> dict[str, Any]:
     found = {key: value for key, value in container.items() if value is not None}
     if is_blank(found.get("image")):
         found["image"] = values.image
     found["env"] = _environment(found.get("env"), values)
     command, args = _words(found.pop("command", None)), _words(found.pop("args", None))
-    args = args if args is not None else shlex.split(values.command) if not (native and command) else None
+    args = (
+        args
+        if args is not None
+        else shlex.split(values.command)
+        if not (native and command)
+        else None
+    )
     if command:
         # The platform takes one executable, Kubernetes a list.
         found["command"] = command[0] if native else command
@@ -330,6 +394,8 @@ def _environment(own: Any, values: RunValues) -> Any:
     if own is not None and not isinstance(own, list):
         return own
     written = {text_at(entry, "name") for entry in own or []}
-    env = {name: value for name, value in values.env.items() if name not in written & values.yielding}
+    env = {
+        name: value for name, value in values.env.items() if name not in written & values.yielding
+    }
     kept = [entry for entry in own or [] if text_at(entry, "name") not in env]
     return [*kept, *({"name": name, "value": value} for name, value in sorted(env.items()))]

@@ -44,7 +44,11 @@ from cpln_flows.model.identifiers import Area, LogContext
 from cpln_flows.model.links import GvcRef
 from cpln_flows.settings import ApiSettings, CplnSettings
 from cpln_flows.worker import failures, flow_run_job, left_behind, prefect_internals, roster
-from cpln_flows.worker.configuration import CplnWorkerJobConfiguration, CplnWorkerResult, CplnWorkerVariables
+from cpln_flows.worker.configuration import (
+    CplnWorkerJobConfiguration,
+    CplnWorkerResult,
+    CplnWorkerVariables,
+)
 from cpln_flows.worker.failures import FlowRunLogger
 from cpln_flows.worker.flow_run_job import FlowRunJob, Watching
 from cpln_flows.worker.flow_runs import FlowRunBoard
@@ -57,7 +61,13 @@ _AT_ONCE = 10
 _CAN_CRASH = frozenset({StateType.PENDING, StateType.RUNNING})
 _LEAVE_SECONDS = 3.0
 # None of these says that the same would fail again.
-_PASSING = (TransportError, ServerError, RateLimitedError, UnexpectedResponseError, SubmissionUnknownError)
+_PASSING = (
+    TransportError,
+    ServerError,
+    RateLimitedError,
+    UnexpectedResponseError,
+    SubmissionUnknownError,
+)
 
 
 class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, CplnWorkerResult]):
@@ -76,7 +86,9 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
     job_configuration_variables: builtins.type[CplnWorkerVariables] | None = CplnWorkerVariables
 
     _display_name = "Control Plane"
-    _description = "Execute flow runs as jobs on Control Plane (cpln), each in a container of a cron workload."
+    _description = (
+        "Execute flow runs as jobs on Control Plane (cpln), each in a container of a cron workload."
+    )
     _documentation_url = str(DOCUMENTATION_URL)
     _logo_url = str(LOGO_URL)
 
@@ -118,7 +130,10 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
     async def setup(self) -> None:
         """Connect to Prefect, validate access to the platform, and take up what was left behind."""
         for member in prefect_internals.missing(self):
-            self._journal.error(Area.INIT, f"This version of Prefect is not the one that this worker knows: {member}")
+            self._journal.error(
+                Area.INIT,
+                f"This version of Prefect is not the one that this worker knows: {member}",
+            )
         await super().setup()
         self._looking = asyncio.create_task(self._flow_runs.look_for_ever())
         if self._serves:
@@ -152,7 +167,9 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             await self._others.beat()
             await self._look()
         except Exception as error:  # noqa: BLE001 - the next heartbeat looks again
-            self._logger.warning("Could not look for abandoned flow runs, will look again: %r", error)
+            self._logger.warning(
+                "Could not look for abandoned flow runs, will look again: %r", error
+            )
 
     async def _watch_others(self) -> None:
         """Show that this process lives, and look for abandoned runs as soon as another one does not any more."""
@@ -162,7 +179,9 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
                 if await self._others.has_news():
                     await self._look()
             except Exception as error:  # noqa: BLE001 - the next one may go well
-                self._logger.debug("Could not look after the other worker processes, will look again: %r", error)
+                self._logger.debug(
+                    "Could not look after the other worker processes, will look again: %r", error
+                )
 
     async def _leave(self) -> None:
         """Say that this process ends, so that its runs are taken up at once."""
@@ -180,7 +199,9 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             seen = await self._others.look()
             # Nothing waits from here on: what this process follows now is compared with what was seen.
             listed = {run.id for run in (*seen.under_way, *seen.ended)}
-            self._done = {run_id: record for run_id, record in self._done.items() if run_id in listed}
+            self._done = {
+                run_id: record for run_id, record in self._done.items() if run_id in listed
+            }
             lost = [run for run in seen.under_way if self._is_lost(run)]
             for run in self._left_behind(seen):
                 self._followed.add(run.id)
@@ -193,7 +214,11 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         """Return the runs that nobody follows."""
         unknown = [run for run in seen.under_way if not self._knows(run)]
         found = [run for run in unknown if left_behind.is_left_behind(run, seen)]
-        return found + [run for run in seen.ended if not self._knows(run) and left_behind.may_lack_lines(run, seen)]
+        return found + [
+            run
+            for run in seen.ended
+            if not self._knows(run) and left_behind.may_lack_lines(run, seen)
+        ]
 
     def _knows(self, run: FlowRun) -> bool:
         """Whether this process follows a run, or has done all that it can do about it."""
@@ -213,7 +238,9 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             return
         scope = self._scopes.get(run.id)
         if scope is not None and self._is_lost(present):
-            self._logger.warning("Flow run %s is followed by worker process %s now", run.id, roster.owner(present))
+            self._logger.warning(
+                "Flow run %s is followed by worker process %s now", run.id, roster.owner(present)
+            )
             scope.cancel()
 
     # What Prefect asks for
@@ -240,7 +267,9 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             self._is_prepared(flow_run.id)
             job = await prepared.start(flow_run.infrastructure_pid)
             if task_status is not None:
-                task_status.started(job.ref.pid if job is not None else None)  # with no pid Prefect stores none
+                task_status.started(
+                    job.ref.pid if job is not None else None
+                )  # with no pid Prefect stores none
                 is_told = True
             if job is not None:
                 result = await self._follow(prepared)
@@ -249,7 +278,10 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         return result
 
     async def kill_infrastructure(
-        self, infrastructure_pid: str, configuration: CplnWorkerJobConfiguration, grace_seconds: int = 30
+        self,
+        infrastructure_pid: str,
+        configuration: CplnWorkerJobConfiguration,
+        grace_seconds: int = 30,
     ) -> None:
         """Stop a job and see that it is over.
 
@@ -272,7 +304,9 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             await super()._submit_run(flow_run)
         except Exception:
             # It would end the whole worker. What is scheduled is found again, what is Pending is taken up again.
-            self._logger.exception("Flow run %s could not be submitted, will be tried again", flow_run.id)
+            self._logger.exception(
+                "Flow run %s could not be submitted, will be tried again", flow_run.id
+            )
             self._submitting_flow_run_ids.discard(flow_run.id)
             self._release_limit_slot(flow_run.id)
         finally:
@@ -288,7 +322,9 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         """
         state = (await self.client.read_flow_run(flow_run.id)).state
         if state is not None and not state.is_scheduled():
-            self.get_flow_run_logger(flow_run).info("Not submitted: the flow run is %s by now", state.name)
+            self.get_flow_run_logger(flow_run).info(
+                "Not submitted: the flow run is %s by now", state.name
+            )
             return False
         await self._give_worker_labels_to_flow_run(flow_run.id)
         return await super()._propose_pending_state(flow_run)
@@ -303,13 +339,18 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             return
         labels: dict[str, Any] = {"prefect.worker.type": self.type, **self._identity.labels}
         if self._work_pool is not None:
-            labels |= {"prefect.work-pool.name": self._work_pool.name, "prefect.work-pool.id": str(self._work_pool.id)}
+            labels |= {
+                "prefect.work-pool.name": self._work_pool.name,
+                "prefect.work-pool.id": str(self._work_pool.id),
+            }
         await self._client.update_flow_run_labels(flow_run_id, labels)
 
     async def _propose_submitting_state(self, flow_run: FlowRun) -> None:
         """Propose Submitting to a run that is Pending: Prefect's own way would undo a cancellation of this moment."""
         try:
-            await orchestration.propose(self.client, flow_run.id, Submitting(), only_from={StateType.PENDING})
+            await orchestration.propose(
+                self.client, flow_run.id, Submitting(), only_from={StateType.PENDING}
+            )
         except Exception as error:  # noqa: BLE001 - it is for people who look
             self._logger.debug("Flow run %s could not be made Submitting: %r", flow_run.id, error)
 
@@ -317,37 +358,61 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         with contextlib.suppress(RuntimeError):  # it was said before
             self._preparing.release_on_behalf_of(run_id)
 
-    async def _initiate_run(self, flow_run: FlowRun, configuration: CplnWorkerJobConfiguration) -> None:
+    async def _initiate_run(
+        self, flow_run: FlowRun, configuration: CplnWorkerJobConfiguration
+    ) -> None:
         """Start a flow run's container and return; whoever submitted it waits for the flow run itself."""
         prepared = await self._flow_run_job(flow_run, configuration)
         job = await prepared.start(flow_run.infrastructure_pid)
         if job is not None:
             await self.client.update_flow_run(flow_run.id, infrastructure_pid=job.ref.pid)
 
-    async def _propose_crashed_state(self, flow_run: FlowRun, message: str, client: PrefectClient | None = None) -> None:
+    async def _propose_crashed_state(
+        self, flow_run: FlowRun, message: str, client: PrefectClient | None = None
+    ) -> None:
         """Propose Crashed, or Cancelled if the run was cancelled meanwhile; one that waits or is over stays what it is."""
         prefect, logger = client or self.client, self.get_flow_run_logger(flow_run)
         proposals: Sequence[tuple[State[None], Collection[StateType]]]
-        proposals = ((Crashed(message=message), _CAN_CRASH), (Cancelled(message=message), {StateType.CANCELLING}))
+        proposals = (
+            (Crashed(message=message), _CAN_CRASH),
+            (Cancelled(message=message), {StateType.CANCELLING}),
+        )
         try:
             for state, only_from in proposals:
                 if await orchestration.propose(prefect, flow_run.id, state, only_from=only_from):
                     what, *_ = message.split(": ", maxsplit=1)  # why stands in the log already
-                    logger.info("Reported flow run '%s' as %s: %s", flow_run.id, state.type.value.lower(), what)
+                    logger.info(
+                        "Reported flow run '%s' as %s: %s",
+                        flow_run.id,
+                        state.type.value.lower(),
+                        what,
+                    )
                     return
         except ObjectNotFound:
-            self._logger.debug("Flow run %s was deleted before it could be said: %s", flow_run.id, message)
+            self._logger.debug(
+                "Flow run %s was deleted before it could be said: %s", flow_run.id, message
+            )
         except Exception:
-            logger.exception("The state of flow run '%s' could not be updated; sync will: %s", flow_run.id, message)
+            logger.exception(
+                "The state of flow run '%s' could not be updated; sync will: %s",
+                flow_run.id,
+                message,
+            )
 
     # One flow run
 
-    async def _flow_run_job(self, flow_run: FlowRun, configuration: CplnWorkerJobConfiguration) -> FlowRunJob:
-        known = LogContext(configuration.flow_name, flow_run.id, configuration.namespace or self._settings.gvc)
+    async def _flow_run_job(
+        self, flow_run: FlowRun, configuration: CplnWorkerJobConfiguration
+    ) -> FlowRunJob:
+        known = LogContext(
+            configuration.flow_name, flow_run.id, configuration.namespace or self._settings.gvc
+        )
         with failures.preparing(Journal(self.get_flow_run_logger(flow_run), known)):
             return await self._prepared_job(flow_run, configuration)
 
-    async def _prepared_job(self, flow_run: FlowRun, configuration: CplnWorkerJobConfiguration) -> FlowRunJob:
+    async def _prepared_job(
+        self, flow_run: FlowRun, configuration: CplnWorkerJobConfiguration
+    ) -> FlowRunJob:
         settings = self._settings
         gvc = configuration.gvc(settings)
         shared = await self._session(configuration.api_settings(settings))
@@ -373,7 +438,8 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
                 has_supervisor=configuration.is_using_a_runner,
                 stream_output=configuration.stream_output,
                 timeout_seconds=configuration.job_watch_timeout_seconds,
-                start_seconds=configuration.pod_watch_timeout_seconds or settings.ready_timeout_seconds,
+                start_seconds=configuration.pod_watch_timeout_seconds
+                or settings.ready_timeout_seconds,
             ),
             is_ours=self._is_ours,
         )
@@ -426,7 +492,9 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
                 await self._go_on_with(mine)
         except Exception:
             self._followed.discard(flow_run.id)  # the next heartbeat tries again
-            self._logger.exception("Flow run %s was left behind by its worker and could not be taken up", flow_run.id)
+            self._logger.exception(
+                "Flow run %s was left behind by its worker and could not be taken up", flow_run.id
+            )
         finally:
             self._is_prepared(flow_run.id)
             self._release_limit_slot(flow_run.id)
@@ -455,7 +523,9 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             await self.client.update_flow_run(flow_run.id, infrastructure_pid=job.ref.pid)
         result = await self._follow(prepared)
         if result.status_code:
-            self._logger.info("Flow run %s ended with exit code %s", flow_run.id, result.status_code)
+            self._logger.info(
+                "Flow run %s ended with exit code %s", flow_run.id, result.status_code
+            )
 
     async def _prepared_again(self, flow_run: FlowRun) -> FlowRunJob | None:
         """Prepare the job of a run that was taken up; nothing if that cannot be, which is then the run's end."""
@@ -487,7 +557,9 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         elif flow_run.state is not None and flow_run.state.is_cancelling():
             await prepared.cancel_without_job()
         elif flow_run.state is None or not flow_run.state.is_final():
-            prepared.journal.warning(Area.JOB, "No job of this flow run was found; the sync flow decides about it")
+            prepared.journal.warning(
+                Area.JOB, "No job of this flow run was found; the sync flow decides about it"
+            )
         return None
 
     @contextlib.contextmanager
@@ -514,7 +586,9 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         self._done[run_id] = record or self._identity.record
         self._followed.discard(run_id)
 
-    def _start_soon(self, function: Callable[[FlowRun], Coroutine[Any, Any, None]], run: FlowRun) -> None:
+    def _start_soon(
+        self, function: Callable[[FlowRun], Coroutine[Any, Any, None]], run: FlowRun
+    ) -> None:
         if self._runs_task_group is not None:
             self._runs_task_group.start_soon(function, run)
 
@@ -528,7 +602,9 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
     def _others(self) -> Watch:
         if self._watch is None:
             seconds = self.heartbeat_interval_seconds
-            self._watch = Watch(self.client, self._work_pool_name, self._identity, seconds, self._journal)
+            self._watch = Watch(
+                self.client, self._work_pool_name, self._identity, seconds, self._journal
+            )
         return self._watch
 
     @property
@@ -539,7 +615,9 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
 
     async def _session(self, settings: ApiSettings) -> JobSession:
         if settings not in self._sessions:
-            self._sessions[settings] = await self._connections.enter_async_context(session.shared(settings))
+            self._sessions[settings] = await self._connections.enter_async_context(
+                session.shared(settings)
+            )
         return self._sessions[settings]
 
     async def _installation_id(self) -> UUID:
@@ -558,14 +636,18 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             )
         try:
             template = copy.deepcopy(self.work_pool.base_job_template)
-            configuration = await self.job_configuration.from_template_and_values(template, {}, client=self.client)
+            configuration = await self.job_configuration.from_template_and_values(
+                template, {}, client=self.client
+            )
             gvc = configuration.gvc(self._settings)
             location = configuration.wanted_location(self._settings)
             configuration.add_base_environment()
             plan = configuration.plan(orchestration.JobIdentity.anonymous(), gvc, location or "")
             shared = await self._session(configuration.api_settings(self._settings))
             said = await access.validate(shared.client, gvc, location)
-            await self._secrets.kept(shared.client, plan, configuration.secrets, await self._installation_id())
+            await self._secrets.kept(
+                shared.client, plan, configuration.secrets, await self._installation_id()
+            )
         except Exception as error:  # noqa: BLE001 - whatever it is, it is said, and the worker can still be of use
             self._journal.error(Area.INIT, f"Not ready to run jobs: {error}")
         else:
@@ -584,5 +666,7 @@ def _not_submitted(error: Exception) -> str:
 async def _first_location(shared: JobSession, gvc: GvcRef) -> str:
     found = await workloads.first_location(shared.client, gvc)
     if not found:
-        raise ConfigurationError(f"location: none given, CPLN_LOCATION is not set, and {gvc.path} has no locations")
+        raise ConfigurationError(
+            f"location: none given, CPLN_LOCATION is not set, and {gvc.path} has no locations"
+        )
     return found

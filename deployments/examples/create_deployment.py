@@ -13,7 +13,9 @@ from prefect.runner.storage import GitRepository
 REPOSITORIES = ["PrefectHQ/prefect", "pydantic/pydantic", "huggingface/transformers"]
 
 
-def main(repository: str, entrypoint: str = "deployments/examples/show_stars.py:show_stars") -> None:
+def main(
+    repository: str, entrypoint: str = "deployments/examples/show_stars.py:show_stars"
+) -> None:
     """Make the deployment `show-stars/show-stars-deployment`."""
     flow.from_source(source=GitRepository(url=repository), entrypoint=entrypoint).deploy(
         name="show-stars-deployment",

@@ -21,7 +21,11 @@ def anyio_backend():
 
 
 def answer(content: bytes, encoding: str = "") -> httpx.Response:
-    return httpx.Response(200, stream=httpx.ByteStream(content), headers={"content-encoding": encoding} if encoding else {})
+    return httpx.Response(
+        200,
+        stream=httpx.ByteStream(content),
+        headers={"content-encoding": encoding} if encoding else {},
+    )
 
 
 def bomb(mebibytes: int) -> bytes:
@@ -49,8 +53,14 @@ async def test_bomb_stops_at_its_limit(pieces) -> None:
 
     tracemalloc.start()
     try:
-        with pytest.raises(AnswerTooLargeError, match="GET /x: the answer has more than 8 MiB") as caught:
-            await body.read(httpx.Response(200, stream=Streamed(), headers={"content-encoding": "gzip"}), 8 * MIB, "GET /x")
+        with pytest.raises(
+            AnswerTooLargeError, match="GET /x: the answer has more than 8 MiB"
+        ) as caught:
+            await body.read(
+                httpx.Response(200, stream=Streamed(), headers={"content-encoding": "gzip"}),
+                8 * MIB,
+                "GET /x",
+            )
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -123,7 +133,16 @@ def test_wide_answer_is_not_deep() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"[" * 500, b"[" * 5000, b"]" * 5000, b"{]" * 500, b"9" * 100_000, b"[1e999]", b"-" + b"9" * 5000, b'"\\'],
+    [
+        b"[" * 500,
+        b"[" * 5000,
+        b"]" * 5000,
+        b"{]" * 500,
+        b"9" * 100_000,
+        b"[1e999]",
+        b"-" + b"9" * 5000,
+        b'"\\',
+    ],
     ids=str,
 )
 def test_malformed_answer_is_no_json(content) -> None:

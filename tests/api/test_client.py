@@ -59,13 +59,19 @@ class Server:
         self.waits.append(seconds)
 
     def client(self, **settings) -> CplnClient:
-        api = ApiSettings(**{"token": SecretStr(CANARY), "endpoint": "https://api.test", **settings})
+        api = ApiSettings(
+            **{"token": SecretStr(CANARY), "endpoint": "https://api.test", **settings}
+        )
         return CplnClient(api, transport=httpx.MockTransport(self), sleep=self.sleep)
 
 
 def problem(status: int, message: str = "no", **headers: str) -> httpx.Response:
     body = {"status": status, "message": message, "code": "X", "id": "1"}
-    return httpx.Response(status, json=body, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    return httpx.Response(
+        status,
+        json=body,
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+    )
 
 
 OK = httpx.Response(200, json={"name": "acme"})
@@ -124,7 +130,12 @@ async def test_reading_is_repeated_until_an_answer_comes(trouble) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "kind"), [(problem(503), ServerError), (httpx.ReadTimeout("late"), TransportError), (problem(409), ConflictError)]
+    ("trouble", "kind"),
+    [
+        (problem(503), ServerError),
+        (httpx.ReadTimeout("late"), TransportError),
+        (problem(409), ConflictError),
+    ],
 )
 async def test_what_must_not_happen_twice_is_not_repeated_in_doubt(trouble, kind) -> None:
     server = Server(trouble)
@@ -136,9 +147,13 @@ async def test_what_must_not_happen_twice_is_not_repeated_in_doubt(trouble, kind
 
 @pytest.mark.parametrize("trouble", [problem(429, "slow"), httpx.ConnectError("refused")])
 async def test_what_was_surely_refused_is_sent_again(trouble) -> None:
-    server = Server(trouble, httpx.Response(201, text="Created", headers={"location": "/x/-command/9b38"}))
+    server = Server(
+        trouble, httpx.Response(201, text="Created", headers={"location": "/x/-command/9b38"})
+    )
     async with server.client() as client:
-        assert await client.post("/x/-command", {}, repeat=Repeat.WHEN_REFUSED) == "/x/-command/9b38"
+        assert (
+            await client.post("/x/-command", {}, repeat=Repeat.WHEN_REFUSED) == "/x/-command/9b38"
+        )
     assert len(server.requests) == 2
 
 
@@ -154,8 +169,15 @@ async def test_retry_after_is_honoured_and_capped() -> None:
 @pytest.mark.parametrize(
     ("after", "date", "waits"),
     [
-        pytest.param("Fri, 27 Nov 2026 10:00:09 GMT", "Fri, 27 Nov 2026 10:00:02 GMT", 7, id="date"),
-        pytest.param("Fri, 27 Nov 2026 10:00:00 GMT", "Fri, 27 Nov 2026 10:00:02 GMT", 0, id="date-that-has-passed"),
+        pytest.param(
+            "Fri, 27 Nov 2026 10:00:09 GMT", "Fri, 27 Nov 2026 10:00:02 GMT", 7, id="date"
+        ),
+        pytest.param(
+            "Fri, 27 Nov 2026 10:00:00 GMT",
+            "Fri, 27 Nov 2026 10:00:02 GMT",
+            0,
+            id="date-that-has-passed",
+        ),
         pytest.param("Fri, 27 Nov 2026 10:00:09 GMT", "", None, id="date-of-an-unknown-clock"),
         pytest.param("soon", "Fri, 27 Nov 2026 10:00:02 GMT", None, id="no-date"),
         pytest.param("nan", "Fri, 27 Nov 2026 10:00:02 GMT", None, id="no-number"),
@@ -194,12 +216,16 @@ async def test_repeating_ends_with_the_budget() -> None:
 
 
 def page(items, following=None) -> httpx.Response:
-    links = [{"rel": "self", "href": "/"}] + ([{"rel": "next", "href": following}] if following else [])
+    links = [{"rel": "self", "href": "/"}] + (
+        [{"rel": "next", "href": following}] if following else []
+    )
     return httpx.Response(200, json={"kind": "list", "items": items, "links": links})
 
 
 async def test_a_query_is_read_to_its_last_page_the_rest_with_get() -> None:
-    server = Server(page([1, 2], "/org/acme/workload?next=a"), page([3], "/org/acme/workload?next=b"), page([]))
+    server = Server(
+        page([1, 2], "/org/acme/workload?next=a"), page([3], "/org/acme/workload?next=b"), page([])
+    )
     async with server.client() as client:
         pages = [items async for items in client.pages("/org/acme/workload/-query", {"spec": {}})]
     assert pages == [[1, 2], [3], []]
@@ -266,12 +292,16 @@ async def test_strange_next_link_is_not_followed(answer) -> None:
 
 async def test_refused_next_link_is_named() -> None:
     async with Server(to("https://me:hush@evil.test/x?token=hush")).client() as client:
-        with pytest.raises(UnexpectedResponseError, match=r"evil\.test/x.*not a path of https://api\.test") as caught:
+        with pytest.raises(
+            UnexpectedResponseError, match=r"evil\.test/x.*not a path of https://api\.test"
+        ) as caught:
             await client.page("/a")
     assert "hush" not in str(caught.value)
 
 
-@pytest.mark.parametrize("links", [[7, None, {"rel": "next"}], None, [], [{"rel": "self", "href": 5}]], ids=str)
+@pytest.mark.parametrize(
+    "links", [[7, None, {"rel": "next"}], None, [], [{"rel": "self", "href": 5}]], ids=str
+)
 async def test_list_without_next_link_ends(links) -> None:
     async with Server(linked(links)).client() as client:
         assert [items async for items in client.pages("/a")] == [[1]]
@@ -290,7 +320,10 @@ async def test_absolute_link_of_same_origin_is_followed(endpoint, href, path) ->
     server = Server(to(href), page([2]))
     async with server.client(endpoint=endpoint) as client:
         assert [items async for items in client.pages("/a")] == [[1], [2]]
-    assert (server.requests[1].url.host, server.requests[1].url.raw_path.decode()) == ("api.test", path)
+    assert (server.requests[1].url.host, server.requests[1].url.raw_path.decode()) == (
+        "api.test",
+        path,
+    )
 
 
 async def test_endless_pages_are_bounded(monkeypatch) -> None:
@@ -326,16 +359,27 @@ async def test_redirect_is_not_followed(status) -> None:
 async def test_bomb_is_refused_and_not_asked_for_again() -> None:
     packer = zlib.compressobj(9, wbits=zlib.MAX_WBITS | 16)
     packed = b"".join([packer.compress(b" " * 2**20) for _ in range(40)]) + packer.flush()
-    server = Server(httpx.Response(200, stream=httpx.ByteStream(packed), headers={"content-encoding": "gzip"}))
+    server = Server(
+        httpx.Response(200, stream=httpx.ByteStream(packed), headers={"content-encoding": "gzip"})
+    )
     async with server.client() as client:
-        with pytest.raises(AnswerTooLargeError, match="GET /org/acme: the answer has more than 32 MiB"):
+        with pytest.raises(
+            AnswerTooLargeError, match="GET /org/acme: the answer has more than 32 MiB"
+        ):
             await client.get("/org/acme")
     assert len(server.requests) == 1
 
 
 async def test_deep_log_is_unexpected() -> None:
-    deep = b'{"data":{"result":[{"stream":{"replica":' + b"[" * 1000 + b"]" * 1000 + b'},"values":[]}]}}'
-    async with Server(httpx.Response(200, content=deep)).client(logs_endpoint="https://logs.test", retry_seconds=0) as client:
+    deep = (
+        b'{"data":{"result":[{"stream":{"replica":'
+        + b"[" * 1000
+        + b"]" * 1000
+        + b'},"values":[]}]}}'
+    )
+    async with Server(httpx.Response(200, content=deep)).client(
+        logs_endpoint="https://logs.test", retry_seconds=0
+    ) as client:
         with pytest.raises(UnexpectedResponseError):
             await client.get_logs("/x", params={}, parse=log_lines.parse_range)
 
@@ -351,7 +395,9 @@ LOGS = httpx.Response(200, json={"endpoints": {"logs": "https://logs.test/"}})
         (httpx.Response(200, json={}), "https://logs.cpln.io"),
     ],
 )
-async def test_the_logs_service_is_discovered_without_the_token_or_has_its_default(answer, endpoint) -> None:
+async def test_the_logs_service_is_discovered_without_the_token_or_has_its_default(
+    answer, endpoint
+) -> None:
     server = Server(answer)
     async with server.client(endpoint="https://api.cpln.io") as client:
         assert await client.logs_endpoint() == endpoint
@@ -367,7 +413,10 @@ async def test_a_discovery_that_failed_for_once_is_made_again() -> None:
         assert await client.logs_endpoint() == "https://logs.test"
 
 
-@pytest.mark.parametrize("answer", [problem(503), problem(404), httpx.Response(200, json={}), httpx.ConnectError("refused")])
+@pytest.mark.parametrize(
+    "answer",
+    [problem(503), problem(404), httpx.Response(200, json={}), httpx.ConnectError("refused")],
+)
 async def test_the_token_of_another_installation_does_not_go_to_the_vendors_logs(answer) -> None:
     server = Server(answer)
     async with server.client(retry_seconds=0) as client:
@@ -383,10 +432,24 @@ def discovery(logs) -> httpx.Response:
 @pytest.mark.parametrize(
     ("endpoint", "logs", "found"),
     [
-        pytest.param("https://api.test", "wss://logs.other", "https://logs.other", id="tls-to-another-host"),
-        pytest.param("http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:2", id="loopback"),
-        pytest.param("http://cpln:8080", "http://cpln:8081", "http://cpln:8081", id="host-that-has-the-token-already"),
-        pytest.param("https://api.cpln.io", "http://logs.evil", "https://logs.cpln.io", id="clear-has-the-vendors-default"),
+        pytest.param(
+            "https://api.test", "wss://logs.other", "https://logs.other", id="tls-to-another-host"
+        ),
+        pytest.param(
+            "http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:2", id="loopback"
+        ),
+        pytest.param(
+            "http://cpln:8080",
+            "http://cpln:8081",
+            "http://cpln:8081",
+            id="host-that-has-the-token-already",
+        ),
+        pytest.param(
+            "https://api.cpln.io",
+            "http://logs.evil",
+            "https://logs.cpln.io",
+            id="clear-has-the-vendors-default",
+        ),
     ],
 )
 async def test_discovered_logs_keep_the_token(endpoint, logs, found) -> None:
@@ -434,11 +497,15 @@ def _chain(error: BaseException | None):
         error = error.__cause__ or error.__context__
 
 
-ECHOES = [problem(401, f"unknown token Bearer {CANARY}"), httpx.Response(502, text=f"<html>{CANARY}</html>")]
+ECHOES = [
+    problem(401, f"unknown token Bearer {CANARY}"),
+    httpx.Response(502, text=f"<html>{CANARY}</html>"),
+]
 
 
 @pytest.mark.parametrize(
-    "answer", [problem(401), httpx.ConnectError("refused"), httpx.ReadTimeout("late"), problem(503), *ECHOES]
+    "answer",
+    [problem(401), httpx.ConnectError("refused"), httpx.ReadTimeout("late"), problem(503), *ECHOES],
 )
 async def test_no_error_carries_the_token(answer, caplog) -> None:
     caplog.set_level(logging.DEBUG)
@@ -447,7 +514,9 @@ async def test_no_error_carries_the_token(answer, caplog) -> None:
             await client.get("/org/acme")
     for error in _chain(caught.value):
         request = getattr(error, "_request", None)
-        assert CANARY not in f"{error!r} {error} {error.__dict__} {request.headers if request else ''}"
+        assert (
+            CANARY not in f"{error!r} {error} {error.__dict__} {request.headers if request else ''}"
+        )
     assert CANARY not in caplog.text
 
 
@@ -529,15 +598,25 @@ async def test_read_repeats_answer_of_wrong_shape(odd) -> None:
 
 async def test_page_repeats_items_of_wrong_shape() -> None:
     good = {"items": [{"name": "a"}]}
-    server = Server(*(httpx.Response(200, json=answer) for answer in ({"items": [{}]}, {"items": [3]}, {}, good)))
+    server = Server(
+        *(
+            httpx.Response(200, json=answer)
+            for answer in ({"items": [{}]}, {"items": [3]}, {}, good)
+        )
+    )
     async with server.client() as client:
-        assert [found.name async for page in client.pages("/a", form=Workload) for found in page] == ["a"]
+        assert [
+            found.name async for page in client.pages("/a", form=Workload) for found in page
+        ] == ["a"]
     assert len(server.requests) == 4
 
 
 async def test_refused_token_is_replaced_by_renewed() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200 if request.headers["authorization"] == "Bearer s.renewed" else 401, json={"name": "a"})
+        return httpx.Response(
+            200 if request.headers["authorization"] == "Bearer s.renewed" else 401,
+            json={"name": "a"},
+        )
 
     tokens = iter([SecretStr(CANARY), SecretStr("s.renewed")])
 

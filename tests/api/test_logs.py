@@ -24,14 +24,40 @@ def _of(key: StreamKey, *lines: str) -> Batch:
 @pytest.mark.parametrize(
     ("first", "last", "expected"),
     [
-        pytest.param([_of(OUT, "a", "b", "c")], [_of(OUT, "c", "d")], True, id="one-line-is-among-both"),
-        pytest.param([_of(OUT, "a", "b")], [_of(OUT, "c", "d")], False, id="there-may-be-more-between"),
-        pytest.param([_of(OUT, "x", "x")], [_of(OUT, "x", "x")], False, id="lines-alike-may-be-any-of-their-like"),
-        pytest.param([_of(OUT, "a", "b", "a")], [_of(OUT, "b", "c")], False, id="a-text-that-repeats-itself"),
+        pytest.param(
+            [_of(OUT, "a", "b", "c")], [_of(OUT, "c", "d")], True, id="one-line-is-among-both"
+        ),
+        pytest.param(
+            [_of(OUT, "a", "b")], [_of(OUT, "c", "d")], False, id="there-may-be-more-between"
+        ),
+        pytest.param(
+            [_of(OUT, "x", "x")],
+            [_of(OUT, "x", "x")],
+            False,
+            id="lines-alike-may-be-any-of-their-like",
+        ),
+        pytest.param(
+            [_of(OUT, "a", "b", "a")], [_of(OUT, "b", "c")], False, id="a-text-that-repeats-itself"
+        ),
         pytest.param([_of(OUT, "a", "b")], [_of(OUT, "b", "c", "c")], False, id="or-does-later"),
-        pytest.param([_of(OUT, "a"), _of(SIDE, "b")], [_of(OUT, "a"), _of(SIDE, "c")], False, id="each-stream-for-itself"),
-        pytest.param([_of(OUT, "a"), _of(SIDE, "b")], [_of(OUT, "a"), _of(SIDE, "b", "c")], True, id="both-streams"),
-        pytest.param([_of(OUT, "b"), _of(SIDE, "b")], [_of(SIDE, "b")], False, id="a-stream-that-only-one-shows"),
+        pytest.param(
+            [_of(OUT, "a"), _of(SIDE, "b")],
+            [_of(OUT, "a"), _of(SIDE, "c")],
+            False,
+            id="each-stream-for-itself",
+        ),
+        pytest.param(
+            [_of(OUT, "a"), _of(SIDE, "b")],
+            [_of(OUT, "a"), _of(SIDE, "b", "c")],
+            True,
+            id="both-streams",
+        ),
+        pytest.param(
+            [_of(OUT, "b"), _of(SIDE, "b")],
+            [_of(SIDE, "b")],
+            False,
+            id="a-stream-that-only-one-shows",
+        ),
     ],
 )
 def test_whether_the_first_and_the_last_lines_of_one_time_are_all(first, last, expected) -> None:
@@ -62,13 +88,21 @@ async def live_log(messages=(), redirect=""):
 
 
 def source(endpoint: str, transport=None) -> LogSource:
-    settings = ApiSettings(token=SecretStr("s.canary"), endpoint="http://127.0.0.1:9", logs_endpoint=endpoint, retry_seconds=0)
+    settings = ApiSettings(
+        token=SecretStr("s.canary"),
+        endpoint="http://127.0.0.1:9",
+        logs_endpoint=endpoint,
+        retry_seconds=0,
+    )
     return LogSource(CplnClient(settings, transport=transport), "acme", "{}")
 
 
 @pytest.mark.anyio
 async def test_live_log_follows_no_redirect() -> None:
-    async with live_log() as (other, asked), live_log(redirect=f"{other}/elsewhere") as (endpoint, _):
+    async with (
+        live_log() as (other, asked),
+        live_log(redirect=f"{other}/elsewhere") as (endpoint, _),
+    ):
         with pytest.raises(ApiError, match="redirects are not followed"):
             async with source(endpoint).open_tail(0):
                 pass
@@ -101,10 +135,18 @@ async def test_proxy_of_the_live_log_is_named(monkeypatch) -> None:
     "message",
     [
         pytest.param(b'{"streams":' + b"[" * 1000 + b"]" * 1000 + b"}", id="deep"),
-        pytest.param(b'{"streams":[{"stream":{"replica":' + b"[" * 990 + b"]" * 990 + b'},"values":[]}]}', id="deep-label"),
-        pytest.param(b'{"streams":[{"stream":{"replica":["a"]},"values":[]}]}', id="list-as-a-label"),
+        pytest.param(
+            b'{"streams":[{"stream":{"replica":' + b"[" * 990 + b"]" * 990 + b'},"values":[]}]}',
+            id="deep-label",
+        ),
+        pytest.param(
+            b'{"streams":[{"stream":{"replica":["a"]},"values":[]}]}', id="list-as-a-label"
+        ),
         pytest.param(b'{"streams":[' + b"{}," * 600_000 + b"{}]}", id="many"),
-        pytest.param(b'{"streams":[{"stream":{},"values":[["' + b"9" * 100_000 + b'","a"]]}]}', id="endless-time"),
+        pytest.param(
+            b'{"streams":[{"stream":{},"values":[["' + b"9" * 100_000 + b'","a"]]}]}',
+            id="endless-time",
+        ),
     ],
 )
 def test_hostile_message_is_no_frame(message) -> None:
@@ -131,5 +173,10 @@ async def test_lines_too_large_for_one_answer_come_in_several(monkeypatch) -> No
 
     of = source("http://127.0.0.1:9", httpx.MockTransport(answer))
     async with of.client:
-        got = [line for part in [page async for page in of.query_range(0, 100)] for batch in part.batches for line in batch.lines]
+        got = [
+            line
+            for part in [page async for page in of.query_range(0, 100)]
+            for batch in part.batches
+            for line in batch.lines
+        ]
     assert list(dict.fromkeys(got)) == [text for _, text in lines]

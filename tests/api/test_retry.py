@@ -16,7 +16,13 @@ from cpln_flows.errors import (
 )
 
 
-def _api(kind: type[ApiError], status: int, message: str = "", method: str = "GET", retry_after: float | None = None) -> ApiError:
+def _api(
+    kind: type[ApiError],
+    status: int,
+    message: str = "",
+    method: str = "GET",
+    retry_after: float | None = None,
+) -> ApiError:
     return kind(status=status, method=method, path="/x", message=message, retry_after=retry_after)
 
 
@@ -24,14 +30,36 @@ def _api(kind: type[ApiError], status: int, message: str = "", method: str = "GE
     ("error", "always", "when_refused"),
     [
         pytest.param(_api(ServerError, 503), True, False, id="5xx-may-have-had-an-effect"),
-        pytest.param(TransportError("reset"), True, False, id="a-lost-answer-may-have-had-an-effect"),
-        pytest.param(TransportError("refused", sent=False), True, True, id="what-was-not-sent-had-no-effect"),
-        pytest.param(UnexpectedResponseError("cut"), True, False, id="an-unreadable-answer-may-have-had-an-effect"),
-        pytest.param(AnswerTooLargeError("GET /x", "32 MiB"), False, False, id="what-is-too-large-stays-so"),
-        pytest.param(_api(RateLimitedError, 429, "slow down"), True, True, id="a-rate-limit-passes"),
-        pytest.param(_api(RateLimitedError, 429, "quota exceeded"), False, False, id="a-quota-does-not-pass"),
-        pytest.param(_api(ConflictError, 409, method="DELETE"), True, True, id="a-busy-object-is-deleted-later"),
-        pytest.param(_api(ConflictError, 409, method="POST"), False, False, id="an-existing-object-stays-one"),
+        pytest.param(
+            TransportError("reset"), True, False, id="a-lost-answer-may-have-had-an-effect"
+        ),
+        pytest.param(
+            TransportError("refused", sent=False), True, True, id="what-was-not-sent-had-no-effect"
+        ),
+        pytest.param(
+            UnexpectedResponseError("cut"),
+            True,
+            False,
+            id="an-unreadable-answer-may-have-had-an-effect",
+        ),
+        pytest.param(
+            AnswerTooLargeError("GET /x", "32 MiB"), False, False, id="what-is-too-large-stays-so"
+        ),
+        pytest.param(
+            _api(RateLimitedError, 429, "slow down"), True, True, id="a-rate-limit-passes"
+        ),
+        pytest.param(
+            _api(RateLimitedError, 429, "quota exceeded"), False, False, id="a-quota-does-not-pass"
+        ),
+        pytest.param(
+            _api(ConflictError, 409, method="DELETE"),
+            True,
+            True,
+            id="a-busy-object-is-deleted-later",
+        ),
+        pytest.param(
+            _api(ConflictError, 409, method="POST"), False, False, id="an-existing-object-stays-one"
+        ),
         pytest.param(_api(UnauthorizedError, 401), False, False, id="401"),
         pytest.param(_api(ForbiddenError, 403), False, False, id="403"),
         pytest.param(_api(NotFoundError, 404), False, False, id="404"),
@@ -54,14 +82,21 @@ def _state(error: BaseException, attempt: int = 1) -> RetryCallState:
     return state
 
 
-@pytest.mark.parametrize(("asked", "least", "most"), [(0.0, 0.1, 0.2), (7.0, 7.0, 8.0), (3600.0, 60.0, 60.0)])
+@pytest.mark.parametrize(
+    ("asked", "least", "most"), [(0.0, 0.1, 0.2), (7.0, 7.0, 8.0), (3600.0, 60.0, 60.0)]
+)
 def test_the_platform_says_how_long_to_wait_up_to_a_minute(asked, least, most) -> None:
-    waits = [wait_seconds(_state(_api(RateLimitedError, 429, retry_after=asked))) for _ in range(50)]
+    waits = [
+        wait_seconds(_state(_api(RateLimitedError, 429, retry_after=asked))) for _ in range(50)
+    ]
     assert least <= min(waits) <= max(waits) <= most
 
 
 def test_jobs_that_are_told_the_same_time_do_not_come_back_at_once() -> None:
-    assert len({wait_seconds(_state(_api(RateLimitedError, 429, retry_after=7.0))) for _ in range(50)}) > 40
+    assert (
+        len({wait_seconds(_state(_api(RateLimitedError, 429, retry_after=7.0))) for _ in range(50)})
+        > 40
+    )
 
 
 def test_waits_grow_with_jitter_and_have_an_end() -> None:

@@ -61,7 +61,9 @@ async def test_an_answer_whose_body_takes_long_holds_up_no_other_request() -> No
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError):
             while head := await reader.readuntil(b"\r\n\r\n"):
-                writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n")
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n"
+                )
                 await writer.drain()
                 if b"/slow" in head:
                     await released.wait()
@@ -137,7 +139,9 @@ def no_proxies(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "no_proxy", ["127.0.0.1,fd00:1234::/64", "[::1]", "[fd00::1]:80", "http://[::1", "%%,[,]:x,://", "a/b"], ids=str
+    "no_proxy",
+    ["127.0.0.1,fd00:1234::/64", "[::1]", "[fd00::1]:80", "http://[::1", "%%,[,]:x,://", "a/b"],
+    ids=str,
 )
 async def test_strange_exceptions_change_nothing(no_proxies, no_proxy) -> None:
     no_proxies.setenv("NO_PROXY", no_proxy)
@@ -152,8 +156,19 @@ async def test_strange_exceptions_change_nothing(no_proxies, no_proxy) -> None:
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
-        *(("HTTP_PROXY", value) for value in ("http://[::1", "http://me:hush@proxy:99999", "ftp://proxy", "http://proxy/x")),
-        *(("ALL_PROXY", value) for value in ("socks9://me:hush@proxy", "socks5://me:hush@proxy:1080", "http://")),
+        *(
+            ("HTTP_PROXY", value)
+            for value in (
+                "http://[::1",
+                "http://me:hush@proxy:99999",
+                "ftp://proxy",
+                "http://proxy/x",
+            )
+        ),
+        *(
+            ("ALL_PROXY", value)
+            for value in ("socks9://me:hush@proxy", "socks5://me:hush@proxy:1080", "http://")
+        ),
     ],
 )
 async def test_unusable_proxy_is_named(no_proxies, variable, value) -> None:

@@ -27,7 +27,9 @@ def test_the_token_comes_from_the_environment(monkeypatch) -> None:
 
 def test_a_given_token_beats_the_environment(monkeypatch) -> None:
     monkeypatch.setenv("CPLN_TOKEN", "s.other")
-    assert CplnCredentials(config=CplnConfig(token=CANARY)).api_settings().token == SecretStr(CANARY)
+    assert CplnCredentials(config=CplnConfig(token=CANARY)).api_settings().token == SecretStr(
+        CANARY
+    )
 
 
 def test_without_a_token_the_error_says_where_to_put_one() -> None:
@@ -43,7 +45,10 @@ def test_the_token_counts_as_required_so_that_references_to_the_block_can_be_tol
 
 def test_the_token_is_in_no_text_of_the_block() -> None:
     block = CplnCredentials(config=CplnConfig(token=CANARY))
-    assert CANARY not in f"{block!r} {block} {block.model_dump()} {block.model_dump_json()} {block.get_client()!r}"
+    assert (
+        CANARY
+        not in f"{block!r} {block} {block.model_dump()} {block.model_dump_json()} {block.get_client()!r}"
+    )
 
 
 def test_a_client_of_the_block_uses_the_endpoint_of_the_environment(monkeypatch) -> None:
@@ -54,8 +59,12 @@ def test_a_client_of_the_block_uses_the_endpoint_of_the_environment(monkeypatch)
     assert CplnSettings.load().endpoint == "http://127.0.0.1:9"
 
 
-@pytest.mark.parametrize("token", [CANARY, SecretStr(CANARY), f"{CANARY}\n"], ids=["text", "secret", "of-a-file"])
-@pytest.mark.parametrize("block", [CplnCredentials(), CplnCredentials(config=CplnConfig(token="s.of-the-block"))])
+@pytest.mark.parametrize(
+    "token", [CANARY, SecretStr(CANARY), f"{CANARY}\n"], ids=["text", "secret", "of-a-file"]
+)
+@pytest.mark.parametrize(
+    "block", [CplnCredentials(), CplnCredentials(config=CplnConfig(token="s.of-the-block"))]
+)
 def test_token_given_to_the_client_is_used(monkeypatch, token, block) -> None:
     monkeypatch.setenv("CPLN_TOKEN", "s.other")
     for client in (block.get_client(token), block.get_client(token=token)):
@@ -64,9 +73,17 @@ def test_token_given_to_the_client_is_used(monkeypatch, token, block) -> None:
 
 def test_settings_given_to_the_client_are_used(monkeypatch) -> None:
     monkeypatch.setenv("CPLN_TOKEN", "s.other")
-    settings = CplnSettings.load(token=SecretStr(CANARY), endpoint="https://api.test", retry_seconds=7)
-    for client in (CplnCredentials().get_client(settings=settings), CplnCredentials().get_client(CANARY, settings=settings)):
-        assert (client.settings.token, client.settings.endpoint) == (SecretStr(CANARY), "https://api.test")
+    settings = CplnSettings.load(
+        token=SecretStr(CANARY), endpoint="https://api.test", retry_seconds=7
+    )
+    for client in (
+        CplnCredentials().get_client(settings=settings),
+        CplnCredentials().get_client(CANARY, settings=settings),
+    ):
+        assert (client.settings.token, client.settings.endpoint) == (
+            SecretStr(CANARY),
+            "https://api.test",
+        )
         assert client.settings.retry_seconds == 7
 
 
@@ -102,7 +119,9 @@ def test_unknown_argument_of_the_client_is_refused(argument) -> None:
 def test_a_saved_block_hides_its_token_and_loads_it_again(prefect_api) -> None:
     CplnCredentials(config=CplnConfig(token=CANARY)).save("saved-credentials", overwrite=True)
     with get_client(sync_client=True) as client:
-        document = client.read_block_document_by_name("saved-credentials", "control-plane-credentials", include_secrets=False)
+        document = client.read_block_document_by_name(
+            "saved-credentials", "control-plane-credentials", include_secrets=False
+        )
     assert CANARY not in document.model_dump_json()
     assert CplnCredentials.load("saved-credentials").config.token.get_secret_value() == CANARY
 
@@ -115,7 +134,10 @@ def test_a_document_saved_by_prefect_cpln_loads(prefect_api) -> None:
         schema = client.create_block_schema(_old_schema(block_type.id))
         client.create_block_document(
             BlockDocumentCreate(
-                name="old-configuration", block_type_id=block_type.id, block_schema_id=schema.id, data={"token": CANARY}
+                name="old-configuration",
+                block_type_id=block_type.id,
+                block_schema_id=schema.id,
+                data={"token": CANARY},
             )
         )
     loaded = CplnConfig.load("old-configuration")
@@ -134,11 +156,15 @@ def _old_schema(block_type_id):
         "secret_fields": [],
         "block_schema_references": {},
     }
-    return BlockSchemaCreate(fields=fields, block_type_id=block_type_id, capabilities=[], version="1.0.23")
+    return BlockSchemaCreate(
+        fields=fields, block_type_id=block_type_id, capabilities=[], version="1.0.23"
+    )
 
 
 @pytest.mark.usefixtures("prefect_api")
-@pytest.mark.parametrize("block", [CplnConfig(token=CANARY), CplnCredentials(config=CplnConfig(token=CANARY))])
+@pytest.mark.parametrize(
+    "block", [CplnConfig(token=CANARY), CplnCredentials(config=CplnConfig(token=CANARY))]
+)
 def test_a_saved_block_has_its_token_when_it_is_loaded(block) -> None:
     name = type(block).__name__.lower()
     block.save(name, overwrite=True)
@@ -150,7 +176,9 @@ def test_present_token_is_that_of_environment(monkeypatch) -> None:
     monkeypatch.setenv("CPLN_TOKEN", "s.first-0123456789")
     blocks = [CplnCredentials(), CplnCredentials(config=CplnConfig())]
     monkeypatch.setenv("CPLN_TOKEN", "s.renewed-0123456789")
-    assert [anyio.run(block.present_token).get_secret_value() for block in blocks] == ["s.renewed-0123456789"] * 2
+    assert [anyio.run(block.present_token).get_secret_value() for block in blocks] == [
+        "s.renewed-0123456789"
+    ] * 2
 
 
 @pytest.mark.parametrize("kind", ["config", "credentials"])

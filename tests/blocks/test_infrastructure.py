@@ -84,7 +84,10 @@ def test_open_places_stay_open_when_saved(local, prefect_api) -> None:
 
 
 def test_wrong_fields_are_named() -> None:
-    with pytest.raises(ConfigurationError, match=r"customizations: \[0\] expected an operation .*, found the number 1"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"customizations: \[0\] expected an operation .*, found the number 1",
+    ):
         CplnInfrastructure(customizations=[1])
     with pytest.raises(ConfigurationError, match="imagee: is not a field; did you mean 'image'"):
         CplnInfrastructure(imagee="busybox")
@@ -92,15 +95,22 @@ def test_wrong_fields_are_named() -> None:
 
 def test_nothing_shows_what_may_be_secret() -> None:
     block = CplnInfrastructure(
-        config=CplnInfrastructureConfig(token=CANARY), env={"A": CANARY}, labels={"a": CANARY}, command=[CANARY]
+        config=CplnInfrastructureConfig(token=CANARY),
+        env={"A": CANARY},
+        labels={"a": CANARY},
+        command=[CANARY],
     )
     assert CANARY not in f"{block!r} {block}"
-    assert CANARY not in pickle.dumps(CplnInfrastructure(config=CplnInfrastructureConfig(token=CANARY))).decode("latin-1")
+    assert CANARY not in pickle.dumps(
+        CplnInfrastructure(config=CplnInfrastructureConfig(token=CANARY))
+    ).decode("latin-1")
 
 
 def test_manifest_and_patch_come_from_files(tmp_path) -> None:
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(CplnInfrastructure.base_job_manifest()))
-    (tmp_path / "patch.json").write_text('[{"op": "add", "path": "/metadata/labels/team", "value": "data"}]')
+    (tmp_path / "patch.json").write_text(
+        '[{"op": "add", "path": "/metadata/labels/team", "value": "data"}]'
+    )
     block = CplnInfrastructure(
         job=CplnInfrastructure.job_from_file(tmp_path / "job.yaml"),
         customizations=CplnInfrastructure.customize_from_file(str(tmp_path / "patch.json")),
@@ -191,7 +201,9 @@ def test_kill_stops_a_job(local) -> None:
         block.kill(pid)
 
 
-@pytest.mark.parametrize("pid", ["other:quickstart:w:c", "local:other:w:c", "nonsense", "local:quickstart:w"])
+@pytest.mark.parametrize(
+    "pid", ["other:quickstart:w:c", "local:other:w:c", "nonsense", "local:quickstart:w"]
+)
 def test_kill_of_another_place_is_refused(pid, local) -> None:
     with pytest.raises(InfrastructureNotAvailable):
         CplnInfrastructure().kill(pid)
@@ -215,7 +227,9 @@ class TestPublished:
         for _ in range(2):
             block.publish_as_work_pool("published-unsaved")
         assert CplnInfrastructureConfig.load("published-unsaved").token.get_secret_value() == CANARY
-        other = CplnInfrastructure(config=CplnInfrastructureConfig(token="s.other"), image="busybox")
+        other = CplnInfrastructure(
+            config=CplnInfrastructureConfig(token="s.other"), image="busybox"
+        )
         with pytest.raises(ConfigurationError, match="another token exists"):
             other.publish_as_work_pool("published-unsaved", overwrite=True)
 
@@ -227,13 +241,20 @@ class TestPublished:
             changed.publish_as_work_pool("published-other")
         assert pool_of("published-other").base_job_template == before
         changed.publish_as_work_pool("published-other", overwrite=True)
-        assert pool_of("published-other").base_job_template["variables"]["properties"]["image"]["default"] == "alpine"
+        assert (
+            pool_of("published-other").base_job_template["variables"]["properties"]["image"][
+                "default"
+            ]
+            == "alpine"
+        )
 
     def test_pool_of_another_type_is_refused(self, local, prefect_api) -> None:
         with get_client(sync_client=True) as client:
             client.create_work_pool(WorkPoolCreate(name="published-process", type="process"))
         with pytest.raises(ConfigurationError, match="its type is 'process'"):
-            CplnInfrastructure(image="busybox").publish_as_work_pool("published-process", overwrite=True)
+            CplnInfrastructure(image="busybox").publish_as_work_pool(
+                "published-process", overwrite=True
+            )
 
     def test_manifest_that_cannot_run_makes_no_pool(self, local, prefect_api) -> None:
         job = CplnInfrastructure.base_job_manifest()

@@ -31,9 +31,16 @@ GIVEN = {"org": "acme", "namespace": "dev", "v1_job": kubernetes_job(LINES)}
 
 def test_names_fields_and_defaults_are_those_of_prefect_cpln() -> None:
     job = CplnJob(**GIVEN)
-    assert (CplnJob.get_block_type_slug(), CplnJob.get_block_type_name()) == ("cpln-job", "Control Plane Job")
+    assert (CplnJob.get_block_type_slug(), CplnJob.get_block_type_name()) == (
+        "cpln-job",
+        "Control Plane Job",
+    )
     assert isinstance(job, JobBlock)
-    assert (job.delete_after_completion, job.interval_seconds, job.timeout_seconds) == (True, 5, None)
+    assert (job.delete_after_completion, job.interval_seconds, job.timeout_seconds) == (
+        True,
+        5,
+        None,
+    )
 
 
 def test_org_gvc_and_location_come_from_the_environment(monkeypatch) -> None:
@@ -56,8 +63,16 @@ def test_a_field_beats_the_environment(monkeypatch) -> None:
         pytest.param({"namespace": "dev"}, "CPLN_ORG", id="no-org"),
         pytest.param({"org": "acme"}, "CPLN_GVC", id="no-gvc"),
         pytest.param({"org": " ", "namespace": "dev"}, "org", id="an-empty-org"),
-        pytest.param({"org": "acme", "namespace": "dev", "interval_seconds": 0}, "interval_seconds", id="no-interval"),
-        pytest.param({"org": "acme", "namespace": "dev", "timeout_seconds": -1}, "timeout_seconds", id="a-negative-timeout"),
+        pytest.param(
+            {"org": "acme", "namespace": "dev", "interval_seconds": 0},
+            "interval_seconds",
+            id="no-interval",
+        ),
+        pytest.param(
+            {"org": "acme", "namespace": "dev", "timeout_seconds": -1},
+            "timeout_seconds",
+            id="a-negative-timeout",
+        ),
     ],
 )
 def test_a_wrong_field_is_named(fields, names) -> None:
@@ -69,25 +84,49 @@ def test_a_wrong_field_is_named(fields, names) -> None:
     ("fields", "says"),
     [
         pytest.param(
-            {"org": "//gvc/x"}, "org: expected a name such as acme, or a link such as /org/acme, found '//gvc/x'", id="org"
+            {"org": "//gvc/x"},
+            "org: expected a name such as acme, or a link such as /org/acme, found '//gvc/x'",
+            id="org",
         ),
         pytest.param(
-            {"namespace": "/org/b/gvc/dev"}, "namespace: '/org/b/gvc/dev' is in .*'b', and .* 'acme': .*", id="another-org"
+            {"namespace": "/org/b/gvc/dev"},
+            "namespace: '/org/b/gvc/dev' is in .*'b', and .* 'acme': .*",
+            id="another-org",
         ),
         pytest.param(
-            {"location": "/org/acme"}, "location: expected a name such as aws-eu-central-1, or a link .*", id="location"
+            {"location": "/org/acme"},
+            "location: expected a name such as aws-eu-central-1, or a link .*",
+            id="location",
         ),
-        pytest.param({"timeout_seconds": "ten"}, "timeout_seconds: expected a valid number, found 'ten'", id="no-number"),
-        pytest.param({"interval_seconds": 0}, "interval_seconds: expected a value greater than 0, found 0", id="bound"),
-        pytest.param({"v1_job": CANARY}, "v1_job: expected a valid dictionary, found a value of type str", id="manifest"),
-        pytest.param({"timeout_second": 5}, r"timeout_second: is not a field; did you mean 'timeout_seconds'\?", id="typo"),
+        pytest.param(
+            {"timeout_seconds": "ten"},
+            "timeout_seconds: expected a valid number, found 'ten'",
+            id="no-number",
+        ),
+        pytest.param(
+            {"interval_seconds": 0},
+            "interval_seconds: expected a value greater than 0, found 0",
+            id="bound",
+        ),
+        pytest.param(
+            {"v1_job": CANARY},
+            "v1_job: expected a valid dictionary, found a value of type str",
+            id="manifest",
+        ),
+        pytest.param(
+            {"timeout_second": 5},
+            r"timeout_second: is not a field; did you mean 'timeout_seconds'\?",
+            id="typo",
+        ),
         pytest.param(
             {"credentials": {"config": {"token": [CANARY]}}},
             "credentials.config.token: expected a valid string, found a value of type list",
             id="token",
         ),
         pytest.param(
-            {"credentials": CANARY}, "credentials: expected .*CplnCredentials, found a value of type str", id="no-block"
+            {"credentials": CANARY},
+            "credentials: expected .*CplnCredentials, found a value of type str",
+            id="no-block",
         ),
     ],
 )
@@ -101,7 +140,10 @@ def test_wrong_field_is_one_sentence_without_secrets(fields, says) -> None:
 
 
 def test_wrong_token_is_not_shown() -> None:
-    with pytest.raises(ConfigurationError, match=r"^CplnConfig: token: expected a valid string, found a value of type list$"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"^CplnConfig: token: expected a valid string, found a value of type list$",
+    ):
         CplnConfig(token=[CANARY])
 
 
@@ -109,7 +151,9 @@ def test_links_are_taken_for_names(monkeypatch) -> None:
     links = {"org": "/org/acme", "namespace": "/org/acme/gvc/dev", "location": "//location/aws-us"}
     job = CplnJob(v1_job={}, **links)
     assert (job.org, job.namespace, job.location) == ("acme", "dev", "aws-us")
-    assert CplnJob(v1_job={}, namespace="/org/acme/gvc/dev").org == "acme", "the link says it where nothing else does"
+    assert CplnJob(v1_job={}, namespace="/org/acme/gvc/dev").org == "acme", (
+        "the link says it where nothing else does"
+    )
     monkeypatch.setenv("CPLN_ORG", "b")
     with pytest.raises(ConfigurationError, match="'acme', and the organization given is 'b'"):
         CplnJob(v1_job={}, namespace="/org/acme/gvc/dev")
@@ -127,7 +171,9 @@ def test_a_manifest_is_read_from_a_file(tmp_path) -> None:
     assert CplnJob.from_yaml_file(path, org="acme", namespace="dev").v1_job == kubernetes_job(LINES)
 
 
-@pytest.mark.parametrize(("text", "says"), [("a: [", "line 1"), ("- 1", "a list"), ("a: 1\n---\nb: 2", "2 documents")])
+@pytest.mark.parametrize(
+    ("text", "says"), [("a: [", "line 1"), ("- 1", "a list"), ("a: 1\n---\nb: 2", "2 documents")]
+)
 def test_a_file_that_is_no_manifest_is_named(text, says, tmp_path) -> None:
     path = tmp_path / "job.yaml"
     path.write_text(text)
@@ -160,7 +206,10 @@ def test_a_run_in_sync_code(local) -> None:
     run.wait_for_completion(lines.append)
     assert texts(run.fetch_result()) == [f"line {n}" for n in range(5)]
     assert run.logs == lines
-    assert run.infrastructure_pid == f"local:quickstart:{run.infrastructure_pid.split(':')[2]}:{run.command_id}"
+    assert (
+        run.infrastructure_pid
+        == f"local:quickstart:{run.infrastructure_pid.split(':')[2]}:{run.command_id}"
+    )
     assert run.console_url.endswith(run.infrastructure_pid.split(":")[2])
     assert run.command_id in repr(run)
 
@@ -241,18 +290,27 @@ def test_what_does_not_exist_is_named_and_nothing_is_left_behind(fields, kind, s
 
 
 @pytest.mark.parametrize(
-    "local", [lambda: Platform(PlatformConfig(ready_delay_seconds=60, delete_delay_seconds=0))], indirect=True
+    "local",
+    [lambda: Platform(PlatformConfig(ready_delay_seconds=60, delete_delay_seconds=0))],
+    indirect=True,
 )
 def test_a_workload_that_does_not_get_ready_is_an_error_that_says_so(local, monkeypatch) -> None:
     monkeypatch.setenv("CPLN_READY_TIMEOUT", "0.3")
-    with pytest.raises(JobTimeoutError, match=r"did not become ready at local-1 within 0.3 s: (?!it reports nothing)[^;]+;"):
+    with pytest.raises(
+        JobTimeoutError,
+        match=r"did not become ready at local-1 within 0.3 s: (?!it reports nothing)[^;]+;",
+    ):
         CplnJob(v1_job=kubernetes_job(LINES)).trigger()
     assert local.platform.workloads() == []
 
 
-def test_a_failing_clean_up_is_a_note_on_the_jobs_own_error_and_not_instead_of_it(local, monkeypatch, caplog) -> None:
+def test_a_failing_clean_up_is_a_note_on_the_jobs_own_error_and_not_instead_of_it(
+    local, monkeypatch, caplog
+) -> None:
     monkeypatch.setenv("CPLN_RETRY_SECONDS", "0")
-    local.platform.faults.add(Fault(method="DELETE", path=".*", status=403, message="no", times=None))
+    local.platform.faults.add(
+        Fault(method="DELETE", path=".*", status=403, message="no", times=None)
+    )
     run = CplnJob(v1_job=kubernetes_job(FAILING)).trigger()
     with pytest.raises(JobFailedError) as caught:
         run.wait_for_completion()
@@ -270,7 +328,9 @@ async def _awaited(line: str) -> None: ...
 
 
 @pytest.mark.parametrize("print_func", [_awaited, Awaited()], ids=["function", "object"])
-def test_a_print_function_that_would_have_to_be_awaited_is_refused_before_anything_is_started(print_func, local) -> None:
+def test_a_print_function_that_would_have_to_be_awaited_is_refused_before_anything_is_started(
+    print_func, local
+) -> None:
     with pytest.raises(ConfigurationError, match="print_func: expected a plain function"):
         run_namespaced_job.fn(CplnJob(v1_job=kubernetes_job(LINES)), print_func).send(None)
     with pytest.raises(ConfigurationError, match="print_func: expected a plain function"):
@@ -279,7 +339,10 @@ def test_a_print_function_that_would_have_to_be_awaited_is_refused_before_anythi
 
 
 def test_a_container_whose_log_is_wanted_must_be_there(local) -> None:
-    with pytest.raises(ConfigurationError, match="log_containers: the manifest has no container 'side'; it has main"):
+    with pytest.raises(
+        ConfigurationError,
+        match="log_containers: the manifest has no container 'side'; it has main",
+    ):
         CplnJob(v1_job=kubernetes_job(LINES), log_containers=["main", "side"]).trigger()
     assert local.platform.requests == []
 
@@ -287,14 +350,24 @@ def test_a_container_whose_log_is_wanted_must_be_there(local) -> None:
 def test_a_run_without_connections_leaves_none_half_open(local, monkeypatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
     for _ in range(2):
-        with pytest.raises(ConfigurationError, match="proxy that the environment names cannot be used"):
+        with pytest.raises(
+            ConfigurationError, match="proxy that the environment names cannot be used"
+        ):
             CplnJob(v1_job=kubernetes_job(LINES), location="local-1").trigger()
 
 
 def test_live_schedule_gets_no_second_one() -> None:
     container = {"name": "main", "image": "busybox"}
-    spec = {"type": "cron", "containers": [container], "job": {"schedule": "0 3 * * *"}, "defaultOptions": {"suspend": False}}
-    job = CplnJob(**{**GIVEN, "v1_job": {"kind": "workload", "name": "nightly", "spec": spec}}, delete_after_completion=False)
+    spec = {
+        "type": "cron",
+        "containers": [container],
+        "job": {"schedule": "0 3 * * *"},
+        "defaultOptions": {"suspend": False},
+    }
+    job = CplnJob(
+        **{**GIVEN, "v1_job": {"kind": "workload", "name": "nightly", "spec": spec}},
+        delete_after_completion=False,
+    )
     assert job.preview()["spec"]["defaultOptions"]["suspend"] is True
     (note,) = job.plan(JobIdentity.anonymous(), "local-1").manifest.notes
     assert note.path == "spec.job.schedule"
@@ -309,7 +382,9 @@ def _with_selector(**fields) -> CplnJob:
 def test_preview_has_the_notes_of_the_conversion() -> None:
     preview = _with_selector().preview()
     assert preview["kind"] == "workload"
-    assert any(note.startswith("spec.template.spec.nodeSelector: has no effect") for note in preview.notes)
+    assert any(
+        note.startswith("spec.template.spec.nodeSelector: has no effect") for note in preview.notes
+    )
 
 
 def test_strict_job_refuses_what_would_be_noted() -> None:
@@ -320,6 +395,15 @@ def test_strict_job_refuses_what_would_be_noted() -> None:
 
 def test_fault_of_a_file_has_its_line_and_column(tmp_path) -> None:
     path = tmp_path / "job.yaml"
-    path.write_text(yaml.safe_dump(changed(kubernetes_job("pass"), ("spec.template.spec.hostNetwork", True)), sort_keys=False))
-    with pytest.raises(ManifestError, match=rf"{path}:\d+:7 spec\.template\.spec\.hostNetwork: expected false"):
-        CplnJob.from_yaml_file(path, **{name: value for name, value in GIVEN.items() if name != "v1_job"})
+    path.write_text(
+        yaml.safe_dump(
+            changed(kubernetes_job("pass"), ("spec.template.spec.hostNetwork", True)),
+            sort_keys=False,
+        )
+    )
+    with pytest.raises(
+        ManifestError, match=rf"{path}:\d+:7 spec\.template\.spec\.hostNetwork: expected false"
+    ):
+        CplnJob.from_yaml_file(
+            path, **{name: value for name, value in GIVEN.items() if name != "v1_job"}
+        )

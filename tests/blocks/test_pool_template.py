@@ -15,7 +15,9 @@ def made_of(**fields):
 
 def defaults(template) -> dict:
     return {
-        name: found["default"] for name, found in template["variables"]["properties"].items() if found.get("default") is not None
+        name: found["default"]
+        for name, found in template["variables"]["properties"].items()
+        if found.get("default") is not None
     }
 
 
@@ -53,7 +55,9 @@ def test_fields_become_defaults_of_variables() -> None:
 
 
 def test_manifest_gets_placeholders() -> None:
-    manifest = made_of(image="busybox", env={"A": "1"}, labels={"a": "b"})["job_configuration"]["job_manifest"]
+    manifest = made_of(image="busybox", env={"A": "1"}, labels={"a": "b"})["job_configuration"][
+        "job_manifest"
+    ]
     assert container_of(manifest) == {
         "name": "prefect-job",
         "args": "{{ command }}",
@@ -69,7 +73,9 @@ def test_what_the_block_does_not_know_stays() -> None:
     job["metadata"] = {"labels": {"own": "yes"}, "namespace": "elsewhere"}
     pod_of(job).update(parallelism=1, completions=1)
     container_of(job).update(
-        env=[{"name": "OWN", "value": "1"}], workingDir="/srv", resources={"limits": {"cpu": 1, "memory": "2Gi"}}
+        env=[{"name": "OWN", "value": "1"}],
+        workingDir="/srv",
+        resources={"limits": {"cpu": 1, "memory": "2Gi"}},
     )
     template = made_of(job=job, env={"A": "1"}, labels={"a": "b"})
     manifest = template["job_configuration"]["job_manifest"]
@@ -85,7 +91,13 @@ def test_what_the_block_does_not_know_stays() -> None:
 
 
 def test_patch_that_sets_the_arguments_is_kept() -> None:
-    patch = [{"op": "replace", "path": "/spec/template/spec/containers/0/args", "value": ["prefect", "flow-run", "execute"]}]
+    patch = [
+        {
+            "op": "replace",
+            "path": "/spec/template/spec/containers/0/args",
+            "value": ["prefect", "flow-run", "execute"],
+        }
+    ]
     manifest = made_of(customizations=patch)["job_configuration"]["job_manifest"]
     assert container_of(manifest)["args"] == ["prefect", "flow-run", "execute"]
 
@@ -95,13 +107,19 @@ def test_image_of_prefect_2_is_left_out(where) -> None:
     job = CplnInfrastructure.base_job_manifest()
     if where == "manifest":
         container_of(job)["image"] = PREFECT_2
-    patch = [{"op": "add", "path": "/spec/template/spec/containers/0/image", "value": PREFECT_2}] if where == "patch" else []
+    patch = (
+        [{"op": "add", "path": "/spec/template/spec/containers/0/image", "value": PREFECT_2}]
+        if where == "patch"
+        else []
+    )
     template = made_of(job=job, image=PREFECT_2 if where == "field" else None, customizations=patch)
     assert "image" not in defaults(template)
     assert PREFECT_2 not in str(template)
 
 
-@pytest.mark.parametrize("command", [None, [], ["python", "-m", "prefect.engine"], ["prefect", "flow-run", "execute"]])
+@pytest.mark.parametrize(
+    "command", [None, [], ["python", "-m", "prefect.engine"], ["prefect", "flow-run", "execute"]]
+)
 def test_command_of_every_flow_run_is_prefects(command) -> None:
     assert pool_template.flow_run_command(command) is None
 
@@ -111,8 +129,12 @@ def test_sixty_seconds_were_chosen_by_nobody() -> None:
 
 
 def test_template_can_be_run() -> None:
-    manifest = made_of(job=CplnInfrastructure.base_job_manifest())["job_configuration"]["job_manifest"]
-    container_of(manifest).update(env=None, resources={"limits": {"cpu": "500m", "memory": "512Mi"}})
+    manifest = made_of(job=CplnInfrastructure.base_job_manifest())["job_configuration"][
+        "job_manifest"
+    ]
+    container_of(manifest).update(
+        env=None, resources={"limits": {"cpu": "500m", "memory": "512Mi"}}
+    )
     pod_of(manifest)["serviceAccountName"] = None
     manifest["metadata"]["labels"] = {}
     values = RunValues(command="prefect flow-run execute", env={"A": "1"}, image="busybox")

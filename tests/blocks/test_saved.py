@@ -19,7 +19,10 @@ from cpln_flows import (
 )
 from tests.manifests import kubernetes_job, texts
 
-DOCUMENTS = {document["name"]: document for document in json.loads((Path(__file__).parent / "saved.json").read_text())}
+DOCUMENTS = {
+    document["name"]: document
+    for document in json.loads((Path(__file__).parent / "saved.json").read_text())
+}
 CLASSES = {
     "control-plane-configuration": CplnConfig,
     "control-plane-credentials": CplnCredentials,
@@ -62,7 +65,9 @@ def test_saved_job_runs_on_prefect_3(name, local, prefect_api) -> None:
 
 def test_saved_job_with_env_from_runs_once_its_secret_is_there(local, prefect_api) -> None:
     job = load("job-envfrom", credentials={"config": {"token": local.platform.token}})
-    with pytest.raises(ManifestError, match=r"envFrom\[0\].secretRef: there is no secret 'settings'"):
+    with pytest.raises(
+        ManifestError, match=r"envFrom\[0\].secretRef: there is no secret 'settings'"
+    ):
         run_namespaced_job(job)
     headers = {"authorization": f"Bearer {local.platform.token}"}
     body = {"name": "settings", "type": "dictionary", "data": {"MODE": "fast"}}

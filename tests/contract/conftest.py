@@ -34,13 +34,21 @@ def platform() -> Iterator[Target]:
 @contextmanager
 def _local() -> Iterator[Target]:
     with serve_in_thread(Platform(LOCAL)) as running:
-        yield Target(running.url, "s.contract", LOCAL.org, LOCAL.gvc, LOCAL.locations[0], poll_seconds=0.03)
+        yield Target(
+            running.url, "s.contract", LOCAL.org, LOCAL.gvc, LOCAL.locations[0], poll_seconds=0.03
+        )
 
 
 @contextmanager
 def _real() -> Iterator[Target]:
     def given(name: str, otherwise: str | None = None) -> str:
-        return os.environ.get(f"CONTRACT_CPLN_{name}") or otherwise or pytest.fail(f"CONTRACT_CPLN_{name} is not set")
+        return (
+            os.environ.get(f"CONTRACT_CPLN_{name}")
+            or otherwise
+            or pytest.fail(f"CONTRACT_CPLN_{name} is not set")
+        )
 
     url = given("ENDPOINT", "https://api.cpln.io")
-    yield Target(url, given("TOKEN"), given("ORG"), given("GVC"), given("LOCATION"), poll_seconds=0.3)
+    yield Target(
+        url, given("TOKEN"), given("ORG"), given("GVC"), given("LOCATION"), poll_seconds=0.3
+    )

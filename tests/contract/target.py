@@ -76,7 +76,14 @@ class Target:
         assert answer.status_code == 201, answer.text
         return self.remember(answer.headers["location"])
 
-    def workload(self, script: str = "print('hello')", *, name: str | None = None, tags: Any = None, **spec: Any) -> str:
+    def workload(
+        self,
+        script: str = "print('hello')",
+        *,
+        name: str | None = None,
+        tags: Any = None,
+        **spec: Any,
+    ) -> str:
         """Create a suspended cron workload that runs a Python script, and wait until it is ready."""
         document = self.workload_document(script, name=name, tags=tags, **spec)
         link = self.create(f"{self.gvc_link}/workload", document)
@@ -86,7 +93,14 @@ class Target:
     def workload_document(
         self, script: str = "pass", *, name: str | None = None, tags: Any = None, **spec: Any
     ) -> dict[str, Any]:
-        container = {"name": "main", "image": IMAGE, "command": "python", "args": ["-c", script], "cpu": "50m", "memory": "128Mi"}
+        container = {
+            "name": "main",
+            "image": IMAGE,
+            "command": "python",
+            "args": ["-c", script],
+            "cpu": "50m",
+            "memory": "128Mi",
+        }
         return {
             "name": name or self.name("job"),
             "tags": tags or {},
@@ -106,24 +120,36 @@ class Target:
     def start(self, link: str, tags: Any = None, overrides: Any = (), **spec: Any) -> str:
         """Start a run; gives the command's link."""
         spec = {"location": self.location, "containerOverrides": list(overrides), **spec}
-        answer = self.http.post(f"{link}/-command", json={"type": "runCronWorkload", "tags": tags or {}, "spec": spec})
+        answer = self.http.post(
+            f"{link}/-command", json={"type": "runCronWorkload", "tags": tags or {}, "spec": spec}
+        )
         assert answer.status_code == 201, answer.text
         return str(answer.headers["location"])
 
     def running(self, command: str) -> dict[str, Any]:
         """Wait until a command runs and has its replica."""
-        return self.until(lambda: self._command(command, lambda found: found["status"].get("replica")))
+        return self.until(
+            lambda: self._command(command, lambda found: found["status"].get("replica"))
+        )
 
     def ended(self, command: str) -> dict[str, Any]:
         """Wait until a command has ended."""
-        return self.until(lambda: self._command(command, lambda it: it["lifecycleStage"] in ("completed", "failed", "cancelled")))
+        return self.until(
+            lambda: self._command(
+                command, lambda it: it["lifecycleStage"] in ("completed", "failed", "cancelled")
+            )
+        )
 
     def lines(self, query: str, **params: Any) -> list[str]:
         """The lines of a range query, oldest first."""
         given = {"query": query, "direction": "forward", "limit": 900, **params}
-        answer = self.http.get(f"{self.logs_url}/logs/org/{self.org}/loki/api/v1/query_range", params=given)
+        answer = self.http.get(
+            f"{self.logs_url}/logs/org/{self.org}/loki/api/v1/query_range", params=given
+        )
         assert answer.status_code == 200, answer.text
-        entries = [entry for stream in answer.json()["data"]["result"] for entry in stream["values"]]
+        entries = [
+            entry for stream in answer.json()["data"]["result"] for entry in stream["values"]
+        ]
         return [line for _, line in sorted(entries, key=lambda entry: int(entry[0]))]
 
     def until(self, look: Callable[[], Any]) -> Any:
@@ -148,7 +174,10 @@ class Target:
             permissions = binding["permissions"]
             policy = {field: value for field, value in binding.items() if field != "permissions"}
             bound = [{"permissions": permissions, "principalLinks": [account]}]
-            self.create(f"{self.org_link}/policy", {"name": self.name("policy"), **policy, "bindings": bound})
+            self.create(
+                f"{self.org_link}/policy",
+                {"name": self.name("policy"), **policy, "bindings": bound},
+            )
         return str(key)
 
     def _command(self, link: str, wanted: Callable[[dict[str, Any]], Any]) -> dict[str, Any] | None:

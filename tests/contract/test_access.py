@@ -19,18 +19,30 @@ def workload(platform) -> str:
 
 
 @pytest.mark.fact("F018", "F019", "F021", "F051")
-@pytest.mark.parametrize("path", ["/org/{org}", '/logs/org/{org}/loki/api/v1/query_range?query=%7Bgvc%3D"x"%7D'])
-@pytest.mark.parametrize(("form", "status"), [("Bearer {}", 200), ("{}", 200), ("", 401), ("Bearer", 401)])
+@pytest.mark.parametrize(
+    "path", ["/org/{org}", '/logs/org/{org}/loki/api/v1/query_range?query=%7Bgvc%3D"x"%7D']
+)
+@pytest.mark.parametrize(
+    ("form", "status"), [("Bearer {}", 200), ("{}", 200), ("", 401), ("Bearer", 401)]
+)
 def test_a_token_is_taken_with_and_without_bearer(platform, path, form, status) -> None:
     base = platform.url if path.startswith("/org") else platform.logs_url
     header = {"authorization": form.format(platform.token)} if form else {}
-    assert httpx.get(base + path.format(org=platform.org), headers=header, timeout=PATIENCE_SECONDS).status_code == status
+    assert (
+        httpx.get(
+            base + path.format(org=platform.org), headers=header, timeout=PATIENCE_SECONDS
+        ).status_code
+        == status
+    )
 
 
 @pytest.mark.fact("F020", "F021")
 @pytest.mark.parametrize("form", ["Bearer {}", "{}"])
 def test_the_websocket_takes_both_forms_too(platform, form) -> None:
-    url = platform.logs_url.replace("http", "ws", 1) + f"/logs/org/{platform.org}/loki/api/v1/tail?query=%7Bgvc%3D%22none%22%7D"
+    url = (
+        platform.logs_url.replace("http", "ws", 1)
+        + f"/logs/org/{platform.org}/loki/api/v1/tail?query=%7Bgvc%3D%22none%22%7D"
+    )
     with connect(url, additional_headers={"authorization": form.format(platform.token)}) as socket:
         assert socket.ping().wait(30)
 
@@ -44,7 +56,9 @@ def test_discovery_needs_no_token(platform) -> None:
 
 @pytest.mark.fact("F022", "F023", "F115", "F186")
 def test_a_key_of_three_parts_is_named_by_its_first_characters(platform) -> None:
-    account = platform.create(f"{platform.org_link}/serviceaccount", {"name": platform.name("sa"), "tags": {}})
+    account = platform.create(
+        f"{platform.org_link}/serviceaccount", {"name": platform.name("sa"), "tags": {}}
+    )
     made = platform.http.post(f"{account}/-addKey", json={"description": "d"}).json()
     _, middle, _ = made["key"].split(".")
     assert made["key"].startswith("s")
@@ -66,7 +80,9 @@ def test_a_key_of_three_parts_is_named_by_its_first_characters(platform) -> None
 @pytest.mark.fact("F114")
 def test_groups_are_built_in_and_have_no_identities_as_members(platform) -> None:
     for group in ("superusers", "viewers"):
-        assert isinstance(platform.get(f"{platform.org_link}/group/{group}").get("memberLinks", []), list)
+        assert isinstance(
+            platform.get(f"{platform.org_link}/group/{group}").get("memberLinks", []), list
+        )
     identity = platform.create(f"{platform.gvc_link}/identity", {"name": platform.name("identity")})
     group = platform.create(f"{platform.org_link}/group", {"name": platform.name("group")})
     assert platform.http.patch(group, json={"$append/memberLinks": [identity]}).status_code == 400
@@ -91,7 +107,9 @@ PERMISSIONS = [
         {"use": "view", "reveal": "view", "edit": "view reveal"},
         marks=pytest.mark.fact("F118"),
     ),
-    pytest.param("serviceaccount", "view create delete edit addKey", {}, marks=pytest.mark.fact("F119")),
+    pytest.param(
+        "serviceaccount", "view create delete edit addKey", {}, marks=pytest.mark.fact("F119")
+    ),
     pytest.param(
         "image",
         "view pull create edit delete",
@@ -101,9 +119,17 @@ PERMISSIONS = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "names", "implied"), PERMISSIONS, ids=lambda value: value if value in KINDS else "")
-def test_the_permissions_of_a_kind_are_listed_with_what_they_imply(platform, kind, names, implied) -> None:
-    path = "/org/-schema/permissions" if kind == "org" else f"{platform.org_link}/{kind}/-schema/permissions"
+@pytest.mark.parametrize(
+    ("kind", "names", "implied"), PERMISSIONS, ids=lambda value: value if value in KINDS else ""
+)
+def test_the_permissions_of_a_kind_are_listed_with_what_they_imply(
+    platform, kind, names, implied
+) -> None:
+    path = (
+        "/org/-schema/permissions"
+        if kind == "org"
+        else f"{platform.org_link}/{kind}/-schema/permissions"
+    )
     listed = {each["name"]: set(each["implies"]) for each in platform.get(path)["permissions"]}
     assert {*names.split(), "manage"} <= set(listed)
 
@@ -147,11 +173,20 @@ def test_a_permission_allows_what_it_implies_and_a_refusal_names_the_missing_one
 
 
 @pytest.mark.fact("F118", "F122")
-@pytest.mark.parametrize(("permission", "status"), [("view", 403), ("use", 403), ("reveal", 200), ("edit", 200), ("manage", 200)])
+@pytest.mark.parametrize(
+    ("permission", "status"),
+    [("view", 403), ("use", 403), ("reveal", 200), ("edit", 200), ("manage", 200)],
+)
 def test_a_secret_is_revealed_to_those_who_may(platform, permission, status) -> None:
-    body = {"name": platform.name("secret"), "type": "opaque", "data": {"payload": "hush", "encoding": "plain"}}
+    body = {
+        "name": platform.name("secret"),
+        "type": "opaque",
+        "data": {"payload": "hush", "encoding": "plain"},
+    }
     secret = platform.create(f"{platform.org_link}/secret", body)
-    with platform.member({"targetKind": "secret", "targetLinks": [secret], "permissions": [permission]}) as member:
+    with platform.member(
+        {"targetKind": "secret", "targetLinks": [secret], "permissions": [permission]}
+    ) as member:
         shown = member.get(secret)
         assert (shown.status_code, "data" in shown.json()) == (200, False)
         revealed = member.get(f"{secret}/-reveal")
@@ -179,8 +214,14 @@ def test_an_account_is_changed_by_those_who_may(platform, permission, allowed) -
         "key": ("POST", f"{account}/-addKey", {"description": "d"}),
         "delete": ("DELETE", account, None),
     }
-    with platform.member({"targetKind": "serviceaccount", "targetLinks": [account], "permissions": [permission]}) as member:
-        done = {name for name, (method, path, body) in calls.items() if member.request(method, path, json=body).status_code < 300}
+    with platform.member(
+        {"targetKind": "serviceaccount", "targetLinks": [account], "permissions": [permission]}
+    ) as member:
+        done = {
+            name
+            for name, (method, path, body) in calls.items()
+            if member.request(method, path, json=body).status_code < 300
+        }
     assert done == allowed
 
 
@@ -188,7 +229,9 @@ def test_an_account_is_changed_by_those_who_may(platform, permission, allowed) -
 def test_logs_are_read_by_those_who_may(platform) -> None:
     path = f"{platform.logs_url}/logs/org/{platform.org}/loki/api/v1/query_range"
     for permissions, status in ((["view"], 403), (["readLogs"], 200)):
-        with platform.member({"targetKind": "org", "target": "all", "permissions": permissions}) as member:
+        with platform.member(
+            {"targetKind": "org", "target": "all", "permissions": permissions}
+        ) as member:
             answer = member.get(path, params={"query": '{gvc="none"}'})
             # readLogs implies view.
             assert member.get(platform.org_link).status_code == 200
@@ -223,14 +266,22 @@ def test_a_policy_covers_its_targets(platform, workload, target, seen) -> None:
         {"targetKind": "workload", "target": "all", "targetLinks": []},
         {"targetKind": "workload", "targetQuery": {"spec": {"terms": "all"}}},
         {"targetKind": "workload", "targetLinks": ["//workload/x"] * 201},
-        {"targetKind": "workload", "bindings": [{"permissions": ["fly"], "principalLinks": ["//group/viewers"]}]},
+        {
+            "targetKind": "workload",
+            "bindings": [{"permissions": ["fly"], "principalLinks": ["//group/viewers"]}],
+        },
         {"targetKind": "workload", "bindings": [{"permissions": ["view"], "principalLinks": []}]},
-        {"targetKind": "workload", "bindings": [{"permissions": ["view"], "principalLinks": ["//group/viewers"]}] * 51},
+        {
+            "targetKind": "workload",
+            "bindings": [{"permissions": ["view"], "principalLinks": ["//group/viewers"]}] * 51,
+        },
     ],
     ids=["kind", "two-targets", "query", "targets", "permission", "nobody", "bindings"],
 )
 def test_a_wrong_policy_is_refused(platform, policy) -> None:
-    answer = platform.http.post(f"{platform.org_link}/policy", json={"name": platform.name("policy"), **policy})
+    answer = platform.http.post(
+        f"{platform.org_link}/policy", json={"name": platform.name("policy"), **policy}
+    )
     assert answer.status_code == 400, answer.text
 
 

@@ -26,13 +26,20 @@ print(json.dumps(env))
 @pytest.fixture(scope="module")
 def told(platform: Target) -> dict[str, Any]:
     names = ("main", "side")
-    containers = [{"name": name, "image": IMAGE, "command": "python", "args": ["-c", TELL]} for name in names]
+    containers = [
+        {"name": name, "image": IMAGE, "command": "python", "args": ["-c", TELL]} for name in names
+    ]
     workload = platform.workload(containers=containers)
     command = platform.ended(platform.start(workload))
     assert command["lifecycleStage"] == "completed", command["status"]
     replica = command["status"]["replica"]
-    queries = [f'{{gvc="{platform.gvc}", replica="{replica}", container="{name}"}}' for name in names]
-    main, side = [json.loads(platform.until(lambda query=query: platform.lines(query))[0]) for query in queries]
+    queries = [
+        f'{{gvc="{platform.gvc}", replica="{replica}", container="{name}"}}' for name in names
+    ]
+    main, side = [
+        json.loads(platform.until(lambda query=query: platform.lines(query))[0])
+        for query in queries
+    ]
     return {"workload": workload, "replica": replica, "side": side, **main}
 
 
@@ -71,7 +78,9 @@ def test_the_global_endpoint_is_a_host_name(told) -> None:
 
 
 @pytest.mark.fact("F003", "F008", "F009", "F028")
-def test_its_own_token_reads_the_organisation_over_plain_http_without_an_identity(platform, told) -> None:
+def test_its_own_token_reads_the_organisation_over_plain_http_without_an_identity(
+    platform, told
+) -> None:
     assert told["CPLN_TOKEN"] == "w."
     assert told["CPLN_ENDPOINT"].startswith("http://")
     assert told["answer"] == platform.org
@@ -92,17 +101,32 @@ def bound(platform: Target, kind: str, permission: str) -> str:
     """A new identity that may do something with every object of a kind."""
     identity = platform.create(f"{platform.gvc_link}/identity", {"name": platform.name("identity")})
     bindings = [{"permissions": [permission], "principalLinks": [identity]}]
-    policy = {"name": platform.name("policy"), "targetKind": kind, "target": "all", "bindings": bindings}
+    policy = {
+        "name": platform.name("policy"),
+        "targetKind": kind,
+        "target": "all",
+        "bindings": bindings,
+    }
     platform.create(f"{platform.org_link}/policy", policy)
     return identity
 
 
-def said(platform: Target, script: str, values: dict[str, str], identity: str, count: int = 1) -> list[str]:
+def said(
+    platform: Target, script: str, values: dict[str, str], identity: str, count: int = 1
+) -> list[str]:
     """The lines of a run of a script with an identity and variables of its own."""
     env = [{"name": name, "value": value} for name, value in values.items()]
-    container = {"name": "main", "image": IMAGE, "command": "python", "args": ["-c", script], "env": env}
+    container = {
+        "name": "main",
+        "image": IMAGE,
+        "command": "python",
+        "args": ["-c", script],
+        "env": env,
+    }
     outside = {"external": {"outboundAllowCIDR": ["0.0.0.0/0"]}}
-    workload = platform.workload(containers=[container], identityLink=identity, firewallConfig=outside)
+    workload = platform.workload(
+        containers=[container], identityLink=identity, firewallConfig=outside
+    )
     command = platform.ended(platform.start(workload))
     assert command["lifecycleStage"] == "completed", command["status"]
     query = f'{{gvc="{platform.gvc}", replica="{command["status"]["replica"]}"}}'
@@ -113,7 +137,9 @@ def said(platform: Target, script: str, values: dict[str, str], identity: str, c
 def test_logs_are_read_with_a_key_and_not_with_the_containers_own_token(platform) -> None:
     key = platform.key({"targetKind": "org", "target": "all", "permissions": ["readLogs"]})
     url = f"{platform.logs_url}/logs/org/{platform.org}/loki/api/v1/query_range?query=%7Bgvc%3D%22none%22%7D"
-    own, with_key = said(platform, ASK, {"LOGS": url, "KEY": key}, bound(platform, "org", "readLogs"), count=2)
+    own, with_key = said(
+        platform, ASK, {"LOGS": url, "KEY": key}, bound(platform, "org", "readLogs"), count=2
+    )
     assert (own in ("401", "403"), with_key) == (True, "200")
 
 
@@ -123,7 +149,9 @@ def test_a_base64_payload_is_decoded_for_the_container_and_a_plain_one_is_not(pl
     for encoding in ("base64", "plain"):
         data = {"payload": base64.b64encode(b"hush").decode(), "encoding": encoding}
         name = platform.name("secret")
-        platform.create(f"{platform.org_link}/secret", {"name": name, "type": "opaque", "data": data})
+        platform.create(
+            f"{platform.org_link}/secret", {"name": name, "type": "opaque", "data": data}
+        )
         values[encoding.upper()] = f"cpln://secret/{name}.payload"
     script = "import os; print(os.environ['BASE64'], os.environ['PLAIN'])"
     assert said(platform, script, values, bound(platform, "secret", "reveal")) == ["hush aHVzaA=="]

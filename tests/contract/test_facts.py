@@ -28,7 +28,11 @@ def test_the_readme_has_the_number() -> None:
 
 
 def test_the_readme_lists_what_is_not_modelled() -> None:
-    missing = set(known()["facts"]) - set(known()["out_of_scope"]) - (named_by_tests() - set(known()["partly"]))
+    missing = (
+        set(known()["facts"])
+        - set(known()["out_of_scope"])
+        - (named_by_tests() - set(known()["partly"]))
+    )
     assert set(re.findall(r"F\d{3}", README)) == missing
 
 
@@ -63,13 +67,33 @@ NO_NPM = {"when": "setup", "longrepr": ("vendor_cli.py", 27, "Skipped: npm is ne
         pytest.param([report("passed", ONE, TWO)], {}, False, id="all-passed"),
         pytest.param([report("passed", ONE)], {}, False, id="not-all-were-collected"),
         pytest.param(
-            [report("passed", ONE), report("skipped", TWO, **NO_NPM)], {TWO: "npm is needed"}, False, id="one-not-tried"
+            [report("passed", ONE), report("skipped", TWO, **NO_NPM)],
+            {TWO: "npm is needed"},
+            False,
+            id="one-not-tried",
         ),
-        pytest.param([report("passed", ONE, TWO), report("skipped", TWO, **NO_NPM)], {}, False, id="shown-by-another-test"),
-        pytest.param([report("passed", ONE, TWO), report("failed", TWO)], {}, True, id="one-test-failed"),
-        pytest.param([report("failed", TWO, when="setup"), report("passed", ONE)], {}, True, id="could-not-begin"),
+        pytest.param(
+            [report("passed", ONE, TWO), report("skipped", TWO, **NO_NPM)],
+            {},
+            False,
+            id="shown-by-another-test",
+        ),
+        pytest.param(
+            [report("passed", ONE, TWO), report("failed", TWO)], {}, True, id="one-test-failed"
+        ),
+        pytest.param(
+            [report("failed", TWO, when="setup"), report("passed", ONE)],
+            {},
+            True,
+            id="could-not-begin",
+        ),
         pytest.param([report("passed", ONE, TWO, THREE)], {}, True, id="more-than-claimed"),
-        pytest.param([report("passed", ONE), report("passed", TWO, when="setup")], {}, False, id="a-setup-shows-nothing"),
+        pytest.param(
+            [report("passed", ONE), report("passed", TWO, when="setup")],
+            {},
+            False,
+            id="a-setup-shows-nothing",
+        ),
     ],
 )
 def test_the_number_is_compared_with_what_passed(reports, untried, complains) -> None:
@@ -80,7 +104,9 @@ def test_the_number_is_compared_with_what_passed(reports, untried, complains) ->
     assert (coverage.complaint({ONE, TWO}, 2) is not None) is complains
 
 
-@pytest.mark.parametrize(("more", "status"), [(0, pytest.ExitCode.OK), (1, pytest.ExitCode.TESTS_FAILED)])
+@pytest.mark.parametrize(
+    ("more", "status"), [(0, pytest.ExitCode.OK), (1, pytest.ExitCode.TESTS_FAILED)]
+)
 def test_a_run_that_shows_another_number_fails(monkeypatch, more, status) -> None:
     coverage, session = Coverage(), SimpleNamespace(exitstatus=pytest.ExitCode.OK)
     coverage.pytest_runtest_logreport(report("passed", *named_by_tests()))

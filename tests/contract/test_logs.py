@@ -45,7 +45,13 @@ class Logs:
 
     def range(self, query=None, **params):
         base = f"{self.platform.logs_url}/logs/org/{self.platform.org}/loki/api/v1/query_range"
-        given = {"query": query or self.selector, "start": str(self.begin), "end": str(self.end), "delay_for": "0", **params}
+        given = {
+            "query": query or self.selector,
+            "start": str(self.begin),
+            "end": str(self.end),
+            "delay_for": "0",
+            **params,
+        }
         return self.platform.http.get(base, params=given)
 
     def entries(self, query=None, **params):
@@ -53,16 +59,28 @@ class Logs:
         assert answer.status_code == 200, answer.text
         found = answer.json()
         assert (found["status"], found["data"]["resultType"]) == ("success", "streams")
-        return [(int(stamp), line) for stream in found["data"]["result"] for stamp, line in stream["values"]]
+        return [
+            (int(stamp), line)
+            for stream in found["data"]["result"]
+            for stamp, line in stream["values"]
+        ]
 
     def tail(self, query=None, token=None, **params):
         base = self.platform.logs_url.replace("http", "ws", 1)
-        words = {"delay_for": 0, "limit": 30, "query": query or self.selector, "direction": "forward", **params}
+        words = {
+            "delay_for": 0,
+            "limit": 30,
+            "query": query or self.selector,
+            "direction": "forward",
+            **params,
+        }
         text = "&".join(f"{name}={quote(str(value), safe='')}" for name, value in words.items())
         header = {"authorization": self.platform.token if token is None else token}
         url = f"{base}/logs/org/{self.platform.org}/loki/api/v1/tail?{text}"
         return connect(
-            url, additional_headers={name: value for name, value in header.items() if value}, open_timeout=PATIENCE_SECONDS
+            url,
+            additional_headers={name: value for name, value in header.items() if value},
+            open_timeout=PATIENCE_SECONDS,
         )
 
 
@@ -76,8 +94,14 @@ def test_a_line_has_the_labels_of_its_container(platform, logs) -> None:
     result = logs.range(direction="forward", limit="100").json()["data"]["result"]
     assert {stream["stream"]["stream"] for stream in result} == {"stdout", "stderr"}
     labels = result[0]["stream"]
-    assert {"gvc", "workload", "container", "location", "provider", "replica", "stream"} <= set(labels)
-    assert (labels["gvc"], labels["workload"], labels["container"]) == (platform.gvc, logs.name, "main")
+    assert {"gvc", "workload", "container", "location", "provider", "replica", "stream"} <= set(
+        labels
+    )
+    assert (labels["gvc"], labels["workload"], labels["container"]) == (
+        platform.gvc,
+        logs.name,
+        "main",
+    )
     assert labels["replica"] == logs.command["status"]["replica"]
 
 
@@ -107,7 +131,9 @@ def test_pages_by_nanoseconds_repeat_and_skip_nothing(logs) -> None:
     assert found == [f"line {n}" for n in range(6)]
     first = logs.entries(query, direction="forward", limit="1")[0][0]
     assert logs.entries(query, start=str(first), end=str(first)) == []
-    assert [line for _, line in logs.entries(query, start=str(first), end=str(first + 1))] == ["line 0"]
+    assert [line for _, line in logs.entries(query, start=str(first), end=str(first + 1))] == [
+        "line 0"
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +155,12 @@ def test_the_limits_of_known_clients_are_taken_and_kept(logs, many, limit) -> No
 @pytest.mark.fact("F164")
 def test_the_default_is_the_last_hour_backward(platform, logs) -> None:
     base = f"{platform.logs_url}/logs/org/{platform.org}/loki/api/v1/query_range"
-    found = platform.http.get(base, params={"query": logs.selector + ' |= "line"'}).json()["data"]["result"]
-    assert [line for stream in found for _, line in stream["values"]] == [f"line {n}" for n in range(5, -1, -1)]
+    found = platform.http.get(base, params={"query": logs.selector + ' |= "line"'}).json()["data"][
+        "result"
+    ]
+    assert [line for stream in found for _, line in stream["values"]] == [
+        f"line {n}" for n in range(5, -1, -1)
+    ]
 
 
 @pytest.mark.fact("F162")
@@ -187,12 +217,18 @@ def test_a_tail_begins_with_what_was_stored(logs, delay) -> None:
     assert not frame.get("dropped_entries")
     lines = [line for stream in frame["streams"] for _, line in stream["values"]]
     assert {f"line {n}" for n in range(6)} <= set(lines)
-    assert all(stamp.isdigit() and len(stamp) == 19 for stream in frame["streams"] for stamp, _ in stream["values"])
+    assert all(
+        stamp.isdigit() and len(stamp) == 19
+        for stream in frame["streams"]
+        for stamp, _ in stream["values"]
+    )
 
 
 @pytest.mark.fact("F158", "F168")
 def test_a_tail_gives_every_line_of_a_run_that_begins_later(platform, logs) -> None:
-    with logs.tail(f'{{gvc="{platform.gvc}", workload="{logs.name}"}} |= "line"', start=time.time_ns()) as socket:
+    with logs.tail(
+        f'{{gvc="{platform.gvc}", workload="{logs.name}"}} |= "line"', start=time.time_ns()
+    ) as socket:
         starting = threading.Thread(target=lambda: platform.start(logs.workload))
         starting.start()
         found = []
@@ -210,7 +246,9 @@ def test_a_ping_is_answered(logs) -> None:
 
 
 @pytest.mark.fact("F174", "F020")
-@pytest.mark.parametrize(("token", "status"), [("", (401,)), ("s.made-up", (401,)), ("w.made-up", (401, 403))])
+@pytest.mark.parametrize(
+    ("token", "status"), [("", (401,)), ("s.made-up", (401,)), ("w.made-up", (401, 403))]
+)
 def test_a_tail_is_refused_at_the_upgrade(logs, token, status) -> None:
     with pytest.raises(InvalidStatus) as refused, logs.tail(token=token):
         pass
@@ -233,9 +271,17 @@ def test_other_forms_that_loki_reads_are_read(platform, logs, form) -> None:
     params = {"query": logs.selector + ' |= "last"'}
     if form == "post":
         header = {"authorization": f"Bearer {platform.token}"}
-        answer = httpx.post(base, data={**params, "start": str(logs.begin)}, headers=header, timeout=PATIENCE_SECONDS)
+        answer = httpx.post(
+            base,
+            data={**params, "start": str(logs.begin)},
+            headers=header,
+            timeout=PATIENCE_SECONDS,
+        )
     elif form == "seconds":
-        answer = platform.http.get(base, params={**params, "start": str(logs.begin // SECOND), "end": str(logs.end // SECOND)})
+        answer = platform.http.get(
+            base,
+            params={**params, "start": str(logs.begin // SECOND), "end": str(logs.end // SECOND)},
+        )
     else:
         answer = platform.http.get(base, params={**params, "since": "30m"})
     assert answer.status_code == 200, answer.text

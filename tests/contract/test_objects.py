@@ -46,20 +46,34 @@ def test_a_wrong_name_of_a_workload_is_refused(platform, workloads, end) -> None
 
 @pytest.mark.fact("F030")
 def test_the_longest_name_of_a_workload_is_taken(platform, workloads) -> None:
-    assert platform.create(workloads, platform.workload_document(name=(platform.name("w") + "x" * 49)[:49]))
+    assert platform.create(
+        workloads, platform.workload_document(name=(platform.name("w") + "x" * 49)[:49])
+    )
 
 
 @pytest.mark.fact("F032", "F050")
-@pytest.mark.parametrize(("description", "status"), [("x" * 250, 201), ("x" * 251, 400), (" x", 400), ("x ", 400)])
-def test_a_description_has_its_length_and_no_blanks_around(platform, secrets, description, status) -> None:
+@pytest.mark.parametrize(
+    ("description", "status"), [("x" * 250, 201), ("x" * 251, 400), (" x", 400), ("x ", 400)]
+)
+def test_a_description_has_its_length_and_no_blanks_around(
+    platform, secrets, description, status
+) -> None:
     name = platform.name("s")
     platform.remember(f"{secrets}/{name}")
-    assert platform.http.post(secrets, json=opaque(name, description=description)).status_code == status
+    assert (
+        platform.http.post(secrets, json=opaque(name, description=description)).status_code
+        == status
+    )
 
 
 @pytest.mark.fact("F033")
 @pytest.mark.parametrize(
-    ("tags", "status"), [({f"t{n}": 1 for n in range(50)}, 201), ({f"t{n}": 1 for n in range(51)}, 400), ({"a": {}}, 400)]
+    ("tags", "status"),
+    [
+        ({f"t{n}": 1 for n in range(50)}, 201),
+        ({f"t{n}": 1 for n in range(51)}, 400),
+        ({"a": {}}, 400),
+    ],
 )
 def test_tags_are_fifty_scalars_at_most(platform, secrets, tags, status) -> None:
     name = platform.name("s")
@@ -76,9 +90,14 @@ def test_a_tag_that_is_set_to_null_is_removed(platform, secrets) -> None:
 
 @pytest.mark.fact("F034", "F050")
 def test_tags_of_the_platform_are_taken_and_protection_blocks_deletion(platform, secrets) -> None:
-    link = platform.create(secrets, opaque(platform.name("s"), tags={"cpln/protected": "true", "cpln/specHash": "x"}))
+    link = platform.create(
+        secrets, opaque(platform.name("s"), tags={"cpln/protected": "true", "cpln/specHash": "x"})
+    )
     refused = platform.http.delete(link)
-    assert (refused.status_code, "unable to delete" in refused.json()["message"].lower()) == (400, True)
+    assert (refused.status_code, "unable to delete" in refused.json()["message"].lower()) == (
+        400,
+        True,
+    )
     platform.http.patch(link, json={"tags": {"cpln/protected": None}}).raise_for_status()
     assert platform.http.delete(link).status_code == 202
 
@@ -87,7 +106,17 @@ def test_tags_of_the_platform_are_taken_and_protection_blocks_deletion(platform,
 def test_an_object_has_its_base_fields(platform, secrets) -> None:
     link = platform.create(secrets, opaque(platform.name("s"), tags={"a": "b"}))
     stored = platform.get(link)
-    assert {"id", "name", "kind", "version", "description", "tags", "created", "lastModified", "links"} <= set(stored)
+    assert {
+        "id",
+        "name",
+        "kind",
+        "version",
+        "description",
+        "tags",
+        "created",
+        "lastModified",
+        "links",
+    } <= set(stored)
     assert (stored["kind"], stored["version"], stored["type"]) == ("secret", 1, "opaque")
     assert re.fullmatch(MOMENT, stored["created"])
     assert {"rel": "self", "href": link} in stored["links"]
@@ -98,16 +127,26 @@ def test_an_object_has_its_base_fields(platform, secrets) -> None:
 def test_a_gvc_has_its_links_and_locations(platform) -> None:
     gvc = platform.get(platform.gvc_link)
     assert {"self", "org", "workload", "identity"} <= {link["rel"] for link in gvc["links"]}
-    assert f"{platform.org_link}/location/{platform.location}" in gvc["spec"]["staticPlacement"]["locationLinks"]
+    assert (
+        f"{platform.org_link}/location/{platform.location}"
+        in gvc["spec"]["staticPlacement"]["locationLinks"]
+    )
     spec = {
         "staticPlacement": {"locationLinks": [f"//location/{platform.location}"]},
         "loadBalancer": {"dedicated": False, "trustedProxies": 0},
         "env": [{"name": "A", "value": "1"}],
         "pullSecretLinks": [],
     }
-    stored = platform.get(platform.create(f"{platform.org_link}/gvc", {"name": platform.name("gvc"), "spec": spec}))
-    assert stored["spec"]["staticPlacement"]["locationLinks"] == [f"{platform.org_link}/location/{platform.location}"]
-    assert (stored["spec"]["env"], stored["spec"]["loadBalancer"]) == (spec["env"], spec["loadBalancer"])
+    stored = platform.get(
+        platform.create(f"{platform.org_link}/gvc", {"name": platform.name("gvc"), "spec": spec})
+    )
+    assert stored["spec"]["staticPlacement"]["locationLinks"] == [
+        f"{platform.org_link}/location/{platform.location}"
+    ]
+    assert (stored["spec"]["env"], stored["spec"]["loadBalancer"]) == (
+        spec["env"],
+        spec["loadBalancer"],
+    )
 
 
 @pytest.mark.fact("F037")
@@ -119,8 +158,13 @@ def test_a_workload_has_its_links(platform, workloads) -> None:
 @pytest.mark.fact("F038", "F111")
 def test_post_creates_with_a_location_that_can_be_read_at_once(platform) -> None:
     name = platform.name("identity")
-    answer = platform.http.post(f"{platform.gvc_link}/identity", json={"kind": "identity", "name": name})
-    assert (answer.status_code, answer.headers["location"]) == (201, f"{platform.gvc_link}/identity/{name}")
+    answer = platform.http.post(
+        f"{platform.gvc_link}/identity", json={"kind": "identity", "name": name}
+    )
+    assert (answer.status_code, answer.headers["location"]) == (
+        201,
+        f"{platform.gvc_link}/identity/{name}",
+    )
     assert platform.get(platform.remember(answer.headers["location"]))["name"] == name
 
 
@@ -149,7 +193,10 @@ def test_a_dry_run_changes_nothing(platform, secrets) -> None:
     answer = platform.http.put(f"{secrets}?dryRun=true", json=body)
     assert (answer.status_code // 100, answer.json()["name"]) == (2, body["name"])
     assert platform.http.get(f"{secrets}/{body['name']}").status_code == 404
-    assert platform.http.put(f"{secrets}?dryRun=true", json={**body, "type": "none"}).status_code == 400
+    assert (
+        platform.http.put(f"{secrets}?dryRun=true", json={**body, "type": "none"}).status_code
+        == 400
+    )
 
 
 @pytest.mark.fact("F043")
@@ -179,13 +226,31 @@ def test_patch_merges_deeply(platform, workloads) -> None:
 @pytest.mark.parametrize(
     ("patch", "env", "tags"),
     [
-        ({"spec": {"$patch/containers": [{"name": "main", "env": [{"name": "B", "value": "2"}]}]}}, ["B"], {"a": "1", "b": "2"}),
         (
-            {"spec": {"$patch/containers": [{"name": "main", "$append/env": [{"name": "B", "value": "2"}]}]}},
+            {
+                "spec": {
+                    "$patch/containers": [{"name": "main", "env": [{"name": "B", "value": "2"}]}]
+                }
+            },
+            ["B"],
+            {"a": "1", "b": "2"},
+        ),
+        (
+            {
+                "spec": {
+                    "$patch/containers": [
+                        {"name": "main", "$append/env": [{"name": "B", "value": "2"}]}
+                    ]
+                }
+            },
             ["A", "B"],
             {"a": "1", "b": "2"},
         ),
-        ({"spec": {"$patch/containers": [{"name": "main", "$drop/env": ["A"]}]}}, [], {"a": "1", "b": "2"}),
+        (
+            {"spec": {"$patch/containers": [{"name": "main", "$drop/env": ["A"]}]}},
+            [],
+            {"a": "1", "b": "2"},
+        ),
         ({"$replace/tags": {"c": "3"}}, ["A"], {"c": "3"}),
         ({"tags": {"$drop": ["a"]}}, ["A"], {"b": "2"}),
     ],
@@ -207,7 +272,11 @@ def test_an_outdated_version_in_a_patch_is_refused(platform, secrets) -> None:
     stored = platform.get(link)
     lock = {"version": stored["version"], "id": stored["id"]}
     assert platform.http.patch(link, json={**lock, "description": "one"}).status_code == 200
-    assert platform.http.patch(link, json={**lock, "description": "two"}).status_code in (400, 409, 412)
+    assert platform.http.patch(link, json={**lock, "description": "two"}).status_code in (
+        400,
+        409,
+        412,
+    )
     assert platform.get(link)["description"] == "one"
 
 
@@ -224,7 +293,10 @@ def test_a_delete_is_accepted_and_takes_effect_in_time(platform, secrets) -> Non
 @pytest.mark.fact("F049")
 def test_a_workload_keeps_its_name(platform, workloads) -> None:
     link = platform.create(workloads, platform.workload_document())
-    assert platform.http.patch(link, json={"name": platform.name("other")}).status_code in (400, 405)
+    assert platform.http.patch(link, json={"name": platform.name("other")}).status_code in (
+        400,
+        405,
+    )
     assert platform.get(link)["name"] == link.rsplit("/", 1)[1]
 
 
@@ -249,15 +321,28 @@ def test_a_volume_set_keeps_its_class_and_has_its_bounds(platform) -> None:
     volumesets = f"{platform.gvc_link}/volumeset"
 
     def body(**spec):
-        given = {"fileSystemType": "ext4", "performanceClass": "general-purpose-ssd", "initialCapacity": 10, **spec}
+        given = {
+            "fileSystemType": "ext4",
+            "performanceClass": "general-purpose-ssd",
+            "initialCapacity": 10,
+            **spec,
+        }
         return {"name": platform.name("vs"), "spec": given}
 
-    for wrong in ({"fileSystemType": "fat"}, {"initialCapacity": 9}, {"initialCapacity": 65_537}, {"performanceClass": "fast"}):
+    for wrong in (
+        {"fileSystemType": "fat"},
+        {"initialCapacity": 9},
+        {"initialCapacity": 65_537},
+        {"performanceClass": "fast"},
+    ):
         assert platform.http.post(volumesets, json=body(**wrong)).status_code == 400
     fast = {"performanceClass": "high-throughput-ssd", "initialCapacity": 199}
     assert platform.http.post(volumesets, json=body(**fast)).status_code == 400
     link = platform.create(volumesets, body())
-    for change in ({"fileSystemType": "xfs"}, {"performanceClass": "high-throughput-ssd", "initialCapacity": 200}):
+    for change in (
+        {"fileSystemType": "xfs"},
+        {"performanceClass": "high-throughput-ssd", "initialCapacity": 200},
+    ):
         assert platform.http.patch(link, json={"spec": change}).status_code in (400, 405)
 
 
@@ -286,7 +371,10 @@ def test_a_volume_set_keeps_its_class_and_has_its_bounds(platform) -> None:
 def test_secrets_have_types(platform, secrets, kind, data, status) -> None:
     name = platform.name("s")
     platform.remember(f"{secrets}/{name}")
-    assert platform.http.post(secrets, json={"name": name, "type": kind, "data": data}).status_code == status
+    assert (
+        platform.http.post(secrets, json={"name": name, "type": kind, "data": data}).status_code
+        == status
+    )
 
 
 @pytest.mark.fact("F107")
@@ -295,6 +383,8 @@ def test_the_organisation_can_be_read(platform) -> None:
 
 
 @pytest.mark.fact("F050", "F053")
-@pytest.mark.parametrize(("path", "status"), [("/gvc/nowhere-1/workload/none", 404), ("/nothing/none", 404)])
+@pytest.mark.parametrize(
+    ("path", "status"), [("/gvc/nowhere-1/workload/none", 404), ("/nothing/none", 404)]
+)
 def test_what_is_not_there_is_404(platform, path, status) -> None:
     assert platform.http.get(platform.org_link + path).status_code == status

@@ -19,10 +19,14 @@ class Incumbent:
     def __init__(self, platform):
         self.platform = platform
         self.session = requests.Session()
-        self.session.headers.update({"Authorization": f"Bearer {platform.token}", "Content-Type": "application/json"})
+        self.session.headers.update(
+            {"Authorization": f"Bearer {platform.token}", "Content-Type": "application/json"}
+        )
 
     def ask(self, method, path, json=None):
-        return self.session.request(method, self.platform.url + path, json=json, timeout=PATIENCE_SECONDS)
+        return self.session.request(
+            method, self.platform.url + path, json=json, timeout=PATIENCE_SECONDS
+        )
 
     def put_then_get(self, kind, body, *, gvc=True):
         """PUT to the collection, then GET what is there now."""
@@ -35,13 +39,17 @@ class Incumbent:
     def wait_until_ready(self, workload):
         def ready():
             items = self.ask("GET", f"{workload}/deployment").json()["items"]
-            return any(item["name"] == self.platform.location and item["status"]["ready"] for item in items)
+            return any(
+                item["name"] == self.platform.location and item["status"]["ready"] for item in items
+            )
 
         self.platform.until(ready)
 
     def start(self, workload, override):
         spec = {"location": self.platform.location, "containerOverrides": [override]}
-        answer = self.ask("POST", f"{workload}/-command", json={"type": "runCronWorkload", "spec": spec})
+        answer = self.ask(
+            "POST", f"{workload}/-command", json={"type": "runCronWorkload", "spec": spec}
+        )
         assert answer.status_code == 201
         return answer.headers["Location"].split("/")[-1]
 
@@ -54,8 +62,16 @@ def incumbent(platform):
 
 
 def manifest(platform, name, **spec):
-    container = {"name": "prefect-job", "image": "python:3.12-slim", "cpu": "50m", "memory": "128Mi"}
-    firewall = {"external": {"outboundAllowCIDR": ["0.0.0.0/0"]}, "internal": {"inboundAllowType": "none"}}
+    container = {
+        "name": "prefect-job",
+        "image": "python:3.12-slim",
+        "cpu": "50m",
+        "memory": "128Mi",
+    }
+    firewall = {
+        "external": {"outboundAllowCIDR": ["0.0.0.0/0"]},
+        "internal": {"inboundAllowType": "none"},
+    }
     return {
         "kind": "workload",
         "name": name,
@@ -63,7 +79,12 @@ def manifest(platform, name, **spec):
         "spec": {
             "type": "cron",
             "containers": [container],
-            "job": {"schedule": "* * * * *", "concurrencyPolicy": "Forbid", "historyLimit": 5, "restartPolicy": "Never"},
+            "job": {
+                "schedule": "* * * * *",
+                "concurrencyPolicy": "Forbid",
+                "historyLimit": 5,
+                "restartPolicy": "Never",
+            },
             "defaultOptions": {"capacityAI": False, "debug": False, "suspend": True},
             "firewallConfig": firewall,
             **spec,
@@ -75,17 +96,29 @@ def manifest(platform, name, **spec):
 def test_a_job_from_manifest_to_last_line(platform, incumbent) -> None:
     name = platform.name("flow-run")
     identity = incumbent.put_then_get("identity", {"kind": "identity", "name": f"{name}-id"})
-    stored = incumbent.put_then_get("workload", manifest(platform, name, identityLink=f"//gvc/{platform.gvc}/identity/{name}-id"))
+    stored = incumbent.put_then_get(
+        "workload",
+        manifest(platform, name, identityLink=f"//gvc/{platform.gvc}/identity/{name}-id"),
+    )
     assert stored["spec"]["identityLink"] == identity["links"][0]["href"]
     workload = f"{platform.gvc_link}/workload/{name}"
     incumbent.wait_until_ready(workload)
-    override = {"name": "prefect-job", "command": "python", "args": ["-c", "print('one'); print('two')"]}
-    command_id = incumbent.start(workload, {**override, "env": [{"name": "PREFECT_API_URL", "value": "http://x/api"}]})
+    override = {
+        "name": "prefect-job",
+        "command": "python",
+        "args": ["-c", "print('one'); print('two')"],
+    }
+    command_id = incumbent.start(
+        workload, {**override, "env": [{"name": "PREFECT_API_URL", "value": "http://x/api"}]}
+    )
 
     selector = f'{{gvc="{platform.gvc}", location="{platform.location}", workload="{name}", replica=~"command-{command_id}.+"}}'
     five_minutes_back = int((time.time() - 300) * 1e9)
     query = {"query": selector, "start": five_minutes_back, "limit": 1000, "direction": "forward"}
-    url = platform.logs_url.replace("http", "ws", 1) + f"/logs/org/{platform.org}/loki/api/v1/tail?{urlencode(query)}"
+    url = (
+        platform.logs_url.replace("http", "ws", 1)
+        + f"/logs/org/{platform.org}/loki/api/v1/tail?{urlencode(query)}"
+    )
     with connect(url, additional_headers={"Authorization": platform.token}) as socket:
         lines = []
         while len(lines) < 2:
@@ -96,15 +129,25 @@ def test_a_job_from_manifest_to_last_line(platform, incumbent) -> None:
     def stage():
         return incumbent.ask("GET", f"{workload}/-command/{command_id}").json()["lifecycleStage"]
 
-    assert platform.until(lambda: (found := stage()) in ("completed", "failed", "cancelled") and found) == "completed"
+    assert (
+        platform.until(lambda: (found := stage()) in ("completed", "failed", "cancelled") and found)
+        == "completed"
+    )
     assert incumbent.ask("DELETE", workload).ok
 
 
 @pytest.mark.fact("F112", "F113", "F121", "F040")
 def test_a_policy_over_secrets_is_put_again_and_again(platform, incumbent) -> None:
     name = platform.name("flow-run")
-    identity = incumbent.put_then_get("identity", {"kind": "identity", "name": f"{name}-id"})["links"][0]["href"]
-    body = {"kind": "secret", "name": f"{name}-key", "type": "opaque", "data": {"payload": "a2V5", "encoding": "plain"}}
+    identity = incumbent.put_then_get("identity", {"kind": "identity", "name": f"{name}-id"})[
+        "links"
+    ][0]["href"]
+    body = {
+        "kind": "secret",
+        "name": f"{name}-key",
+        "type": "opaque",
+        "data": {"payload": "a2V5", "encoding": "plain"},
+    }
     secret = incumbent.put_then_get("secret", body, gvc=False)["links"][0]["href"]
     policy = {
         "kind": "policy",
@@ -114,7 +157,9 @@ def test_a_policy_over_secrets_is_put_again_and_again(platform, incumbent) -> No
         "bindings": [{"permissions": ["reveal"], "principalLinks": [identity]}],
     }
     assert incumbent.put_then_get("policy", policy, gvc=False)["targetLinks"] == []
-    assert incumbent.put_then_get("policy", {**policy, "targetLinks": [secret]}, gvc=False)["targetLinks"] == [secret]
+    assert incumbent.put_then_get("policy", {**policy, "targetLinks": [secret]}, gvc=False)[
+        "targetLinks"
+    ] == [secret]
 
 
 @pytest.mark.fact("F045", "F044", "F058", "F063", "F064")
@@ -129,6 +174,8 @@ def test_its_workloads_are_found_by_their_tags_and_patched(platform, incumbent) 
     body = {"kind": "workload", "spec": {"match": "all", "terms": terms}}
     found = incumbent.ask("POST", f"{platform.org_link}/workload/-query", json=body).json()["items"]
     assert [item["name"] for item in found] == [name]
-    changed = incumbent.ask("PATCH", f"{platform.gvc_link}/workload/{name}", json={"tags": {"cpln/specHash": "other"}})
+    changed = incumbent.ask(
+        "PATCH", f"{platform.gvc_link}/workload/{name}", json={"tags": {"cpln/specHash": "other"}}
+    )
     assert changed.json()["tags"]["cpln/specHash"] == "other"
     assert incumbent.ask("GET", f"{platform.gvc_link}/workload").json()["itemKind"] == "workload"

@@ -20,15 +20,24 @@ def family(platform) -> str:
                 "type": "opaque",
                 "data": {"payload": "p"},
                 "description": f"d{9 - number}",
-                "tags": {"family": name, "number": number, "even": number % 2 == 0, **({"first": "y"} if number == 0 else {})},
+                "tags": {
+                    "family": name,
+                    "number": number,
+                    "even": number % 2 == 0,
+                    **({"first": "y"} if number == 0 else {}),
+                },
             },
         )
     # By now all have the same version, and were changed in the order of their creation.
     for number, changes in enumerate(CHANGES):
         for count in range(changes):
-            platform.http.patch(f"{platform.org_link}/secret/{name}-{number}", json={"tags": {"count": count}}).raise_for_status()
+            platform.http.patch(
+                f"{platform.org_link}/secret/{name}-{number}", json={"tags": {"count": count}}
+            ).raise_for_status()
     for number in reversed(range(7)):
-        platform.http.patch(f"{platform.org_link}/secret/{name}-{number}", json={"tags": {"count": None}}).raise_for_status()
+        platform.http.patch(
+            f"{platform.org_link}/secret/{name}-{number}", json={"tags": {"count": None}}
+        ).raise_for_status()
     return name
 
 
@@ -38,7 +47,9 @@ def asked(platform, path, body):
     assert answer.status_code == 200, answer.text
     page = answer.json()
     items = list(page["items"])
-    while following := next((link["href"] for link in page["links"] if link["rel"] == "next"), None):
+    while following := next(
+        (link["href"] for link in page["links"] if link["rel"] == "next"), None
+    ):
         assert following.startswith("/org/")
         page = platform.get(following)
         items += page["items"]
@@ -49,7 +60,11 @@ def found(platform, family, *terms, match="all", by=None, **spec):
     ours = {"op": "=", "tag": "family", "value": family}
     terms = [ours, *terms] if match == "all" else terms
     body = {"kind": "secret", "spec": {"match": match, "terms": list(terms), **spec}}
-    items = [item for item in asked(platform, f"{platform.org_link}/secret/-query", body) if item["name"].startswith(family)]
+    items = [
+        item
+        for item in asked(platform, f"{platform.org_link}/secret/-query", body)
+        if item["name"].startswith(family)
+    ]
     if by is not None:
         return [item[by] for item in items]
     return [int(item["name"].rsplit("-", 1)[1]) for item in items]
@@ -66,10 +81,14 @@ def found(platform, family, *terms, match="all", by=None, **spec):
         pytest.param({"op": "<", "tag": "number", "value": 1}, [0], id="less"),
         pytest.param({"op": "<=", "tag": "number", "value": 1}, [0, 1], id="less-or-equal"),
         pytest.param({"op": "~", "property": "description", "value": "d9"}, [0], id="match"),
-        pytest.param({"op": "=~", "property": "description", "value": "^d[89]$"}, [0, 1], id="regex"),
+        pytest.param(
+            {"op": "=~", "property": "description", "value": "^d[89]$"}, [0, 1], id="regex"
+        ),
         pytest.param({"op": "exists", "tag": "first"}, [0], id="exists"),
         pytest.param({"op": "!exists", "tag": "first"}, [1, 2, 3, 4, 5, 6], id="exists-not"),
-        pytest.param({"op": "contains", "property": "description", "value": "9"}, [0], id="contains"),
+        pytest.param(
+            {"op": "contains", "property": "description", "value": "9"}, [0], id="contains"
+        ),
     ],
 )
 def test_a_term_finds_what_it_says(platform, family, term, numbers) -> None:
@@ -132,22 +151,37 @@ def test_items_are_whole_objects_unless_links_are_asked_for(platform, family) ->
     path = f"{platform.org_link}/secret/-query"
     (item,) = asked(platform, path, body)
     assert item == platform.get(f"{platform.org_link}/secret/{family}-0")
-    assert asked(platform, path, {**body, "fetch": "links"}) == [f"{platform.org_link}/secret/{family}-0"]
+    assert asked(platform, path, {**body, "fetch": "links"}) == [
+        f"{platform.org_link}/secret/{family}-0"
+    ]
 
 
 @pytest.mark.fact("F061", "F050")
 @pytest.mark.parametrize(
-    "term", [{"tag": "x", "rel": "gvc", "value": 1}, {"value": 1}, {"op": "like", "tag": "x", "value": 1}, {"tag": "x"}]
+    "term",
+    [
+        {"tag": "x", "rel": "gvc", "value": 1},
+        {"value": 1},
+        {"op": "like", "tag": "x", "value": 1},
+        {"tag": "x"},
+    ],
 )
 def test_a_wrong_term_is_refused(platform, term) -> None:
-    answer = platform.http.post(f"{platform.org_link}/secret/-query", json={"spec": {"terms": [term]}})
+    answer = platform.http.post(
+        f"{platform.org_link}/secret/-query", json={"spec": {"terms": [term]}}
+    )
     assert answer.status_code == 400
 
 
 @pytest.mark.fact("F058")
-@pytest.mark.parametrize("kind", ["gvc", "location", "identity", "policy", "secret", "workload", "group", "serviceaccount"])
+@pytest.mark.parametrize(
+    "kind",
+    ["gvc", "location", "identity", "policy", "secret", "workload", "group", "serviceaccount"],
+)
 def test_every_kind_can_be_queried(platform, kind) -> None:
-    answer = platform.http.post(f"{platform.org_link}/{kind}/-query", json={"kind": kind, "spec": {"terms": []}})
+    answer = platform.http.post(
+        f"{platform.org_link}/{kind}/-query", json={"kind": kind, "spec": {"terms": []}}
+    )
     assert (answer.status_code, answer.json()["itemKind"]) == (200, kind)
 
 
@@ -160,11 +194,17 @@ def test_what_is_of_a_gvc_is_queried_in_the_organisation_only(platform, kind) ->
 @pytest.mark.fact("F063")
 def test_a_workload_is_found_by_the_bare_name_of_its_gvc(platform) -> None:
     tag = platform.name("team")
-    link = platform.create(f"{platform.gvc_link}/workload", platform.workload_document(tags={"team": tag}))
+    link = platform.create(
+        f"{platform.gvc_link}/workload", platform.workload_document(tags={"team": tag})
+    )
     path = f"{platform.org_link}/workload/-query"
 
     def of(gvc):
-        return asked(platform, path, {"spec": {"terms": [{"rel": "gvc", "value": gvc}, {"tag": "team", "value": tag}]}})
+        return asked(
+            platform,
+            path,
+            {"spec": {"terms": [{"rel": "gvc", "value": gvc}, {"tag": "team", "value": tag}]}},
+        )
 
     assert [item["links"][0]["href"] for item in of(platform.gvc)] == [link]
     assert of("another") == []
@@ -173,7 +213,9 @@ def test_a_workload_is_found_by_the_bare_name_of_its_gvc(platform) -> None:
 @pytest.mark.fact("F059", "F065", "F128", "F143")
 def test_commands_are_found_by_type_stage_and_tag_newest_first(platform) -> None:
     workload = platform.workload()
-    commands = [platform.start(workload, tags={"prefect.io/flow-run-id": run}) for run in ("a", "b", "b")]
+    commands = [
+        platform.start(workload, tags={"prefect.io/flow-run-id": run}) for run in ("a", "b", "b")
+    ]
     for command in commands:
         platform.ended(command)
 

@@ -25,7 +25,9 @@ FOREVER = "import time\nprint('begun', flush=True)\nwhile True: time.sleep(0.1)"
 
 
 @pytest.fixture(scope="module")
-def cli(platform: Target, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VendorCli:
+def cli(
+    platform: Target, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> VendorCli:
     program = install(request.config)
     return VendorCli(program, platform, tmp_path_factory.mktemp("cpln-home"))
 
@@ -58,7 +60,9 @@ class Row:
     def new(self, kind: str, word: str) -> None:
         """A name that the command is to give to an object."""
         name = self.words[word] = self.platform.name(kind)
-        parent = self.platform.gvc_link if kind in ("identity", "workload") else self.platform.org_link
+        parent = (
+            self.platform.gvc_link if kind in ("identity", "workload") else self.platform.org_link
+        )
         self.platform.remember(f"{parent}/{kind}/{name}")
 
     def file(self, word: str, text: str) -> None:
@@ -133,7 +137,9 @@ def with_workload(**arguments) -> Callable[[Row], None]:
     return lambda row: row.workload(**arguments)
 
 
-def with_run(script: str = "print('hello')", until: str = "ended", **arguments) -> Callable[[Row], None]:
+def with_run(
+    script: str = "print('hello')", until: str = "ended", **arguments
+) -> Callable[[Row], None]:
     return lambda row: row.run_of(script, until=until, **arguments)
 
 
@@ -181,9 +187,14 @@ def a_secret_and_a_policys_name(row: Row) -> None:
     row.new("policy", "p")
 
 
-@rare_row("policy create --name {p} --target-kind secret --resource {s}", before=a_secret_and_a_policys_name)
+@rare_row(
+    "policy create --name {p} --target-kind secret --resource {s}",
+    before=a_secret_and_a_policys_name,
+)
 def the_policy_has_its_target(row):
-    assert row.of_org("policy", "p")["targetLinks"] == [f"{row.platform.org_link}/secret/{row.words['s']}"]
+    assert row.of_org("policy", "p")["targetLinks"] == [
+        f"{row.platform.org_link}/secret/{row.words['s']}"
+    ]
 
 
 def a_file_and_a_secrets_name(row: Row) -> None:
@@ -191,7 +202,9 @@ def a_file_and_a_secrets_name(row: Row) -> None:
     row.new("secret", "s")
 
 
-@rare_row("secret create-opaque --name {s} --file {f} --encoding plain", before=a_file_and_a_secrets_name)
+@rare_row(
+    "secret create-opaque --name {s} --file {f} --encoding plain", before=a_file_and_a_secrets_name
+)
 def the_secret_has_its_payload(row):
     revealed = row.platform.get(f"{row.platform.org_link}/secret/{row.words['s']}/-reveal")
     assert revealed["data"] == {"payload": "the payload\n", "encoding": "plain"}
@@ -207,7 +220,10 @@ def the_service_account_exists(row):
     assert row.of_org("serviceaccount", "sa")["kind"] == "serviceaccount"
 
 
-@rare_row("serviceaccount add-key {sa} --description d", before=lambda row: row.object("serviceaccount", "sa"))
+@rare_row(
+    "serviceaccount add-key {sa} --description d",
+    before=lambda row: row.object("serviceaccount", "sa"),
+)
 def the_key_opens_the_api(row):
     key = row.json["key"]
     # A new account may do nothing; that it is known shows in the refusal.
@@ -215,18 +231,25 @@ def the_key_opens_the_api(row):
         assert client.get(f"{row.platform.org_link}/gvc/{row.platform.gvc}").status_code == 403
 
 
-@rare_row("group add-member superusers --serviceaccount {sa}", before=lambda row: row.object("serviceaccount", "sa"))
+@rare_row(
+    "group add-member superusers --serviceaccount {sa}",
+    before=lambda row: row.object("serviceaccount", "sa"),
+)
 def the_account_is_a_member(row):
     group = row.platform.get(f"{row.platform.org_link}/group/superusers")
     member = f"{row.platform.org_link}/serviceaccount/{row.words['sa']}"
     assert member in group["memberLinks"]
-    row.platform.http.patch(f"{row.platform.org_link}/group/superusers", json={"$drop/memberLinks": [member]})
+    row.platform.http.patch(
+        f"{row.platform.org_link}/group/superusers", json={"$drop/memberLinks": [member]}
+    )
 
 
 # Workloads
 
 
-@rare_row("workload create --name {w} --image nginx:1.27", before=lambda row: row.new("workload", "w"))
+@rare_row(
+    "workload create --name {w} --image nginx:1.27", before=lambda row: row.new("workload", "w")
+)
 def a_standard_workload_exists(row):
     assert row.stored["spec"]["type"] == "standard"
     assert row.stored["spec"]["containers"][0]["image"] == "nginx:1.27"
@@ -241,7 +264,9 @@ def the_workload_is_ready_in_the_table(row):
 @rare_row("workload get -o json --max 0", before=with_workload())
 def all_pages_are_listed(row):
     assert row.words["w"] in names(row)
-    wanted = httpx.get(f"{row.platform.url}{row.platform.gvc_link}/workload", headers=row.platform.http.headers).json()
+    wanted = httpx.get(
+        f"{row.platform.url}{row.platform.gvc_link}/workload", headers=row.platform.http.headers
+    ).json()
     assert len(names(row)) >= len(wanted["items"])
 
 
@@ -257,12 +282,17 @@ def the_query_finds_over_all_pages(row):
     assert len(names(row)) == 6
 
 
-@rare_row("workload query --tag marked=true --rel gvc={gvc} -o json", before=with_workload(tags={"marked": "true"}))
+@rare_row(
+    "workload query --tag marked=true --rel gvc={gvc} -o json",
+    before=with_workload(tags={"marked": "true"}),
+)
 def a_boolean_finds_a_text(row):
     assert row.words["w"] in names(row)
 
 
-@rare_row("workload tag {w} --tag a=1 --tag b=x --remove-tag old", before=with_workload(tags={"old": "y"}))
+@rare_row(
+    "workload tag {w} --tag a=1 --tag b=x --remove-tag old", before=with_workload(tags={"old": "y"})
+)
 def tags_are_set_and_removed(row):
     assert row.stored["tags"] == {"a": 1, "b": "x"}
 
@@ -295,7 +325,9 @@ def the_time_of_deployment_is_a_tag(row):
 
 @rare_row("workload permissions")
 def the_permissions_name_the_commands(row):
-    assert {"exec.runCronWorkload", "exec.stopReplica"} <= {each["name"] for each in row.json["permissions"]}
+    assert {"exec.runCronWorkload", "exec.stopReplica"} <= {
+        each["name"] for each in row.json["permissions"]
+    }
 
 
 @rare_row("workload get-deployments {w} -o json", before=with_workload())
@@ -316,7 +348,9 @@ def an_absent_workload_is_an_error_in_an_array(row):
 # Runs
 
 
-@row("workload cron start {w} --location {location} -o json", before=with_workload(), facts=("F153",))
+@row(
+    "workload cron start {w} --location {location} -o json", before=with_workload(), facts=("F153",)
+)
 def the_run_is_active_and_completes(row):
     assert row.json["items"][0]["status"] == "active"
     assert new_command(row)["lifecycleStage"] == "completed"
@@ -338,26 +372,39 @@ def the_override_reaches_the_container(row):
 @rare_row("workload cron start {w} -o json", before=with_workload())
 def every_location_gets_a_run(row):
     gvc = row.platform.get(row.platform.gvc_link)
-    locations = sorted(link.rsplit("/", 1)[1] for link in gvc["spec"]["staticPlacement"]["locationLinks"])
+    locations = sorted(
+        link.rsplit("/", 1)[1] for link in gvc["spec"]["staticPlacement"]["locationLinks"]
+    )
     assert sorted(item["location"] for item in row.json["items"]) == locations
 
 
 @rare_row("workload cron get {w} -o json", before=with_run(), facts=("F153",))
 def the_run_is_listed_as_successful(row):
-    assert [(item["id"], item["status"]) for item in row.json["items"]] == [(row.words["id"], "successful")]
+    assert [(item["id"], item["status"]) for item in row.json["items"]] == [
+        (row.words["id"], "successful")
+    ]
 
 
-@row("workload cron stop {w} --replica-name {replica} --location {location}", before=with_run(FOREVER, until="running"))
+@row(
+    "workload cron stop {w} --replica-name {replica} --location {location}",
+    before=with_run(FOREVER, until="running"),
+)
 def the_replica_of_the_run_is_stopped(row):
     assert row.platform.ended(row.words["command"])["lifecycleStage"] in ("failed", "cancelled")
 
 
-@rare_row("workload replica stop {w} --replica-name {replica} --location {location}", before=with_run(FOREVER, until="running"))
+@rare_row(
+    "workload replica stop {w} --replica-name {replica} --location {location}",
+    before=with_run(FOREVER, until="running"),
+)
 def the_replica_is_stopped(row):
     assert row.platform.ended(row.words["command"])["lifecycleStage"] in ("failed", "cancelled")
 
 
-@rare_row("workload replica get {w} --location {location} -o json", before=with_run(FOREVER, until="running"))
+@rare_row(
+    "workload replica get {w} --location {location} -o json",
+    before=with_run(FOREVER, until="running"),
+)
 def the_replica_is_named(row):
     assert row.json["items"] == [row.words["replica"]]
 
@@ -387,7 +434,10 @@ def the_run_is_awaited(row):
     row.platform.remember(f"{row.platform.gvc_link}/workload/{row.json['workload']}")
 
 
-@row('workload cron run --image {image} --location {location} -- python -c "raise SystemExit(3)"', code=1)
+@row(
+    'workload cron run --image {image} --location {location} -- python -c "raise SystemExit(3)"',
+    code=1,
+)
 def a_failed_run_says_why(row):
     assert row.json["status"] == "failed"
     assert "3" in row.json["message"]
@@ -433,7 +483,11 @@ def documents(row: Row) -> None:
     identity = f"//gvc/{words['gvc']}/identity/{words['identity']}"
     workload = platform.workload_document(name=words["workload"], identityLink=identity)
     placed = {"staticPlacement": {"locationLinks": [f"//location/{platform.location}"]}}
-    disk = {"fileSystemType": "ext4", "performanceClass": "general-purpose-ssd", "initialCapacity": 10}
+    disk = {
+        "fileSystemType": "ext4",
+        "performanceClass": "general-purpose-ssd",
+        "initialCapacity": 10,
+    }
     bindings = [{"permissions": ["reveal"], "principalLinks": [identity]}]
     target = {"targetKind": "secret", "targetLinks": [f"//secret/{words['secret']}"]}
     text = yaml.safe_dump_all(
@@ -443,7 +497,12 @@ def documents(row: Row) -> None:
             # The GVC of the document before holds for those that name none.
             {"kind": "volumeset", "name": words["volumeset"], "spec": disk},
             {"kind": "identity", "name": words["identity"], "gvc": words["gvc"]},
-            {"kind": "secret", "name": words["secret"], "type": "dictionary", "data": {"KEY": "xyz"}},
+            {
+                "kind": "secret",
+                "name": words["secret"],
+                "type": "dictionary",
+                "data": {"KEY": "xyz"},
+            },
             {"kind": "gvc", "name": words["gvc"], "spec": placed},
         ]
     )
@@ -464,19 +523,34 @@ def documents_in_any_order_are_created(row):
 
 def applied_documents(row: Row) -> None:
     documents(row)
-    row.object("gvc", "gvc", spec={"staticPlacement": {"locationLinks": [f"//location/{row.platform.location}"]}})
-    documents_of = {"secret": row.platform.org_link, "identity": f"{row.platform.org_link}/gvc/{row.words['gvc']}"}
+    row.object(
+        "gvc",
+        "gvc",
+        spec={"staticPlacement": {"locationLinks": [f"//location/{row.platform.location}"]}},
+    )
+    documents_of = {
+        "secret": row.platform.org_link,
+        "identity": f"{row.platform.org_link}/gvc/{row.words['gvc']}",
+    }
     text = []
     for kind, parent in documents_of.items():
-        body = {"name": row.words[kind], **({"type": "opaque", "data": {"payload": "p"}} if kind == "secret" else {})}
+        body = {
+            "name": row.words[kind],
+            **({"type": "opaque", "data": {"payload": "p"}} if kind == "secret" else {}),
+        }
         row.platform.create(f"{parent}/{kind}", body)
-        text.append({"kind": kind, **body, **({"gvc": row.words["gvc"]} if kind == "identity" else {})})
+        text.append(
+            {"kind": kind, **body, **({"gvc": row.words["gvc"]} if kind == "identity" else {})}
+        )
     row.file("all", yaml.safe_dump_all(text))
 
 
 @row("delete -f {all}", before=applied_documents, facts=("F178",))
 def documents_are_deleted_in_the_reverse_order(row):
-    assert [line.split()[1] for line in row.out.splitlines() if line.startswith("Deleted")] == ["identity", "secret"]
+    assert [line.split()[1] for line in row.out.splitlines() if line.startswith("Deleted")] == [
+        "identity",
+        "secret",
+    ]
 
 
 def documents_that_exist(row: Row) -> None:
@@ -485,7 +559,9 @@ def documents_that_exist(row: Row) -> None:
     row.file("again", yaml.safe_dump({"kind": "workload", "gvc": row.platform.gvc, **document}))
 
 
-@row("apply -f {again} --ready --debug", before=documents_that_exist, facts=("F155", "F179", "F181"))
+@row(
+    "apply -f {again} --ready --debug", before=documents_that_exist, facts=("F155", "F179", "F181")
+)
 def an_update_is_awaited_until_ready(row):
     assert f"Updated workload '{row.words['w']}'" in row.out
     asked = re.findall(r"^> GET (\S+)$", row.done.stdout + row.done.stderr, re.MULTILINE)
@@ -507,7 +583,9 @@ def both_secrets_exist(row: Row) -> None:
 
 
 def a_json_list(row: Row) -> None:
-    row.file("list.json", json.dumps({"kind": "list", "itemKind": "secret", "items": two_secrets(row)}))
+    row.file(
+        "list.json", json.dumps({"kind": "list", "itemKind": "secret", "items": two_secrets(row)})
+    )
 
 
 @row("apply -f {list.json}", before=a_json_list, facts=("F177",))
@@ -561,7 +639,12 @@ def _filled(word: str, words: dict[str, str]) -> str:
 def test_a_row_of_the_vendors_command_line(cli, tmp_path, *, command, before, code, effect) -> None:
     platform = cli.platform
     row = Row(platform, tmp_path)
-    row.words |= {"org": platform.org, "gvc": platform.gvc, "location": platform.location, "image": "python:3.12-slim"}
+    row.words |= {
+        "org": platform.org,
+        "gvc": platform.gvc,
+        "location": platform.location,
+        "image": "python:3.12-slim",
+    }
     row.words["absent"] = platform.name("absent")
     before(row)
     row.done = cli.run(*(_filled(word, row.words) for word in shlex.split(command)), text=row.input)
@@ -572,9 +655,18 @@ def test_a_row_of_the_vendors_command_line(cli, tmp_path, *, command, before, co
 def test_the_vendors_command_line_runs_below_the_local_command(cli) -> None:
     local = str(Path(sys.executable).with_name("cpln-flows"))
     command = [local, "local", "--", str(cli.program), "gvc", "get", "-o", "names"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CONTRACT_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("CONTRACT_")
+    }
     environment |= {"CPLN_HOME": str(cli.home), "CPLN_SKIP_UPDATE_CHECK": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    done = subprocess.run(
+        command,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
     assert (done.returncode, done.stdout.split()) == (0, ["quickstart"]), done.stderr
 
 
@@ -589,13 +681,19 @@ def test_the_tail_of_the_vendors_command_line_is_live(cli, platform) -> None:
         assert second in tail.wait_for("said")
 
 
-def test_a_profile_of_the_vendors_command_line_serves_as_well_as_the_environment(cli, platform, tmp_path) -> None:
+def test_a_profile_of_the_vendors_command_line_serves_as_well_as_the_environment(
+    cli, platform, tmp_path
+) -> None:
     own = VendorCli(cli.program, platform, tmp_path)
-    environment = {name: value for name, value in own.environment.items() if not name.startswith("CPLN_")}
+    environment = {
+        name: value for name, value in own.environment.items() if not name.startswith("CPLN_")
+    }
     environment |= {"CPLN_HOME": str(tmp_path), "CPLN_SKIP_UPDATE_CHECK": "1"}
 
     def run(*words):
-        return subprocess.run([str(cli.program), *words], env=environment, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [str(cli.program), *words], env=environment, capture_output=True, text=True, check=False
+        )
 
     assert run("workload", "get").returncode == 1
     context = ["--endpoint", f"{platform.url}/", "--org", platform.org, "--gvc", platform.gvc]

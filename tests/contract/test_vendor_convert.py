@@ -16,8 +16,18 @@ from tests.manifests import changed
 
 MANIFESTS = 100
 NEIGHBORS = [
-    {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "conf"}, "data": {"MODE": "fast", "app.yaml": "a: 1"}},
-    {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "stringData": {"pw": "hush", "user": "ada"}},
+    {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "conf"},
+        "data": {"MODE": "fast", "app.yaml": "a: 1"},
+    },
+    {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "keys"},
+        "stringData": {"pw": "hush", "user": "ada"},
+    },
     {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
@@ -63,7 +73,10 @@ COMMANDS: list[dict[str, Any]] = [
 
 
 def _container(draw: random.Random, name: str, volumes: list[dict[str, Any]]) -> dict[str, Any]:
-    container: dict[str, Any] = {"name": name, "image": draw.choice(["ubuntu:24.04", "//image/etl:1", "ghcr.io/acme/etl:2"])}
+    container: dict[str, Any] = {
+        "name": name,
+        "image": draw.choice(["ubuntu:24.04", "//image/etl:1", "ghcr.io/acme/etl:2"]),
+    }
     container |= draw.choice(COMMANDS) | {"resources": draw.choice(RESOURCES)}
     if variables := draw.sample(VARIABLES, draw.randint(0, len(VARIABLES))):
         container["env"] = variables
@@ -84,14 +97,24 @@ def _container(draw: random.Random, name: str, volumes: list[dict[str, Any]]) ->
 def _job(number: int) -> dict[str, Any]:
     draw = random.Random(number)  # noqa: S311 - the same manifests in every run
     volumes: list[dict[str, Any]] = []
-    containers = [_container(draw, name, volumes) for name in ("main", "side", "proxy")[: draw.randint(1, 3)]]
-    pod: dict[str, Any] = {"restartPolicy": draw.choice(["Never", "OnFailure"]), "containers": containers}
+    containers = [
+        _container(draw, name, volumes) for name in ("main", "side", "proxy")[: draw.randint(1, 3)]
+    ]
+    pod: dict[str, Any] = {
+        "restartPolicy": draw.choice(["Never", "OnFailure"]),
+        "containers": containers,
+    }
     if volumes:
         pod["volumes"] = volumes
     if draw.random() < 0.3:
         pod["securityContext"] = {"fsGroup": 2000}
     metadata = {"name": f"job-{number}", "labels": {"team": draw.choice(["data", "web"])}}
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {"template": {"spec": pod}}}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": metadata,
+        "spec": {"template": {"spec": pod}},
+    }
 
 
 CONTAINER, SPEC = "spec.template.spec.containers[0]", "spec.containers[0]"
@@ -99,19 +122,44 @@ DIFFERENCES: dict[str, tuple[list[tuple[str, Any]], str, Any, Any]] = {
     # Too little for Prefect itself.
     "amounts": ([(f"{CONTAINER}.resources", {})], f"{SPEC}.memory", "512Mi", "128Mi"),
     # A cron workload serves nobody (F103).
-    "ports": ([(f"{CONTAINER}.ports", [{"containerPort": 8080}])], f"{SPEC}.ports", None, [{"protocol": "http", "number": 8080}]),
+    "ports": (
+        [(f"{CONTAINER}.ports", [{"containerPort": 8080}])],
+        f"{SPEC}.ports",
+        None,
+        [{"protocol": "http", "number": 8080}],
+    ),
     # Dropped without a word by the vendor's.
-    "user": ([("spec.template.spec.securityContext", {"runAsUser": 1000})], "spec.securityOptions.runAsUser", 1000, None),
+    "user": (
+        [("spec.template.spec.securityContext", {"runAsUser": 1000})],
+        "spec.securityOptions.runAsUser",
+        1000,
+        None,
+    ),
     "deadline": ([("spec.activeDeadlineSeconds", 60)], "spec.job.activeDeadlineSeconds", 60, None),
     # Known when the job is converted.
     "namespace": (
-        [(f"{CONTAINER}.env", [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}])],
+        [
+            (
+                f"{CONTAINER}.env",
+                [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}],
+            )
+        ],
         f"{SPEC}.env[0].value",
         "dev",
         "cpln://reference/metadata.namespace",
     ),
     "label": (
-        [(f"{CONTAINER}.env", [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['team']"}}}])],
+        [
+            (
+                f"{CONTAINER}.env",
+                [
+                    {
+                        "name": "A",
+                        "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['team']"}},
+                    }
+                ],
+            )
+        ],
         f"{SPEC}.env[0].value",
         "data",
         "cpln://reference/metadata.labels['team']",
@@ -153,7 +201,9 @@ def converted(request, tmp_path_factory) -> dict[str, dict[str, Any]]:
     # It asks for nothing, but wants to be told where it would.
     environment |= {"CPLN_TOKEN": "none", "CPLN_ORG": "acme", "CPLN_ENDPOINT": "http://127.0.0.1:9"}
     command = [str(program), "convert", "-f", str(home / "jobs.yaml"), "--gvc", "dev"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
     assert done.returncode == 0, done.stderr
     return {one["name"]: one for one in json.loads(done.stdout) if one["kind"] == "workload"}
 
@@ -169,7 +219,12 @@ def _comparable(workload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _comparable_container(container: dict[str, Any]) -> dict[str, Any]:
-    amounts = {"cpu": limits.cpu, "minCpu": limits.cpu, "memory": limits.memory, "minMemory": limits.memory}
+    amounts = {
+        "cpu": limits.cpu,
+        "minCpu": limits.cpu,
+        "memory": limits.memory,
+        "minMemory": limits.memory,
+    }
     found = {key: value for key, value in container.items() if value not in (None, [], {})}
     for key, rule in amounts.items():
         if key in found:

@@ -53,7 +53,10 @@ REFUSED = [
     ("F076", "securityOptions.filesystemGroupId", 65_535),
     ("F080", "main.name", "cpln-mine"),
     ("F080", "main.name", "debugger-1"),
-    *(("F080", "main.name", name) for name in ("istio-proxy", "queue-proxy", "istio-validation", "cpln-dbaas-config")),
+    *(
+        ("F080", "main.name", name)
+        for name in ("istio-proxy", "queue-proxy", "istio-validation", "cpln-dbaas-config")
+    ),
     ("F031", "main.name", "Main"),
     ("F031", "main.name", "x" * 65),
     ("F031", "main.name", "x"),
@@ -72,7 +75,10 @@ REFUSED = [
     ("F085", "main.env", env("1A")),
     ("F085", "main.env", env("x" * 121)),
     ("F085", "main.env", env("A", "x" * 4097)),
-    *(("F085", "main.env", env(name)) for name in ("CPLN_X", "K_SERVICE", "K_CONFIGURATION", "K_REVISION")),
+    *(
+        ("F085", "main.env", env(name))
+        for name in ("CPLN_X", "K_SERVICE", "K_CONFIGURATION", "K_REVISION")
+    ),
     ("F089", "main.workingDir", "here"),
     *(("F090", "main.ports", ports(number)) for number in (79, 65_536, 8012, 9090, 15_021, 41_000)),
     ("F090", "main.ports", ports(8080, "udp")),
@@ -119,7 +125,10 @@ TAKEN = [
     ("F090", "main.ports", ports(80, "tcp")),
     ("F103", "main.ports", ports(8080, "grpc")),
     ("F103", "defaultOptions.timeoutSeconds", 60),
-    *(("F093", "main.volumes", volumes("/data", uri=uri)) for uri in ("s3://b", "gs://b", "azureblob://a/b", "cpln://secret/s")),
+    *(
+        ("F093", "main.volumes", volumes("/data", uri=uri))
+        for uri in ("s3://b", "gs://b", "azureblob://a/b", "cpln://secret/s")
+    ),
     ("F095", "job.schedule", "*/15 0-6,12 1 jan mon-fri"),
     *(("F096", "job.concurrencyPolicy", policy) for policy in ("Forbid", "Replace", "Allow")),
     ("F097", "job.historyLimit", 10),
@@ -132,7 +141,9 @@ TAKEN = [
 
 def rows(table):
     return [
-        pytest.param(path, value, id=f"{number}-{path}-{str(value)[:24]}", marks=pytest.mark.fact(number))
+        pytest.param(
+            path, value, id=f"{number}-{path}-{str(value)[:24]}", marks=pytest.mark.fact(number)
+        )
         for number, path, value in table
     ]
 
@@ -156,7 +167,11 @@ def test_a_right_field_is_stored(platform, path, value) -> None:
     document = changed(platform.workload_document(), path, value)
     stored = platform.get(platform.create(f"{platform.gvc_link}/workload", document))["spec"]
     wanted = changed(document, path, value)["spec"]
-    place, names = (stored["containers"][0], path.split(".")[1:]) if path.startswith("main.") else (stored, path.split("."))
+    place, names = (
+        (stored["containers"][0], path.split(".")[1:])
+        if path.startswith("main.")
+        else (stored, path.split("."))
+    )
     for name in names:
         place = place[name]
     if path == "containers":
@@ -173,19 +188,34 @@ def test_another_workload_than_cron_has_no_job(platform) -> None:
 
 @fact("F034", "F082")
 def test_a_tag_relaxes_the_ratio_of_memory_to_cpu(platform) -> None:
-    document = changed(platform.workload_document(tags={"cpln/relaxMemoryToCpuRatio": "true"}), "main.memory", "1600Mi")
+    document = changed(
+        platform.workload_document(tags={"cpln/relaxMemoryToCpuRatio": "true"}),
+        "main.memory",
+        "1600Mi",
+    )
     assert platform.create(f"{platform.gvc_link}/workload", document)
-    more = changed(platform.workload_document(tags={"cpln/relaxMemoryToCpuRatio": "true"}), "main.memory", "1601Mi")
+    more = changed(
+        platform.workload_document(tags={"cpln/relaxMemoryToCpuRatio": "true"}),
+        "main.memory",
+        "1601Mi",
+    )
     assert platform.http.post(f"{platform.gvc_link}/workload", json=more).status_code == 400
 
 
 @fact("F071", "F081")
-@pytest.mark.parametrize("form", ["//gvc/{gvc}/identity/{name}", "/org/{org}/gvc/{gvc}/identity/{name}", "//identity/{name}"])
+@pytest.mark.parametrize(
+    "form",
+    ["//gvc/{gvc}/identity/{name}", "/org/{org}/gvc/{gvc}/identity/{name}", "//identity/{name}"],
+)
 def test_links_are_stored_in_full(platform, form) -> None:
     identity = platform.create(f"{platform.gvc_link}/identity", {"name": platform.name("identity")})
     link = form.format(gvc=platform.gvc, org=platform.org, name=identity.rsplit("/", 1)[1])
     document = changed(platform.workload_document(), "identityLink", link)
-    stored = platform.get(platform.create(f"{platform.gvc_link}/workload", changed(document, "main.image", "//image/etl:v1")))
+    stored = platform.get(
+        platform.create(
+            f"{platform.gvc_link}/workload", changed(document, "main.image", "//image/etl:v1")
+        )
+    )
     assert stored["spec"]["identityLink"] == identity
     assert stored["spec"]["containers"][0]["image"] == f"{platform.org_link}/image/etl:v1"
 
@@ -203,9 +233,17 @@ def test_what_a_workload_does_not_say_is_filled_in(platform) -> None:
     document["spec"]["containers"] = [{"name": "main", "image": "busybox"}]
     stored = platform.get(platform.create(f"{platform.gvc_link}/workload", document))["spec"]
     (container,) = stored["containers"]
-    assert (container["cpu"], container["memory"], container["inheritEnv"]) == ("50m", "128Mi", False)
+    assert (container["cpu"], container["memory"], container["inheritEnv"]) == (
+        "50m",
+        "128Mi",
+        False,
+    )
     job = stored["job"]
-    assert (job["concurrencyPolicy"], job["historyLimit"], job["restartPolicy"]) == ("Forbid", 5, "Never")
+    assert (job["concurrencyPolicy"], job["historyLimit"], job["restartPolicy"]) == (
+        "Forbid",
+        5,
+        "Never",
+    )
 
 
 @fact("F100")
@@ -218,16 +256,26 @@ def test_suspension_is_a_default_option(platform) -> None:
     job = changed(platform.workload_document(), "job.suspend", True)
     del job["spec"]["defaultOptions"]
     answer = platform.http.post(f"{platform.gvc_link}/workload", json=job)
-    stored = {} if answer.status_code == 400 else platform.get(platform.remember(answer.headers["location"]))["spec"]
+    stored = (
+        {}
+        if answer.status_code == 400
+        else platform.get(platform.remember(answer.headers["location"]))["spec"]
+    )
     assert not stored.get("defaultOptions", {}).get("suspend")
 
 
 @fact("F078", "F079")
 def test_status_and_health_are_shown_and_not_taken(platform) -> None:
-    document = {**platform.workload_document(), "status": {"endpoint": "mine"}, "health": {"readiness": "mine"}}
+    document = {
+        **platform.workload_document(),
+        "status": {"endpoint": "mine"},
+        "health": {"readiness": "mine"},
+    }
     link = platform.create(f"{platform.gvc_link}/workload", document)
     locations = len(platform.get(platform.gvc_link)["spec"]["staticPlacement"]["locationLinks"])
-    stored = platform.until(lambda: (it := platform.get(link))["health"]["readyLocations"] == locations and it)
+    stored = platform.until(
+        lambda: (it := platform.get(link))["health"]["readyLocations"] == locations and it
+    )
     status, health = stored["status"], stored["health"]
     types = {
         "parentId": str, "canonicalEndpoint": str, "endpoint": str, "replicaInternalNames": list, "healthCheck": dict,
@@ -250,14 +298,24 @@ def test_a_cron_workload_mounts_shared_volume_sets_only(platform, file_system, s
     spec = {"fileSystemType": file_system, "performanceClass": performance, "initialCapacity": 10}
     name = platform.name("vs")
     platform.create(f"{platform.gvc_link}/volumeset", {"name": name, "spec": spec})
-    document = changed(platform.workload_document(), "main.volumes", volumes("/data", uri=f"cpln://volumeset/{name}"))
+    document = changed(
+        platform.workload_document(),
+        "main.volumes",
+        volumes("/data", uri=f"cpln://volumeset/{name}"),
+    )
     platform.remember(f"{platform.gvc_link}/workload/{document['name']}")
     assert platform.http.post(f"{platform.gvc_link}/workload", json=document).status_code == status
 
 
 @fact("F102")
 def test_a_cron_workload_is_in_all_locations_of_its_gvc(platform) -> None:
-    link = platform.workload(localOptions=[{"location": f"{platform.org_link}/location/{platform.location}", "suspend": True}])
+    link = platform.workload(
+        localOptions=[
+            {"location": f"{platform.org_link}/location/{platform.location}", "suspend": True}
+        ]
+    )
     gvc = platform.get(platform.gvc_link)
-    locations = {place.rsplit("/", 1)[1] for place in gvc["spec"]["staticPlacement"]["locationLinks"]}
+    locations = {
+        place.rsplit("/", 1)[1] for place in gvc["spec"]["staticPlacement"]["locationLinks"]
+    }
     assert {item["name"] for item in platform.get(f"{link}/deployment")["items"]} == locations

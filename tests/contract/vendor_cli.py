@@ -43,9 +43,20 @@ def _install(folder: Path) -> None:
         pytest.skip("npm and node are needed to install the vendor's command line")
     # A process that is killed half-way leaves no half of an installation under the final name.
     part = Path(tempfile.mkdtemp(dir=folder.parent))
-    command = [npm, "install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", str(part), PACKAGE]
+    command = [
+        npm,
+        "install",
+        "--no-audit",
+        "--no-fund",
+        "--loglevel=error",
+        "--prefix",
+        str(part),
+        PACKAGE,
+    ]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False
+        )
         if done.returncode:
             pytest.skip(f"npm could not install {PACKAGE}: {done.stderr.strip().splitlines()[:1]}")
         shutil.rmtree(folder, ignore_errors=True)
@@ -78,7 +89,13 @@ class VendorCli:
     def run(self, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
         command = [str(self.program), *arguments]
         return subprocess.run(
-            command, env=self.environment, input=text, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+            command,
+            env=self.environment,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
         )
 
     @contextmanager
@@ -101,7 +118,9 @@ class Following:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._lines: Queue[str] = Queue()
-        self.reader = threading.Thread(target=lambda: [self._lines.put(line) for line in process.stdout], daemon=True)
+        self.reader = threading.Thread(
+            target=lambda: [self._lines.put(line) for line in process.stdout], daemon=True
+        )
         self.reader.start()
 
     def wait_for(self, text: str) -> str:

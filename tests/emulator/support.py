@@ -25,7 +25,14 @@ WORKLOAD = {
     "tags": {"cpln/createdByPrefect": "true"},
     "spec": {
         "type": "cron",
-        "containers": [{"name": "main", "image": "ubuntu:latest", "command": "true", "env": [{"name": "B", "value": "1"}]}],
+        "containers": [
+            {
+                "name": "main",
+                "image": "ubuntu:latest",
+                "command": "true",
+                "env": [{"name": "B", "value": "1"}],
+            }
+        ],
         "job": {"schedule": "* * * * *"},
         "defaultOptions": {"suspend": True},
     },
@@ -92,10 +99,16 @@ class Local:
 @contextlib.asynccontextmanager
 async def local(script=None, token=TOKEN, clock=None, **config) -> AsyncIterator[Local]:
     executor = ScriptedExecutor(script or Script())
-    platform = Platform(PlatformConfig(seed=1, token=token, **config), clock=clock or ManualClock(), executor=executor)
+    platform = Platform(
+        PlatformConfig(seed=1, token=token, **config),
+        clock=clock or ManualClock(),
+        executor=executor,
+    )
     transport = httpx.ASGITransport(app=platform.app)
     headers = {"authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(transport=transport, base_url="http://local", headers=headers) as client:
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://local", headers=headers
+    ) as client:
         try:
             yield Local(platform, client)
         finally:

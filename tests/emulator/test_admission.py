@@ -29,9 +29,17 @@ async def answer_of(method="GET", *, headers=(), platform=None):
     async def nothing_more():
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    scope = {"type": "http", "scheme": "http", "method": method, "path": "/org/local", "query_string": b""}
+    scope = {
+        "type": "http",
+        "scheme": "http",
+        "method": method,
+        "path": "/org/local",
+        "query_string": b"",
+    }
     scope["headers"] = [(name.encode(), value.encode()) for name, value in headers]
-    await (platform or Platform(FIXED)).app({**scope, "server": ("127.0.0.1", 8000)}, nothing_more, send)
+    await (platform or Platform(FIXED)).app(
+        {**scope, "server": ("127.0.0.1", 8000)}, nothing_more, send
+    )
     return sent[0]["status"], dict(sent[0]["headers"])
 
 
@@ -99,8 +107,12 @@ async def test_pages_of_other_origins_are_refused(headers, status, method):
     assert not [name for name in answered if name.startswith(b"access-control")]
 
 
-@pytest.mark.parametrize("path", ["/org", "/org/local", "/nowhere", "/", "/logs/org/local/loki/api/v1/query_range"])
-@pytest.mark.parametrize("authorization", ["", "Bearer", "s.wrong", "Bearer s.wrong", f"Basic {TOKEN}", "ä"])
+@pytest.mark.parametrize(
+    "path", ["/org", "/org/local", "/nowhere", "/", "/logs/org/local/loki/api/v1/query_range"]
+)
+@pytest.mark.parametrize(
+    "authorization", ["", "Bearer", "s.wrong", "Bearer s.wrong", f"Basic {TOKEN}", "ä"]
+)
 async def test_every_path_needs_the_token(path, authorization):
     async with local() as here:
         given = {"authorization": authorization.encode()}
@@ -114,7 +126,9 @@ async def test_control_routes_need_the_platforms_own_token(name):
     async with local(tokens={"s.root": "/org/local/group/superusers"}) as here:
         for token, status in (("", 401), ("s.wrong", 401), ("s.root", 403)):
             for method in ("GET", "POST", "PATCH", "DELETE"):
-                answer = await here.client.request(method, f"/_control/{name}", json={}, headers={"authorization": token})
+                answer = await here.client.request(
+                    method, f"/_control/{name}", json={}, headers={"authorization": token}
+                )
                 assert answer.status_code == status, (method, token)
         assert (await here.client.get("/_control/config")).status_code == 200
 
@@ -132,8 +146,18 @@ async def test_nothing_of_a_body_is_read_without_a_token():
     async def send(message):
         order.append((message["type"], len(read)))
 
-    headers = [(b"host", b"localhost"), (b"content-length", b"5000"), (b"authorization", b"s.wrong")]
-    scope = {"type": "http", "method": "POST", "path": "/org/local/gvc", "query_string": b"", "server": ("localhost", None)}
+    headers = [
+        (b"host", b"localhost"),
+        (b"content-length", b"5000"),
+        (b"authorization", b"s.wrong"),
+    ]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/org/local/gvc",
+        "query_string": b"",
+        "server": ("localhost", None),
+    }
     await platform.app({**scope, "headers": headers}, receive, send)
     assert order[:2] == [("http.response.start", 0), ("http.response.body", 0)]
 
@@ -159,7 +183,9 @@ async def test_an_upgrade_is_let_in_by_the_same_rules(headers, status):
             url, arguments = f"ws://{given.pop('host')}:{port}", {"host": "127.0.0.1", "port": port}
         else:
             arguments = {}
-        request = connect(f"{url}{TAIL}?{httpx.QueryParams(SELECTOR)}", additional_headers=given, **arguments)
+        request = connect(
+            f"{url}{TAIL}?{httpx.QueryParams(SELECTOR)}", additional_headers=given, **arguments
+        )
         if status == 101:
             async with request:
                 pass
@@ -181,7 +207,11 @@ def test_refused_requests_are_recorded_in_short():
 
 async def test_no_token_is_in_any_log(caplog, capfd):
     """The WebSocket library would log every header at level DEBUG."""
-    for name, level in (("of-the-client", logging.CRITICAL), ("uvicorn.error", logging.DEBUG), (None, logging.DEBUG)):
+    for name, level in (
+        ("of-the-client", logging.CRITICAL),
+        ("uvicorn.error", logging.DEBUG),
+        (None, logging.DEBUG),
+    ):
         caplog.set_level(level, name)
     platform = Platform(FIXED)
     async with Server(platform) as server:
@@ -192,6 +222,10 @@ async def test_no_token_is_in_any_log(caplog, capfd):
         async with connect(url, additional_headers=AUTH, logger=logging.getLogger("of-the-client")):
             await asyncio.sleep(0)
     await platform.aclose()
-    ours = [record.getMessage() for record in caplog.records if not record.name.startswith(("httpx", "httpcore"))]
+    ours = [
+        record.getMessage()
+        for record in caplog.records
+        if not record.name.startswith(("httpx", "httpcore"))
+    ]
     assert caplog.records
     assert TOKEN[:-1] not in f"{ours} {capfd.readouterr()}"

@@ -55,7 +55,9 @@ async def test_the_final_stage_can_be_switched_while_it_runs(final):
         here.platform.switch(final_stage_after_stop=final)
         await here.create()
         link = await here.start()
-        await here.client.post(COMMANDS, json=stop_body((await here.get(link))["status"]["replica"]))
+        await here.client.post(
+            COMMANDS, json=stop_body((await here.get(link))["status"]["replica"])
+        )
         await here.settle()
         await here.advance(0.1)
         assert await here.stage(link) == final
@@ -72,7 +74,9 @@ async def test_ten_thousand_commands_are_listed_and_found():
         while following:
             body = await here.get(following)
             found += len(body["items"])
-            following = next((link["href"] for link in body["links"] if link["rel"] == "next"), None)
+            following = next(
+                (link["href"] for link in body["links"] if link["rel"] == "next"), None
+            )
         assert found == 10_000
         query = {"spec": {"terms": [{"tag": "number", "value": "7777"}]}}
         assert len((await here.client.post(f"{COMMANDS}/-query", json=query)).json()["items"]) == 1
@@ -101,13 +105,17 @@ async def test_the_application_answers_a_servers_start_and_end():
 async def test_a_base_url_is_the_one_that_was_used():
     platform = Platform(PlatformConfig(token=TOKEN, hosts=("api.cpln.io",)))
     transport = httpx.ASGITransport(app=platform.app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://api.cpln.io", headers=AUTH) as client:
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://api.cpln.io", headers=AUTH
+    ) as client:
         assert (await client.get("/discovery")).json()["endpoints"]["logs"] == "http://api.cpln.io"
     await platform.aclose()
 
 
 def test_the_emulator_imports_nothing_of_the_rest_of_the_package():
     folder = Path(cpln_flows.emulator.__file__).parent
-    imports = re.compile(r"^\s*(?:from|import) (cpln_flows[.\w]*|prefect\w*|httpx|websockets)", re.MULTILINE)
+    imports = re.compile(
+        r"^\s*(?:from|import) (cpln_flows[.\w]*|prefect\w*|httpx|websockets)", re.MULTILINE
+    )
     found = {name for path in folder.rglob("*.py") for name in imports.findall(path.read_text())}
     assert {name for name in found if not name.startswith("cpln_flows.emulator")} == set()

@@ -47,7 +47,9 @@ def deep(levels):
 async def test_a_log_query_is_bounded(params, method):
     async with local() as here:
         given = {"query": '{a="b"}', **params}
-        answer = await here.client.request(method, RANGE, **({"params": given} if method == "GET" else {"data": given}))
+        answer = await here.client.request(
+            method, RANGE, **({"params": given} if method == "GET" else {"data": given})
+        )
         assert answer.status_code == 400, answer.text
         assert len(answer.content) < 10_000
 
@@ -59,7 +61,9 @@ async def test_a_log_query_is_bounded(params, method):
         pytest.param({"spec": {"terms": [{"property": "a." * 1000, "value": "b"}]}}, id="property"),
         pytest.param({"spec": {"terms": deep(200)}}, id="depth"),
         pytest.param({"spec": {"terms": [1] * 200_000}}, id="values"),
-        pytest.param({"spec": {"terms": [{"op": "=~", "tag": "a", "value": "(" * 9000}]}}, id="expression"),
+        pytest.param(
+            {"spec": {"terms": [{"op": "=~", "tag": "a", "value": "(" * 9000}]}}, id="expression"
+        ),
     ],
 )
 async def test_a_query_of_objects_is_bounded(query):
@@ -68,7 +72,9 @@ async def test_a_query_of_objects_is_bounded(query):
         assert (await here.client.post("/org/local/workload/-query", json=query)).status_code == 400
         policy = {"name": "p-1", "targetKind": "workload", "targetQuery": query, "bindings": []}
         assert (await here.client.put("/org/local/policy", json=policy)).status_code == 400
-        assert (await here.client.post(COMMANDS, json={**run_body(), "conflictQuery": query})).status_code == 400
+        assert (
+            await here.client.post(COMMANDS, json={**run_body(), "conflictQuery": query})
+        ).status_code == 400
 
 
 async def test_orders_of_a_list_are_not_kept_without_end():
@@ -76,7 +82,9 @@ async def test_orders_of_a_list_are_not_kept_without_end():
         await here.create()
         for number in range(100):
             spec = {"terms": [{"tag": "a", "op": "!=", "value": number}], "sort": {"by": "name"}}
-            assert (await here.client.post("/org/local/workload/-query", json={"spec": spec})).status_code == 200
+            assert (
+                await here.client.post("/org/local/workload/-query", json={"spec": spec})
+            ).status_code == 200
         assert len(here.platform._resources._pages._sorted) <= 32
 
 
@@ -95,7 +103,8 @@ async def test_orders_of_a_list_are_not_kept_without_end():
     ],
 )
 @pytest.mark.parametrize(
-    ("method", "path"), [("POST", WORKLOADS), ("PATCH", W1), ("POST", COMMANDS), ("POST", "/_control/lines")]
+    ("method", "path"),
+    [("POST", WORKLOADS), ("PATCH", W1), ("POST", COMMANDS), ("POST", "/_control/lines")],
 )
 async def test_a_body_is_bounded(method, path, body):
     async with local() as here:
@@ -119,7 +128,8 @@ async def test_an_answer_does_not_repeat_every_fault_of_a_body():
 def test_a_long_list_is_dropped_from_a_long_list_in_time():
     many = [{"name": f"n{number}"} for number in range(70_000)]
     patched = apply_patch(
-        {"a": many, "b": dict.fromkeys(map(str, range(70_000)))}, {"$drop/a": many[1:], "$drop/b": list(map(str, range(69_999)))}
+        {"a": many, "b": dict.fromkeys(map(str, range(70_000)))},
+        {"$drop/a": many[1:], "$drop/b": list(map(str, range(69_999)))},
     )
     assert patched == {"a": many[:1], "b": {"69999": None}}
 
@@ -146,7 +156,9 @@ def test_items_of_any_type_can_be_dropped(current, unwanted, left):
         pytest.param({"$append/tags": [1]}, id="append-to-an-object"),
         pytest.param({"spec": {"$drop/containers": "main"}}, id="no-array"),
         pytest.param({"spec": {"$replace/containers": []}}, id="nothing-left"),
-        pytest.param({"spec": {"$patch/containers": [{"name": "main", "$replace/env": deep(60)}]}}, id="deep"),
+        pytest.param(
+            {"spec": {"$patch/containers": [{"name": "main", "$replace/env": deep(60)}]}}, id="deep"
+        ),
         pytest.param({"$replace/spec": None}, id="null"),
     ],
 )
@@ -160,9 +172,14 @@ async def test_a_patch_cannot_break_an_object(patch):
 
 async def test_an_object_does_not_grow_without_end():
     async with local(body_limit_bytes=50_000) as here:
-        (await here.client.put("/org/local/agent", json={"name": "a-1", "spec": {"list": []}})).raise_for_status()
+        (
+            await here.client.put("/org/local/agent", json={"name": "a-1", "spec": {"list": []}})
+        ).raise_for_status()
         more = {"spec": {"$append/list": ["x" * 10_000]}}
-        found = [(await here.client.patch("/org/local/agent/a-1", json=more)).status_code for _ in range(6)]
+        found = [
+            (await here.client.patch("/org/local/agent/a-1", json=more)).status_code
+            for _ in range(6)
+        ]
         assert found == [200, 200, 200, 200, 400, 400]
 
 
@@ -193,7 +210,9 @@ async def test_a_schedule_is_bounded(schedule):
 
 async def test_a_date_that_never_comes_is_a_schedule():
     async with local() as here:
-        await here.create(workload(job={"schedule": "0 0 30 2 *"}, defaultOptions={"suspend": False}))
+        await here.create(
+            workload(job={"schedule": "0 0 30 2 *"}, defaultOptions={"suspend": False})
+        )
 
 
 async def test_waiting_between_restarts_grows_to_a_bound():
@@ -230,7 +249,9 @@ def test_a_variable_does_not_blow_up():
         pytest.param("lines", {"labels": {"l" * 200: "x"}}, id="label-name"),
         pytest.param("lines", {"labels": {"a b": "x"}}, id="no-label"),
         pytest.param("lines", {"labels": {}, "entries": [[str(2**63), "x"]]}, id="stamp"),
-        pytest.param("lines", {"labels": {}, "entries": [["9" * 5000, "x"]]}, id="stamp-of-5000-digits"),
+        pytest.param(
+            "lines", {"labels": {}, "entries": [["9" * 5000, "x"]]}, id="stamp-of-5000-digits"
+        ),
         pytest.param("lines", {"labels": {}, "entries": [["1", "x" * 300_000]]}, id="line"),
         pytest.param("lines", {"labels": {}, "entries": [["1", "x"]] * 60_000}, id="entries"),
         pytest.param("clock", {"advance_seconds": 1e300}, id="advance"),
@@ -246,7 +267,10 @@ async def test_a_control_request_is_bounded(route, body):
         assert (await here.client.get(WORKLOADS)).status_code == 200
 
 
-@pytest.mark.parametrize("name", ["page_size", "latency_seconds", "history_limit", "delete_delay_seconds", "tail_frame_entries"])
+@pytest.mark.parametrize(
+    "name",
+    ["page_size", "latency_seconds", "history_limit", "delete_delay_seconds", "tail_frame_entries"],
+)
 @pytest.mark.parametrize("value", [10**12, -1])
 async def test_a_switch_is_bounded(name, value):
     async with local() as here:
@@ -277,12 +301,17 @@ async def test_the_clock_stops_where_too_much_falls_due():
         assert moved.status_code == 400
         assert "smaller steps" in moved.json()["message"]
         assert next(ran) == 10_001
-        assert (await here.client.post("/_control/clock", json={"advance_seconds": 600})).status_code == 200
+        assert (
+            await here.client.post("/_control/clock", json={"advance_seconds": 600})
+        ).status_code == 200
 
 
 async def test_the_clock_is_not_moved_out_of_the_calendar():
     async with local() as here:
-        answers = [(await here.client.post("/_control/clock", json={"advance_seconds": 1e9})).status_code for _ in range(250)]
+        answers = [
+            (await here.client.post("/_control/clock", json={"advance_seconds": 1e9})).status_code
+            for _ in range(250)
+        ]
         assert answers[0] == 200
         assert answers[-1] == 400
         assert (await here.client.get("/org/local")).status_code == 200
@@ -294,13 +323,17 @@ async def test_the_clock_is_not_moved_out_of_the_calendar():
 async def test_retention_of_logs_is_bounded():
     async with local() as here:
         observability = {"logsRetentionDays": 1e300}
-        assert (await here.client.patch("/org/local", json={"spec": {"observability": observability}})).status_code == 400
+        assert (
+            await here.client.patch("/org/local", json={"spec": {"observability": observability}})
+        ).status_code == 400
         assert (await here.client.get(RANGE, params={"query": '{a="b"}'})).status_code == 200
 
 
 async def test_answers_are_remembered_up_to_a_bound():
     async with local() as here:
-        here.platform.append_lines({"gvc": "quickstart"}, [(here.platform.clock.time_ns() - 1, "x" * 500_000)])
+        here.platform.append_lines(
+            {"gvc": "quickstart"}, [(here.platform.clock.time_ns() - 1, "x" * 500_000)]
+        )
         for number in range(60):
             await here.client.get(RANGE, params={"query": '{gvc="quickstart"}', "n": number})
         remembered = here.platform.app._remembered
@@ -311,6 +344,8 @@ async def test_answers_are_remembered_up_to_a_bound():
 async def test_a_recorded_query_is_cut():
     platform = Platform(PlatformConfig(token=TOKEN), clock=ManualClock())
     transport = httpx.ASGITransport(app=platform.app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://local", headers={"authorization": TOKEN}) as client:
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://local", headers={"authorization": TOKEN}
+    ) as client:
         await client.get(GVC, params={"x": "y" * 20_000})
     assert len(platform.requests[0].query) == 4096

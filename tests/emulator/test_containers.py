@@ -26,7 +26,10 @@ class Runs:
 
 def with_env(*entries, **container):
     document = workload()
-    document["spec"]["containers"][0] |= {"env": [{"name": name, "value": value} for name, value in entries], **container}
+    document["spec"]["containers"][0] |= {
+        "env": [{"name": name, "value": value} for name, value in entries],
+        **container,
+    }
     return document
 
 
@@ -35,9 +38,17 @@ async def test_an_override_is_merged_by_name():
     runs = Runs()
     async with local(runs) as here:
         await here.create(with_env(("A", "1"), ("B", "2"), args=["old"]))
-        override = {"name": "main", "image": "new", "env": [{"name": "B", "value": "3"}, {"name": "C", "value": "4"}]}
+        override = {
+            "name": "main",
+            "image": "new",
+            "env": [{"name": "B", "value": "3"}, {"name": "C", "value": "4"}],
+        }
         await here.start(overrides=[override])
-        assert {name: value for name, value in runs.main.env.items() if len(name) == 1} == {"A": "1", "B": "3", "C": "4"}
+        assert {name: value for name, value in runs.main.env.items() if len(name) == 1} == {
+            "A": "1",
+            "B": "3",
+            "C": "4",
+        }
         assert (runs.main.image, runs.main.command, runs.main.args) == ("new", "true", ("old",))
 
 
@@ -54,7 +65,9 @@ async def test_an_override_replaces_the_variables_when_switched():
 async def test_the_injected_variables_tell_a_container_where_it_is():
     runs = Runs()
     async with local(runs) as here:
-        await here.create(with_env(("WHERE", "$(CPLN_GVC)/$(NOT_SET)/$$(CPLN_GVC)"), args=["$(WHERE)"]))
+        await here.create(
+            with_env(("WHERE", "$(CPLN_GVC)/$(NOT_SET)/$$(CPLN_GVC)"), args=["$(WHERE)"])
+        )
         await here.start()
         env = runs.main.env
         assert env["CPLN_ORG"] == "local"
@@ -67,7 +80,14 @@ async def test_the_injected_variables_tell_a_container_where_it_is():
         assert env["CPLN_WORKLOAD_VERSION"] == "1"
         assert env["CPLN_MAIN"] == "true"
         assert env["WHERE"] == "quickstart/$(NOT_SET)/$(CPLN_GVC)"
-        assert {"CPLN_GLOBAL_ENDPOINT", "CPLN_GVC_ALIAS", "CPLN_IMAGE", "CPLN_NAME", "CPLN_NAMESPACE", "PORT"} <= set(env)
+        assert {
+            "CPLN_GLOBAL_ENDPOINT",
+            "CPLN_GVC_ALIAS",
+            "CPLN_IMAGE",
+            "CPLN_NAME",
+            "CPLN_NAMESPACE",
+            "PORT",
+        } <= set(env)
 
 
 async def test_links_can_be_bare_names_when_switched():
@@ -75,7 +95,10 @@ async def test_links_can_be_bare_names_when_switched():
     async with local(runs, location_form="name") as here:
         await here.create()
         await here.start()
-        assert (runs.main.env["CPLN_LOCATION"], runs.main.env["CPLN_WORKLOAD"]) == ("local-1", "w-1")
+        assert (runs.main.env["CPLN_LOCATION"], runs.main.env["CPLN_WORKLOAD"]) == (
+            "local-1",
+            "w-1",
+        )
 
 
 @pytest.mark.fact("F088")
@@ -99,7 +122,12 @@ async def prepare_secret(here, *, granted, body=None):
 
 async def grant(here):
     binding = {"permissions": ["reveal"], "principalLinks": ["//gvc/quickstart/identity/id-1"]}
-    policy = {"name": "p-1", "targetKind": "secret", "targetLinks": ["//secret/s-1"], "bindings": [binding]}
+    policy = {
+        "name": "p-1",
+        "targetKind": "secret",
+        "targetLinks": ["//secret/s-1"],
+        "bindings": [binding],
+    }
     assert (await here.client.put("/org/local/policy", json=policy)).status_code == 201
 
 
@@ -107,12 +135,32 @@ async def grant(here):
 @pytest.mark.parametrize(
     ("body", "value", "expected"),
     [
-        pytest.param({"type": "dictionary", "data": {"KEY": "xyz"}}, ".KEY", "xyz", id="dictionary-key"),
-        pytest.param({"type": "dictionary", "data": {"KEY": "xyz"}}, "", '{"KEY":"xyz"}', id="whole-dictionary"),
-        pytest.param({"type": "userpass", "data": {"username": "u", "password": "p"}}, ".username", "u", id="userpass"),
-        pytest.param({"type": "opaque", "data": {"payload": "eA=="}}, ".payload", "eA==", id="opaque-is-verbatim"),
         pytest.param(
-            {"type": "opaque", "data": {"payload": base64.b64encode(b"text").decode(), "encoding": "base64"}},
+            {"type": "dictionary", "data": {"KEY": "xyz"}}, ".KEY", "xyz", id="dictionary-key"
+        ),
+        pytest.param(
+            {"type": "dictionary", "data": {"KEY": "xyz"}},
+            "",
+            '{"KEY":"xyz"}',
+            id="whole-dictionary",
+        ),
+        pytest.param(
+            {"type": "userpass", "data": {"username": "u", "password": "p"}},
+            ".username",
+            "u",
+            id="userpass",
+        ),
+        pytest.param(
+            {"type": "opaque", "data": {"payload": "eA=="}},
+            ".payload",
+            "eA==",
+            id="opaque-is-verbatim",
+        ),
+        pytest.param(
+            {
+                "type": "opaque",
+                "data": {"payload": base64.b64encode(b"text").decode(), "encoding": "base64"},
+            },
             ".payload",
             "text",
             id="opaque-base64-is-decoded",
@@ -140,7 +188,10 @@ async def test_a_run_waits_for_the_missing_reveal_and_says_so():
         link = await here.start(overrides=[{"name": "main", "env": [secret]}])
         command = await here.get(link)
         assert command["lifecycleStage"] == "pending"
-        assert 'requires permission "reveal" on /org/local/secret/s-1' in command["status"]["messages"][0]
+        assert (
+            'requires permission "reveal" on /org/local/secret/s-1'
+            in command["status"]["messages"][0]
+        )
         await grant(here)
         await here.advance(5)
         assert await here.stage(link) == "completed"
@@ -167,8 +218,12 @@ async def test_a_workload_whose_secret_cannot_be_read_is_not_ready(identity, val
         assert says in status["message"]
 
 
-@pytest.mark.parametrize(("position", "command", "args"), [("keep", "true", ("old",)), ("drop", None, ())])
-async def test_an_override_without_a_command_keeps_the_workloads_unless_switched(position, command, args):
+@pytest.mark.parametrize(
+    ("position", "command", "args"), [("keep", "true", ("old",)), ("drop", None, ())]
+)
+async def test_an_override_without_a_command_keeps_the_workloads_unless_switched(
+    position, command, args
+):
     runs = Runs()
     async with local(runs, override_command=position) as here:
         await here.create(with_env(args=["old"]))
@@ -179,7 +234,9 @@ async def test_an_override_without_a_command_keeps_the_workloads_unless_switched
 async def test_only_the_first_container_is_the_main_one():
     runs = Runs()
     async with local(runs) as here:
-        await here.create(workload(containers=[{"name": name, "image": "ubuntu"} for name in ("main", "side")]))
+        await here.create(
+            workload(containers=[{"name": name, "image": "ubuntu"} for name in ("main", "side")])
+        )
         await here.start()
         main, side = runs.seen[-1].containers
         assert main.env["CPLN_MAIN"] == "true"

@@ -14,7 +14,9 @@ pytestmark = pytest.mark.anyio
 
 async def test_faults_are_added_listed_and_cleared():
     async with local() as here:
-        made = await here.client.post("/_control/faults", json={"path": "/org", "status": 429, "retry_after": 1})
+        made = await here.client.post(
+            "/_control/faults", json={"path": "/org", "status": 429, "retry_after": 1}
+        )
         assert made.status_code == 201
         assert (await here.client.get("/org/local")).status_code == 429
         fault = (await here.get("/_control/faults"))["faults"][0]
@@ -30,12 +32,16 @@ async def test_the_clock_is_moved():
         moved = await here.client.post("/_control/clock", json={"advance_seconds": 10})
         assert moved.json()["now"] == "2026-01-10T10:00:10.000Z"
         assert await here.stage(link) == "completed"
-        assert (await here.client.post("/_control/clock", json={"advance_seconds": -1})).status_code == 400
+        assert (
+            await here.client.post("/_control/clock", json={"advance_seconds": -1})
+        ).status_code == 400
 
 
 async def test_real_time_cannot_be_moved():
     async with local(clock=RealClock()) as here:
-        assert (await here.client.post("/_control/clock", json={"advance_seconds": 1})).status_code == 400
+        assert (
+            await here.client.post("/_control/clock", json={"advance_seconds": 1})
+        ).status_code == 400
         assert (await here.client.get("/_control/clock")).status_code == 200
 
 
@@ -43,17 +49,23 @@ async def test_requests_are_listed_without_those_of_the_control_routes():
     async with local() as here:
         await here.client.get("/org/local?a=1")
         body = await here.get("/_control/requests")
-        assert [(each["method"], each["path"], each["query"], each["status"]) for each in body["requests"]] == [
-            ("GET", "/org/local", "a=1", 200)
-        ]
+        assert [
+            (each["method"], each["path"], each["query"], each["status"])
+            for each in body["requests"]
+        ] == [("GET", "/org/local", "a=1", 200)]
         assert (await here.client.delete("/_control/requests")).json()["requests"] == []
 
 
 async def test_switches_are_changed_for_this_platform_only():
     async with local() as here, local() as other:
         await here.create()
-        response = await here.client.patch("/_control/config", json={"final_stage_after_stop": "cancelled", "page_size": 3})
-        assert (response.json()["page_size"], response.json()["final_stage_after_stop"]) == (3, "cancelled")
+        response = await here.client.patch(
+            "/_control/config", json={"final_stage_after_stop": "cancelled", "page_size": 3}
+        )
+        assert (response.json()["page_size"], response.json()["final_stage_after_stop"]) == (
+            3,
+            "cancelled",
+        )
         assert here.platform.config.page_size == 3
         assert other.platform.config.page_size == 100
         assert (await here.get("/_control/config"))["org"] == "local"
@@ -81,19 +93,31 @@ async def test_a_wrong_switch_changes_nothing(changes):
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
     max_leaves=4,
 )
 FIELDS = {
     "faults": [each.name for each in dataclasses.fields(Fault)],
-    "config": [each.name for each in dataclasses.fields(PlatformConfig) if each.name not in ("delay_seconds", "latency_seconds")],
+    "config": [
+        each.name
+        for each in dataclasses.fields(PlatformConfig)
+        if each.name not in ("delay_seconds", "latency_seconds")
+    ],
     "clock": ["advance_seconds"],
     "lines": ["labels", "entries"],
 }
 
 
-@given(st.sampled_from(list(FIELDS)).flatmap(lambda name: st.tuples(st.just(name), st.sampled_from(FIELDS[name]), JSON)))
+@given(
+    st.sampled_from(list(FIELDS)).flatmap(
+        lambda name: st.tuples(st.just(name), st.sampled_from(FIELDS[name]), JSON)
+    )
+)
 def test_no_value_of_a_control_route_breaks_the_platform(asked):
     name, field, value = asked
 

@@ -27,10 +27,18 @@ async def test_a_deployment_is_ready_after_the_delay_and_lags_behind_a_change():
         assert (status["ready"], status["lastProcessedVersion"]) == (False, 0)
         await here.advance(5)
         status = await here.deployment()
-        assert (status["ready"], status["deploying"], status["lastProcessedVersion"]) == (True, False, 1)
+        assert (status["ready"], status["deploying"], status["lastProcessedVersion"]) == (
+            True,
+            False,
+            1,
+        )
         await here.client.patch(W1, json={"tags": {"a": 1}})
         status = await here.deployment()
-        assert (status["ready"], status["deploying"], status["lastProcessedVersion"]) == (True, True, 1)
+        assert (status["ready"], status["deploying"], status["lastProcessedVersion"]) == (
+            True,
+            True,
+            1,
+        )
         assert status["expectedDeploymentVersion"] == 2
         await here.advance(5)
         assert (await here.deployment())["lastProcessedVersion"] == 2
@@ -57,7 +65,9 @@ async def test_a_run_uses_the_processed_version_and_not_the_newest():
     async with local(script, ready_delay_seconds=5) as here:
         await here.create()
         await here.advance(5)
-        await here.client.patch(W1, json={"spec": {"$patch/containers": [{"name": "main", "image": "new"}]}})
+        await here.client.patch(
+            W1, json={"spec": {"$patch/containers": [{"name": "main", "image": "new"}]}}
+        )
         await here.start()
         await here.advance(5)
         await here.start()
@@ -77,7 +87,11 @@ async def test_the_list_is_empty_for_the_first_seconds_when_configured():
 @pytest.mark.parametrize("limit", [None, 2])
 async def test_finished_executions_are_capped_by_the_history_limit(limit):
     async with local(history_limit=3) as here:
-        job = {"schedule": "* * * * *"} if limit is None else {"schedule": "* * * * *", "historyLimit": limit}
+        job = (
+            {"schedule": "* * * * *"}
+            if limit is None
+            else {"schedule": "* * * * *", "historyLimit": limit}
+        )
         await here.create(workload(job=job))
         links = []
         for _ in range(5):

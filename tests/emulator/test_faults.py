@@ -56,7 +56,9 @@ def test_chances_are_repeated_by_the_seed():
 
 
 def test_a_fault_from_json_has_known_fields_only():
-    assert Fault.from_document({"status": 429, "times": None, "truncate": True}).truncate == "length"
+    assert (
+        Fault.from_document({"status": 429, "times": None, "truncate": True}).truncate == "length"
+    )
     with pytest.raises(RefusedError, match="no field code"):
         Fault.from_document({"code": 1})
     with pytest.raises(RefusedError, match="regular expression"):
@@ -66,7 +68,9 @@ def test_a_fault_from_json_has_known_fields_only():
 @pytest.mark.parametrize(("effect", "stored"), [("before", 404), ("after", 200)])
 async def test_a_status_is_answered_before_or_after_the_effect(effect, stored):
     async with local() as here:
-        here.platform.faults.add(Fault(method="PUT", status=503, message="try later", retry_after=2, effect=effect))
+        here.platform.faults.add(
+            Fault(method="PUT", status=503, message="try later", retry_after=2, effect=effect)
+        )
         response = await put(here)
         assert (response.status_code, response.headers["retry-after"]) == (503, "2")
         assert response.json()["message"] == "try later"
@@ -104,7 +108,11 @@ async def test_an_answer_can_be_something_else():
     async with local() as here:
         here.platform.faults.add(Fault(body="<html>", content_type="text/html"))
         response = await here.client.get("/org/local")
-        assert (response.status_code, response.text, response.headers["content-type"]) == (200, "<html>", "text/html")
+        assert (response.status_code, response.text, response.headers["content-type"]) == (
+            200,
+            "<html>",
+            "text/html",
+        )
 
 
 @pytest.mark.parametrize("truncate", ["length", "body"])
@@ -124,7 +132,10 @@ async def test_a_stale_read_is_the_answer_before():
         here.platform.faults.add(Fault(method="GET", stale=True, times=2))
         assert (await here.client.get(W1)).json() == old
         assert (await here.client.get("/org/local")).status_code == 200
-        assert (await here.client.get(W1)).json()["tags"] == {"cpln/createdByPrefect": "true", "new": 1}
+        assert (await here.client.get(W1)).json()["tags"] == {
+            "cpln/createdByPrefect": "true",
+            "new": 1,
+        }
 
 
 async def test_control_routes_and_clean_requests_are_not_hit():
@@ -137,7 +148,10 @@ async def test_control_routes_and_clean_requests_are_not_hit():
 @pytest.fixture
 async def wire(anyio_backend):
     platform = Platform(FIXED)
-    async with Server(platform) as server, httpx.AsyncClient(base_url=server.url, headers=AUTH) as client:
+    async with (
+        Server(platform) as server,
+        httpx.AsyncClient(base_url=server.url, headers=AUTH) as client,
+    ):
         yield platform, client
     await platform.aclose()
 
@@ -157,7 +171,9 @@ async def test_a_timeout_lasts_until_the_client_gives_up(wire, when, stored):
     platform, client = wire
     platform.faults.add(Fault(method="PUT", timeout=when))
     with pytest.raises(httpx.ReadTimeout):
-        await client.put(WORKLOADS, json=workload(), timeout=httpx.Timeout(PATIENCE_SECONDS, read=0.2))
+        await client.put(
+            WORKLOADS, json=workload(), timeout=httpx.Timeout(PATIENCE_SECONDS, read=0.2)
+        )
     assert (await client.get(W1)).status_code == stored
 
 
@@ -203,14 +219,17 @@ async def test_a_server_stops_although_a_request_waits_for_ever(anyio_backend):
 @pytest.mark.anyio
 @pytest.mark.fact("F056")
 @pytest.mark.parametrize(
-    ("message", "retry_after"), [("too many requests", 3), ("too many requests", None), ("quota exceeded", None)]
+    ("message", "retry_after"),
+    [("too many requests", 3), ("too many requests", None), ("quota exceeded", None)],
 )
 async def test_a_rate_or_a_quota_is_429_with_or_without_a_time_to_wait(message, retry_after):
     async with local() as here:
         here.platform.faults.add(Fault(status=429, message=message, retry_after=retry_after))
         answer = await here.client.get("/org/local")
         assert (answer.status_code, answer.json()["message"]) == (429, message)
-        assert answer.headers.get("retry-after") == (None if retry_after is None else str(retry_after))
+        assert answer.headers.get("retry-after") == (
+            None if retry_after is None else str(retry_after)
+        )
 
 
 @pytest.mark.anyio

@@ -39,7 +39,11 @@ async def test_a_command_goes_from_pending_to_running_to_completed():
         ended = await execution(here)
         assert (ended["status"], ended["name"]) == ("successful", f"command-{command['id']}")
         assert ended["startTime"] < ended["completionTime"]
-        assert ended["containers"]["main"]["restarts"] == {"exitCode": 0, "reason": "Completed", "count": 0}
+        assert ended["containers"]["main"]["restarts"] == {
+            "exitCode": 0,
+            "reason": "Completed",
+            "count": 0,
+        }
         assert await replicas(here) == []
 
 
@@ -68,7 +72,13 @@ async def test_versions_count_up_with_each_stage():
     [
         pytest.param(Exit(1, code=3), 3, "Error", "exit code 3", id="failure"),
         pytest.param(OutOfMemory(1), 137, "OOMKilled", "memory limit of 128Mi", id="out-of-memory"),
-        pytest.param(Exit(1, code=1, reason="Evicted", message="disk full"), 1, "Evicted", "disk full", id="own-words"),
+        pytest.param(
+            Exit(1, code=1, reason="Evicted", message="disk full"),
+            1,
+            "Evicted",
+            "disk full",
+            id="own-words",
+        ),
     ],
 )
 async def test_a_failure_is_shown_in_execution_and_command(step, code, reason, says):
@@ -79,7 +89,11 @@ async def test_a_failure_is_shown_in_execution_and_command(step, code, reason, s
         assert await here.stage(link) == "failed"
         ended = await execution(here)
         assert ended["status"] == "failed"
-        assert ended["containers"]["main"]["restarts"] == {"exitCode": code, "reason": reason, "count": 0}
+        assert ended["containers"]["main"]["restarts"] == {
+            "exitCode": code,
+            "reason": reason,
+            "count": 0,
+        }
         assert says in ended["containers"]["main"]["message"]
         assert any(says in message for message in (await here.get(link))["status"]["messages"])
         assert ended["conditions"][0]["type"] == "Failed"
@@ -117,7 +131,10 @@ async def test_a_run_without_capacity_never_gets_a_replica():
         await here.create()
         link = await here.start()
         command = await here.get(link)
-        assert (command["lifecycleStage"], command["status"]["messages"]) == ("pending", ["no nodes"])
+        assert (command["lifecycleStage"], command["status"]["messages"]) == (
+            "pending",
+            ["no nodes"],
+        )
         assert "replica" not in command["status"]
         assert await replicas(here) == []
 
@@ -149,7 +166,9 @@ async def test_a_container_that_ignores_the_stop_is_killed_after_the_grace():
     async with local(Script((), ignores_stop=True), stop_grace_seconds=7) as here:
         await here.create()
         link = await here.start()
-        await here.client.post(COMMANDS, json=stop_body((await here.get(link))["status"]["replica"]))
+        await here.client.post(
+            COMMANDS, json=stop_body((await here.get(link))["status"]["replica"])
+        )
         await here.settle()
         await here.advance(6)
         assert await here.stage(link) == "cancellation-requested"
@@ -163,17 +182,23 @@ async def test_the_workloads_own_grace_counts():
     async with local(Script((), ignores_stop=True), stop_grace_seconds=7) as here:
         await here.create(workload(rolloutOptions={"terminationGracePeriodSeconds": 2}))
         link = await here.start()
-        await here.client.post(COMMANDS, json=stop_body((await here.get(link))["status"]["replica"]))
+        await here.client.post(
+            COMMANDS, json=stop_body((await here.get(link))["status"]["replica"])
+        )
         await here.settle()
         await here.advance(2)
         assert await here.stage(link) == "failed"
 
 
 async def test_a_replica_that_cannot_be_killed_stays():
-    async with local(Script((), ignores_stop=True, ignores_kill=True), stop_grace_seconds=1) as here:
+    async with local(
+        Script((), ignores_stop=True, ignores_kill=True), stop_grace_seconds=1
+    ) as here:
         await here.create()
         link = await here.start()
-        await here.client.post(COMMANDS, json=stop_body((await here.get(link))["status"]["replica"]))
+        await here.client.post(
+            COMMANDS, json=stop_body((await here.get(link))["status"]["replica"])
+        )
         await here.settle()
         await here.advance(3600)
         assert await here.stage(link) == "cancellation-requested"
@@ -213,7 +238,10 @@ async def test_a_deadline_ends_the_run_with_its_condition(status, by):
         assert await here.stage(link) == "failed"
         ended = await execution(here)
         assert ended["status"] == status
-        assert (ended["conditions"][0]["type"], ended["conditions"][0]["reason"]) == ("FailureTarget", "DeadlineExceeded")
+        assert (ended["conditions"][0]["type"], ended["conditions"][0]["reason"]) == (
+            "FailureTarget",
+            "DeadlineExceeded",
+        )
 
 
 @pytest.mark.fact("F105")
@@ -252,7 +280,9 @@ async def test_a_run_between_two_restarts_can_be_stopped():
         await here.create(workload(job={"schedule": "* * * * *", "restartPolicy": "OnFailure"}))
         link = await here.start()
         await here.advance(1)
-        await here.client.post(COMMANDS, json=stop_body((await here.get(link))["status"]["replica"]))
+        await here.client.post(
+            COMMANDS, json=stop_body((await here.get(link))["status"]["replica"])
+        )
         await here.settle()
         assert await here.stage(link) == "failed"
 
@@ -300,7 +330,9 @@ async def test_a_live_schedule_runs_on_the_clock_until_it_is_suspended():
 
 
 @pytest.mark.fact("F096")
-@pytest.mark.parametrize(("policy", "started", "active"), [("Forbid", 1, 1), ("Allow", 3, 3), ("Replace", 3, 1)])
+@pytest.mark.parametrize(
+    ("policy", "started", "active"), [("Forbid", 1, 1), ("Allow", 3, 3), ("Replace", 3, 1)]
+)
 async def test_the_concurrency_policy_holds_for_scheduled_runs(policy, started, active):
     async with local(Script(())) as here:
         job = {"schedule": "* * * * *", "concurrencyPolicy": policy}

@@ -11,7 +11,13 @@ from cpln_flows.emulator.selector import parse_selector
 from .support import RANGE, TOKEN, local
 
 SECOND = 1_000_000_000
-LABELS = {"gvc": "quickstart", "workload": "w-1", "container": "main", "replica": "command-1-abcde", "stream": "stdout"}
+LABELS = {
+    "gvc": "quickstart",
+    "workload": "w-1",
+    "container": "main",
+    "replica": "command-1-abcde",
+    "stream": "stdout",
+}
 SELECTOR = '{gvc="quickstart", workload="w-1"}'
 
 
@@ -49,7 +55,10 @@ async def test_what_a_container_writes_is_found_with_its_labels():
             "replica": replica,
             "version": "1",
         }
-        assert [stream["stream"] for stream in result] == [{**labels, "stream": "stdout"}, {**labels, "stream": "stderr"}]
+        assert [stream["stream"] for stream in result] == [
+            {**labels, "stream": "stdout"},
+            {**labels, "stream": "stderr"},
+        ]
         start = here.platform.clock.time_ns() - 5 * SECOND
         assert result[0]["values"] == [[str(start + SECOND), "out"]]
 
@@ -59,16 +68,23 @@ async def test_start_is_included_and_end_is_not():
     async with local() as here:
         now = here.platform.clock.time_ns()
         here.platform.append_lines(LABELS, [(now + index, f"l{index}") for index in range(4)])
-        assert await lines(here, start=str(now + 1), end=str(now + 3), direction="forward") == ["l1", "l2"]
+        assert await lines(here, start=str(now + 1), end=str(now + 3), direction="forward") == [
+            "l1",
+            "l2",
+        ]
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(("direction", "expected"), [("forward", ["l0", "l1"]), ("backward", ["l4", "l3"])])
+@pytest.mark.parametrize(
+    ("direction", "expected"), [("forward", ["l0", "l1"]), ("backward", ["l4", "l3"])]
+)
 async def test_the_limit_counts_over_all_streams_from_the_asked_end(direction, expected):
     async with local() as here:
         now = here.platform.clock.time_ns()
         for index in range(5):
-            here.platform.append_lines({**LABELS, "container": f"c{index % 2}"}, [(now - 10 + index, f"l{index}")])
+            here.platform.append_lines(
+                {**LABELS, "container": f"c{index % 2}"}, [(now - 10 + index, f"l{index}")]
+            )
         assert sorted(await lines(here, direction=direction, limit="2")) == sorted(expected)
 
 
@@ -77,7 +93,9 @@ async def test_the_default_is_the_newest_hundred_of_the_last_hour_backward():
     async with local() as here:
         now = here.platform.clock.time_ns()
         old = [(now - 3601 * SECOND, "too old")]
-        here.platform.append_lines(LABELS, old + [(now - 1000 + index, str(index)) for index in range(150)])
+        here.platform.append_lines(
+            LABELS, old + [(now - 1000 + index, str(index)) for index in range(150)]
+        )
         assert await lines(here) == [str(index) for index in range(149, 49, -1)]
 
 
@@ -99,11 +117,15 @@ async def test_the_default_is_the_newest_hundred_of_the_last_hour_backward():
 )
 async def test_a_wrong_request_is_400(params):
     async with local() as here:
-        assert (await here.client.get(RANGE, params={"query": SELECTOR, **params})).status_code == 400
+        assert (
+            await here.client.get(RANGE, params={"query": SELECTOR, **params})
+        ).status_code == 400
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("start", ["1768039200000000000", "1768039200", "1768039200.0", "2026-01-10T10:00:00Z"])
+@pytest.mark.parametrize(
+    "start", ["1768039200000000000", "1768039200", "1768039200.0", "2026-01-10T10:00:00Z"]
+)
 async def test_moments_come_in_the_forms_that_loki_reads(start):
     async with local() as here:
         now = here.platform.clock.time_ns()
@@ -115,7 +137,9 @@ async def test_moments_come_in_the_forms_that_loki_reads(start):
 async def test_since_counts_back_from_the_end():
     async with local() as here:
         now = here.platform.clock.time_ns()
-        here.platform.append_lines(LABELS, [(now - 120 * SECOND, "old"), (now - 30 * SECOND, "new")])
+        here.platform.append_lines(
+            LABELS, [(now - 120 * SECOND, "old"), (now - 30 * SECOND, "new")]
+        )
         assert await lines(here, since="1m") == ["new"]
 
 
@@ -123,7 +147,9 @@ async def test_since_counts_back_from_the_end():
 async def test_line_filters_choose_lines():
     async with local() as here:
         now = here.platform.clock.time_ns()
-        here.platform.append_lines(LABELS, [(now - 3, "an error"), (now - 2, "fine"), (now - 1, "error: x")])
+        here.platform.append_lines(
+            LABELS, [(now - 3, "an error"), (now - 2, "fine"), (now - 1, "error: x")]
+        )
         assert await lines(here, SELECTOR + ' |= "error" !~ "^an"') == ["error: x"]
 
 
@@ -163,13 +189,23 @@ async def test_late_lines_take_the_place_of_their_stamp():
 async def test_lines_are_kept_for_thirty_days_or_as_the_organisation_says(days, kept):
     async with local() as here:
         if days is not None:
-            await here.client.patch("/org/local", json={"spec": {"observability": {"logsRetentionDays": days}}})
+            await here.client.patch(
+                "/org/local", json={"spec": {"observability": {"logsRetentionDays": days}}}
+            )
         now = here.platform.clock.time_ns()
         ages = {"older": 31, "thirty": 29, "new": 0.5}
-        here.platform.append_lines(LABELS, [(now - round(age * 86_400 * SECOND), line) for line, age in ages.items()])
-        found = await lines(here, start=str(now - 30 * 86_400 * SECOND), end=str(now), direction="forward")
+        here.platform.append_lines(
+            LABELS, [(now - round(age * 86_400 * SECOND), line) for line, age in ages.items()]
+        )
+        found = await lines(
+            here, start=str(now - 30 * 86_400 * SECOND), end=str(now), direction="forward"
+        )
         assert found == kept
-        assert (await lines(here, start=str(now - 40 * 86_400 * SECOND), end=str(now - 30 * 86_400 * SECOND))) == []
+        assert (
+            await lines(
+                here, start=str(now - 40 * 86_400 * SECOND), end=str(now - 30 * 86_400 * SECOND)
+            )
+        ) == []
 
 
 @pytest.mark.anyio
@@ -204,7 +240,10 @@ def test_too_many_lines_in_a_second_end_in_a_marker():
     kept.write(error, ["c", "d", "e"])
     kept.write(stream, ["f"])
     assert [line for _, line in stream.entries] == ["a", "b"]
-    assert [line[:37] for _, line in error.entries] == ["c", "#### Replica logs were rate-limited: o"[:37]]
+    assert [line[:37] for _, line in error.entries] == [
+        "c",
+        "#### Replica logs were rate-limited: o"[:37],
+    ]
 
 
 def test_a_new_second_takes_lines_again():
@@ -234,15 +273,22 @@ def test_equal_stamps_keep_the_order_of_arrival():
     assert stream.entries == [(4, "z"), (5, "a"), (5, "b"), (5, "b")]
 
 
-@given(st.lists(st.tuples(st.integers(0, 20), st.text("ab", min_size=1, max_size=2)), max_size=30), st.integers(0, 20))
+@given(
+    st.lists(st.tuples(st.integers(0, 20), st.text("ab", min_size=1, max_size=2)), max_size=30),
+    st.integers(0, 20),
+)
 def test_a_range_finds_what_a_plain_search_finds(entries, start):
     clock = ManualClock()
     kept = Logs(PlatformConfig(), clock)
     base = clock.time_ns()
     for index, (stamp, line) in enumerate(entries):
         kept.append(kept.stream({**LABELS, "container": f"c{index % 3}"}), [(base + stamp, line)])
-    found = kept.query(parse_selector(SELECTOR + ' |= "a"'), base + start, base + 15, 1000, forward=True)
-    plain = sorted((base + stamp, line) for stamp, line in entries if start <= stamp < 15 and "a" in line)
+    found = kept.query(
+        parse_selector(SELECTOR + ' |= "a"'), base + start, base + 15, 1000, forward=True
+    )
+    plain = sorted(
+        (base + stamp, line) for stamp, line in entries if start <= stamp < 15 and "a" in line
+    )
     assert sorted(entry for _, part in found for entry in part) == plain
 
 
@@ -250,24 +296,42 @@ def test_a_range_finds_what_a_plain_search_finds(entries, start):
     ("query", "expected"),
     [
         pytest.param('{replica="command-7-abcde"}', ["command-7-abcde"], id="equal"),
-        pytest.param('{replica=~"command-1.*"}', ["command-1-abcde", *(f"command-1{n}-abcde" for n in range(10))], id="prefix"),
-        pytest.param('{replica=~"(command-3|command-4)-.+"}', ["command-3-abcde", "command-4-abcde"], id="alternatives"),
-        pytest.param('{workload="w-1", replica!~"command-[1-9].*"}', ["command-0-abcde"], id="negation"),
-        pytest.param('{gvc="quickstart", replica=~"command-2?-abcde"}', ["command-2-abcde"], id="optional-character"),
+        pytest.param(
+            '{replica=~"command-1.*"}',
+            ["command-1-abcde", *(f"command-1{n}-abcde" for n in range(10))],
+            id="prefix",
+        ),
+        pytest.param(
+            '{replica=~"(command-3|command-4)-.+"}',
+            ["command-3-abcde", "command-4-abcde"],
+            id="alternatives",
+        ),
+        pytest.param(
+            '{workload="w-1", replica!~"command-[1-9].*"}', ["command-0-abcde"], id="negation"
+        ),
+        pytest.param(
+            '{gvc="quickstart", replica=~"command-2?-abcde"}',
+            ["command-2-abcde"],
+            id="optional-character",
+        ),
     ],
 )
 def test_streams_are_found_through_their_replica(query, expected):
     kept = logs()
     for number in range(20):
         kept.stream({**LABELS, "replica": f"command-{number}-abcde"})
-    assert sorted(stream.labels["replica"] for stream in kept.select(parse_selector(query))) == sorted(expected)
+    assert sorted(
+        stream.labels["replica"] for stream in kept.select(parse_selector(query))
+    ) == sorted(expected)
 
 
 def test_a_subscription_hears_of_old_and_new_streams_until_it_ends():
     kept = logs()
     heard = []
     old = kept.stream(LABELS)
-    subscription = kept.subscribe(parse_selector(SELECTOR + ' != "no"'), lambda _, entries: heard.extend(entries))
+    subscription = kept.subscribe(
+        parse_selector(SELECTOR + ' != "no"'), lambda _, entries: heard.extend(entries)
+    )
     new = kept.stream({**LABELS, "container": "side"})
     kept.append(old, [(1, "a"), (2, "no")])
     kept.append(new, [(3, "b")])

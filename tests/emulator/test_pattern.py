@@ -10,7 +10,15 @@ from .support import RANGE, WORKLOADS, local, workload
 
 pytestmark = pytest.mark.anyio
 
-EVIL = ["(a+)+$", "(a|a)*$", "(.*)*x$", "(a|aa)+$", "(x+x+)+y", "(([a-z])+.)+[A-Z]([a-z])+$", "a{1,500}{1,2}$"]
+EVIL = [
+    "(a+)+$",
+    "(a|a)*$",
+    "(.*)*x$",
+    "(a|aa)+$",
+    "(x+x+)+y",
+    "(([a-z])+.)+[A-Z]([a-z])+$",
+    "a{1,500}{1,2}$",
+]
 LONG = "a" * 50_000 + "!"
 LABELS = {"gvc": "quickstart", "workload": "w", "replica": LONG}
 
@@ -34,7 +42,9 @@ async def test_no_expression_of_a_query_or_a_fault_freezes_the_platform(pattern)
     async with local() as here:
         await here.create({**workload(), "tags": {"long": LONG}})
         term = {"op": "=~", "tag": "long", "value": pattern}
-        answer = await here.client.post(f"{WORKLOADS.replace('/gvc/quickstart', '')}/-query", json={"spec": {"terms": [term]}})
+        answer = await here.client.post(
+            f"{WORKLOADS.replace('/gvc/quickstart', '')}/-query", json={"spec": {"terms": [term]}}
+        )
         assert answer.status_code in (200, 400), answer.text
         await here.client.post("/_control/faults", json={"path": pattern, "status": 503})
         assert (await here.client.get("/org/" + "a" * 20_000 + "!")).status_code in (404, 503)
@@ -57,7 +67,10 @@ def test_expressions_are_those_of_re2(pattern, text, found, fits):
     assert (compiled.found_in(text), compiled.fits(text)) == (found, fits)
 
 
-@pytest.mark.parametrize("pattern", ["(", "[", "a**", "(?=a)", r"\1", "a{1001}", "((a{100}){100}){100}", "(" * 5000, "\ud800"])
+@pytest.mark.parametrize(
+    "pattern",
+    ["(", "[", "a**", "(?=a)", r"\1", "a{1001}", "((a{100}){100}){100}", "(" * 5000, "\ud800"],
+)
 def test_what_re2_does_not_know_is_refused(pattern, capfd):
     with pytest.raises(PatternError):
         Pattern(pattern)

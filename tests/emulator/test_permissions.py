@@ -29,7 +29,12 @@ async def guarded(anyio_backend):
 
 async def allow(here, *permissions, kind="workload", principal="//serviceaccount/sa-1", **target):
     bindings = [{"permissions": list(permissions), "principalLinks": [principal]}]
-    policy = {"name": "p-1", "targetKind": kind, "bindings": bindings, **(target or {"target": "all"})}
+    policy = {
+        "name": "p-1",
+        "targetKind": kind,
+        "bindings": bindings,
+        **(target or {"target": "all"}),
+    }
     response = await here.client.put("/org/local/policy", json=policy)
     assert response.status_code in (200, 201), response.text
 
@@ -53,11 +58,22 @@ async def test_a_token_is_accepted_raw_and_as_bearer(guarded, header, status):
     assert (await guarded.client.get("/org/local", headers=as_(header))).status_code == status
 
 
-@pytest.mark.parametrize("config", [{}, {"tokens": {}}, {"tokens": TOKENS}], ids=["open", "no-further", "enforced"])
+@pytest.mark.parametrize(
+    "config", [{}, {"tokens": {}}, {"tokens": TOKENS}], ids=["open", "no-further", "enforced"]
+)
 async def test_tokens_nobody_issued_are_refused(config):
     """Also one that looks like a container's: with it anybody could read the organisation."""
     async with local(**config) as here:
-        for token in ("", "anything", "s.test2", "s.tes", "w.", "w.made-up", "Bearer", "Bearer w.made-up"):
+        for token in (
+            "",
+            "anything",
+            "s.test2",
+            "s.tes",
+            "w.",
+            "w.made-up",
+            "Bearer",
+            "Bearer w.made-up",
+        ):
             answer = await here.client.get("/org/local", headers=as_(token))
             assert (answer.status_code, answer.json()["code"]) == (401, "UNAUTHORIZED"), token
 
@@ -118,11 +134,15 @@ async def test_hidden_objects_are_404_when_switched():
         pytest.param("view", "POST", COMMANDS, run_body(), 403, id="view-is-not-exec"),
         pytest.param("exec.runCronWorkload", "POST", COMMANDS, run_body(), 201, id="run"),
         pytest.param("exec", "POST", COMMANDS, run_body(), 201, id="exec-implies-run"),
-        pytest.param("exec.runCronWorkload", "POST", COMMANDS, stop_body("x"), 403, id="run-is-not-stop"),
+        pytest.param(
+            "exec.runCronWorkload", "POST", COMMANDS, stop_body("x"), 403, id="run-is-not-stop"
+        ),
         pytest.param("exec.stopReplica", "POST", COMMANDS, stop_body("x"), 201, id="stop"),
     ],
 )
-async def test_a_permission_allows_what_it_says_and_what_it_implies(guarded, permission, method, path, body, status):  # noqa: PLR0917 - the columns of a table
+async def test_a_permission_allows_what_it_says_and_what_it_implies(
+    guarded, permission, method, path, body, status
+):  # noqa: PLR0917 - the columns of a table
     await allow(guarded, permission)
     assert await ask(guarded, method, path, body) == status
 
@@ -158,7 +178,9 @@ async def test_a_dry_run_of_a_creation_needs_the_permission_to_create(guarded):
     ],
     ids=["terms", "kind", "match", "pattern"],
 )
-async def test_a_policy_with_a_query_that_cannot_be_read_is_refused_and_breaks_no_other(guarded, query):
+async def test_a_policy_with_a_query_that_cannot_be_read_is_refused_and_breaks_no_other(
+    guarded, query
+):
     bindings = [{"permissions": ["view"], "principalLinks": ["//serviceaccount/sa-1"]}]
     policy = {"name": "p-2", "targetKind": "workload", "targetQuery": query, "bindings": bindings}
     refused = await guarded.client.post("/org/local/policy", json=policy)
@@ -176,9 +198,15 @@ async def test_a_policy_with_a_query_that_cannot_be_read_is_refused_and_breaks_n
         pytest.param({"targetLinks": []}, 403, id="no-link"),
         pytest.param({"targetQuery": {"spec": {"terms": []}}}, 200, id="query-without-terms"),
         pytest.param(
-            {"targetQuery": {"spec": {"terms": [{"tag": "cpln/createdByPrefect", "value": True}]}}}, 200, id="fitting-query"
+            {"targetQuery": {"spec": {"terms": [{"tag": "cpln/createdByPrefect", "value": True}]}}},
+            200,
+            id="fitting-query",
         ),
-        pytest.param({"targetQuery": {"spec": {"terms": [{"tag": "none", "value": 1}]}}}, 403, id="other-query"),
+        pytest.param(
+            {"targetQuery": {"spec": {"terms": [{"tag": "none", "value": 1}]}}},
+            403,
+            id="other-query",
+        ),
         pytest.param({"targetQuery": None, "targetLinks": []}, 403, id="no-query"),
     ],
 )
@@ -201,12 +229,16 @@ async def test_viewers_view_and_do_nothing_else(guarded):
 async def test_lists_and_queries_show_what_may_be_seen(guarded):
     await guarded.create(workload("w-2"))
     await allow(guarded, "view", targetLinks=[W1])
-    found = (await guarded.client.get("/org/local/workload", headers=as_("s.account"))).json()["items"]
+    found = (await guarded.client.get("/org/local/workload", headers=as_("s.account"))).json()[
+        "items"
+    ]
     assert [item["name"] for item in found] == ["w-1"]
 
 
 async def test_reveal_needs_its_own_permission(guarded):
-    await guarded.client.post("/org/local/secret", json={"name": "s-1", "type": "dictionary", "data": {"A": "1"}})
+    await guarded.client.post(
+        "/org/local/secret", json={"name": "s-1", "type": "dictionary", "data": {"A": "1"}}
+    )
     await allow(guarded, "view", kind="secret")
     assert await ask(guarded, "GET", "/org/local/secret/s-1") == 200
     assert await ask(guarded, "GET", "/org/local/secret/s-1/-reveal") == 403
@@ -274,16 +306,36 @@ async def test_a_key_made_by_add_key_works_until_its_account_is_gone(guarded):
     [
         pytest.param({"targetKind": "nothing"}, id="kind"),
         pytest.param({}, id="no-kind"),
-        pytest.param({"targetKind": "workload", "target": "all", "targetLinks": []}, id="two-targets"),
         pytest.param(
-            {"targetKind": "workload", "bindings": [{"permissions": ["fly"], "principalLinks": [ACCOUNT]}]}, id="permission"
+            {"targetKind": "workload", "target": "all", "targetLinks": []}, id="two-targets"
         ),
-        pytest.param({"targetKind": "workload", "bindings": [{"permissions": ["view"], "principalLinks": []}]}, id="nobody"),
-        pytest.param({"targetKind": "workload", "bindings": [{"permissions": ["view"], "principalLinks": [W1]}]}, id="principal"),
+        pytest.param(
+            {
+                "targetKind": "workload",
+                "bindings": [{"permissions": ["fly"], "principalLinks": [ACCOUNT]}],
+            },
+            id="permission",
+        ),
+        pytest.param(
+            {
+                "targetKind": "workload",
+                "bindings": [{"permissions": ["view"], "principalLinks": []}],
+            },
+            id="nobody",
+        ),
+        pytest.param(
+            {
+                "targetKind": "workload",
+                "bindings": [{"permissions": ["view"], "principalLinks": [W1]}],
+            },
+            id="principal",
+        ),
     ],
 )
 async def test_a_wrong_policy_is_400(guarded, policy):
-    assert (await guarded.client.post("/org/local/policy", json={"name": "p-1", **policy})).status_code == 400
+    assert (
+        await guarded.client.post("/org/local/policy", json={"name": "p-1", **policy})
+    ).status_code == 400
 
 
 async def test_identities_cannot_be_members_of_a_group(guarded):

@@ -18,7 +18,9 @@ async def names(here, spec, path="/org/local/workload/-query", **more):
     assert response.status_code == 200, response.text
     body = response.json()
     found = [item["name"] for item in body["items"]]
-    while following := next((link["href"] for link in body["links"] if link["rel"] == "next"), None):
+    while following := next(
+        (link["href"] for link in body["links"] if link["rel"] == "next"), None
+    ):
         assert following.startswith("/")
         body = (await here.client.get(following)).json()
         assert body["kind"] == "queryresult"
@@ -29,25 +31,64 @@ async def names(here, spec, path="/org/local/workload/-query", **more):
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
-        pytest.param({"terms": [{"tag": "even", "value": "true"}]}, [0, 2, 4, 6], id="text-finds-a-boolean"),
-        pytest.param({"terms": [{"tag": "even", "value": True}]}, [0, 2, 4, 6], id="boolean-finds-a-boolean"),
-        pytest.param({"terms": [{"op": "!=", "tag": "number", "value": 3}]}, [0, 1, 2, 4, 5, 6], id="not-equal"),
+        pytest.param(
+            {"terms": [{"tag": "even", "value": "true"}]}, [0, 2, 4, 6], id="text-finds-a-boolean"
+        ),
+        pytest.param(
+            {"terms": [{"tag": "even", "value": True}]}, [0, 2, 4, 6], id="boolean-finds-a-boolean"
+        ),
+        pytest.param(
+            {"terms": [{"op": "!=", "tag": "number", "value": 3}]},
+            [0, 1, 2, 4, 5, 6],
+            id="not-equal",
+        ),
         pytest.param({"terms": [{"op": ">", "tag": "number", "value": 4}]}, [5, 6], id="greater"),
-        pytest.param({"terms": [{"op": ">=", "tag": "number", "value": 5}]}, [5, 6], id="greater-or-equal"),
+        pytest.param(
+            {"terms": [{"op": ">=", "tag": "number", "value": 5}]}, [5, 6], id="greater-or-equal"
+        ),
         pytest.param({"terms": [{"op": "<", "tag": "number", "value": "1"}]}, [0], id="less"),
-        pytest.param({"terms": [{"op": "<=", "tag": "number", "value": 1}]}, [0, 1], id="less-or-equal"),
+        pytest.param(
+            {"terms": [{"op": "<=", "tag": "number", "value": 1}]}, [0, 1], id="less-or-equal"
+        ),
         pytest.param({"terms": [{"op": "~", "property": "name", "value": "-3"}]}, [3], id="match"),
-        pytest.param({"terms": [{"op": "=~", "tag": "name", "value": "^n-[12]$"}]}, [1, 2], id="regex"),
-        pytest.param({"terms": [{"op": "contains", "tag": "name", "value": "-6"}]}, [6], id="contains"),
-        pytest.param({"terms": [{"op": "exists", "tag": "even"}]}, [0, 1, 2, 3, 4, 5, 6], id="exists"),
+        pytest.param(
+            {"terms": [{"op": "=~", "tag": "name", "value": "^n-[12]$"}]}, [1, 2], id="regex"
+        ),
+        pytest.param(
+            {"terms": [{"op": "contains", "tag": "name", "value": "-6"}]}, [6], id="contains"
+        ),
+        pytest.param(
+            {"terms": [{"op": "exists", "tag": "even"}]}, [0, 1, 2, 3, 4, 5, 6], id="exists"
+        ),
         pytest.param({"terms": [{"op": "!exists", "tag": "even"}]}, [], id="exists-not"),
-        pytest.param({"terms": [{"rel": "gvc", "value": "quickstart"}]}, [0, 1, 2, 3, 4, 5, 6], id="rel"),
+        pytest.param(
+            {"terms": [{"rel": "gvc", "value": "quickstart"}]}, [0, 1, 2, 3, 4, 5, 6], id="rel"
+        ),
         pytest.param({"terms": [{"rel": "gvc", "value": "other"}]}, [], id="rel-to-another"),
-        pytest.param({"match": "any", "terms": [{"tag": "number", "value": 1}, {"tag": "number", "value": 2}]}, [1, 2], id="any"),
-        pytest.param({"match": "none", "terms": [{"tag": "even", "value": True}]}, [1, 3, 5], id="none"),
-        pytest.param({"terms": [{"property": "spec.type", "value": "cron"}]}, [0, 1, 2, 3, 4, 5, 6], id="nested-property"),
-        pytest.param({"sort": {"by": "name", "order": "desc"}}, [6, 5, 4, 3, 2, 1, 0], id="sort-by-name"),
-        pytest.param({"sort": {"by": "created", "order": "desc"}}, [6, 5, 4, 3, 2, 1, 0], id="sort-by-created"),
+        pytest.param(
+            {
+                "match": "any",
+                "terms": [{"tag": "number", "value": 1}, {"tag": "number", "value": 2}],
+            },
+            [1, 2],
+            id="any",
+        ),
+        pytest.param(
+            {"match": "none", "terms": [{"tag": "even", "value": True}]}, [1, 3, 5], id="none"
+        ),
+        pytest.param(
+            {"terms": [{"property": "spec.type", "value": "cron"}]},
+            [0, 1, 2, 3, 4, 5, 6],
+            id="nested-property",
+        ),
+        pytest.param(
+            {"sort": {"by": "name", "order": "desc"}}, [6, 5, 4, 3, 2, 1, 0], id="sort-by-name"
+        ),
+        pytest.param(
+            {"sort": {"by": "created", "order": "desc"}},
+            [6, 5, 4, 3, 2, 1, 0],
+            id="sort-by-created",
+        ),
         pytest.param({"sort": {"by": "version"}}, [0, 1, 2, 3, 4, 5, 6], id="equal-sort-keys"),
         pytest.param({}, [0, 1, 2, 3, 4, 5, 6], id="everything"),
     ],
@@ -61,24 +102,38 @@ async def test_a_query_finds_what_fits_over_all_pages(spec, expected, page_size)
 
 async def test_an_answer_repeats_the_query_with_its_defaults():
     async with local() as here:
-        body = (await here.client.post("/org/local/workload/-query", json={"spec": {"terms": [{"tag": "x", "value": 1}]}})).json()
+        body = (
+            await here.client.post(
+                "/org/local/workload/-query", json={"spec": {"terms": [{"tag": "x", "value": 1}]}}
+            )
+        ).json()
         assert body["itemKind"] == "workload"
         terms = [{"op": "=", "tag": "x", "value": 1}]
-        assert body["query"] == {"kind": "workload", "fetch": "items", "spec": {"match": "all", "terms": terms}}
+        assert body["query"] == {
+            "kind": "workload",
+            "fetch": "items",
+            "spec": {"match": "all", "terms": terms},
+        }
 
 
 async def test_fetching_links_gives_links():
     async with local() as here:
         await here.create()
-        body = (await here.client.post("/org/local/workload/-query", json={"fetch": "links"})).json()
+        body = (
+            await here.client.post("/org/local/workload/-query", json={"fetch": "links"})
+        ).json()
         assert body["items"] == [W1]
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        pytest.param({"spec": {"terms": [{"op": "like", "tag": "x", "value": 1}]}}, id="unknown-op"),
-        pytest.param({"spec": {"terms": [{"tag": "x", "rel": "gvc", "value": 1}]}}, id="two-subjects"),
+        pytest.param(
+            {"spec": {"terms": [{"op": "like", "tag": "x", "value": 1}]}}, id="unknown-op"
+        ),
+        pytest.param(
+            {"spec": {"terms": [{"tag": "x", "rel": "gvc", "value": 1}]}}, id="two-subjects"
+        ),
         pytest.param({"spec": {"terms": [{"tag": "x"}]}}, id="no-value"),
         pytest.param({"spec": {"match": "some"}}, id="unknown-match"),
         pytest.param({"spec": {"sort": {"by": "spec"}}}, id="not-sortable"),
@@ -105,7 +160,9 @@ async def test_lists_come_in_pages_by_relative_links():
                 body = await here.get(following)
                 assert (body["kind"], body["itemKind"]) == ("list", "workload")
                 found += [item["name"] for item in body["items"]]
-                following = next((link["href"] for link in body["links"] if link["rel"] == "next"), None)
+                following = next(
+                    (link["href"] for link in body["links"] if link["rel"] == "next"), None
+                )
             assert found == [f"w-{index}" for index in range(7)]
 
 
@@ -116,7 +173,9 @@ async def test_a_page_repeats_and_skips_nothing_when_objects_come_and_go():
         await here.client.delete(f"{WORKLOADS}/w-0")
         await here.create(workload("w-new"))
         found, body = [item["name"] for item in first["items"]], first
-        while following := next((link["href"] for link in body["links"] if link["rel"] == "next"), None):
+        while following := next(
+            (link["href"] for link in body["links"] if link["rel"] == "next"), None
+        ):
             body = await here.get(following)
             found += [item["name"] for item in body["items"]]
         assert found == [*(f"w-{index}" for index in range(7)), "w-new"]
@@ -137,7 +196,11 @@ async def test_commands_are_queried_by_type_stage_and_tag():
             {"property": "lifecycleStage", "value": "completed"},
             {"tag": "prefect.io/flow-run-id", "value": "a"},
         ]
-        body = (await here.client.post(f"{COMMANDS}/-query", json={"spec": {"match": "all", "terms": terms}})).json()
+        body = (
+            await here.client.post(
+                f"{COMMANDS}/-query", json={"spec": {"match": "all", "terms": terms}}
+            )
+        ).json()
         assert [item["links"][0]["href"] for item in body["items"]] == [first]
         assert body["itemKind"] == "command"
 
@@ -157,14 +220,19 @@ async def test_a_new_command_may_be_invisible_to_queries_and_lists_for_a_while()
 async def test_queries_of_other_kinds_work():
     async with local() as here:
         await here.client.post(f"{GVC}/identity", json={"name": "id-1"})
-        assert await names(here, {"terms": [{"rel": "gvc", "value": "quickstart"}]}, "/org/local/identity/-query") == ["id-1"]
+        assert await names(
+            here, {"terms": [{"rel": "gvc", "value": "quickstart"}]}, "/org/local/identity/-query"
+        ) == ["id-1"]
         assert await names(here, {}, "/org/local/gvc/-query") == ["quickstart"]
 
 
 async def test_a_conflict_query_refuses_a_second_command():
     async with local(start_delay_seconds=1) as here:
         await here.create()
-        body = {**run_body({"unique": "1"}), "conflictQuery": {"spec": {"terms": [{"tag": "unique", "value": "1"}]}}}
+        body = {
+            **run_body({"unique": "1"}),
+            "conflictQuery": {"spec": {"terms": [{"tag": "unique", "value": "1"}]}},
+        }
         assert (await here.client.post(COMMANDS, json=body)).status_code == 201
         refused = await here.client.post(COMMANDS, json=body)
         assert refused.status_code == 400

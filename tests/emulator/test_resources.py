@@ -8,7 +8,11 @@ pytestmark = pytest.mark.anyio
 async def test_post_creates_and_answers_with_text_and_a_relative_location():
     async with local() as here:
         response = await here.client.post(WORKLOADS, json=workload())
-        assert (response.status_code, response.text, response.headers["location"]) == (201, "Created", W1)
+        assert (response.status_code, response.text, response.headers["location"]) == (
+            201,
+            "Created",
+            W1,
+        )
         assert response.headers["date"] == "Sat, 10 Jan 2026 10:00:00 GMT"
 
 
@@ -51,14 +55,19 @@ async def test_a_dry_run_shows_what_would_be_and_changes_nothing():
         assert (would_be.status_code, would_be.json()["version"]) == (200, 1)
         assert (await here.client.get(W1)).status_code == 404
         await here.create()
-        assert (await here.client.put(f"{WORKLOADS}?dryRun=true", json=workload())).json()["version"] == 2
+        assert (await here.client.put(f"{WORKLOADS}?dryRun=true", json=workload())).json()[
+            "version"
+        ] == 2
         assert (await here.get(W1))["version"] == 1
 
 
 async def test_a_stored_workload_has_what_clients_rely_on():
     async with local() as here:
         document = workload()
-        document["spec"]["containers"][0]["env"] = [{"name": "B", "value": "1"}, {"name": "A", "value": "2"}]
+        document["spec"]["containers"][0]["env"] = [
+            {"name": "B", "value": "1"},
+            {"name": "A", "value": "2"},
+        ]
         await here.create(document)
         stored = await here.get(W1)
         assert [link["rel"] for link in stored["links"]] == ["self", "org", "gvc", "deployment"]
@@ -70,7 +79,9 @@ async def test_a_stored_workload_has_what_clients_rely_on():
 
 async def test_short_links_are_stored_in_full_and_texts_stay():
     async with local() as here:
-        assert (await here.client.put(f"{GVC}/identity", json={"name": "id-1", "gvc": "quickstart"})).status_code == 201
+        assert (
+            await here.client.put(f"{GVC}/identity", json={"name": "id-1", "gvc": "quickstart"})
+        ).status_code == 201
         document = workload(identityLink="//gvc/quickstart/identity/id-1")
         document["spec"]["containers"][0] |= {"image": "//image/etl:v1", "args": ["//not/a/link"]}
         await here.create(document)
@@ -86,7 +97,9 @@ async def test_a_patch_merges_counts_up_and_checks_version_and_id():
         stored = await here.get(W1)
         await here.advance(5)
         lock = {"version": 1, "id": stored["id"]}
-        patched = await here.client.patch(W1, json={**lock, "spec": {"defaultOptions": {"suspend": "false"}}})
+        patched = await here.client.patch(
+            W1, json={**lock, "spec": {"defaultOptions": {"suspend": "false"}}}
+        )
         assert patched.status_code == 200
         assert patched.json()["version"] == 2
         assert patched.json()["lastModified"] == "2026-01-10T10:00:05.000Z"
@@ -106,15 +119,23 @@ async def test_tags_are_set_and_removed_by_patch():
     async with local() as here:
         await here.create()
         tags = {"a": 1, "b": True, "cpln/createdByPrefect": None}
-        assert (await here.client.patch(W1, json={"tags": tags})).json()["tags"] == {"a": 1, "b": True}
+        assert (await here.client.patch(W1, json={"tags": tags})).json()["tags"] == {
+            "a": 1,
+            "b": True,
+        }
 
 
 @pytest.mark.parametrize(
     ("path", "body", "patch"),
     [
-        pytest.param(WORKLOADS, workload(), {"spec": {"type": "standard", "job": None}}, id="workload-type"),
         pytest.param(
-            "/org/local/secret", {"name": "s-1", "type": "dictionary", "data": {}}, {"type": "opaque"}, id="secret-type"
+            WORKLOADS, workload(), {"spec": {"type": "standard", "job": None}}, id="workload-type"
+        ),
+        pytest.param(
+            "/org/local/secret",
+            {"name": "s-1", "type": "dictionary", "data": {}},
+            {"type": "opaque"},
+            id="secret-type",
         ),
     ],
 )
@@ -167,7 +188,12 @@ async def test_deleting_a_gvc_deletes_what_is_in_it():
 
 async def test_secrets_hide_their_data_until_revealed():
     async with local() as here:
-        body = {"name": "s-1", "type": "opaque", "data": {"payload": "x", "encoding": "plain"}, "tags": {}}
+        body = {
+            "name": "s-1",
+            "type": "opaque",
+            "data": {"payload": "x", "encoding": "plain"},
+            "tags": {},
+        }
         assert (await here.client.post("/org/local/secret", json=body)).status_code == 201
         assert "data" not in await here.get("/org/local/secret/s-1")
         assert (await here.get("/org/local/secret/s-1/-reveal"))["data"]["payload"] == "x"
@@ -176,7 +202,11 @@ async def test_secrets_hide_their_data_until_revealed():
 async def test_a_superuser_key_is_made_as_the_cli_does():
     async with local() as here:
         await here.client.post("/org/local/serviceaccount", json={"name": "sa-1", "tags": {}})
-        key = (await here.client.post("/org/local/serviceaccount/sa-1/-addKey", json={"description": "d"})).json()
+        key = (
+            await here.client.post(
+                "/org/local/serviceaccount/sa-1/-addKey", json={"description": "d"}
+            )
+        ).json()
         assert key["key"].startswith("s")
         assert key["key"].count(".") == 2
         assert key["name"] == key["key"][:16]
@@ -188,7 +218,10 @@ async def test_a_superuser_key_is_made_as_the_cli_does():
 
 async def test_the_permissions_of_a_kind_are_listed():
     async with local() as here:
-        names = [each["name"] for each in (await here.get("/org/local/workload/-schema/permissions"))["permissions"]]
+        names = [
+            each["name"]
+            for each in (await here.get("/org/local/workload/-schema/permissions"))["permissions"]
+        ]
         assert {"exec.runCronWorkload", "exec.stopReplica", "view"} <= set(names)
 
 
@@ -197,17 +230,28 @@ async def test_locations_are_fixed_and_a_gvc_needs_ones_that_exist():
         location = await here.get("/org/local/location/aws-eu-central-1")
         assert (location["provider"], location["region"]) == ("aws", "eu-central-1")
         spec = {"staticPlacement": {"locationLinks": ["//location/aws-eu-central-1"]}}
-        assert (await here.client.post("/org/local/gvc", json={"name": "g-1", "spec": spec})).status_code == 201
+        assert (
+            await here.client.post("/org/local/gvc", json={"name": "g-1", "spec": spec})
+        ).status_code == 201
         gvc = await here.get("/org/local/gvc/g-1")
-        assert gvc["spec"]["staticPlacement"]["locationLinks"] == ["/org/local/location/aws-eu-central-1"]
+        assert gvc["spec"]["staticPlacement"]["locationLinks"] == [
+            "/org/local/location/aws-eu-central-1"
+        ]
         assert [link["rel"] for link in gvc["links"]] == ["self", "org", "workload", "identity"]
         assert gvc["alias"]
         spec = {"staticPlacement": {"locationLinks": ["//location/mars-1"]}}
-        assert (await here.client.post("/org/local/gvc", json={"name": "g-2", "spec": spec})).status_code == 400
-        assert (await here.client.post("/org/local/location", json={"name": "mars-1"})).status_code == 405
+        assert (
+            await here.client.post("/org/local/gvc", json={"name": "g-2", "spec": spec})
+        ).status_code == 400
+        assert (
+            await here.client.post("/org/local/location", json={"name": "mars-1"})
+        ).status_code == 405
 
 
-@pytest.mark.parametrize("path", ["/org/other", "/org/local/nothing", f"{WORKLOADS}/none", "/org/local/workload/w-1/x", "/else"])
+@pytest.mark.parametrize(
+    "path",
+    ["/org/other", "/org/local/nothing", f"{WORKLOADS}/none", "/org/local/workload/w-1/x", "/else"],
+)
 async def test_what_is_not_there_is_404_with_an_error_body(path):
     async with local() as here:
         response = await here.client.get(path)
@@ -217,7 +261,12 @@ async def test_what_is_not_there_is_404_with_an_error_body(path):
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("DELETE", WORKLOADS), ("POST", W1), ("GET", "/org/local/workload/-query"), ("POST", "/org/local/workload")],
+    [
+        ("DELETE", WORKLOADS),
+        ("POST", W1),
+        ("GET", "/org/local/workload/-query"),
+        ("POST", "/org/local/workload"),
+    ],
 )
 async def test_other_methods_are_405(method, path):
     async with local() as here:
@@ -250,4 +299,6 @@ async def test_the_status_of_an_accepted_delete_can_be_switched(status, body):
 async def test_a_put_keeps_other_tags_when_switched(put_tags, tags):
     async with local(put_tags=put_tags) as here:
         await here.create({**workload(), "tags": {"a": 1}})
-        assert (await here.client.put(WORKLOADS, json={**workload(), "tags": {"b": 2}})).json()["tags"] == tags
+        assert (await here.client.put(WORKLOADS, json={**workload(), "tags": {"b": 2}})).json()[
+            "tags"
+        ] == tags

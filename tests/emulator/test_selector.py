@@ -13,7 +13,9 @@ LABELS = {"gvc": "dev", "workload": "w", "replica": "command-9b38-x7k2p", "strea
         pytest.param('{gvc="dev"}', True, id="equal"),
         pytest.param('{gvc="prod"}', False, id="other-value"),
         pytest.param('{gvc="dev", workload!="w"}', False, id="not-equal"),
-        pytest.param('{ gvc = "dev" , replica=~"command-9b38-.+" }', True, id="the-prefect-selector"),
+        pytest.param(
+            '{ gvc = "dev" , replica=~"command-9b38-.+" }', True, id="the-prefect-selector"
+        ),
         pytest.param('{replica=~"command-9b38"}', False, id="a-regex-has-to-match-the-whole-value"),
         pytest.param('{gvc="dev",replica!~"command-.+"}', False, id="not-matching"),
         pytest.param("{gvc=`dev`}", True, id="raw-string"),

@@ -33,7 +33,10 @@ def test_an_error_in_the_body_ends_the_thread_and_passes():
 
 def test_a_taken_port_is_an_error_of_the_caller():
     with socket.create_server(("127.0.0.1", 0)) as taken:  # noqa: SIM117 - the port of the one is an argument of the other
-        with pytest.raises(OSError, match="address already in use"), serve_in_thread(Platform(), port=taken.getsockname()[1]):
+        with (
+            pytest.raises(OSError, match="address already in use"),
+            serve_in_thread(Platform(), port=taken.getsockname()[1]),
+        ):
             pass
 
 
@@ -58,12 +61,19 @@ def test_discovery_needs_no_token_and_names_the_address_as_it_was_reached():
 
 
 def test_requests_and_connections_are_counted():
-    with serve_in_thread(Platform(FIXED)) as running, httpx.Client(base_url=running.url, headers=AUTH) as client:
+    with (
+        serve_in_thread(Platform(FIXED)) as running,
+        httpx.Client(base_url=running.url, headers=AUTH) as client,
+    ):
         client.get("/org/local")
         client.get("/org/local?x=1")
-        programs.until(lambda: len(running.platform.requests) == 2)  # an answer is noted after it was sent
+        programs.until(
+            lambda: len(running.platform.requests) == 2
+        )  # an answer is noted after it was sent
         records = running.platform.requests
-        assert [(each.method, each.path, each.query, each.status, each.kind) for each in records] == [
+        assert [
+            (each.method, each.path, each.query, each.status, each.kind) for each in records
+        ] == [
             ("GET", "/org/local", "", 200, "http"),
             ("GET", "/org/local", "x=1", 200, "http"),
         ]
@@ -73,13 +83,20 @@ def test_requests_and_connections_are_counted():
 
 
 def test_a_job_runs_with_the_address_that_its_submitter_used():
-    with serve_in_thread(Platform(FIXED)) as running, httpx.Client(base_url=running.url, headers=AUTH) as client:
+    with (
+        serve_in_thread(Platform(FIXED)) as running,
+        httpx.Client(base_url=running.url, headers=AUTH) as client,
+    ):
         client.put(WORKLOADS, json=workload())
-        overrides = [{"name": "main", "command": "sh", "args": ["-c", "echo $CPLN_ENDPOINT; sleep 600"]}]
+        overrides = [
+            {"name": "main", "command": "sh", "args": ["-c", "echo $CPLN_ENDPOINT; sleep 600"]}
+        ]
         link = client.post(COMMANDS, json=run_body(overrides=overrides)).headers["location"]
         params = {"query": '{workload="w-1"}'}
         found = programs.until(
-            lambda: client.get("/logs/org/local/loki/api/v1/query_range", params=params).json()["data"]["result"]
+            lambda: client.get("/logs/org/local/loki/api/v1/query_range", params=params).json()[
+                "data"
+            ]["result"]
         )
         assert found[0]["values"][0][1] == running.url
         assert client.get(link).json()["lifecycleStage"] == "running"
@@ -104,17 +121,32 @@ def test_nothing_is_printed_and_nothing_logged_by_uvicorn(capfd, caplog):
         httpx.get(f"{running.url}/org/local", headers=AUTH)
     out, err = capfd.readouterr()
     assert (out, err) == ("", "")
-    assert [record.name for record in caplog.records if record.name.startswith(("uvicorn", "cpln_flows"))] == []
+    assert [
+        record.name
+        for record in caplog.records
+        if record.name.startswith(("uvicorn", "cpln_flows"))
+    ] == []
 
 
-@pytest.mark.parametrize("fault", [None, Fault(status=503), Fault(body="no"), Fault(truncate="body"), Fault(stale=True)])
+@pytest.mark.parametrize(
+    "fault", [None, Fault(status=503), Fault(body="no"), Fault(truncate="body"), Fault(stale=True)]
+)
 def test_every_answer_has_one_date_and_it_is_that_of_the_platforms_clock(fault):
     clock = ManualClock(datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC))
-    with serve_in_thread(Platform(FIXED, clock=clock)) as running, httpx.Client(base_url=running.url, headers=AUTH) as client:
+    with (
+        serve_in_thread(Platform(FIXED, clock=clock)) as running,
+        httpx.Client(base_url=running.url, headers=AUTH) as client,
+    ):
         client.post(WORKLOADS, json=workload())
         if fault is not None:
             running.platform.faults.add(dataclasses.replace(fault, times=None))
-        asks = [("GET", W1), ("POST", COMMANDS), ("GET", f"{WORKLOADS}/none"), ("GET", "/discovery"), ("GET", "/_control/clock")]
+        asks = [
+            ("GET", W1),
+            ("POST", COMMANDS),
+            ("GET", f"{WORKLOADS}/none"),
+            ("GET", "/discovery"),
+            ("GET", "/_control/clock"),
+        ]
         for method, path in asks:
             clock.advance(86_400)
             answer = client.request(method, path, json=run_body() if method == "POST" else None)

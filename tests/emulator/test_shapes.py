@@ -106,7 +106,13 @@ def document(collection):
 
 def places(content, path=()) -> Iterator[tuple]:
     """Every place of a document below its top."""
-    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    items = (
+        content.items()
+        if isinstance(content, dict)
+        else enumerate(content)
+        if isinstance(content, list)
+        else ()
+    )
     for key, value in items:
         yield (*path, key)
         yield from places(value, (*path, key))
@@ -127,7 +133,9 @@ def replaced(content, path, value):
 def wrong_values(content, path):
     """What has another type than the field."""
     current = read(content, path)
-    scalar = not isinstance(current, dict | list) and ((path[-1] == "value" and "terms" in path) or path[:1] == ("tags",))
+    scalar = not isinstance(current, dict | list) and (
+        (path[-1] == "value" and "terms" in path) or path[:1] == ("tags",)
+    )
     for value in WRONG:
         if type(value) is not type(current) and not (scalar and not isinstance(value, dict | list)):
             yield value
@@ -153,17 +161,28 @@ async def prepared(here):
 def test_a_wrong_type_in_an_object_is_refused_and_named(collection) -> None:
     body, path = document(collection), collection.partition("#")[0]
     # Every place gets several wrong values, and by that meets every method.
-    methods = itertools.cycle([("POST", path, "x-2"), ("PUT", path, "x-1"), ("PATCH", f"{path}/x-1", "x-1")])
+    methods = itertools.cycle(
+        [("POST", path, "x-2"), ("PUT", path, "x-1"), ("PATCH", f"{path}/x-1", "x-1")]
+    )
 
     async def scenario():
         async with local() as here:
             await prepared(here)
             assert (await here.client.post(path, json=body)).status_code == 201
             for place in places(body):
-                for value, (method, link, name) in zip(wrong_values(body, place), methods, strict=False):
-                    answer = await here.client.request(method, link, json=replaced({**body, "name": name}, place, value))
+                for value, (method, link, name) in zip(
+                    wrong_values(body, place), methods, strict=False
+                ):
+                    answer = await here.client.request(
+                        method, link, json=replaced({**body, "name": name}, place, value)
+                    )
                     assert answer.status_code == 400, (method, place, value, answer.text)
-                    assert written(place) in answer.json()["message"], (method, place, value, answer.text)
+                    assert written(place) in answer.json()["message"], (
+                        method,
+                        place,
+                        value,
+                        answer.text,
+                    )
 
     asyncio.run(scenario())
 
@@ -186,7 +205,11 @@ def test_a_wrong_type_in_a_command_or_a_query_is_refused_and_named(path) -> None
 
 WORDS = st.sampled_from(["", "text", "true", "12", "²", "9" * 30, "//x", "main", "name", "x-1"])
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False) | WORDS,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | WORDS,
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(WORDS, inner, max_size=2),
     max_leaves=5,
 )
@@ -218,7 +241,12 @@ def test_no_json_breaks_the_platform_or_what_is_read_afterwards(requests) -> Non
                 await here.client.post(collection.partition("#")[0], json=document(collection))
             for method, path, body in requests:
                 answer = await here.client.request(method, path, json=body)
-                assert answer.status_code in (200, 201, 400, 404, 405, 409), (method, path, body, answer.text)
+                assert answer.status_code in (200, 201, 400, 404, 405, 409), (
+                    method,
+                    path,
+                    body,
+                    answer.text,
+                )
             for collection in {path.partition("#")[0] for path in OBJECTS}:
                 for item in (await here.get(collection))["items"]:
                     await here.get(item["links"][0]["href"])
@@ -239,7 +267,9 @@ def test_no_json_breaks_the_platform_or_what_is_read_afterwards(requests) -> Non
             for workload in (await here.get(WORKLOADS))["items"]:
                 link = workload["links"][0]["href"]
                 await here.get(f"{link}/deployment")
-                assert (await here.client.post(f"{link}/-command", json=run_body())).status_code in (201, 400)
+                assert (
+                    await here.client.post(f"{link}/-command", json=run_body())
+                ).status_code in (201, 400)
                 await here.settle()
                 await here.get(f"{link}/-command")
 
@@ -274,7 +304,9 @@ def test_what_no_log_query_can_say_is_refused(params) -> None:
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("value", ["x", {"$append/observability": [1]}, {"observability": {"logsRetentionDays": "x"}}])
+@pytest.mark.parametrize(
+    "value", ["x", {"$append/observability": [1]}, {"observability": {"logsRetentionDays": "x"}}]
+)
 def test_a_wrong_type_in_the_organisation_is_refused(value) -> None:
     async def scenario():
         async with local() as here:
@@ -290,7 +322,9 @@ def test_no_patch_of_an_accounts_keys_breaks_it(keys) -> None:
         account = f"{ORG}/serviceaccount/sa-1"
         async with local() as here:
             await here.client.post(f"{ORG}/serviceaccount", json={"name": "sa-1"})
-            assert (await here.client.post(f"{account}/-addKey", json={"description": 5})).status_code == 400
+            assert (
+                await here.client.post(f"{account}/-addKey", json={"description": 5})
+            ).status_code == 400
             await here.client.post(f"{account}/-addKey", json={"description": "d"})
             assert (await here.client.patch(account, json={"keys": keys})).status_code < 500
             assert (await here.get(account))["keys"] == []
@@ -302,7 +336,9 @@ def test_a_cursor_of_another_order_is_refused() -> None:
     async def scenario():
         async with local(page_size=1) as here:
             for name in ("s-1", "s-2"):
-                await here.client.post(f"{ORG}/secret", json={"name": name, "type": "opaque", "data": {}})
+                await here.client.post(
+                    f"{ORG}/secret", json={"name": name, "type": "opaque", "data": {}}
+                )
             query = {"spec": {"sort": {"by": "version"}}}
             answer = (await here.client.post(f"{ORG}/secret/-query", json=query)).json()
             token = answer["links"][1]["href"].partition("next=")[2]
@@ -317,7 +353,9 @@ def test_a_cursor_of_another_order_is_refused() -> None:
 @pytest.mark.parametrize(("depth", "status"), [(80, 201), (300, 400), (900, 400)])
 def test_what_is_nested_too_deeply_is_refused(depth, status) -> None:
     async def scenario():
-        body = json.dumps(workload()).replace('"job"', '"sidecar": ' + '{"a": ' * depth + "1" + "}" * depth + ', "job"')
+        body = json.dumps(workload()).replace(
+            '"job"', '"sidecar": ' + '{"a": ' * depth + "1" + "}" * depth + ', "job"'
+        )
         async with local() as here:
             assert (await here.client.post(WORKLOADS, content=body)).status_code == status
             await here.get(WORKLOADS)

@@ -9,7 +9,14 @@ TAG_VALUES = ("a", "b", True, 1)
 
 def add(store, name, **tags):
     document = {"id": name, "name": name, "version": 1, "tags": tags}
-    return store.add(kind="workload", scope="/g/workload", wide_scope="/workload", gvc="g", name=name, document=document)
+    return store.add(
+        kind="workload",
+        scope="/g/workload",
+        wide_scope="/workload",
+        gvc="g",
+        name=name,
+        document=document,
+    )
 
 
 def names(records):
@@ -38,11 +45,20 @@ def test_a_change_keeps_the_old_document_whole():
 
 
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["add", "tag", "remove"]), st.integers(0, 9), st.sampled_from(TAG_VALUES)), max_size=40
+    st.tuples(
+        st.sampled_from(["add", "tag", "remove"]), st.integers(0, 9), st.sampled_from(TAG_VALUES)
+    ),
+    max_size=40,
 )
 
 
-@given(STEPS, st.sampled_from(TAG_VALUES), st.integers(1, 4), st.sampled_from(["name", "created", None]), st.booleans())
+@given(
+    STEPS,
+    st.sampled_from(TAG_VALUES),
+    st.integers(1, 4),
+    st.sampled_from(["name", "created", None]),
+    st.booleans(),
+)
 def test_indexed_pages_find_what_a_plain_search_finds(steps, wanted, size, by, descending):
     store = Store()
     for step, number, value in steps:

@@ -8,21 +8,39 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
-from cpln_flows.emulator import Exit, Fault, Line, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor, Server
+from cpln_flows.emulator import (
+    Exit,
+    Fault,
+    Line,
+    ManualClock,
+    Platform,
+    PlatformConfig,
+    Script,
+    ScriptedExecutor,
+    Server,
+)
 from tests.patience import PATIENCE_SECONDS
 
 from .support import AUTH, TAIL, TOKEN, W1, WORKLOADS, run_body, until, workload
 
 pytestmark = pytest.mark.anyio
 
-LABELS = {"gvc": "quickstart", "workload": "w-1", "replica": "command-1-abcde", "container": "main", "stream": "stdout"}
+LABELS = {
+    "gvc": "quickstart",
+    "workload": "w-1",
+    "replica": "command-1-abcde",
+    "container": "main",
+    "stream": "stdout",
+}
 SELECTOR = '{gvc="quickstart", workload="w-1"}'
 
 
 @contextlib.asynccontextmanager
 async def served(script=None, **config):
     executor = ScriptedExecutor(script or Script())
-    platform = Platform(PlatformConfig(token=TOKEN, **config), clock=ManualClock(), executor=executor)
+    platform = Platform(
+        PlatformConfig(token=TOKEN, **config), clock=ManualClock(), executor=executor
+    )
     async with Server(platform) as server:
         yield platform, server
     await platform.aclose()
@@ -33,7 +51,9 @@ def tail(server, token=TOKEN, sock=None, max_queue=16, **params):
     url = server.url.replace("http", "ws", 1) + f"{TAIL}?{query}"
     header = {"authorization": token} if token else {}
     more = {} if sock is None else {"sock": sock, "compression": None}
-    return connect(url, additional_headers=header, open_timeout=PATIENCE_SECONDS, max_queue=max_queue, **more)
+    return connect(
+        url, additional_headers=header, open_timeout=PATIENCE_SECONDS, max_queue=max_queue, **more
+    )
 
 
 async def frame(socket):
@@ -77,7 +97,9 @@ async def test_a_tail_begins_with_the_newest_lines_since_the_start_in_order():
     async with served() as (platform, server):
         now = platform.clock.time_ns()
         for index in range(6):
-            platform.append_lines({**LABELS, "container": f"c{index % 2}"}, [(now - 10 + index, f"l{index}")])
+            platform.append_lines(
+                {**LABELS, "container": f"c{index % 2}"}, [(now - 10 + index, f"l{index}")]
+            )
         platform.append_lines(LABELS, [(now - 100, "before the start")])
         async with tail(server, start=str(now - 10), limit="4") as socket:
             assert sorted(await read(socket, 4)) == ["l2", "l3", "l4", "l5"]
@@ -112,7 +134,9 @@ async def test_what_a_slow_reader_has_no_room_for_is_dropped_and_announced():
         platform.append_lines(LABELS, [(index, str(index)) for index in range(12)])
         found = await frame(socket)
         assert len(lines(found)) == 10
-        assert found["dropped_entries"] == [{"labels": LABELS, "timestamp": str(stamp)} for stamp in (10, 11)]
+        assert found["dropped_entries"] == [
+            {"labels": LABELS, "timestamp": str(stamp)} for stamp in (10, 11)
+        ]
 
 
 async def read_stamps(client, found, dropped):
@@ -132,7 +156,9 @@ async def test_a_reader_that_stalls_loses_lines_in_the_middle_and_is_told_so():
             async with tail(server, sock=small, max_queue=1) as client:
                 await connected(platform)
                 for begin in range(0, count, 500):
-                    platform.append_lines(LABELS, [(stamp, text) for stamp in range(begin, begin + 500)])
+                    platform.append_lines(
+                        LABELS, [(stamp, text) for stamp in range(begin, begin + 500)]
+                    )
                     await asyncio.sleep(0)
                 found, dropped = [], []
                 while not dropped:
@@ -147,7 +173,11 @@ async def test_a_reader_that_stalls_loses_lines_in_the_middle_and_is_told_so():
 
 @pytest.mark.fact("F167")
 async def test_a_delayed_tail_sends_its_lines_by_the_platforms_clock():
-    async with served() as (platform, server), tail(server, delay_for="5") as late, tail(server) as prompt:
+    async with (
+        served() as (platform, server),
+        tail(server, delay_for="5") as late,
+        tail(server) as prompt,
+    ):
         await connected(platform, 2)
         platform.append_lines(LABELS, [(1, "first")])
         assert await read(prompt, 1) == ["first"]
@@ -199,7 +229,9 @@ async def test_a_wrong_request_is_refused_at_the_upgrade(token, params, status):
 async def test_an_unknown_path_is_refused():
     async with served() as (_, server):
         with pytest.raises(InvalidStatus) as refused:
-            async with connect(server.url.replace("http", "ws", 1) + "/else", additional_headers=AUTH):
+            async with connect(
+                server.url.replace("http", "ws", 1) + "/else", additional_headers=AUTH
+            ):
                 pass
         assert refused.value.response.status_code == 404
 
@@ -248,7 +280,9 @@ async def test_lines_can_be_dropped_from_a_tail(silently):
             assert (found["dropped_entries"] is None) is silently
 
 
-@pytest.mark.parametrize("fault", [Fault(reset="before"), Fault(status=503), Fault(status=429, retry_after=1)])
+@pytest.mark.parametrize(
+    "fault", [Fault(reset="before"), Fault(status=503), Fault(status=429, retry_after=1)]
+)
 async def test_a_tail_can_be_kept_from_beginning(fault):
     async with served() as (platform, server):
         platform.faults.add(fault)

@@ -17,7 +17,9 @@ from tests.patience import PATIENCE_SECONDS
 
 from .support import AUTH, RANGE, TAIL, TOKEN, W1, WORKLOADS, workload
 
-LIMITS = PlatformConfig(token=TOKEN, body_limit_bytes=100_000, read_timeout_seconds=100, write_timeout_seconds=100)
+LIMITS = PlatformConfig(
+    token=TOKEN, body_limit_bytes=100_000, read_timeout_seconds=100, write_timeout_seconds=100
+)
 
 
 @pytest.fixture
@@ -64,9 +66,12 @@ def refusal(link):
 
 
 @pytest.mark.parametrize(
-    ("token", "status"), [pytest.param("s.wrong", 401, id="no-token"), pytest.param(TOKEN, 413, id="with-the-token")]
+    ("token", "status"),
+    [pytest.param("s.wrong", 401, id="no-token"), pytest.param(TOKEN, 413, id="with-the-token")],
 )
-@pytest.mark.parametrize("form", [{"content_length": "40000000"}, {"content_length": "9" * 19}], ids=["40-mb", "endless"])
+@pytest.mark.parametrize(
+    "form", [{"content_length": "40000000"}, {"content_length": "9" * 19}], ids=["40-mb", "endless"]
+)
 def test_a_long_body_is_refused_before_it_is_sent(served, token, status, form):
     with connected(served) as link:
         link.sendall(head(served, token=token, **form))
@@ -77,7 +82,12 @@ def test_a_long_body_is_refused_before_it_is_sent(served, token, status, form):
 @pytest.mark.parametrize(("token", "status"), [("s.wrong", 401), (TOKEN, 413)])
 def test_a_client_that_sends_first_and_reads_later_finds_the_refusal(served, token, status):
     for body in (b"x" * 10_000_000, iter([b"x" * 100_000] * 100)):
-        answer = httpx.post(f"{served.url}{WORKLOADS}", content=body, headers={"authorization": token}, timeout=PATIENCE_SECONDS)
+        answer = httpx.post(
+            f"{served.url}{WORKLOADS}",
+            content=body,
+            headers={"authorization": token},
+            timeout=PATIENCE_SECONDS,
+        )
         assert answer.status_code == status
 
 
@@ -105,7 +115,9 @@ def test_an_encoded_body_is_refused(served, encoding):
         pytest.param(lambda s: b"G", id="first-byte"),
         pytest.param(lambda s: head(s, content_length="100") + b"{", id="body"),
         pytest.param(lambda s: head(s, transfer_encoding="chunked") + b"5\r\nab", id="chunk"),
-        pytest.param(lambda s: head(s, transfer_encoding="chunked") + b"1\r\n{\r\n", id="last-chunk"),
+        pytest.param(
+            lambda s: head(s, transfer_encoding="chunked") + b"1\r\n{\r\n", id="last-chunk"
+        ),
     ],
 )
 def test_a_request_that_never_ends_is_given_up(impatient, sent):
@@ -131,19 +143,35 @@ def test_the_second_request_of_a_connection_has_its_time_too(impatient):
 @pytest.mark.parametrize(
     ("sent", "status"),
     [
-        pytest.param(lambda s: b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, id="tls"),
+        pytest.param(
+            lambda s: b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, id="tls"
+        ),
         pytest.param(lambda s: b"nonsense\r\n\r\n", 400, id="no-http"),
         pytest.param(lambda s: b"GET / HTTP/1.1\r\n\r\n", 400, id="no-host"),
-        pytest.param(lambda s: b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", 400, id="two-hosts"),
-        pytest.param(lambda s: head(s, content_length="1", transfer_encoding="chunked") + b"0\r\n\r\n", 400, id="two-lengths"),
+        pytest.param(
+            lambda s: b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", 400, id="two-hosts"
+        ),
+        pytest.param(
+            lambda s: head(s, content_length="1", transfer_encoding="chunked") + b"0\r\n\r\n",
+            400,
+            id="two-lengths",
+        ),
         pytest.param(lambda s: head(s, content_length="-1"), 400, id="negative-length"),
         pytest.param(lambda s: head(s, content_length="9" * 5000), 400, id="length-of-5000-digits"),
-        pytest.param(lambda s: head(s, transfer_encoding="chunked") + b"xyz\r\n", 400, id="no-chunk"),
+        pytest.param(
+            lambda s: head(s, transfer_encoding="chunked") + b"xyz\r\n", 400, id="no-chunk"
+        ),
         pytest.param(lambda s: head(s, path="/" + "x" * 40_000), 414, id="long-path"),
         pytest.param(lambda s: head(s, path=f"{W1}?{'x' * 40_000}"), 414, id="long-query"),
         pytest.param(lambda s: head(s, x="y" * 50_000), 431, id="long-header"),
-        pytest.param(lambda s: head(s, **{f"x{number}": "" for number in range(20_000)}), 431, id="many-headers"),
-        pytest.param(lambda s: b"GET / HTTP/1.1\r\nx: " + b"y" * 200_000, 431, id="head-without-end"),
+        pytest.param(
+            lambda s: head(s, **{f"x{number}": "" for number in range(20_000)}),
+            431,
+            id="many-headers",
+        ),
+        pytest.param(
+            lambda s: b"GET / HTTP/1.1\r\nx: " + b"y" * 200_000, 431, id="head-without-end"
+        ),
     ],
 )
 def test_what_is_no_request_is_refused_in_the_platforms_form(served, sent, status):
@@ -214,7 +242,14 @@ def test_a_tail_whose_lines_are_not_read_is_dropped(impatient):
     sock = socket.create_connection(tuple(impatient.url.removeprefix("http://").split(":")))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     # Nothing is read from it: no thread of the library's takes frames out of a full queue.
-    with connect(f"{url}{TAIL}?{QUERY}", additional_headers=AUTH, sock=sock, compression=None, max_queue=1, close_timeout=1):
+    with connect(
+        f"{url}{TAIL}?{QUERY}",
+        additional_headers=AUTH,
+        sock=sock,
+        compression=None,
+        max_queue=1,
+        close_timeout=1,
+    ):
         _fill_log(impatient, 2_000)
         while impatient.platform._logs._subscriptions:
             pass

@@ -28,21 +28,43 @@ def with_job(**fields):
         pytest.param({**workload(), "kind": "Workload"}, '"kind"', id="kind"),
         pytest.param({**workload(), "extra": 1}, '"extra"', id="unknown-field"),
         pytest.param({**workload(), "tags": {"a": {}}}, '"tags.a"', id="tag-value"),
-        pytest.param({**workload(), "tags": {f"t{n}": 1 for n in range(51)}}, '"tags"', id="too-many-tags"),
+        pytest.param(
+            {**workload(), "tags": {f"t{n}": 1 for n in range(51)}}, '"tags"', id="too-many-tags"
+        ),
         pytest.param({**workload(), "description": "x" * 251}, '"description"', id="description"),
         pytest.param({**workload(), "spec": {}}, '"spec.type"', id="no-spec"),
         pytest.param(workload(containers=[]), '"spec.containers"', id="no-container"),
         pytest.param(workload(type="batch"), '"spec.type"', id="type"),
-        pytest.param(workload(identityLink="//gvc/quickstart/identity/none"), "identityLink", id="missing-identity"),
+        pytest.param(
+            workload(identityLink="//gvc/quickstart/identity/none"),
+            "identityLink",
+            id="missing-identity",
+        ),
         pytest.param(with_container(name="cpln-x"), "reserved", id="container-name"),
         pytest.param(with_container(image=None), "containers[0].image", id="image"),
-        pytest.param(with_container(command="x" * 257), "containers[0].command", id="command-too-long"),
-        pytest.param(with_container(command=["python"]), "containers[0].command", id="command-is-one-text"),
+        pytest.param(
+            with_container(command="x" * 257), "containers[0].command", id="command-too-long"
+        ),
+        pytest.param(
+            with_container(command=["python"]), "containers[0].command", id="command-is-one-text"
+        ),
         pytest.param(with_container(args=[1]), "containers[0].args[0]", id="argument"),
-        pytest.param(with_container(env=[{"name": "CPLN_TOKEN", "value": "x"}]), "reserved for system use", id="reserved-env"),
-        pytest.param(with_container(env=[{"name": "A", "valueFrom": {}}]), "env[0].valueFrom", id="value-from"),
-        pytest.param(with_container(env=[{"name": "1 A", "value": ""}]), "env[0].name", id="env-name"),
-        pytest.param(with_container(env=[{"name": "A", "value": "x" * 4097}]), "env[0].value", id="env-value"),
+        pytest.param(
+            with_container(env=[{"name": "CPLN_TOKEN", "value": "x"}]),
+            "reserved for system use",
+            id="reserved-env",
+        ),
+        pytest.param(
+            with_container(env=[{"name": "A", "valueFrom": {}}]),
+            "env[0].valueFrom",
+            id="value-from",
+        ),
+        pytest.param(
+            with_container(env=[{"name": "1 A", "value": ""}]), "env[0].name", id="env-name"
+        ),
+        pytest.param(
+            with_container(env=[{"name": "A", "value": "x" * 4097}]), "env[0].value", id="env-value"
+        ),
         pytest.param(with_container(cpu="x"), "containers[0].cpu", id="cpu"),
         pytest.param(with_container(cpu="10m"), "25m", id="cpu-too-small"),
         pytest.param(with_container(memory="1Mi"), "32Mi", id="memory-too-small"),
@@ -51,20 +73,37 @@ def with_job(**fields):
         pytest.param(with_container(workingDir="here"), "workingDir", id="working-dir"),
         pytest.param(with_container(ports=[{"number": 8012}]), "ports[0].number", id="port"),
         pytest.param(
-            with_container(volumes=[{"uri": "scratch://x", "path": "/var/log"}]), "volumes[0].path", id="reserved-mount"
+            with_container(volumes=[{"uri": "scratch://x", "path": "/var/log"}]),
+            "volumes[0].path",
+            id="reserved-mount",
         ),
         pytest.param(
-            with_container(volumes=[{"uri": "scratch://x", "path": "/a"}, {"uri": "scratch://y", "path": "/a/b"}]),
+            with_container(
+                volumes=[
+                    {"uri": "scratch://x", "path": "/a"},
+                    {"uri": "scratch://y", "path": "/a/b"},
+                ]
+            ),
             "nested",
             id="nested-mounts",
         ),
-        pytest.param(with_container(resources={}), "containers[0].resources", id="kubernetes-field"),
+        pytest.param(
+            with_container(resources={}), "containers[0].resources", id="kubernetes-field"
+        ),
         pytest.param(with_job(schedule="often"), "spec.job.schedule", id="schedule"),
         pytest.param(with_job(historyLimit=11), "spec.job.historyLimit", id="history-limit"),
-        pytest.param(with_job(activeDeadlineSeconds=86_401), "spec.job.activeDeadlineSeconds", id="deadline"),
-        pytest.param(with_job(restartPolicy="Always"), "spec.job.restartPolicy", id="restart-policy"),
+        pytest.param(
+            with_job(activeDeadlineSeconds=86_401), "spec.job.activeDeadlineSeconds", id="deadline"
+        ),
+        pytest.param(
+            with_job(restartPolicy="Always"), "spec.job.restartPolicy", id="restart-policy"
+        ),
         pytest.param(with_job(suspend=True), "spec.job.suspend", id="job-suspend"),
-        pytest.param(workload(rolloutOptions={"terminationGracePeriodSeconds": 901}), "GracePeriodSeconds", id="grace"),
+        pytest.param(
+            workload(rolloutOptions={"terminationGracePeriodSeconds": 901}),
+            "GracePeriodSeconds",
+            id="grace",
+        ),
     ],
 )
 async def test_a_wrong_workload_is_400_and_the_message_names_the_field(document, says):
@@ -80,11 +119,17 @@ async def test_a_wrong_workload_is_400_and_the_message_names_the_field(document,
     [
         pytest.param(with_container(cpu="500m", memory="512Mi"), id="resources"),
         pytest.param(
-            {**with_container(cpu="25m", memory="512Mi"), "tags": {"cpln/relaxMemoryToCpuRatio": True}}, id="relaxed-ratio"
+            {
+                **with_container(cpu="25m", memory="512Mi"),
+                "tags": {"cpln/relaxMemoryToCpuRatio": True},
+            },
+            id="relaxed-ratio",
         ),
         pytest.param(workload(type="standard", job=None), id="another-type"),
         pytest.param({**workload(), "name": "w" * 49}, id="longest-name"),
-        pytest.param({**workload(), "kind": "workload", "gvc": "quickstart"}, id="as-apply-sends-it"),
+        pytest.param(
+            {**workload(), "kind": "workload", "gvc": "quickstart"}, id="as-apply-sends-it"
+        ),
     ],
 )
 async def test_a_right_workload_is_created(document):
@@ -104,13 +149,29 @@ async def test_job_suspend_can_be_tolerated():
     [
         pytest.param(run_body(location="mars-1"), "spec.location", id="unknown-location"),
         pytest.param({"type": "runCronWorkload", "spec": {}}, "spec.location", id="no-location"),
-        pytest.param(run_body(overrides=[{"name": "other"}]), "containerOverrides[0].name", id="unknown-container"),
-        pytest.param(run_body(overrides=[{"name": "main", "workingDir": "/x"}]), "workingDir", id="not-overridable"),
-        pytest.param(run_body(overrides=[{"name": "main", "env": [{"name": "CPLN_ORG", "value": "x"}]}]), "reserved", id="env"),
+        pytest.param(
+            run_body(overrides=[{"name": "other"}]),
+            "containerOverrides[0].name",
+            id="unknown-container",
+        ),
+        pytest.param(
+            run_body(overrides=[{"name": "main", "workingDir": "/x"}]),
+            "workingDir",
+            id="not-overridable",
+        ),
+        pytest.param(
+            run_body(overrides=[{"name": "main", "env": [{"name": "CPLN_ORG", "value": "x"}]}]),
+            "reserved",
+            id="env",
+        ),
         pytest.param(run_body(activeDeadlineSeconds=0), "activeDeadlineSeconds", id="deadline"),
         pytest.param(run_body(tags={"a": []}), "tags.a", id="tags"),
         pytest.param({"type": "expandVolume", "spec": {"location": "local-1"}}, "type", id="type"),
-        pytest.param({"type": "stopReplica", "spec": {"location": "local-1"}}, "spec.replica", id="stop-without-replica"),
+        pytest.param(
+            {"type": "stopReplica", "spec": {"location": "local-1"}},
+            "spec.replica",
+            id="stop-without-replica",
+        ),
     ],
 )
 async def test_a_wrong_command_is_400_and_the_message_names_the_field(body, says):
@@ -131,7 +192,16 @@ async def test_only_cron_workloads_are_run():
 
 @pytest.mark.parametrize(
     ("text", "amount"),
-    [("50m", 0.05), ("1", 1.0), ("128Mi", 2.0**27), ("1e3", 1000.0), ("2G", 2e9), ("Mi", None), ("1Qi", None), ("..", None)],
+    [
+        ("50m", 0.05),
+        ("1", 1.0),
+        ("128Mi", 2.0**27),
+        ("1e3", 1000.0),
+        ("2G", 2e9),
+        ("Mi", None),
+        ("1Qi", None),
+        ("..", None),
+    ],
 )
 def test_quantities_are_kubernetes(text, amount):
     assert quantity(text) == (None if amount is None else pytest.approx(amount))

@@ -23,7 +23,9 @@ def test_a_flow_is_packed_while_connections_are_open_and_these_stay_behind() -> 
         packed = sync_compat.run(pack)
     finally:
         cloudpickle.unregister_pickle_by_value(cpln_flows)
-    assert b"_run_namespaced_job" in packed, "by reference: by value it would lose the names in its signature"
+    assert b"_run_namespaced_job" in packed, (
+        "by reference: by value it would lose the names in its signature"
+    )
     assert b"127.0.0.1:1" not in packed
 
 
@@ -36,5 +38,7 @@ def test_packed_flow_knows_its_parameters_in_another_process(tmp_path) -> None:
         "job = {'org': 'acme', 'namespace': 'dev', 'v1_job': {}}\n"
         "print(type(flow.validate_parameters({'cpln_job': job, 'print_func': None})['cpln_job']).__name__)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False
+    )
     assert done.stdout.strip() == "CplnJob", done.stderr

@@ -58,7 +58,12 @@ def test_options_make_a_copy_that_behaves_the_same() -> None:
     original = SyncCompatibleFlow(fail_once, name="fail-once")
     changed = original.with_options(name="other", retries=1)
     assert isinstance(changed, SyncCompatibleFlow)
-    assert (changed.name, changed.retries, original.name, original.retries) == ("other", 1, "fail-once", 0)
+    assert (changed.name, changed.retries, original.name, original.retries) == (
+        "other",
+        1,
+        "fail-once",
+        0,
+    )
     assert changed() == "done"
 
 

@@ -11,7 +11,15 @@ from pydantic import SecretStr
 
 from cpln_flows.api import commands, workloads
 from cpln_flows.api.client import CplnClient
-from cpln_flows.emulator import Exit, Fault, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor
+from cpln_flows.emulator import (
+    Exit,
+    Fault,
+    ManualClock,
+    Platform,
+    PlatformConfig,
+    Script,
+    ScriptedExecutor,
+)
 from cpln_flows.jobs.board import StatusBoard
 from cpln_flows.model.links import GvcRef
 from cpln_flows.settings import ApiSettings
@@ -41,19 +49,27 @@ class Board:
         def wake():
             self.woken += 1
 
-        return self.board.watch(command_id, location="local-1", has_sidecars=has_sidecars, wake=wake)
+        return self.board.watch(
+            command_id, location="local-1", has_sidecars=has_sidecars, wake=wake
+        )
 
     async def requests_of_a_look(self):
         before = len(self.platform.requests)
         await self.board.look()
-        return [f"{r.method} {r.path.removeprefix(W1.path)}" for r in self.platform.requests[before:]]
+        return [
+            f"{r.method} {r.path.removeprefix(W1.path)}" for r in self.platform.requests[before:]
+        ]
 
 
 @asynccontextmanager
 async def _board(hours_ago=0.0, ends_after=None, **config):
     clock = ManualClock(datetime.now(UTC) - timedelta(hours=hours_ago))
     script = Script(()) if ends_after is None else Script([Exit(ends_after)])
-    platform = Platform(PlatformConfig(token="s.test", **config), clock=clock, executor=ScriptedExecutor(script, clock=clock))
+    platform = Platform(
+        PlatformConfig(token="s.test", **config),
+        clock=clock,
+        executor=ScriptedExecutor(script, clock=clock),
+    )
     settings = ApiSettings(token=SecretStr("s.test"), endpoint="http://local", retry_seconds=0)
     async with CplnClient(settings, transport=httpx.ASGITransport(app=platform.app)) as client:
         await workloads.create(client, GvcRef("local", "quickstart"), WORKLOAD)
@@ -118,7 +134,9 @@ async def test_two_followers_of_one_job_both_learn_of_it() -> None:
         assert here.board.watched == [second]
 
 
-@pytest.mark.parametrize("fault", [{"status": 503}, {"status": 401}, {"status": 403}, {"body": "no"}])
+@pytest.mark.parametrize(
+    "fault", [{"status": 503}, {"status": 401}, {"status": 403}, {"body": "no"}]
+)
 async def test_a_look_that_fails_changes_nothing_but_the_error(fault) -> None:
     async with _board() as here:
         first, second = [await here.job() for _ in range(2)]
@@ -150,12 +168,19 @@ async def test_only_unshown_looks_count_as_absence() -> None:
         entry = await here.job()
         empty = '{"name": "local-1", "status": {"jobExecutions": []}}'
         nothing = {"path": "/deployment/", "body": empty, "content_type": "application/json"}
-        looks = [(404, nothing, 1), (404, nothing, 2), (503, nothing, 2), (404, {"path": "/deployment/", "status": 503}, 2)]
+        looks = [
+            (404, nothing, 1),
+            (404, nothing, 2),
+            (503, nothing, 2),
+            (404, {"path": "/deployment/", "status": 503}, 2),
+        ]
         looks += [(404, {"path": "/deployment/", "status": 404}, 3), (None, None, 0)]
         for status, deployment, counted in looks:
             here.platform.faults.clear()
             if status:
-                here.platform.faults.add(Fault(method="GET", path="/-command/", status=status, times=None))
+                here.platform.faults.add(
+                    Fault(method="GET", path="/-command/", status=status, times=None)
+                )
                 here.platform.faults.add(Fault(method="GET", times=None, **deployment))
             await here.board.look()
             assert entry.absence.looks == counted

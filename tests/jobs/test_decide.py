@@ -31,11 +31,20 @@ def seconds(count: float) -> timedelta:
         pytest.param("CANCELLING", 61, True, True, StopJob, id="the-supervisor-did-not-do-it"),
         pytest.param("CANCELLED", 0, False, True, StopJob, id="forced-before-the-flow-begins"),
         pytest.param("COMPLETED", 120, True, True, KeepJob, id="hooks-run-after-the-final-state"),
-        pytest.param("COMPLETED", 121, True, True, StopJob, id="nothing-runs-so-long-after-the-final-state"),
+        pytest.param(
+            "COMPLETED", 121, True, True, StopJob, id="nothing-runs-so-long-after-the-final-state"
+        ),
         pytest.param("CRASHED", 500, True, False, StopJob, id="crashed-long-ago"),
         pytest.param("RUNNING", 10**6, True, True, KeepJob, id="a-run-that-runs-keeps-its-job"),
         pytest.param("PENDING", 10**6, False, True, KeepJob, id="a-run-that-waits-keeps-its-job"),
-        pytest.param("SCHEDULED", 10**6, True, True, KeepJob, id="a-run-that-waits-for-its-retry-keeps-its-job"),
+        pytest.param(
+            "SCHEDULED",
+            10**6,
+            True,
+            True,
+            KeepJob,
+            id="a-run-that-waits-for-its-retry-keeps-its-job",
+        ),
     ],
 )
 def test_state_asks_something_of_job(state, age, has_begun, has_supervisor, expected) -> None:
@@ -46,7 +55,9 @@ def test_state_asks_something_of_job(state, age, has_begun, has_supervisor, expe
         assert timedelta() <= found.at_most <= POLICY.stop_grace
 
 
-@given(st.sampled_from(RunState), st.timedeltas(min_value=timedelta()), st.booleans(), st.booleans())
+@given(
+    st.sampled_from(RunState), st.timedeltas(min_value=timedelta()), st.booleans(), st.booleans()
+)
 def test_no_grace_lasts_for_ever(state, lasted, has_begun, has_supervisor) -> None:
     kinds = {"has_begun": has_begun, "has_supervisor": has_supervisor}
     found = decide.job_after(state, lasted, POLICY, **kinds)
@@ -62,12 +73,18 @@ def test_no_grace_lasts_for_ever(state, lasted, has_begun, has_supervisor) -> No
     [
         pytest.param("COMPLETED", "failed", 0, Fate.KEEP, id="a-final-state-stays"),
         pytest.param("CANCELLED", "completed", 99, Fate.KEEP, id="a-cancelled-run-stays"),
-        pytest.param("CANCELLING", "failed", 0, Fate.CANCELLED, id="a-cancelled-run-whose-job-was-stopped"),
-        pytest.param("CANCELLING", "completed", 0, Fate.CANCELLED, id="a-cancelled-run-whose-job-ended"),
+        pytest.param(
+            "CANCELLING", "failed", 0, Fate.CANCELLED, id="a-cancelled-run-whose-job-was-stopped"
+        ),
+        pytest.param(
+            "CANCELLING", "completed", 0, Fate.CANCELLED, id="a-cancelled-run-whose-job-ended"
+        ),
         pytest.param("PAUSED", "failed", 0, Fate.KEEP, id="a-paused-run-waits"),
         pytest.param("SCHEDULED", "failed", 0, Fate.KEEP, id="a-run-that-waits-for-its-retry"),
         pytest.param("RUNNING", "failed", 0, Fate.CRASHED, id="a-container-that-died"),
-        pytest.param("PENDING", "failed", 0, Fate.CRASHED, id="a-container-that-died-before-the-flow"),
+        pytest.param(
+            "PENDING", "failed", 0, Fate.CRASHED, id="a-container-that-died-before-the-flow"
+        ),
         pytest.param("RUNNING", "cancelled", 0, Fate.CANCELLED, id="cancelled-on-the-platform"),
         pytest.param("PENDING", "completed", 30, Fate.REPORT_FIRST, id="the-engine-reports-first"),
         pytest.param("PENDING", "completed", 31, Fate.CRASHED, id="the-flow-was-never-started"),

@@ -9,7 +9,9 @@ from cpln_flows.model.resources import Command
 T0 = datetime(2026, 1, 10, 10, tzinfo=UTC)
 
 
-def _command(stage: str, created: int, ended: int | None = None, name: str = "c", attempt: int = 0) -> Command:
+def _command(
+    stage: str, created: int, ended: int | None = None, name: str = "c", attempt: int = 0
+) -> Command:
     return Command(
         id=name,
         tags={ATTEMPT: str(attempt)},
@@ -27,24 +29,50 @@ def _attempt(at: int, outcome: Outcome) -> EarlierAttempt:
     ("commands", "earlier", "decision"),
     [
         pytest.param([], [], StartNew, id="nothing-was-started"),
-        pytest.param([], [_attempt(9, Outcome.CRASHED)], StartNew, id="the-attempt-before-started-nothing"),
+        pytest.param(
+            [], [_attempt(9, Outcome.CRASHED)], StartNew, id="the-attempt-before-started-nothing"
+        ),
         pytest.param([_command("running", 1)], [], Adopt, id="a-running-job-is-followed"),
-        pytest.param([_command("pending", 1)], [_attempt(9, Outcome.REPORTED)], Adopt, id="a-running-job-outlived-its-attempt"),
+        pytest.param(
+            [_command("pending", 1)],
+            [_attempt(9, Outcome.REPORTED)],
+            Adopt,
+            id="a-running-job-outlived-its-attempt",
+        ),
         pytest.param([_command("strange", 1)], [], Adopt, id="an-unknown-stage-counts-as-running"),
-        pytest.param([_command("completed", 1, 5)], [], Adopt, id="the-process-died-after-the-end-of-the-job"),
+        pytest.param(
+            [_command("completed", 1, 5)], [], Adopt, id="the-process-died-after-the-end-of-the-job"
+        ),
         pytest.param([_command("failed", 1, 5)], [], Adopt, id="a-failure-that-nobody-reported"),
         pytest.param(
-            [_command("completed", 1, 5)], [_attempt(6, Outcome.CRASHED)], Adopt, id="a-success-before-a-crash-is-taken"
+            [_command("completed", 1, 5)],
+            [_attempt(6, Outcome.CRASHED)],
+            Adopt,
+            id="a-success-before-a-crash-is-taken",
         ),
         pytest.param(
-            [_command("failed", 1, 5)], [_attempt(6, Outcome.CRASHED)], StartNew, id="the-crash-may-have-stopped-the-job"
+            [_command("failed", 1, 5)],
+            [_attempt(6, Outcome.CRASHED)],
+            StartNew,
+            id="the-crash-may-have-stopped-the-job",
         ),
-        pytest.param([_command("cancelled", 1, 5)], [_attempt(6, Outcome.CRASHED)], StartNew, id="a-stopped-job-is-run-again"),
         pytest.param(
-            [_command("failed", 1, 5)], [_attempt(6, Outcome.REPORTED)], StartNew, id="a-reported-failure-is-tried-again"
+            [_command("cancelled", 1, 5)],
+            [_attempt(6, Outcome.CRASHED)],
+            StartNew,
+            id="a-stopped-job-is-run-again",
         ),
         pytest.param(
-            [_command("completed", 1, 5)], [_attempt(6, Outcome.REPORTED)], StartNew, id="a-reported-success-is-run-again"
+            [_command("failed", 1, 5)],
+            [_attempt(6, Outcome.REPORTED)],
+            StartNew,
+            id="a-reported-failure-is-tried-again",
+        ),
+        pytest.param(
+            [_command("completed", 1, 5)],
+            [_attempt(6, Outcome.REPORTED)],
+            StartNew,
+            id="a-reported-success-is-run-again",
         ),
         pytest.param(
             [_command("completed", 5, 9, attempt=1)],
@@ -90,7 +118,8 @@ def test_the_oldest_of_several_running_jobs_is_followed() -> None:
 
 def test_the_newest_of_several_ended_jobs_counts() -> None:
     found = choose(
-        [_command("failed", 1, 2, "first"), _command("completed", 3, 4, "second", attempt=1)], [_attempt(2, Outcome.REPORTED)]
+        [_command("failed", 1, 2, "first"), _command("completed", 3, 4, "second", attempt=1)],
+        [_attempt(2, Outcome.REPORTED)],
     )
     assert isinstance(found, Adopt)
     assert found.command.id == "second"

@@ -11,7 +11,14 @@ from pydantic import SecretStr
 from cpln_flows import CplnJob
 from cpln_flows.api.client import CplnClient
 from cpln_flows.api.retry import Repeat
-from cpln_flows.emulator import Exit, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor
+from cpln_flows.emulator import (
+    Exit,
+    ManualClock,
+    Platform,
+    PlatformConfig,
+    Script,
+    ScriptedExecutor,
+)
 from cpln_flows.jobs.submit import Submitter
 from cpln_flows.logger import Journal
 from cpln_flows.orchestration import JobIdentity
@@ -20,7 +27,10 @@ from tests.manifests import kubernetes_job
 from tests.simulation.world import settle
 
 pytestmark = pytest.mark.anyio
-RETENTIONS = [pytest.param(None, id="commands-are-kept"), pytest.param(600, id="commands-are-forgotten")]
+RETENTIONS = [
+    pytest.param(None, id="commands-are-kept"),
+    pytest.param(600, id="commands-are-forgotten"),
+]
 
 
 @pytest.fixture
@@ -29,15 +39,21 @@ def anyio_backend() -> str:
 
 
 async def submit(client: CplnClient) -> str:
-    plan = CplnJob(org="local", namespace="quickstart", v1_job=kubernetes_job("x")).plan(JobIdentity.anonymous(), "local-1")
+    plan = CplnJob(org="local", namespace="quickstart", v1_job=kubernetes_job("x")).plan(
+        JobIdentity.anonymous(), "local-1"
+    )
     shared = replace(plan, private=False, shared_name="w")
-    submitter = Submitter(client, shared, (), Journal(getLogger("test")), ready_timeout_seconds=10, settle_seconds=0)
+    submitter = Submitter(
+        client, shared, (), Journal(getLogger("test")), ready_timeout_seconds=10, settle_seconds=0
+    )
     return (await submitter.submit()).ref.workload
 
 
 @pytest.mark.parametrize("retention", RETENTIONS)
 @pytest.mark.parametrize(("hours", "is_reused"), [(19, True), (21, False)])
-async def test_a_workload_is_reused_unless_it_may_be_about_to_be_deleted(hours, is_reused, retention) -> None:
+async def test_a_workload_is_reused_unless_it_may_be_about_to_be_deleted(
+    hours, is_reused, retention
+) -> None:
     now = datetime.now(UTC)
     clock = ManualClock(now - timedelta(hours=hours + 30))
     config = PlatformConfig(token="t", command_retention_seconds=retention)
@@ -48,7 +64,9 @@ async def test_a_workload_is_reused_unless_it_may_be_about_to_be_deleted(hours, 
         await settle()
         clock.advance(30 * 3600)
         # The second job makes the workload a used one again, however old it is.
-        await client.post(f"/org/local/gvc/quickstart/workload/{first}/-command", BODY, repeat=Repeat.NEVER)
+        await client.post(
+            f"/org/local/gvc/quickstart/workload/{first}/-command", BODY, repeat=Repeat.NEVER
+        )
         await settle()
         clock.advance((now - clock.now()).total_seconds())
         assert (await submit(client) == first) is is_reused

@@ -16,7 +16,9 @@ def users(pytester: pytest.Pytester) -> pytest.Pytester:
 
 def passed(users: pytest.Pytester, test: str, count: int = 1) -> None:
     users.makepyfile(test)
-    users.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist").assert_outcomes(passed=count)
+    users.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist").assert_outcomes(
+        passed=count
+    )
 
 
 def test_a_flow_of_the_user_runs_its_job_on_the_platform_of_the_test(users, prefect_api) -> None:

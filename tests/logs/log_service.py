@@ -119,13 +119,19 @@ class Service:
         self.room.reported.add(what)
         return is_new
 
-    async def query_range(self, start_ns: int, end_ns: int, repeat: Repeat = Repeat.ALWAYS) -> AsyncIterator[Page]:
+    async def query_range(
+        self, start_ns: int, end_ns: int, repeat: Repeat = Repeat.ALWAYS
+    ) -> AsyncIterator[Page]:
         await anyio.sleep(0.01)
         async for page in self._source.query_range(start_ns, end_ns, repeat):
             yield page
 
-    async def _get_logs(self, _path: str, *, params: dict[str, str], parse: Callable[[Any], Any], repeat: Repeat) -> Any:
-        async for attempt in retrying(repeat, budget_seconds=60, sleep=anyio.sleep):  # as the client does
+    async def _get_logs(
+        self, _path: str, *, params: dict[str, str], parse: Callable[[Any], Any], repeat: Repeat
+    ) -> Any:
+        async for attempt in retrying(
+            repeat, budget_seconds=60, sleep=anyio.sleep
+        ):  # as the client does
             with attempt:
                 return parse(self._answer(params))
         raise AssertionError("unreachable: the last attempt returns or raises")
@@ -152,7 +158,9 @@ class Service:
 class _Tail:
     closed = "1011 too many"
 
-    def __init__(self, service: Service, by_arrival: list[Printed], start_ns: int, *, is_cut: bool = False) -> None:
+    def __init__(
+        self, service: Service, by_arrival: list[Printed], start_ns: int, *, is_cut: bool = False
+    ) -> None:
         now = anyio.current_time()
         past = [line for line in service.stored() if line.ns >= start_ns]
         self._service = service
@@ -176,7 +184,10 @@ class _Tail:
                 return arrival
             if self._is_cut:
                 return None
-            due = min(self._ends, math.inf if self._is_deaf or not self._coming else self._coming[0].arrives)
+            due = min(
+                self._ends,
+                math.inf if self._is_deaf or not self._coming else self._coming[0].arrives,
+            )
             await anyio.sleep_until(min(due, until))
             if due > until:
                 raise TimeoutError
@@ -187,7 +198,10 @@ class _Tail:
             self._waiting.append(self._coming.pop(0))
         if self._is_deaf or not (self._waiting or self._dropped):
             return None
-        lines, self._waiting = self._waiting[: self._service.frame_lines], self._waiting[self._service.frame_lines :]
+        lines, self._waiting = (
+            self._waiting[: self._service.frame_lines],
+            self._waiting[self._service.frame_lines :],
+        )
         return self._meet(self._service.fate(), lines)
 
     def _meet(self, fate: Fate, lines: list[Printed]) -> Arrival | None:
@@ -217,4 +231,7 @@ def batches(lines: Sequence[Printed]) -> list[Batch]:
     """The lines of each stream, in the order in which they are given."""
     keyed = sorted(lines, key=lambda line: line.key)
     groups = [(key, list(group)) for key, group in groupby(keyed, key=lambda line: line.key)]
-    return [Batch(key, [line.ns for line in group], [line.text for line in group]) for key, group in groups]
+    return [
+        Batch(key, [line.ns for line in group], [line.text for line in group])
+        for key, group in groups
+    ]

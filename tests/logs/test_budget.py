@@ -14,7 +14,9 @@ AMPLE = Budget(records=1000, burst=1000, per_second=0)
 
 
 def _lines(*texts: str, start: int = 0) -> list[str]:
-    return render(Batch(KEY, [NOON_NS + (start + n) * 1_000_000 for n in range(len(texts))], list(texts)))
+    return render(
+        Batch(KEY, [NOON_NS + (start + n) * 1_000_000 for n in range(len(texts))], list(texts))
+    )
 
 
 def _texts(records) -> list[str]:
@@ -45,7 +47,9 @@ def test_what_means_a_level_can_be_said() -> None:
 
 
 def test_with_an_ample_budget_each_line_is_a_record() -> None:
-    assert [record.text for record in Forwarding(AMPLE, 0).take(_lines("a", "b"), 0)] == _lines("a", "b")
+    assert [record.text for record in Forwarding(AMPLE, 0).take(_lines("a", "b"), 0)] == _lines(
+        "a", "b"
+    )
 
 
 def test_repeats_are_folded_and_counted() -> None:
@@ -105,7 +109,9 @@ TEXTS = st.lists(st.sampled_from(["a", "b", "ERROR c", "x" * 150]), max_size=40)
 
 
 @given(TEXTS, st.integers(1, 6), st.integers(1, 12), st.sampled_from([0, 0.5, 3]))
-def test_every_line_is_shown_or_counted_and_the_budget_holds(texts, burst, total, per_second) -> None:
+def test_every_line_is_shown_or_counted_and_the_budget_holds(
+    texts, burst, total, per_second
+) -> None:
     budget = Budget(records=total, burst=burst, per_second=per_second, characters=100)
     forwarding, records = Forwarding(budget, 0), []
     for now, line in enumerate(_lines(*texts)):
@@ -128,7 +134,11 @@ def accounted(records) -> int:
         for line in [first, *more]:
             text = line.split(" - ", 1)[1]
             if "the same line" in text:
-                count += 1 if "once" in text else int(text.split("line ")[1].split(" ")[0].replace(",", ""))
+                count += (
+                    1
+                    if "once" in text
+                    else int(text.split("line ")[1].split(" ")[0].replace(",", ""))
+                )
             else:
                 count += not text.startswith(("(2/", "(3/"))
     return count

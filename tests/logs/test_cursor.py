@@ -107,8 +107,8 @@ def test_many_late_lines_are_noted_as_each_of_them_alone(batches, is_ordered) ->
         whole = Batch(KEY, [ns for ns, _ in lines], [text for _, text in lines])
         look, new = alone.look(), together.look().new(whole)
         each = [look.new(Batch(KEY, [ns], [text])) for ns, text in lines]
-        assert [(ns, text) for one in each for ns, text in zip(one.stamps, one.lines, strict=True)] == list(
-            zip(new.stamps, new.lines, strict=True)
-        )
+        assert [
+            (ns, text) for one in each for ns, text in zip(one.stamps, one.lines, strict=True)
+        ] == list(zip(new.stamps, new.lines, strict=True))
         assert together.cursor() == alone.cursor()
         assert together.newest_ns == alone.newest_ns

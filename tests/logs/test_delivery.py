@@ -20,12 +20,19 @@ def batch(*lines: str, at: int = BEGIN) -> Batch:
     return Batch(KEY, [at + index for index in range(len(lines))], list(lines))
 
 
-def deliver(*batches: Batch, to: Callable[[Batch], Any] | None = None, **fields: Any) -> tuple[list[str], Delivery]:
+def deliver(
+    *batches: Batch, to: Callable[[Batch], Any] | None = None, **fields: Any
+) -> tuple[list[str], Delivery]:
     """Deliver batches as one reader does; return what was given away."""
     given: list[str] = []
 
     async def main() -> Delivery:
-        made = Delivery(to or (lambda new: given.extend(new.lines)), Journal(), fields.pop("since_ns", BEGIN), **fields)
+        made = Delivery(
+            to or (lambda new: given.extend(new.lines)),
+            Journal(),
+            fields.pop("since_ns", BEGIN),
+            **fields,
+        )
         for found in batches:
             made.take(made.ledger.look(), [found])
         return made
@@ -46,7 +53,11 @@ def test_lines_outside_of_the_wanted_time_are_not_given() -> None:
 
 def test_last_wanted_line_ends_it() -> None:
     given: list[str] = []
-    _, made = deliver(batch("a", "b", "c"), to=lambda new: given.extend(new.lines), is_full=lambda: len(given) >= 2)
+    _, made = deliver(
+        batch("a", "b", "c"),
+        to=lambda new: given.extend(new.lines),
+        is_full=lambda: len(given) >= 2,
+    )
     assert (given, made.ended) == (["a", "b"], True)
 
 
@@ -58,7 +69,9 @@ def test_whoever_cannot_take_a_line_gets_the_next(caplog) -> None:
             raise ValueError("cannot")
         given.extend(new.lines)
 
-    _, made = deliver(batch("bad"), batch("bad", at=BEGIN + NS), batch("good", at=BEGIN + 2 * NS), to=take)
+    _, made = deliver(
+        batch("bad"), batch("bad", at=BEGIN + NS), batch("good", at=BEGIN + 2 * NS), to=take
+    )
     assert given == ["good"]
     gaps = made.tally.receipt(made.ledger.cursor(0)).gaps
     assert [gap.kind for gap in gaps] == [GapKind.UNSHOWN] * len(gaps)

@@ -11,9 +11,21 @@ SETTLE = 5.0
     ("newest", "last_arrival", "lag", "expected"),
     [
         pytest.param(None, None, 0, 105.0, id="no-line-at-all-gets-the-whole-time"),
-        pytest.param(-1.0, 99.2, 0.01, 105.0, id="silent-before-its-end-gets-the-whole-time-however-quick-its-lines-were"),
+        pytest.param(
+            -1.0,
+            99.2,
+            0.01,
+            105.0,
+            id="silent-before-its-end-gets-the-whole-time-however-quick-its-lines-were",
+        ),
         pytest.param(-0.31, 99.8, 0.01, 105.0, id="just-not-the-last-moment"),
-        pytest.param(-0.1, 99.95, 0.01, 100.15, id="after-a-line-of-the-last-moment-as-long-as-it-was-before-the-end"),
+        pytest.param(
+            -0.1,
+            99.95,
+            0.01,
+            100.15,
+            id="after-a-line-of-the-last-moment-as-long-as-it-was-before-the-end",
+        ),
         pytest.param(-0.1, 99.5, 0.0, 100.05, id="which-may-be-over"),
         pytest.param(-0.1, 102.0, 0.01, 102.2, id="also-if-that-line-has-come-late"),
         pytest.param(-0.1, 99.95, 1.0, 102.0, id="a-lag-makes-it-longer"),
@@ -29,12 +41,19 @@ def test_how_long_late_lines_are_waited_for(newest, last_arrival, lag, expected)
     assert found == pytest.approx(expected)
 
 
-def test_where_the_platform_does_not_say_when_the_job_ended_nothing_shows_that_its_log_has() -> None:
-    assert rests_at(End(100.0), newest_ns=ENDED_NS, last_arrival=99.9, lag=Lag(), settle=SETTLE) == 105.0
+def test_where_the_platform_does_not_say_when_the_job_ended_nothing_shows_that_its_log_has() -> (
+    None
+):
+    assert (
+        rests_at(End(100.0), newest_ns=ENDED_NS, last_arrival=99.9, lag=Lag(), settle=SETTLE)
+        == 105.0
+    )
 
 
 def test_a_shorter_time_for_late_lines_shortens_the_moment_too() -> None:
-    found = rests_at(End(100.0, ENDED_NS), newest_ns=ENDED_NS, last_arrival=100.0, lag=Lag(), settle=0.06)
+    found = rests_at(
+        End(100.0, ENDED_NS), newest_ns=ENDED_NS, last_arrival=100.0, lag=Lag(), settle=0.06
+    )
     assert found == pytest.approx(100.06)
 
 

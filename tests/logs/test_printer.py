@@ -16,7 +16,9 @@ def test_a_function_that_raises_gets_the_next_line_and_that_is_said_once(caplog)
 
     Printer(print_func, Journal(logging.getLogger("test"))).send(["a", "b", "c"])
     assert seen == ["a", "b", "c"]
-    assert len([line for line in caplog.messages if "print_func raised ValueError('a')" in line]) == 1
+    assert (
+        len([line for line in caplog.messages if "print_func raised ValueError('a')" in line]) == 1
+    )
 
 
 def test_what_interrupts_the_caller_is_not_held_back() -> None:

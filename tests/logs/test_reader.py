@@ -40,11 +40,15 @@ class Reader:
         self.run = run
         self.ref = CommandRef.parse(run.infrastructure_pid)
 
-    async def read(self, *, found: lookup.Located | None = None, show: Any = None, **wanted: Any) -> tuple[list[str], LogReceipt]:
+    async def read(
+        self, *, found: lookup.Located | None = None, show: Any = None, **wanted: Any
+    ) -> tuple[list[str], LogReceipt]:
         lines: list[str] = []
         found = found or await lookup.locate(self.client, self.ref)
         journal = Journal(logging.getLogger("test"))
-        reading = LogReading(self.client, "local", found, Wanted(**wanted), show or lines.extend, journal, PACE)
+        reading = LogReading(
+            self.client, "local", found, Wanted(**wanted), show or lines.extend, journal, PACE
+        )
         with anyio.fail_after(PATIENCE_SECONDS):
             receipt = await reading.read()
         return texts("\n".join(lines)), receipt
@@ -54,7 +58,9 @@ class Reader:
             await anyio.sleep(0.01)
 
 
-def _with_job(main: Callable[[Reader], Awaitable[Any]], script: Script = QUICK, **config: Any) -> Any:
+def _with_job(
+    main: Callable[[Reader], Awaitable[Any]], script: Script = QUICK, **config: Any
+) -> Any:
     async def run() -> Any:
         async with CplnClient(local.settings.api()) as client:
             started = scripted.run_of(local, delete_after_completion=False)
@@ -94,7 +100,9 @@ def test_lines_from_a_clock_behind_the_apis_are_the_jobs_too() -> None:
         headers = {"authorization": f"Bearer {reader.local.platform.token}"}
         async with httpx.AsyncClient(base_url=reader.local.url, headers=headers) as control:
             entries = [[str(early_ns), "early"]]
-            (await control.post("/_control/lines", json={"labels": labels, "entries": entries})).raise_for_status()
+            (
+                await control.post("/_control/lines", json={"labels": labels, "entries": entries})
+            ).raise_for_status()
         return await reader.read()
 
     lines, _ = _with_job(main)
@@ -104,7 +112,9 @@ def test_lines_from_a_clock_behind_the_apis_are_the_jobs_too() -> None:
 def test_a_job_that_nobody_knows_is_waited_for_a_while_and_not_for_ever() -> None:
     async def main(reader: Reader) -> None:
         begin_ns = int((datetime.now(UTC) - timedelta(days=1)).timestamp()) * 10**9
-        found = await lookup.locate_by_id(reader.client, GVC, "no-such-id", since_ns=begin_ns, until_ns=begin_ns + 86_400 * 10**9)
+        found = await lookup.locate_by_id(
+            reader.client, GVC, "no-such-id", since_ns=begin_ns, until_ns=begin_ns + 86_400 * 10**9
+        )
         asked: list[lookup.Located] = []
 
         async def look_again() -> lookup.Located:
@@ -112,9 +122,20 @@ def test_a_job_that_nobody_knows_is_waited_for_a_while_and_not_for_ever() -> Non
             return found
 
         reading = LogReading(
-            reader.client, "local", found, Wanted(), print, Journal(), PACE, look_again=look_again, unknown_seconds=0.1
+            reader.client,
+            "local",
+            found,
+            Wanted(),
+            print,
+            Journal(),
+            PACE,
+            look_again=look_again,
+            unknown_seconds=0.1,
         )
-        with anyio.fail_after(PATIENCE_SECONDS), pytest.raises(LogStreamError, match=r"no job is known .*no-such-id"):
+        with (
+            anyio.fail_after(PATIENCE_SECONDS),
+            pytest.raises(LogStreamError, match=r"no job is known .*no-such-id"),
+        ):
             await reading.read()
         assert asked
         with pytest.raises(LogStreamError, match="no job is known"):
@@ -125,7 +146,9 @@ def test_a_job_that_nobody_knows_is_waited_for_a_while_and_not_for_ever() -> Non
 
 def test_a_job_that_becomes_known_is_followed_to_its_end() -> None:
     async def main(reader: Reader) -> tuple[list[str], LogReceipt]:
-        unknown = lookup.Located(f'{{gvc="quickstart", replica=~"command-{reader.ref.command_id}.+"}}')
+        unknown = lookup.Located(
+            f'{{gvc="quickstart", replica=~"command-{reader.ref.command_id}.+"}}'
+        )
         lines: list[str] = []
         reading = LogReading(
             reader.client,

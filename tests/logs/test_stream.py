@@ -56,7 +56,9 @@ def _read(
             tail = asyncio.create_task(stream.tail())
             await anyio.sleep_until(ends if until is None else until)
             if until is None:
-                await stream.settle(anyio.current_time(), EPOCH_NS + int(ends * 1e9) if knows_end else None)
+                await stream.settle(
+                    anyio.current_time(), EPOCH_NS + int(ends * 1e9) if knows_end else None
+                )
             tail.cancel()
             await asyncio.wait([tail])
             await stream.confirm()
@@ -82,7 +84,9 @@ def test_a_job_that_prints_to_its_end_on_a_platform_without_lag_costs_a_moment()
     assert _read([*EARLY, _printed(3.0, "done")], 3.1)[2] < 0.3
 
 
-def test_a_job_that_was_silent_before_its_end_costs_the_whole_time_for_late_lines_and_no_more() -> None:
+def test_a_job_that_was_silent_before_its_end_costs_the_whole_time_for_late_lines_and_no_more() -> (
+    None
+):
     assert 5.0 <= _read(EARLY, 9.0)[2] < 5.1
     assert _read(EARLY, 9.0, pace=Pace(settle=0.5))[2] < 0.6
     assert 5.0 <= _read(EARLY, 2.2, knows_end=False)[2] < 5.1
@@ -100,7 +104,13 @@ def test_a_log_that_was_not_followed_is_given_the_time_for_late_lines_too() -> N
     async def main() -> list[str]:
         delivered: list[str] = []
         source = Service([_printed(0, "first"), _printed(0, "last", 3.0)])
-        stream = LogStream(source, lambda batch: delivered.extend(batch.lines), Journal(), EPOCH_NS, now_ns=source.now_ns)
+        stream = LogStream(
+            source,
+            lambda batch: delivered.extend(batch.lines),
+            Journal(),
+            EPOCH_NS,
+            now_ns=source.now_ns,
+        )
         await stream.drain()
         return delivered
 
@@ -113,10 +123,16 @@ def test_where_the_store_has_brought_something_more_of_it_is_waited_for() -> Non
     assert delivered == [line.text for line in lines]
 
 
-@pytest.mark.parametrize("fates", [[], [Fate.PASS, Fate.SILENT]], ids=["late", "dropped-in-silence"])
-def test_the_next_reader_gets_what_the_one_before_it_has_missed_however_long_ago(fates, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    "fates", [[], [Fate.PASS, Fate.SILENT]], ids=["late", "dropped-in-silence"]
+)
+def test_the_next_reader_gets_what_the_one_before_it_has_missed_however_long_ago(
+    fates, monkeypatch
+) -> None:
     monkeypatch.setattr(cursor_module, "_KEPT_LINES", 5)
-    lines = [_printed(1 + 0.01 * n, f"{n}", 5.0 if n == 100 and not fates else 0.0) for n in range(500)]
+    lines = [
+        _printed(1 + 0.01 * n, f"{n}", 5.0 if n == 100 and not fates else 0.0) for n in range(500)
+    ]
     delivered, _, _ = _read(lines, 20, fates=fates, hands_over=6.5)
     assert sorted(delivered) == sorted(line.text for line in lines)
 
@@ -126,7 +142,9 @@ def test_a_line_that_comes_after_its_time_was_settled_is_declared() -> None:
     lines.append(_printed(5.0, "much too late", 1500.0))
     delivered, stream, _ = _read(sorted(lines), 1995.0)
     assert len(delivered) == 200
-    assert "1 line too late to be told from those delivered before at 10:00:17" in str(stream.receipt)
+    assert "1 line too late to be told from those delivered before at 10:00:17" in str(
+        stream.receipt
+    )
 
 
 def test_lines_that_cannot_be_shown_cost_those_after_them_nothing() -> None:
@@ -192,7 +210,10 @@ def test_lines_come_without_live_log(most, refuses, caplog) -> None:
         service = Service(lines, limit=999, frame_lines=1, room=room)
 
         def deliver(batch: Batch) -> None:
-            seen[number] += [(line, anyio.current_time() - (ns - EPOCH_NS) / 1e9) for ns, line in zip(*batch[1:], strict=True)]
+            seen[number] += [
+                (line, anyio.current_time() - (ns - EPOCH_NS) / 1e9)
+                for ns, line in zip(*batch[1:], strict=True)
+            ]
 
         stream = LogStream(service, deliver, Journal(), EPOCH_NS, now_ns=service.now_ns)
         tail = asyncio.create_task(stream.tail())

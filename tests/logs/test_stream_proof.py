@@ -27,7 +27,11 @@ from cpln_flows.model.log_lines import Batch, StreamKey
 from tests.logs import virtual_time
 from tests.logs.log_service import EPOCH_NS, Answer, Fate, Printed, Service
 
-KEYS = [StreamKey("r", "main", "stdout"), StreamKey("r", "main", "stderr"), StreamKey("r", "side", "stdout")]
+KEYS = [
+    StreamKey("r", "main", "stdout"),
+    StreamKey("r", "main", "stderr"),
+    StreamKey("r", "side", "stdout"),
+]
 LATEST_SECONDS = Pace().settle - 0.1
 """A line comes at most so long after the end of a job that was silent before it."""
 CLOSE_SECONDS = MARGIN_SECONDS - 0.02
@@ -69,7 +73,9 @@ GAPS = st.sampled_from([0.0, 0.0, 0.001, 0.5, 3.0, 40.0, 400.0])
 
 
 @st.composite
-def worlds(draw: st.DrawFn, *, lags: st.SearchStrategy[float], fates: st.SearchStrategy[Fate], steady: bool) -> World:
+def worlds(
+    draw: st.DrawFn, *, lags: st.SearchStrategy[float], fates: st.SearchStrategy[Fate], steady: bool
+) -> World:
     """Draw a world; with ``steady`` lags, the lines of one stream arrive in their order."""
     lines, now = [], 0.0
     lag_of = {key: draw(lags) for key in KEYS}
@@ -80,7 +86,10 @@ def worlds(draw: st.DrawFn, *, lags: st.SearchStrategy[float], fates: st.SearchS
         lines.append((now, key, draw(st.sampled_from("ab")), now + lag))
     ends = now + draw(GAPS)
     latest = _latest([(at, arrives) for at, _, _, arrives in lines], ends)
-    printed = tuple(Printed(EPOCH_NS + int(at * 1e9), key, text, min(arrives, latest)) for at, key, text, arrives in lines)
+    printed = tuple(
+        Printed(EPOCH_NS + int(at * 1e9), key, text, min(arrives, latest))
+        for at, key, text, arrives in lines
+    )
     hands_over = draw(st.lists(st.floats(0, ends), max_size=2).map(sorted))
     return World(
         printed,
@@ -97,7 +106,9 @@ def worlds(draw: st.DrawFn, *, lags: st.SearchStrategy[float], fates: st.SearchS
 def _latest(lines: list[tuple[float, float]], ends: float) -> float:
     """Return until when lines come that the follower promises to wait for: it depends on those that the job printed last."""
     close = [arrives + ends - at for at, arrives in lines if at >= ends - MOMENT_SECONDS]
-    return min([ends + LATEST_SECONDS, *(max(ends + 0.04, reached + CLOSE_SECONDS) for reached in close)])
+    return min(
+        [ends + LATEST_SECONDS, *(max(ends + 0.04, reached + CLOSE_SECONDS) for reached in close)]
+    )
 
 
 HONEST = worlds(
@@ -107,7 +118,11 @@ HONEST = worlds(
 )
 """Worlds in which the service says what it leaves out, and gives the lines of a stream in their order."""
 
-WILD = worlds(lags=st.sampled_from([0.0, 0.02, 1.0, 30.0, 200.0]), fates=st.sampled_from(list(Fate)), steady=False)
+WILD = worlds(
+    lags=st.sampled_from([0.0, 0.02, 1.0, 30.0, 200.0]),
+    fates=st.sampled_from(list(Fate)),
+    steady=False,
+)
 """Worlds in which lines are lost in silence, come late within their stream, and the store fails too."""
 
 
@@ -117,7 +132,9 @@ ONE_COUNTER = settings(suppress_health_check=[HealthCheck.function_scoped_fixtur
 
 async def _live(world: World) -> tuple[dict[StreamKey, list[tuple[int, str]]], LogStream]:
     delivered = defaultdict(list)
-    service = Service(world.lines, list(world.fates), list(world.answers), world.limit, world.frame_lines)
+    service = Service(
+        world.lines, list(world.fates), list(world.answers), world.limit, world.frame_lines
+    )
 
     def deliver(batch: Batch) -> None:
         delivered[batch.key] += zip(batch.stamps, batch.lines, strict=True)
@@ -147,7 +164,9 @@ async def _live(world: World) -> tuple[dict[StreamKey, list[tuple[int, str]]], L
 
 @ONE_COUNTER
 @given(world=HONEST)
-def test_what_is_delivered_is_what_was_printed_in_the_order_of_each_stream(world, count_example) -> None:
+def test_what_is_delivered_is_what_was_printed_in_the_order_of_each_stream(
+    world, count_example
+) -> None:
     count_example()
     delivered, stream = virtual_time.run(_live, world)
     assert delivered == world.printed
@@ -156,8 +175,12 @@ def test_what_is_delivered_is_what_was_printed_in_the_order_of_each_stream(world
 
 @ONE_COUNTER
 @given(world=WILD)
-def test_what_is_lost_in_silence_or_comes_late_is_delivered_too_and_nothing_twice(world, count_example) -> None:
+def test_what_is_lost_in_silence_or_comes_late_is_delivered_too_and_nothing_twice(
+    world, count_example
+) -> None:
     count_example()
     delivered, stream = virtual_time.run(_live, world)
-    assert {key: sorted(lines) for key, lines in delivered.items()} == {k: sorted(lines) for k, lines in world.printed.items()}
+    assert {key: sorted(lines) for key, lines in delivered.items()} == {
+        k: sorted(lines) for k, lines in world.printed.items()
+    }
     assert stream.receipt.complete, str(stream.receipt)

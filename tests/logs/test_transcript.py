@@ -29,24 +29,36 @@ def test_past_the_cap_head_and_tail_are_kept_and_the_cut_is_said() -> None:
 def test_a_transcript_can_be_begun_again() -> None:
     transcript = _of(4, ["aaaa", "b"])
     transcript.clear()
-    assert (transcript.lines, transcript.text, len(transcript), transcript.left_out) == ([], "", 0, 0)
+    assert (transcript.lines, transcript.text, len(transcript), transcript.left_out) == (
+        [],
+        "",
+        0,
+        0,
+    )
 
 
 LINES = st.lists(st.lists(st.text(alphabet="ab", max_size=6), max_size=8), max_size=8)
 
 
 @given(LINES, st.integers(1, 60))
-def test_what_is_kept_is_a_head_and_a_tail_of_the_whole_and_not_longer_than_the_cap(batches, most) -> None:
+def test_what_is_kept_is_a_head_and_a_tail_of_the_whole_and_not_longer_than_the_cap(
+    batches, most
+) -> None:
     whole = [line for lines in batches for line in lines]
     transcript = _of(most, *batches)
     assert len(transcript) == len(whole)
     kept = len(transcript.lines) - (1 if transcript.left_out else 0)
-    head = next((place for place, line in enumerate(transcript.lines) if line.startswith("[...")), len(whole))
+    head = next(
+        (place for place, line in enumerate(transcript.lines) if line.startswith("[...")),
+        len(whole),
+    )
     tail = kept - head
     assert transcript.lines[:head] == whole[:head]
     assert transcript.lines[len(transcript.lines) - tail :] == whole[len(whole) - tail :]
     longest = max(map(len, whole), default=0) + 1
-    assert sum(len(line) + 1 for line in whole[:head] + whole[len(whole) - tail :]) <= most + longest
+    assert (
+        sum(len(line) + 1 for line in whole[:head] + whole[len(whole) - tail :]) <= most + longest
+    )
 
 
 def test_the_last_lines_are_taken_from_tail_and_head() -> None:

@@ -29,16 +29,38 @@ KUBERNETES = {
                 "nodeSelector": {"disk": "ssd"},
                 "volumes": [
                     {"name": "work", "emptyDir": {}},
-                    {"name": "keys", "secret": {"secretName": "keys", "items": [{"key": "pw", "path": "in/pw"}]}},
+                    {
+                        "name": "keys",
+                        "secret": {"secretName": "keys", "items": [{"key": "pw", "path": "in/pw"}]},
+                    },
                     {"name": "data", "persistentVolumeClaim": {"claimName": "data"}},
                     {
                         "name": "both",
-                        "projected": {"sources": [{"configMap": {"name": "conf", "items": [{"key": "a", "path": "a"}]}}]},
+                        "projected": {
+                            "sources": [
+                                {
+                                    "configMap": {
+                                        "name": "conf",
+                                        "items": [{"key": "a", "path": "a"}],
+                                    }
+                                }
+                            ]
+                        },
                     },
                 ],
                 "initContainers": [
-                    {"name": "init", "image": "ubuntu:24.04", "command": ["sh", "-c", "true"], "workingDir": "/work"},
-                    {"name": "log", "image": "log:1", "restartPolicy": "Always", "securityContext": {"runAsUser": 1000}},
+                    {
+                        "name": "init",
+                        "image": "ubuntu:24.04",
+                        "command": ["sh", "-c", "true"],
+                        "workingDir": "/work",
+                    },
+                    {
+                        "name": "log",
+                        "image": "log:1",
+                        "restartPolicy": "Always",
+                        "securityContext": {"runAsUser": 1000},
+                    },
                 ],
                 "containers": [
                     {
@@ -49,12 +71,26 @@ KUBERNETES = {
                         "env": [
                             {"name": "A", "value": "1"},
                             {"name": "KEY", "value": "cpln://secret/s.KEY"},
-                            {"name": "PW", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "pw"}}},
-                            {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1m"}}},
-                            {"name": "NS", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
+                            {
+                                "name": "PW",
+                                "valueFrom": {"secretKeyRef": {"name": "keys", "key": "pw"}},
+                            },
+                            {
+                                "name": "CPU",
+                                "valueFrom": {
+                                    "resourceFieldRef": {"resource": "limits.cpu", "divisor": "1m"}
+                                },
+                            },
+                            {
+                                "name": "NS",
+                                "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}},
+                            },
                         ],
                         "envFrom": [{"prefix": "C_", "configMapRef": {"name": "conf"}}],
-                        "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "100m"}},
+                        "resources": {
+                            "limits": {"cpu": "1", "memory": "1Gi"},
+                            "requests": {"cpu": "100m"},
+                        },
                         "workingDir": "/work",
                         "volumeMounts": [
                             {"name": "work", "mountPath": "/work"},
@@ -75,11 +111,25 @@ NATIVE = changed(
     ("description", "Nightly."),
     ("tags", {"team": "data", "cpln/relaxMemoryToCpuRatio": "true"}),
     ("spec.identityLink", "//gvc/dev/identity/etl"),
-    ("spec.job", {"schedule": "0 3 * * *", "concurrencyPolicy": "Forbid", "historyLimit": 3, "activeDeadlineSeconds": 60}),
+    (
+        "spec.job",
+        {
+            "schedule": "0 3 * * *",
+            "concurrencyPolicy": "Forbid",
+            "historyLimit": 3,
+            "activeDeadlineSeconds": 60,
+        },
+    ),
     ("spec.defaultOptions", {"suspend": True, "capacityAI": False, "timeoutSeconds": 60}),
     ("spec.rolloutOptions", {"terminationGracePeriodSeconds": 60}),
     ("spec.securityOptions", {"runAsUser": 1}),
-    ("spec.firewallConfig", {"external": {"outboundAllowCIDR": ["10.0.0.0/8"]}, "internal": {"inboundAllowType": "none"}}),
+    (
+        "spec.firewallConfig",
+        {
+            "external": {"outboundAllowCIDR": ["10.0.0.0/8"]},
+            "internal": {"inboundAllowType": "none"},
+        },
+    ),
     ("spec.containers[0].env", [{"name": "A", "value": "1"}]),
     ("spec.containers[0].cpu", "100m"),
     ("spec.containers[0].memory", "256Mi"),
@@ -89,15 +139,48 @@ NATIVE = changed(
     ("spec.containers[1]", {"name": "proxy", "image": "proxy:1"}),
 )
 
-_HARD = [math.nan, math.inf, 2**63, 10**4000, "\ud800", "\0", "x" * 5000, date(2026, 1, 1), {1}, b"x", (), -1, 0, "", True]
+_HARD = [
+    math.nan,
+    math.inf,
+    2**63,
+    10**4000,
+    "\ud800",
+    "\0",
+    "x" * 5000,
+    date(2026, 1, 1),
+    {1},
+    b"x",
+    (),
+    -1,
+    0,
+    "",
+    True,
+]
 _KEYS = st.sampled_from(
-    ["kind", "spec", "name", "env", "value", "containers", "resources", "limits", "cpu", "emptyDir", "lifecycle", "ports", "tags"]
+    [
+        "kind",
+        "spec",
+        "name",
+        "env",
+        "value",
+        "containers",
+        "resources",
+        "limits",
+        "cpu",
+        "emptyDir",
+        "lifecycle",
+        "ports",
+        "tags",
+    ]
 )
 _TEXTS = st.sampled_from(["Job", "workload", "cron", "1Gi", "100m", "0", "main", "batch/v1", "/x"])
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | _TEXTS
 ANYTHING = st.recursive(
     SCALARS | st.sampled_from(_HARD),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_KEYS | st.text() | st.none() | st.integers(), inner, max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(_KEYS | st.text() | st.none() | st.integers(), inner, max_size=6)
+    ),
     max_leaves=20,
 )
 
@@ -110,7 +193,13 @@ _PLAUSIBLE: st.SearchStrategy[Any] = st.sampled_from([
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Where in a document something stands."""
-    entries = list(value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ())
+    entries = list(
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     return [path, *(place for key, inner in entries for place in places(inner, (*path, key)))]
 
 
@@ -129,13 +218,25 @@ def nearly_good(draw: st.DrawFn) -> Any:
     document: Any = draw(st.sampled_from([KUBERNETES, NATIVE]))
     for _ in range(draw(st.sampled_from([1, 1, 1, 2]))):
         place = draw(st.sampled_from(places(document)))
-        document = _with(document, place, draw(draw(st.sampled_from([_PLAUSIBLE, _PLAUSIBLE, ANYTHING]))))
+        document = _with(
+            document, place, draw(draw(st.sampled_from([_PLAUSIBLE, _PLAUSIBLE, ANYTHING])))
+        )
     return document
 
 
 _BESIDE = [
-    {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "conf"}, "data": {"a": "1", "b": "x: y"}},
-    {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "stringData": {"pw": "hush"}},
+    {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "conf"},
+        "data": {"a": "1", "b": "x: y"},
+    },
+    {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "keys"},
+        "stringData": {"pw": "hush"},
+    },
     {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}},
 ]
 _PIECES = [
@@ -234,11 +335,20 @@ def jobs_of_one_hash(draw: st.DrawFn, count: int = 2) -> list[JobManifest]:
     found = []
     for _ in range(count):
         containers = tuple(
-            ContainerSpec(name=f"c{n}", extra=extra, **draw(st.fixed_dictionaries(_OVERRIDABLE))) for n, extra in enumerate(frame)
+            ContainerSpec(name=f"c{n}", extra=extra, **draw(st.fixed_dictionaries(_OVERRIDABLE)))
+            for n, extra in enumerate(frame)
         )
         deadline = draw(st.none() | st.integers(1, 9))
         name, tags = draw(st.none() | _WORDS), draw(st.dictionaries(_WORDS, _WORDS, max_size=2))
-        found.append(JobManifest(containers, name=name, active_deadline_seconds=deadline, tags=tags, restart_policy=restart))
+        found.append(
+            JobManifest(
+                containers,
+                name=name,
+                active_deadline_seconds=deadline,
+                tags=tags,
+                restart_policy=restart,
+            )
+        )
     return found
 
 

@@ -19,7 +19,16 @@ def _faults(reader: Reader) -> list[str]:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [("1", "1"), ("", ""), (None, ""), (1, "1"), (1.5, "1.5"), (True, "true"), (False, "false"), ("cpln://secret/s.K",) * 2],
+    [
+        ("1", "1"),
+        ("", ""),
+        (None, ""),
+        (1, "1"),
+        (1.5, "1.5"),
+        (True, "true"),
+        (False, "false"),
+        ("cpln://secret/s.K",) * 2,
+    ],
 )
 def test_the_value_of_a_variable_is_a_text(value, text) -> None:
     reader = _reader(env=[{"name": "A", "value": value}])
@@ -48,7 +57,13 @@ def test_a_variable_that_cannot_be_set_is_a_fault(env, path) -> None:
 
 @pytest.mark.parametrize(
     ("value", "form", "faults"),
-    [(None, None, []), ("500m", "500m", []), (1, "1000m", []), ("1m", None, ["c.cpu"]), ([], None, ["c.cpu"])],
+    [
+        (None, None, []),
+        ("500m", "500m", []),
+        (1, "1000m", []),
+        ("1m", None, ["c.cpu"]),
+        ([], None, ["c.cpu"]),
+    ],
 )
 def test_an_amount_is_read_in_the_platforms_form(value, form, faults) -> None:
     reader = _reader(cpu=value)
@@ -56,7 +71,9 @@ def test_an_amount_is_read_in_the_platforms_form(value, form, faults) -> None:
     assert _faults(reader) == faults
 
 
-@pytest.mark.parametrize(("folder", "faults"), [("/", []), ("/a", []), ("a", ["c.workingDir"]), ("", ["c.workingDir"])])
+@pytest.mark.parametrize(
+    ("folder", "faults"), [("/", []), ("/a", []), ("a", ["c.workingDir"]), ("", ["c.workingDir"])]
+)
 def test_a_working_folder_is_absolute(folder, faults) -> None:
     reader = _reader(workingDir=folder)
     containers.working_folder(reader)
@@ -84,7 +101,11 @@ def test_hooks_are_commands(given, hooks, faults) -> None:
     ("given", "tags", "faults"),
     [
         (None, {}, []),
-        ({"a": "b", "c": 1, "d": True, "e": 1.5}, {"a": "b", "c": "1", "d": "true", "e": "1.5"}, []),
+        (
+            {"a": "b", "c": 1, "d": True, "e": 1.5},
+            {"a": "b", "c": "1", "d": "true", "e": "1.5"},
+            [],
+        ),
         ({"a": None}, {}, ["c.tags.a"]),
         ({"a": []}, {}, ["c.tags.a"]),
         ([], {}, ["c.tags"]),
@@ -110,12 +131,26 @@ def _checked(*specs: ContainerSpec, relaxed: bool = False, **raw: Any) -> list[s
     [
         pytest.param([], ["containers"], id="none"),
         pytest.param([ContainerSpec(f"c{n}", "i") for n in range(8)], [], id="most"),
-        pytest.param([ContainerSpec(f"c{n}", "i") for n in range(9)], ["containers"], id="too-many"),
-        pytest.param([ContainerSpec("aa", "i"), ContainerSpec("aa", "i")], ["containers[1].name"], id="one-name-twice"),
+        pytest.param(
+            [ContainerSpec(f"c{n}", "i") for n in range(9)], ["containers"], id="too-many"
+        ),
+        pytest.param(
+            [ContainerSpec("aa", "i"), ContainerSpec("aa", "i")],
+            ["containers[1].name"],
+            id="one-name-twice",
+        ),
         pytest.param([ContainerSpec("istio-proxy", "i")], ["containers[0].name"], id="reserved"),
         pytest.param([ContainerSpec("aa", "i", command="x" * 256)], [], id="longest-command"),
-        pytest.param([ContainerSpec("aa", "i", command="x" * 257)], ["containers[0].command"], id="command-too-long"),
-        pytest.param([ContainerSpec("aa", "i", memory="401Mi")], ["containers[0].memory"], id="memory-for-default-cpu"),
+        pytest.param(
+            [ContainerSpec("aa", "i", command="x" * 257)],
+            ["containers[0].command"],
+            id="command-too-long",
+        ),
+        pytest.param(
+            [ContainerSpec("aa", "i", memory="401Mi")],
+            ["containers[0].memory"],
+            id="memory-for-default-cpu",
+        ),
     ],
 )
 def test_containers_are_looked_at_together(specs, paths) -> None:

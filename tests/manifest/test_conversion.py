@@ -16,7 +16,14 @@ from cpln_flows.errors import ManifestError
 from cpln_flows.manifest.conversion import convert, parse_source, parse_yaml
 from cpln_flows.manifest.manifest import JobManifest, spec_hash
 from cpln_flows.model import identifiers
-from tests.manifest.manifest_values import ANYTHING, KUBERNETES, NATIVE, nearly_good, shuffled, yaml_texts
+from tests.manifest.manifest_values import (
+    ANYTHING,
+    KUBERNETES,
+    NATIVE,
+    nearly_good,
+    shuffled,
+    yaml_texts,
+)
 from tests.manifests import kubernetes_job
 
 MANY = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -38,7 +45,10 @@ def _refused_or_converted(document: Any):
         pytest.param([KUBERNETES], "", "expected an object, found a list", id="list"),
         pytest.param({}, "kind", "found nothing", id="no-kind"),
         pytest.param(
-            {"kind": "Pod"}, "kind", "expected Job or CronJob (of Kubernetes) or workload (of Control Plane)", id="wrong-kind"
+            {"kind": "Pod"},
+            "kind",
+            "expected Job or CronJob (of Kubernetes) or workload (of Control Plane)",
+            id="wrong-kind",
         ),
         pytest.param({"kind": "job"}, "kind", "found the text 'job'", id="wrong-case"),
         pytest.param({"kind": ["Job"]}, "kind", "found a list", id="kind-of-another-type"),
@@ -66,12 +76,20 @@ def test_what_is_no_manifest_is_said(document, path, says) -> None:
     ],
 )
 def test_what_cannot_be_sent_is_a_fault_at_its_path(value, says) -> None:
-    for document, path in ((KUBERNETES, "spec.template.spec.containers[0].args"), (NATIVE, "spec.containers[0].args")):
+    for document, path in (
+        (KUBERNETES, "spec.template.spec.containers[0].args"),
+        (NATIVE, "spec.containers[0].args"),
+    ):
         given_one = copy.deepcopy(document)
-        (given_one["spec"].get("template") or given_one)["spec"]["containers"][0]["args"] = ["-c", value]
+        (given_one["spec"].get("template") or given_one)["spec"]["containers"][0]["args"] = [
+            "-c",
+            value,
+        ]
         with pytest.raises(ManifestError) as caught:
             convert(given_one, gvc="dev")
-        assert next(says in fault.message for fault in caught.value.faults if fault.path == f"{path}[1]")
+        assert next(
+            says in fault.message for fault in caught.value.faults if fault.path == f"{path}[1]"
+        )
 
 
 @pytest.mark.parametrize("key", [None, 1, True, ("a",), "\ud800"])
@@ -89,7 +107,10 @@ def test_a_document_without_end_is_refused() -> None:
     widening: list[Any] = ["x"] * 10
     for _ in range(8):
         widening = [widening] * 10
-    for document, says in ((endless, "levels deep"), ({"kind": widening}, "more than 100000 values")):
+    for document, says in (
+        (endless, "levels deep"),
+        ({"kind": widening}, "more than 100000 values"),
+    ):
         with pytest.raises(ManifestError, match=says):
             convert(document, gvc="dev")
 
@@ -141,7 +162,9 @@ def test_any_yaml_text_is_taken_or_refused_with_its_place(text, shared) -> None:
             job = convert(found.document, gvc="dev")
         except ManifestError as refused:
             error = found.located(refused)
-            assert all(re.fullmatch(r"job\.yaml:\d+:\d+", fault.place or "") for fault in error.faults)
+            assert all(
+                re.fullmatch(r"job\.yaml:\d+:\d+", fault.place or "") for fault in error.faults
+            )
     if job is not None:
         _is_taken(job, shared=shared)
     else:
@@ -173,7 +196,9 @@ def test_the_order_of_keys_has_no_effect(document, random) -> None:
 
 
 @pytest.mark.parametrize("document", [KUBERNETES, NATIVE], ids=["kubernetes", "native"])
-@pytest.mark.parametrize("write", [yaml.safe_dump, json.dumps, lambda value: json.dumps(value, indent=2)])
+@pytest.mark.parametrize(
+    "write", [yaml.safe_dump, json.dumps, lambda value: json.dumps(value, indent=2)]
+)
 def test_a_manifest_is_read_as_it_was_written(document, write) -> None:
     assert parse_yaml(write(document), source="job.yaml") == document
 
@@ -235,14 +260,18 @@ def test_anchors_and_merge_keys_are_read() -> None:
         pytest.param("a: [", "line 1, column 5", id="open-list"),
         pytest.param("a: b: c", "line 1, column 5", id="two-colons"),
         pytest.param("a:\n\tb: 1", "line 2, column 1", id="tab"),
-        pytest.param("a: 1\nb: {c: 1, c: 2}", "line 2, column 11: the key 'c' is given twice", id="key-twice"),
+        pytest.param(
+            "a: 1\nb: {c: 1, c: 2}", "line 2, column 11: the key 'c' is given twice", id="key-twice"
+        ),
         pytest.param("", "0 documents", id="empty"),
         pytest.param("# nothing", "0 documents", id="comment"),
         pytest.param("a: 1\n---\nb: 2", "2 documents", id="two-documents"),
         pytest.param("- a", "found a list", id="list"),
         pytest.param("Job", "found the text 'Job'", id="text"),
         pytest.param("a: \0", "not YAML", id="nul"),
-        pytest.param("a: !!python/object:os.system {}", "could not determine a constructor", id="object"),
+        pytest.param(
+            "a: !!python/object:os.system {}", "could not determine a constructor", id="object"
+        ),
         pytest.param("a: !!timestamp x", "could not determine a constructor", id="timestamp"),
         pytest.param("a: !!int x", "does not fit the tag", id="no-number"),
         pytest.param("a: !!int ''", "does not fit the tag", id="empty-number"),

@@ -45,8 +45,18 @@ def test_empty_patch_changes_nothing(nothing) -> None:
 
 def test_every_wrong_operation_is_named() -> None:
     with pytest.raises(ManifestError) as caught:
-        operations([1, ADD, {"op": "grow", "path": "/a"}, {"op": "add"}, {"op": "add", "path": "a", "value": 1}])
-    assert [fault.path for fault in caught.value.faults] == [f"customizations[{index}]" for index in (0, 2, 3, 4)]
+        operations(
+            [
+                1,
+                ADD,
+                {"op": "grow", "path": "/a"},
+                {"op": "add"},
+                {"op": "add", "path": "a", "value": 1},
+            ]
+        )
+    assert [fault.path for fault in caught.value.faults] == [
+        f"customizations[{index}]" for index in (0, 2, 3, 4)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -65,12 +75,24 @@ def test_what_is_no_patch_is_refused(given_patch, said) -> None:
 @pytest.mark.parametrize(
     ("operation", "said"),
     [
-        pytest.param({"op": "remove", "path": "/nothing"}, "non-existent object 'nothing'", id="nothing there"),
         pytest.param(
-            {"op": "add", "path": "/spec/template/spec/containers/7/x", "value": 1}, "out of bounds", id="no such index"
+            {"op": "remove", "path": "/nothing"},
+            "non-existent object 'nothing'",
+            id="nothing there",
         ),
-        pytest.param({"op": "test", "path": "/kind", "value": "Pod"}, "the test has failed", id="a failed test"),
-        pytest.param({"op": "replace", "path": "", "value": 3}, "leaves no object", id="the whole document"),
+        pytest.param(
+            {"op": "add", "path": "/spec/template/spec/containers/7/x", "value": 1},
+            "out of bounds",
+            id="no such index",
+        ),
+        pytest.param(
+            {"op": "test", "path": "/kind", "value": "Pod"},
+            "the test has failed",
+            id="a failed test",
+        ),
+        pytest.param(
+            {"op": "replace", "path": "", "value": 3}, "leaves no object", id="the whole document"
+        ),
     ],
 )
 def test_operation_that_cannot_be_applied_is_named(operation, said) -> None:
@@ -81,7 +103,9 @@ def test_operation_that_cannot_be_applied_is_named(operation, said) -> None:
 def test_failed_test_shows_no_value() -> None:
     job = base_job() | {"metadata": {"labels": {"password": "canary-0123456789"}}}
     with pytest.raises(ManifestError) as caught:
-        customized(job, Shortcuts(), [{"op": "test", "path": "/metadata/labels/password", "value": "x"}])
+        customized(
+            job, Shortcuts(), [{"op": "test", "path": "/metadata/labels/password", "value": "x"}]
+        )
     assert "canary" not in str(caught.value)
 
 
@@ -107,7 +131,11 @@ def test_shortcuts_fill_their_places() -> None:
         service_account="runner",
     )
     job = base_job()
-    container_of(job)["env"] = [{"name": "A", "value": "0"}, {"name": "GONE", "value": "x"}, {"name": "B", "value": "2"}]
+    container_of(job)["env"] = [
+        {"name": "A", "value": "0"},
+        {"name": "GONE", "value": "x"},
+        {"name": "B", "value": "2"},
+    ]
     made = customized(job, shortcuts, [])
     assert container_of(made) == {
         "name": "prefect-job",
@@ -117,20 +145,34 @@ def test_shortcuts_fill_their_places() -> None:
     }
     assert made["metadata"] == {"labels": {"team": "data"}, "generateName": "nightly-"}
     assert pod_of(made)["serviceAccountName"] == "runner"
-    assert container_of(job)["env"][0] == {"name": "A", "value": "0"}, "the manifest itself was changed"
+    assert container_of(job)["env"][0] == {"name": "A", "value": "0"}, (
+        "the manifest itself was changed"
+    )
 
 
 def test_patch_comes_after_the_shortcuts() -> None:
-    replace = {"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "patched"}
-    assert container_of(customized(base_job(), Shortcuts(image="busybox"), [replace]))["image"] == "patched"
+    replace = {
+        "op": "replace",
+        "path": "/spec/template/spec/containers/0/image",
+        "value": "patched",
+    }
+    assert (
+        container_of(customized(base_job(), Shortcuts(image="busybox"), [replace]))["image"]
+        == "patched"
+    )
 
 
 WRONG_JOBS = st.recursive(
-    st.none() | st.booleans() | st.text(max_size=3), lambda inner: st.lists(inner, max_size=2), max_leaves=4
+    st.none() | st.booleans() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2),
+    max_leaves=4,
 )
 
 
-@given(WRONG_JOBS, st.sampled_from(["metadata", "spec", "template", "pod", "containers", "container", "env"]))
+@given(
+    WRONG_JOBS,
+    st.sampled_from(["metadata", "spec", "template", "pod", "containers", "container", "env"]),
+)
 def test_malformed_manifests_are_left_to_the_conversion(wrong, place) -> None:
     job = base_job()
     match place:
@@ -146,7 +188,14 @@ def test_malformed_manifests_are_left_to_the_conversion(wrong, place) -> None:
             pod_of(job)["containers"][0] = wrong
         case "env":
             container_of(job)["env"] = wrong
-    shortcuts = Shortcuts(command=["a"], env={"A": "1"}, image="busybox", labels={"a": "b"}, name="n", service_account="s")
+    shortcuts = Shortcuts(
+        command=["a"],
+        env={"A": "1"},
+        image="busybox",
+        labels={"a": "b"},
+        name="n",
+        service_account="s",
+    )
     made = customized(job, shortcuts, [])
     with suppress(ManifestError):
         conversion.convert(made, gvc="dev")

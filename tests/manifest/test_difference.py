@@ -15,7 +15,11 @@ def _found(written, live) -> list[tuple]:
         pytest.param({"a": 1}, {"a": 1, "version": 3, "links": []}, id="what-the-platform-adds"),
         pytest.param({"a": [], "b": {}, "c": None}, {}, id="what-the-platform-drops"),
         pytest.param({}, {"firewall": {"inbound": []}}, id="what-it-fills-in"),
-        pytest.param({"env": [{"name": "B"}, {"name": "A"}]}, {"env": [{"name": "A"}, {"name": "B"}]}, id="order-of-variables"),
+        pytest.param(
+            {"env": [{"name": "B"}, {"name": "A"}]},
+            {"env": [{"name": "A"}, {"name": "B"}]},
+            id="order-of-variables",
+        ),
     ],
 )
 def test_what_is_no_difference(written, live) -> None:
@@ -25,13 +29,21 @@ def test_what_is_no_difference(written, live) -> None:
 @pytest.mark.parametrize(
     ("written", "live", "found"),
     [
-        pytest.param({"spec": {"cpu": "1"}}, {"spec": {"cpu": "2"}}, [("spec.cpu", "2", "1")], id="value"),
+        pytest.param(
+            {"spec": {"cpu": "1"}}, {"spec": {"cpu": "2"}}, [("spec.cpu", "2", "1")], id="value"
+        ),
         pytest.param({"a": 1}, {}, [("a", None, 1)], id="missing"),
-        pytest.param({"args": ["a"]}, {"args": ["b", "a"]}, [("args", ["b", "a"], ["a"])], id="list"),
+        pytest.param(
+            {"args": ["a"]}, {"args": ["b", "a"]}, [("args", ["b", "a"], ["a"])], id="list"
+        ),
         pytest.param(
             {"env": [{"name": "A", "value": "1"}, {"name": "B"}]},
             {"env": [{"name": "A", "value": "2"}, {"name": "C"}]},
-            [("env[A].value", "2", "1"), ("env[B]", None, {"name": "B"}), ("env[C]", {"name": "C"}, None)],
+            [
+                ("env[A].value", "2", "1"),
+                ("env[B]", None, {"name": "B"}),
+                ("env[C]", {"name": "C"}, None),
+            ],
             id="variables",
         ),
         pytest.param(

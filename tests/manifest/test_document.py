@@ -16,11 +16,18 @@ def _reader(value, path="spec"):
         pytest.param(lambda r: r.number("x", 1, 3), 3, 3, id="number"),
         pytest.param(lambda r: r.choice("x", "a", "b"), "b", "b", id="choice"),
         pytest.param(lambda r: r.flag("x"), False, False, id="flag"),
-        pytest.param(lambda r: r.texts("x"), ["a", 1, 0.5], ["a", "1", "0.5"], id="texts-and-numbers"),
+        pytest.param(
+            lambda r: r.texts("x"), ["a", 1, 0.5], ["a", "1", "0.5"], id="texts-and-numbers"
+        ),
         pytest.param(lambda r: r.texts("x"), None, [], id="no-texts"),
         pytest.param(lambda r: r.child("x").text("y"), {"y": "z"}, "z", id="child"),
         pytest.param(lambda r: r.child("x").text("y"), None, None, id="no-child"),
-        pytest.param(lambda r: [c.path for c in r.children("x")], [{}, {}], ["spec.x[0]", "spec.x[1]"], id="children"),
+        pytest.param(
+            lambda r: [c.path for c in r.children("x")],
+            [{}, {}],
+            ["spec.x[0]", "spec.x[1]"],
+            id="children",
+        ),
     ],
 )
 def test_a_field_of_the_right_type_is_read(read, value, found) -> None:
@@ -33,21 +40,90 @@ def test_a_field_of_the_right_type_is_read(read, value, found) -> None:
 @pytest.mark.parametrize(
     ("read", "value", "fault"),
     [
-        pytest.param(lambda r: r.text("x", required=True), None, "spec.x: is missing; expected a text", id="missing"),
-        pytest.param(lambda r: r.text("x"), 1, "spec.x: expected a text, found the number 1", id="no-text"),
-        pytest.param(lambda r: r.text("x"), [], "spec.x: expected a text, found a list", id="list-for-text"),
-        pytest.param(lambda r: r.number("x", 1, 3), 0, "spec.x: expected a whole number from 1 to 3, found 0", id="too-small"),
-        pytest.param(lambda r: r.number("x", 1, 3), 4, "spec.x: expected a whole number from 1 to 3, found 4", id="too-large"),
-        pytest.param(lambda r: r.number("x", 0, 3), True, "spec.x: expected a whole number, found true", id="flag-for-number"),
-        pytest.param(lambda r: r.number("x", 0, 3), 1.5, "spec.x: expected a whole number, found the number 1.5", id="fraction"),
-        pytest.param(lambda r: r.choice("x", "a", "b"), "c", "spec.x: expected a or b, found the text 'c'", id="no-choice"),
-        pytest.param(lambda r: r.flag("x"), "maybe", "spec.x: expected true or false, found the text 'maybe'", id="no-flag"),
-        pytest.param(lambda r: r.texts("x"), "a", "spec.x: expected a list, found the text 'a'", id="text-for-texts"),
-        pytest.param(lambda r: r.texts("x"), ["a", None], "spec.x[1]: expected a text, found nothing", id="null-in-texts"),
-        pytest.param(lambda r: r.texts("x"), [True], "spec.x[0]: expected a text, found true", id="flag-in-texts"),
-        pytest.param(lambda r: r.child("x"), 1, "spec.x: expected an object, found the number 1", id="no-object"),
-        pytest.param(lambda r: list(r.children("x")), {}, "spec.x: expected a list, found an object", id="object-for-list"),
-        pytest.param(lambda r: list(r.children("x")), [1], "spec.x[0]: expected an object, found the number 1", id="no-child"),
+        pytest.param(
+            lambda r: r.text("x", required=True),
+            None,
+            "spec.x: is missing; expected a text",
+            id="missing",
+        ),
+        pytest.param(
+            lambda r: r.text("x"), 1, "spec.x: expected a text, found the number 1", id="no-text"
+        ),
+        pytest.param(
+            lambda r: r.text("x"), [], "spec.x: expected a text, found a list", id="list-for-text"
+        ),
+        pytest.param(
+            lambda r: r.number("x", 1, 3),
+            0,
+            "spec.x: expected a whole number from 1 to 3, found 0",
+            id="too-small",
+        ),
+        pytest.param(
+            lambda r: r.number("x", 1, 3),
+            4,
+            "spec.x: expected a whole number from 1 to 3, found 4",
+            id="too-large",
+        ),
+        pytest.param(
+            lambda r: r.number("x", 0, 3),
+            True,
+            "spec.x: expected a whole number, found true",
+            id="flag-for-number",
+        ),
+        pytest.param(
+            lambda r: r.number("x", 0, 3),
+            1.5,
+            "spec.x: expected a whole number, found the number 1.5",
+            id="fraction",
+        ),
+        pytest.param(
+            lambda r: r.choice("x", "a", "b"),
+            "c",
+            "spec.x: expected a or b, found the text 'c'",
+            id="no-choice",
+        ),
+        pytest.param(
+            lambda r: r.flag("x"),
+            "maybe",
+            "spec.x: expected true or false, found the text 'maybe'",
+            id="no-flag",
+        ),
+        pytest.param(
+            lambda r: r.texts("x"),
+            "a",
+            "spec.x: expected a list, found the text 'a'",
+            id="text-for-texts",
+        ),
+        pytest.param(
+            lambda r: r.texts("x"),
+            ["a", None],
+            "spec.x[1]: expected a text, found nothing",
+            id="null-in-texts",
+        ),
+        pytest.param(
+            lambda r: r.texts("x"),
+            [True],
+            "spec.x[0]: expected a text, found true",
+            id="flag-in-texts",
+        ),
+        pytest.param(
+            lambda r: r.child("x"),
+            1,
+            "spec.x: expected an object, found the number 1",
+            id="no-object",
+        ),
+        pytest.param(
+            lambda r: list(r.children("x")),
+            {},
+            "spec.x: expected a list, found an object",
+            id="object-for-list",
+        ),
+        pytest.param(
+            lambda r: list(r.children("x")),
+            [1],
+            "spec.x[0]: expected an object, found the number 1",
+            id="no-child",
+        ),
         pytest.param(lambda r: r.refuse("x", "remove it"), 1, "spec.x: remove it", id="refused"),
     ],
 )

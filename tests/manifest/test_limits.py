@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from cpln_flows.manifest import limits
 
 WORKLOAD_NAME = re.compile(r"[a-z][-a-z0-9]+[a-z0-9]")
-SUFFIXES = st.from_regex(r"[a-z0-9]{1,32}", fullmatch=True).filter(lambda suffix: suffix != "headless")
+SUFFIXES = st.from_regex(r"[a-z0-9]{1,32}", fullmatch=True).filter(
+    lambda suffix: suffix != "headless"
+)
 
 
 @pytest.mark.parametrize(
@@ -40,13 +42,20 @@ SUFFIXES = st.from_regex(r"[a-z0-9]{1,32}", fullmatch=True).filter(lambda suffix
         pytest.param(limits.port, 80, 79, id="lowest-port"),
         pytest.param(limits.port, 65_535, 65_536, id="highest-port"),
         pytest.param(limits.port, 8011, 8012, id="reserved-port"),
-        pytest.param(limits.volume, "cpln://secret/a", "cpln://secret/", id="volume-without-a-name"),
+        pytest.param(
+            limits.volume, "cpln://secret/a", "cpln://secret/", id="volume-without-a-name"
+        ),
         pytest.param(limits.volume, "scratch://x", "http://x", id="volume-of-another-kind"),
         pytest.param(limits.mount, "/data", "data", id="relative-mount"),
         pytest.param(limits.mount, "/devices", "/dev", id="reserved-mount"),
         pytest.param(limits.mount, "/var/lib", "/var/log/", id="reserved-mount-with-a-slash"),
         pytest.param(limits.mount, "/x", "/", id="the-root"),
-        pytest.param(limits.mounts, [f"/m{n}" for n in range(15)], [f"/m{n}" for n in range(16)], id="number-of-mounts"),
+        pytest.param(
+            limits.mounts,
+            [f"/m{n}" for n in range(15)],
+            [f"/m{n}" for n in range(16)],
+            id="number-of-mounts",
+        ),
         pytest.param(limits.mounts, ["/a", "/ab"], ["/a", "/a/b"], id="mount-in-a-mount"),
         pytest.param(limits.mounts, ["/a"], ["/a", "/a/"], id="two-mounts-at-one-place"),
     ],
@@ -93,7 +102,10 @@ def test_too_much_memory_says_how_much_cpu_it_needs() -> None:
     assert "at least 101m" in str(limits.ratio("100m", "801Mi", relaxed=False))
 
 
-@pytest.mark.parametrize(("least", "most", "fits"), [("25m", "25m", True), ("26m", "25m", False), ("100Mi", "1024Mi", True)])
+@pytest.mark.parametrize(
+    ("least", "most", "fits"),
+    [("25m", "25m", True), ("26m", "25m", False), ("100Mi", "1024Mi", True)],
+)
 def test_the_least_amount_is_within_the_most(least, most, fits) -> None:
     assert limits.least_within_most(least, most) is fits
 
@@ -112,7 +124,18 @@ def test_an_identity_is_a_name_or_a_link(given, link) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", ["", "ab", "i" * 64, "Etl", "etl-", "/", "//identity/etl/x", "//gvc/dev/secret/etl", "/org/acme/identity/etl"]
+    "given",
+    [
+        "",
+        "ab",
+        "i" * 64,
+        "Etl",
+        "etl-",
+        "/",
+        "//identity/etl/x",
+        "//gvc/dev/secret/etl",
+        "/org/acme/identity/etl",
+    ],
 )
 def test_what_is_no_identity_is_told_with_the_form_of_one(given) -> None:
     link, wrong = limits.identity(given, "dev")

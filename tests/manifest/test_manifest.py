@@ -22,12 +22,20 @@ def _main(**fields: Any) -> JobManifest:
 
 def _merged(container: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
     """What the platform runs: the fields of the override win, variables are merged by name."""
-    variables = {entry["name"]: entry["value"] for entry in (*container.get("env", ()), *override.get("env", ()))}
+    variables = {
+        entry["name"]: entry["value"]
+        for entry in (*container.get("env", ()), *override.get("env", ()))
+    }
     return {**container, **override, "env": variables}
 
 
 def _asked_for(container: ContainerSpec) -> dict[str, Any]:
-    found = {"name": container.name, "image": container.image, "env": dict(container.env), **container.extra}
+    found = {
+        "name": container.name,
+        "image": container.image,
+        "env": dict(container.env),
+        **container.extra,
+    }
     given_ones = {"command": container.command, "cpu": container.cpu, "memory": container.memory}
     if container.args or container.command is not None:
         found["args"] = list(container.args)
@@ -48,23 +56,36 @@ def test_what_a_command_overrides_is_not_in_the_hash(jobs) -> None:
 def test_a_job_on_a_workload_that_another_has_made_gets_exactly_what_it_asked_for(jobs) -> None:
     maker, job = jobs
     made = maker.workload(name="w", tags={}, shared=True)["spec"]["containers"]
-    run = [_merged(container, override) for container, override in zip(made, job.overrides(), strict=True)]
-    assert [_with_defaults(container) for container in run] == [_with_defaults(_asked_for(c)) for c in job.containers]
+    run = [
+        _merged(container, override)
+        for container, override in zip(made, job.overrides(), strict=True)
+    ]
+    assert [_with_defaults(container) for container in run] == [
+        _with_defaults(_asked_for(c)) for c in job.containers
+    ]
 
 
 @given(jobs_of_one_hash(count=1))
 def test_a_job_on_a_workload_of_its_own_gets_exactly_what_it_asked_for(jobs) -> None:
     (job,) = jobs
     made = job.workload(name="w", tags={})["spec"]["containers"]
-    run = [_merged(container, override) for container, override in zip(made, job.overrides(), strict=True)]
-    assert [_with_defaults(container) for container in run] == [_with_defaults(_asked_for(c)) for c in job.containers]
+    run = [
+        _merged(container, override)
+        for container, override in zip(made, job.overrides(), strict=True)
+    ]
+    assert [_with_defaults(container) for container in run] == [
+        _with_defaults(_asked_for(c)) for c in job.containers
+    ]
 
 
 @given(jobs_of_one_hash(count=1), variables())
 def test_more_variables_win_in_the_main_container_only(jobs, more) -> None:
     (job,) = jobs
     before, after = job.overrides(), job.overrides(more)
-    assert {entry["name"]: entry["value"] for entry in after[0].get("env", ())} == {**job.main.env, **more}
+    assert {entry["name"]: entry["value"] for entry in after[0].get("env", ())} == {
+        **job.main.env,
+        **more,
+    }
     assert after[1:] == before[1:]
 
 
@@ -112,7 +133,9 @@ OTHERS = {
     "concurrency": replace(JOB, concurrency_policy="Allow"),
     "history": replace(JOB, history_limit=1),
     "restart-policy": replace(JOB, restart_policy="Never"),
-    "firewall": replace(JOB, firewall={**OPEN_OUTBOUND, "internal": {"inboundAllowType": "same-gvc"}}),
+    "firewall": replace(
+        JOB, firewall={**OPEN_OUTBOUND, "internal": {"inboundAllowType": "same-gvc"}}
+    ),
     "options": replace(JOB, options={"capacityAI": True}),
     "rest": replace(JOB, extra_spec={"rolloutOptions": {"terminationGracePeriodSeconds": 1}}),
     "platforms-tag": replace(JOB, tags={"cpln/relaxMemoryToCpuRatio": "true"}),
@@ -152,7 +175,9 @@ def test_the_hash_changes_only_on_purpose() -> None:
 
 
 def test_the_workload_is_the_one_that_the_platform_documents() -> None:
-    job = replace(JOB, identity="//gvc/dev/identity/etl", active_deadline_seconds=60, description="Nightly.")
+    job = replace(
+        JOB, identity="//gvc/dev/identity/etl", active_deadline_seconds=60, description="Nightly."
+    )
     assert job.workload(name="etl-3f0c", tags={"own": "1", "team": "ours"}) == {
         "kind": "workload",
         "name": "etl-3f0c",
@@ -227,7 +252,10 @@ def test_a_variable_that_a_run_adds_is_checked_too(env, path) -> None:
 )
 def test_secrets_are_known_by_the_address_in_a_variable_or_a_volume(text, names) -> None:
     assert ContainerSpec("main", "a:1", env={"A": text}).secrets == names
-    assert ContainerSpec("main", "a:1", extra={"volumes": [{"uri": text, "path": "/x"}]}).secrets == names
+    assert (
+        ContainerSpec("main", "a:1", extra={"volumes": [{"uri": text, "path": "/x"}]}).secrets
+        == names
+    )
     assert JobManifest((MAIN, ContainerSpec("side", "b:1", env={"A": text}))).secrets == names
 
 

@@ -30,9 +30,18 @@ def test_the_least_workload_is_suspended_open_to_the_outside_and_closed_to_the_i
     assert (job.name, job.main.name, job.main.image, job.main.command, job.main.args) == (
         "test-job", "main", "python:3.12-slim", "python", ("-V",)
     )  # fmt: skip
-    assert (job.job_type, job.restart_policy, job.concurrency_policy, job.history_limit) == ("standard", "Never", "Forbid", 10)
+    assert (job.job_type, job.restart_policy, job.concurrency_policy, job.history_limit) == (
+        "standard",
+        "Never",
+        "Forbid",
+        10,
+    )
     assert job.firewall == OPEN_OUTBOUND
-    assert job.workload(name="w", tags={})["spec"]["defaultOptions"] == {"capacityAI": False, "debug": False, "suspend": True}
+    assert job.workload(name="w", tags={})["spec"]["defaultOptions"] == {
+        "capacityAI": False,
+        "debug": False,
+        "suspend": True,
+    }
 
 
 @pytest.mark.parametrize(
@@ -40,29 +49,68 @@ def test_the_least_workload_is_suspended_open_to_the_outside_and_closed_to_the_i
     [
         pytest.param([("name", "n" * 49)], lambda j: j.name, "n" * 49, id="name"),
         pytest.param([("name", ABSENT)], lambda j: j.name, None, id="no-name"),
-        pytest.param([("tags", {"a": 1, "b": False})], lambda j: j.tags, {"a": "1", "b": "false"}, id="tags"),
-        pytest.param([("tags", {f"t{n}": "" for n in range(47)})], lambda j: len(j.tags), 47, id="most-tags"),
-        pytest.param([("description", "d" * 250)], lambda j: j.description, "d" * 250, id="description"),
-        pytest.param([("spec.job.schedule", "0 3 * * *")], lambda j: j.schedule, "0 3 * * *", id="schedule"),
-        pytest.param([("spec.job.concurrencyPolicy", "Allow")], lambda j: j.concurrency_policy, "Allow", id="concurrency"),
+        pytest.param(
+            [("tags", {"a": 1, "b": False})], lambda j: j.tags, {"a": "1", "b": "false"}, id="tags"
+        ),
+        pytest.param(
+            [("tags", {f"t{n}": "" for n in range(47)})], lambda j: len(j.tags), 47, id="most-tags"
+        ),
+        pytest.param(
+            [("description", "d" * 250)], lambda j: j.description, "d" * 250, id="description"
+        ),
+        pytest.param(
+            [("spec.job.schedule", "0 3 * * *")], lambda j: j.schedule, "0 3 * * *", id="schedule"
+        ),
+        pytest.param(
+            [("spec.job.concurrencyPolicy", "Allow")],
+            lambda j: j.concurrency_policy,
+            "Allow",
+            id="concurrency",
+        ),
         pytest.param([("spec.job.historyLimit", 1)], lambda j: j.history_limit, 1, id="history"),
-        pytest.param([("spec.job.restartPolicy", "OnFailure")], lambda j: j.restart_policy, "OnFailure", id="restart-policy"),
-        pytest.param([("spec.job.activeDeadlineSeconds", 86_400)], lambda j: j.active_deadline_seconds, 86_400, id="deadline"),
-        pytest.param([("spec.defaultOptions.suspend", True)], lambda j: j.job_type, "standard", id="suspended"),
+        pytest.param(
+            [("spec.job.restartPolicy", "OnFailure")],
+            lambda j: j.restart_policy,
+            "OnFailure",
+            id="restart-policy",
+        ),
+        pytest.param(
+            [("spec.job.activeDeadlineSeconds", 86_400)],
+            lambda j: j.active_deadline_seconds,
+            86_400,
+            id="deadline",
+        ),
+        pytest.param(
+            [("spec.defaultOptions.suspend", True)],
+            lambda j: j.job_type,
+            "standard",
+            id="suspended",
+        ),
         pytest.param(
             [("spec.defaultOptions.suspend", False), ("spec.job.schedule", "0 3 * * *")],
-            lambda j: (j.job_type, j.workload(name="w", tags={})["spec"]["defaultOptions"]["suspend"]),
+            lambda j: (
+                j.job_type,
+                j.workload(name="w", tags={})["spec"]["defaultOptions"]["suspend"],
+            ),
             ("cron", False),
             id="on-its-own-schedule",
         ),
         pytest.param(
-            [("spec.defaultOptions", {"capacityAI": True, "timeoutSeconds": 600, "multiZone": {"enabled": True}})],
+            [
+                (
+                    "spec.defaultOptions",
+                    {"capacityAI": True, "timeoutSeconds": 600, "multiZone": {"enabled": True}},
+                )
+            ],
             lambda j: j.options,
             {"capacityAI": True, "timeoutSeconds": 600, "multiZone": {"enabled": True}},
             id="options",
         ),
         pytest.param(
-            [("spec.identityLink", "//gvc/dev/identity/etl")], lambda j: j.identity, "//gvc/dev/identity/etl", id="identity"
+            [("spec.identityLink", "//gvc/dev/identity/etl")],
+            lambda j: j.identity,
+            "//gvc/dev/identity/etl",
+            id="identity",
         ),
         pytest.param(
             [("spec.rolloutOptions", {"terminationGracePeriodSeconds": 900, "minReadySeconds": 1})],
@@ -77,20 +125,30 @@ def test_the_least_workload_is_suspended_open_to_the_outside_and_closed_to_the_i
             id="security",
         ),
         pytest.param(
-            [("spec.sidecar", {"envoy": {}}), ("spec.supportDynamicTags", True), ("spec.extras", {"a": 1})],
+            [
+                ("spec.sidecar", {"envoy": {}}),
+                ("spec.supportDynamicTags", True),
+                ("spec.extras", {"a": 1}),
+            ],
             lambda j: j.extra_spec,
             {"sidecar": {"envoy": {}}, "supportDynamicTags": True, "extras": {"a": 1}},
             id="passed-on",
         ),
         pytest.param(
             [(f"{EXTERNAL}.outboundAllowHostname", ["example.org"])],
-            lambda j: (j.firewall["external"]["outboundAllowHostname"], j.firewall["external"]["outboundAllowCIDR"]),
+            lambda j: (
+                j.firewall["external"]["outboundAllowHostname"],
+                j.firewall["external"]["outboundAllowCIDR"],
+            ),
             (["example.org"], []),
             id="only-one-host-outside",
         ),
         pytest.param(
             [("spec.firewallConfig.internal.inboundAllowType", "same-gvc")],
-            lambda j: (j.firewall["internal"]["inboundAllowType"], j.firewall["external"]["outboundAllowCIDR"]),
+            lambda j: (
+                j.firewall["internal"]["inboundAllowType"],
+                j.firewall["external"]["outboundAllowCIDR"],
+            ),
             ("same-gvc", ["0.0.0.0/0"]),
             id="open-to-the-inside",
         ),
@@ -100,12 +158,32 @@ def test_the_least_workload_is_suspended_open_to_the_outside_and_closed_to_the_i
             250,
             id="most-networks",
         ),
-        pytest.param([(f"{MAIN}.command", "x" * 256)], lambda j: j.main.command, "x" * 256, id="longest-command"),
-        pytest.param([(f"{MAIN}.command", ABSENT)], lambda j: (j.main.command, j.main.args), (None, ("-V",)), id="args-only"),
-        pytest.param([(f"{MAIN}.args", [1, "a"])], lambda j: j.main.args, ("1", "a"), id="args"),
-        pytest.param([(f"{MAIN}.env", [{"name": "A", "value": 1}])], lambda j: j.main.env, {"A": "1"}, id="env"),
         pytest.param(
-            [(f"{MAIN}.cpu", "1"), (f"{MAIN}.memory", "1Gi"), (f"{MAIN}.minCpu", "25m"), (f"{MAIN}.minMemory", "32Mi")],
+            [(f"{MAIN}.command", "x" * 256)],
+            lambda j: j.main.command,
+            "x" * 256,
+            id="longest-command",
+        ),
+        pytest.param(
+            [(f"{MAIN}.command", ABSENT)],
+            lambda j: (j.main.command, j.main.args),
+            (None, ("-V",)),
+            id="args-only",
+        ),
+        pytest.param([(f"{MAIN}.args", [1, "a"])], lambda j: j.main.args, ("1", "a"), id="args"),
+        pytest.param(
+            [(f"{MAIN}.env", [{"name": "A", "value": 1}])],
+            lambda j: j.main.env,
+            {"A": "1"},
+            id="env",
+        ),
+        pytest.param(
+            [
+                (f"{MAIN}.cpu", "1"),
+                (f"{MAIN}.memory", "1Gi"),
+                (f"{MAIN}.minCpu", "25m"),
+                (f"{MAIN}.minMemory", "32Mi"),
+            ],
             lambda j: (j.main.cpu, j.main.memory, j.main.extra),
             ("1000m", "1024Mi", {"minCpu": "25m", "minMemory": "32Mi"}),
             id="amounts",
@@ -117,13 +195,30 @@ def test_the_least_workload_is_suspended_open_to_the_outside_and_closed_to_the_i
             id="the-least-of-a-default",
         ),
         pytest.param(
-            [(f"{MAIN}.volumes", [{"uri": "cpln://secret/files.KEY", "path": "/files", "recoveryPolicy": "retain"}])],
+            [
+                (
+                    f"{MAIN}.volumes",
+                    [
+                        {
+                            "uri": "cpln://secret/files.KEY",
+                            "path": "/files",
+                            "recoveryPolicy": "retain",
+                        }
+                    ],
+                )
+            ],
             lambda j: (j.main.extra["volumes"], j.secrets),
-            ([{"uri": "cpln://secret/files.KEY", "path": "/files", "recoveryPolicy": "retain"}], {"files"}),
+            (
+                [{"uri": "cpln://secret/files.KEY", "path": "/files", "recoveryPolicy": "retain"}],
+                {"files"},
+            ),
             id="volume-with-a-secret",
         ),
         pytest.param(
-            [(f"{MAIN}.ports", [{"number": 8080, "protocol": "http2"}]), (f"{MAIN}.readinessProbe", {"tcpSocket": {}})],
+            [
+                (f"{MAIN}.ports", [{"number": 8080, "protocol": "http2"}]),
+                (f"{MAIN}.readinessProbe", {"tcpSocket": {}}),
+            ],
             lambda j: j.main.extra,
             {"ports": [{"number": 8080, "protocol": "http2"}], "readinessProbe": {"tcpSocket": {}}},
             id="ports-and-probes",
@@ -135,7 +230,11 @@ def test_the_least_workload_is_suspended_open_to_the_outside_and_closed_to_the_i
                 (f"{MAIN}.lifecycle", {"postStart": {"exec": {"command": ["a", 1]}}}),
             ],
             lambda j: j.main.extra,
-            {"inheritEnv": True, "workingDir": "/app", "lifecycle": {"postStart": {"exec": {"command": ["a", "1"]}}}},
+            {
+                "inheritEnv": True,
+                "workingDir": "/app",
+                "lifecycle": {"postStart": {"exec": {"command": ["a", "1"]}}},
+            },
             id="rest-of-a-container",
         ),
         pytest.param(
@@ -268,7 +367,10 @@ def test_a_workload_can_be_given_as_the_platform_shows_it(path, value) -> None:
         (f"{MAIN}.volumes[0]", {"uri": "scratch://x", "path": "/x", "unknown": 1}),
         (f"{MAIN}.volumes[0]", {"path": "/x"}),
         (f"{MAIN}.volumes", [{"uri": "scratch://x", "path": f"/m{n}"} for n in range(16)]),
-        (f"{MAIN}.volumes", [{"uri": "scratch://x", "path": "/a"}, {"uri": "scratch://y", "path": "/a/b"}]),
+        (
+            f"{MAIN}.volumes",
+            [{"uri": "scratch://x", "path": "/a"}, {"uri": "scratch://y", "path": "/a/b"}],
+        ),
         (f"{MAIN}.resources", {"limits": {"cpu": "1"}}),
     ],
 )
@@ -283,12 +385,23 @@ def test_what_cannot_be_run_is_one_fault_at_its_path(path, value) -> None:
     ("changes", "paths"),
     [
         pytest.param([("spec", "x")], ["spec", "spec.type", "spec.containers"], id="no-spec"),
-        pytest.param([("spec.defaultOptions.suspend", False)], ["spec.job.schedule"], id="live-without-a-schedule"),
         pytest.param(
-            [("spec.containers[1]", {"name": "main", "image": "i"})], ["spec.containers[1].name"], id="two-containers-of-a-name"
+            [("spec.defaultOptions.suspend", False)],
+            ["spec.job.schedule"],
+            id="live-without-a-schedule",
         ),
         pytest.param(
-            [("gvc", "other"), ("spec.type", "standard"), (f"{MAIN}.image", ABSENT), (f"{MAIN}.cpu", "1m")],
+            [("spec.containers[1]", {"name": "main", "image": "i"})],
+            ["spec.containers[1].name"],
+            id="two-containers-of-a-name",
+        ),
+        pytest.param(
+            [
+                ("gvc", "other"),
+                ("spec.type", "standard"),
+                (f"{MAIN}.image", ABSENT),
+                (f"{MAIN}.cpu", "1m"),
+            ],
             ["gvc", "spec.type", f"{MAIN}.image", f"{MAIN}.cpu"],
             id="all-at-once",
         ),
@@ -301,7 +414,10 @@ def test_every_fault_is_named(changes, paths) -> None:
 def test_the_memory_of_a_tagged_workload_may_be_larger() -> None:
     changes = [(f"{MAIN}.cpu", "25m"), (f"{MAIN}.memory", "800Mi")]
     assert list(_faults(*changes)) == [f"{MAIN}.memory"]
-    assert _converted(*changes, ("tags", {"cpln/relaxMemoryToCpuRatio": "true"})).main.memory == "800Mi"
+    assert (
+        _converted(*changes, ("tags", {"cpln/relaxMemoryToCpuRatio": "true"})).main.memory
+        == "800Mi"
+    )
 
 
 def test_an_identity_that_is_a_name_is_told_its_link() -> None:
@@ -315,7 +431,12 @@ def test_short_link_is_of_own_gvc() -> None:
 
 @pytest.mark.parametrize("seconds", [1, 600, 3600])
 def test_timeout_of_hour_is_taken(seconds) -> None:
-    assert convert(changed(JOB, ("spec.defaultOptions.timeoutSeconds", seconds)), gvc="dev").options["timeoutSeconds"] == seconds
+    assert (
+        convert(changed(JOB, ("spec.defaultOptions.timeoutSeconds", seconds)), gvc="dev").options[
+            "timeoutSeconds"
+        ]
+        == seconds
+    )
 
 
 def test_text_that_means_a_number_or_a_truth_is_passed_on_as_that() -> None:
@@ -327,7 +448,10 @@ def test_text_that_means_a_number_or_a_truth_is_passed_on_as_that() -> None:
         ("spec.containers[0].inheritEnv", "no"),
     )
     spec = convert(document, gvc="dev").workload(name="w", tags={})["spec"]
-    assert (spec["defaultOptions"]["capacityAI"], spec["defaultOptions"]["timeoutSeconds"]) == (False, 60)
+    assert (spec["defaultOptions"]["capacityAI"], spec["defaultOptions"]["timeoutSeconds"]) == (
+        False,
+        60,
+    )
     assert spec["rolloutOptions"] == {"terminationGracePeriodSeconds": 60}
     assert spec["securityOptions"] == {"runAsUser": 7}
     assert spec["containers"][0]["inheritEnv"] is False

@@ -7,13 +7,38 @@ from cpln_flows.manifest.objects import parse, placed
 
 
 def _paths(text: str, gvc: str | None = "dev") -> list[str]:
-    return [one.path for one in placed([("f", document) for document in parse(text, source="f")], org="acme", gvc=gvc)]
+    return [
+        one.path
+        for one in placed(
+            [("f", document) for document in parse(text, source="f")], org="acme", gvc=gvc
+        )
+    ]
 
 
 def test_what_others_refer_to_comes_first() -> None:
-    kinds = ["domain", "workload", "policy", "volumeset", "identity", "gvc", "cloudaccount", "secret", "agent"]
+    kinds = [
+        "domain",
+        "workload",
+        "policy",
+        "volumeset",
+        "identity",
+        "gvc",
+        "cloudaccount",
+        "secret",
+        "agent",
+    ]
     text = "\n---\n".join(f"kind: {kind}\nname: {kind}-1" for kind in kinds)
-    order = ["agent", "secret", "cloudaccount", "gvc", "identity", "volumeset", "policy", "workload", "domain"]
+    order = [
+        "agent",
+        "secret",
+        "cloudaccount",
+        "gvc",
+        "identity",
+        "volumeset",
+        "policy",
+        "workload",
+        "domain",
+    ]
     assert [path.split("/")[-2] for path in _paths(text)] == order
 
 
@@ -25,8 +50,15 @@ def test_lists_are_taken_apart() -> None:
 @pytest.mark.parametrize(
     ("text", "gvc", "paths"),
     [
-        pytest.param("{kind: workload, name: w}", "dev", ["/org/acme/gvc/dev/workload/w"], id="given"),
-        pytest.param("{kind: workload, name: w, gvc: own}", None, ["/org/acme/gvc/own/workload/w"], id="of-the-document"),
+        pytest.param(
+            "{kind: workload, name: w}", "dev", ["/org/acme/gvc/dev/workload/w"], id="given"
+        ),
+        pytest.param(
+            "{kind: workload, name: w, gvc: own}",
+            None,
+            ["/org/acme/gvc/own/workload/w"],
+            id="of-the-document",
+        ),
         pytest.param(
             "{kind: workload, name: w, gvc: own}\n---\n{kind: workload, name: v}",
             None,
@@ -42,11 +74,21 @@ def test_gvc_of_an_object(text, gvc, paths) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        pytest.param("{kind: workload, name: w, gvc: other}", "expected 'dev', which is given, or nothing", id="two-gvcs"),
+        pytest.param(
+            "{kind: workload, name: w, gvc: other}",
+            "expected 'dev', which is given, or nothing",
+            id="two-gvcs",
+        ),
         pytest.param("{name: w}", "expected the kind of an object, found nothing", id="no-kind"),
         pytest.param("{kind: secret, name: ../x}", "expected the name of a secret", id="odd-name"),
-        pytest.param("{kind: secret/../x, name: x}", "expected the kind of an object", id="odd-kind"),
-        pytest.param("{kind: [list], name: x, items: []}", "expected the kind of an object, found a list", id="list-as-a-kind"),
+        pytest.param(
+            "{kind: secret/../x, name: x}", "expected the kind of an object", id="odd-kind"
+        ),
+        pytest.param(
+            "{kind: [list], name: x, items: []}",
+            "expected the kind of an object, found a list",
+            id="list-as-a-kind",
+        ),
         pytest.param("just text", "expected objects, found the text", id="text"),
         pytest.param("a: [", "not YAML", id="no-yaml"),
     ],

@@ -45,20 +45,36 @@ def _converted(*parts: str):
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        pytest.param(JOB + "        hostname: x\n", "job.yaml:11:9 spec.template.spec.containers[0].hostname", id="field"),
         pytest.param(
-            JOB.replace("[one, two]", "[one, {}]"), "job.yaml:10:21 spec.template.spec.containers[0].args[1]", id="item"
+            JOB + "        hostname: x\n",
+            "job.yaml:11:9 spec.template.spec.containers[0].hostname",
+            id="field",
         ),
-        pytest.param(JOB.replace("ubuntu", "$IMAGE"), "job.yaml:9:9 spec.template.spec.containers[0].image", id="value"),
         pytest.param(
-            JOB.replace("        image: ubuntu\n", ""), "job.yaml:8:9 spec.template.spec.containers[0].image", id="missing"
+            JOB.replace("[one, two]", "[one, {}]"),
+            "job.yaml:10:21 spec.template.spec.containers[0].args[1]",
+            id="item",
+        ),
+        pytest.param(
+            JOB.replace("ubuntu", "$IMAGE"),
+            "job.yaml:9:9 spec.template.spec.containers[0].image",
+            id="value",
+        ),
+        pytest.param(
+            JOB.replace("        image: ubuntu\n", ""),
+            "job.yaml:8:9 spec.template.spec.containers[0].image",
+            id="missing",
         ),
         pytest.param(
             JOB.replace("ubuntu", "ubuntu\t# tab").replace("ubuntu", "$X"),
             "job.yaml:9:9 spec.template.spec.containers[0].image",
             id="tab",
         ),
-        pytest.param('{\n\t"kind": "Job",\n\t"apiVersion": "v2"\n}', "job.yaml:3:2 apiVersion", id="json-with-tabs"),
+        pytest.param(
+            '{\n\t"kind": "Job",\n\t"apiVersion": "v2"\n}',
+            "job.yaml:3:2 apiVersion",
+            id="json-with-tabs",
+        ),
         pytest.param(
             CONFIG + JOB.replace("apiVersion", "---\napiVersion").replace("ubuntu", "$IMAGE"),
             "job.yaml:15:9 spec.template.spec.containers[0].image",
@@ -116,12 +132,28 @@ def test_source_that_only_the_platform_knows_keeps_the_order() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        pytest.param(JOB + "---\n" + JOB, "expected one Job, CronJob or workload, found 2 in 2 documents", id="two-jobs"),
-        pytest.param(CONFIG + SECRET, "expected one Job, CronJob or workload, found 0 in 2 documents", id="no-job"),
-        pytest.param(JOB + "---\nkind: Service\n", "found the text 'Service'; apply it by itself", id="something-else"),
+        pytest.param(
+            JOB + "---\n" + JOB,
+            "expected one Job, CronJob or workload, found 2 in 2 documents",
+            id="two-jobs",
+        ),
+        pytest.param(
+            CONFIG + SECRET,
+            "expected one Job, CronJob or workload, found 0 in 2 documents",
+            id="no-job",
+        ),
+        pytest.param(
+            JOB + "---\nkind: Service\n",
+            "found the text 'Service'; apply it by itself",
+            id="something-else",
+        ),
         pytest.param(JOB + "---\n- a\n", "found nothing; apply it by itself", id="no-object"),
         pytest.param(JOB + "---\nkind: []\n", "found a list; apply it by itself", id="odd-kind"),
-        pytest.param(JOB.replace("kind: Job", "kind: {}") + CONFIG, "found 0 in 2 documents", id="odd-kind-of-the-job"),
+        pytest.param(
+            JOB.replace("kind: Job", "kind: {}") + CONFIG,
+            "found 0 in 2 documents",
+            id="odd-kind-of-the-job",
+        ),
     ],
 )
 def test_other_documents_are_refused(text, says) -> None:

@@ -15,7 +15,10 @@ LETTERS = string.ascii_lowercase
 
 def laughs(form: str) -> str:
     """Ten lines, each of which holds the one before it nine times."""
-    lines = [f"{LETTERS[n + 1]}: &{LETTERS[n + 1]} {form.format(','.join([f'*{LETTERS[n]}'] * 9))}\n" for n in range(9)]
+    lines = [
+        f"{LETTERS[n + 1]}: &{LETTERS[n + 1]} {form.format(','.join([f'*{LETTERS[n]}'] * 9))}\n"
+        for n in range(9)
+    ]
     return "a: &a {k: v}\n" + "".join(lines)
 
 
@@ -44,7 +47,10 @@ def test_bomb_is_refused(text) -> None:
 def test_merges_that_repeat_each_other_are_counted() -> None:
     """Newer versions of PyYAML leave out what they have merged already; older ones make billions of it."""
     with pytest.raises(ManifestError):
-        conversion.parse_yaml(laughs("{{<<: [{}]}}") + laughs("{{<<: [{}]}}").replace("k: v", WIDE[7:-2]), source="job.yaml")
+        conversion.parse_yaml(
+            laughs("{{<<: [{}]}}") + laughs("{{<<: [{}]}}").replace("k: v", WIDE[7:-2]),
+            source="job.yaml",
+        )
 
 
 def test_values_are_counted(monkeypatch) -> None:
@@ -63,8 +69,23 @@ def test_usual_anchors_and_merges_are_read() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("a: *hush1", "a: !hush1", "a: !hush1!b c", "a: !!hush1 b", "a: &hush1 x\nb: &hush1 y\n", "a: !!int hush1"),
-        *("s.hush1.0123456789abc", "a: 'hush1", 'a: "hush1', "a: [hush1", "a: hush1: b", "a: !<hush1> b", "@hush1: a"),
+        *(
+            "a: *hush1",
+            "a: !hush1",
+            "a: !hush1!b c",
+            "a: !!hush1 b",
+            "a: &hush1 x\nb: &hush1 y\n",
+            "a: !!int hush1",
+        ),
+        *(
+            "s.hush1.0123456789abc",
+            "a: 'hush1",
+            'a: "hush1',
+            "a: [hush1",
+            "a: hush1: b",
+            "a: !<hush1> b",
+            "@hush1: a",
+        ),
         *("a: |hush1", "%hush1 x\n---\na: b: c"),
     ],
 )
@@ -122,7 +143,11 @@ def test_file_without_end_is_read_no_further() -> None:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        pytest.param('{\n\t"a": {\n\t\t"b": [1,\t2]\n\t}\n}', {"a": {"b": [1, 2]}}, id="json-indented-with-tabs"),
+        pytest.param(
+            '{\n\t"a": {\n\t\t"b": [1,\t2]\n\t}\n}',
+            {"a": {"b": [1, 2]}},
+            id="json-indented-with-tabs",
+        ),
         pytest.param('\t{"a":\t"b\\tc"}', {"a": "b\tc"}, id="escaped-tab-in-json"),
         pytest.param("a: b\t\nc: d\n", {"a": "b", "c": "d"}, id="tab-after-a-value"),
         pytest.param("a:\tb\t# why\n", {"a": "b"}, id="tab-before-a-comment"),
@@ -148,7 +173,10 @@ def test_tab_in_indentation_stays_error() -> None:
     ],
 )
 def test_unrendered_template_is_named(text, place) -> None:
-    with pytest.raises(ManifestError, match=f"{place}: this is a template that has not been rendered; render it first"):
+    with pytest.raises(
+        ManifestError,
+        match=f"{place}: this is a template that has not been rendered; render it first",
+    ):
         conversion.parse_yaml(text, source="f")
 
 
@@ -156,15 +184,25 @@ def test_unrendered_template_is_named(text, place) -> None:
     ("text", "found"),
     [
         pytest.param('{"' + "k" * 2000 + '": 1}', {"k" * 2000: 1}, id="long-key-of-json"),
-        pytest.param('{\n\t"a": [1,\t2],\n\t"b": "x\\ty"\n}', {"a": [1, 2], "b": "x\ty"}, id="json-with-tabs"),
         pytest.param(
-            '{"a": "\\ud83d\\ude00", "b": 1.10, "c": 1e3, "d": 2}', {"a": "😀", "b": "1.10", "c": "1e3", "d": 2}, id="values"
+            '{\n\t"a": [1,\t2],\n\t"b": "x\\ty"\n}', {"a": [1, 2], "b": "x\ty"}, id="json-with-tabs"
+        ),
+        pytest.param(
+            '{"a": "\\ud83d\\ude00", "b": 1.10, "c": 1e3, "d": 2}',
+            {"a": "😀", "b": "1.10", "c": "1e3", "d": 2},
+            id="values",
         ),
         pytest.param('{"a": 1} # a comment', {"a": 1}, id="yaml-that-begins-like-json"),
         pytest.param("{a: 1, b: [x,\ty\t]}", {"a": 1, "b": ["x", "y"]}, id="flow"),
         pytest.param("a: foo\tbar", {"a": "foo\tbar"}, id="tab-within-a-text"),
-        pytest.param("a: 'x\ty'\nb:\t|\n  one\ttwo\n", {"a": "x\ty", "b": "one\ttwo"}, id="tab-in-quotes-and-blocks"),
-        pytest.param("a:\tfoo\tbar\t# remark\twith\ttabs", {"a": "foo\tbar"}, id="tab-before-a-remark"),
+        pytest.param(
+            "a: 'x\ty'\nb:\t|\n  one\ttwo\n",
+            {"a": "x\ty", "b": "one\ttwo"},
+            id="tab-in-quotes-and-blocks",
+        ),
+        pytest.param(
+            "a:\tfoo\tbar\t# remark\twith\ttabs", {"a": "foo\tbar"}, id="tab-before-a-remark"
+        ),
     ],
 )
 def test_text_that_its_format_allows_is_read(text, found) -> None:
@@ -175,8 +213,14 @@ def test_text_that_its_format_allows_is_read(text, found) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        pytest.param('{\n\t"a": 1,\n\t"a": 2\n}', "the key 'a' is given twice", id="key-given-twice"),
-        pytest.param('{\n\t"a": 1\n\t"b": 2\n}', "line 3, column 2: expecting ',' delimiter; expected JSON", id="no-comma"),
+        pytest.param(
+            '{\n\t"a": 1,\n\t"a": 2\n}', "the key 'a' is given twice", id="key-given-twice"
+        ),
+        pytest.param(
+            '{\n\t"a": 1\n\t"b": 2\n}',
+            "line 3, column 2: expecting ',' delimiter; expected JSON",
+            id="no-comma",
+        ),
         pytest.param('{"a": "x}', "line 1, column 7: unterminated string", id="no-end"),
         pytest.param("a:\n\tb: 1", "line 2, column 1: found character", id="tab-that-indents"),
         pytest.param("[" * 100_000, "nested too deeply", id="depth"),

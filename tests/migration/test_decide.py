@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from cpln_flows import CplnWorker
 from cpln_flows.migration import blocks, deployments, pools, report
 from cpln_flows.migration.decide import decide
-from cpln_flows.migration.plan import CancelRuns, CreatePool, CreateQueue, PausePool, SaveBlock, UpdateDeployment, UpdatePool
+from cpln_flows.migration.plan import (
+    CancelRuns,
+    CreatePool,
+    CreateQueue,
+    PausePool,
+    SaveBlock,
+    UpdateDeployment,
+    UpdatePool,
+)
 from cpln_flows.migration.saved import Deployment, Document, Pool, Saved, WaitingRun
 from tests.manifests import kubernetes_job
 from tests.scenarios import prefect_2
@@ -24,13 +32,25 @@ BLOCK_ID, RUN_ID = uuid4(), uuid4()
 
 
 def document(slug: str, data: dict[str, Any], *, name: str = "mine", **fields: Any) -> Document:
-    entry = {"block_type": {"slug": slug}, "name": name, "data": data, "id": str(fields.pop("id", uuid4())), **fields}
+    entry = {
+        "block_type": {"slug": slug},
+        "name": name,
+        "data": data,
+        "id": str(fields.pop("id", uuid4())),
+        **fields,
+    }
     return Document.model_validate(entry)
 
 
 def infrastructure(*, references: bool = False, **fields: Any) -> Document:
-    config = {"id": str(uuid4()), "name": "token", "block_type": {"slug": blocks.INFRASTRUCTURE_CONFIG}}
-    more = {"block_document_references": {"config": {"block_document": config}}} if references else {}
+    config = {
+        "id": str(uuid4()),
+        "name": "token",
+        "block_type": {"slug": blocks.INFRASTRUCTURE_CONFIG},
+    }
+    more = (
+        {"block_document_references": {"config": {"block_document": config}}} if references else {}
+    )
     return document(blocks.INFRASTRUCTURE, prefect_2.infrastructure(**fields), id=BLOCK_ID, **more)
 
 
@@ -52,11 +72,18 @@ def pool(name: str = "agents", kind: str = "prefect-agent", **fields: Any) -> Po
 
 
 def saved(**fields: Any) -> Saved:
-    return Saved(**{"documents": (infrastructure(),), "pools": (pool(),), "is_live": True, **fields})
+    return Saved(
+        **{"documents": (infrastructure(),), "pools": (pool(),), "is_live": True, **fields}
+    )
 
 
 def actions(found: Saved, kind: type) -> list[Any]:
-    return [action for item in decide(found).items for action in item.actions if isinstance(action, kind)]
+    return [
+        action
+        for item in decide(found).items
+        for action in item.actions
+        if isinstance(action, kind)
+    ]
 
 
 class TestBlocks:
@@ -74,7 +101,13 @@ class TestBlocks:
             ),
             pytest.param(
                 blocks.JOB,
-                {"org": None, "namespace": "", "location": "", "v1_job": kubernetes_job("pass"), "interval_seconds": 5},
+                {
+                    "org": None,
+                    "namespace": "",
+                    "location": "",
+                    "v1_job": kubernetes_job("pass"),
+                    "interval_seconds": 5,
+                },
                 {"v1_job": kubernetes_job("pass"), "interval_seconds": 5},
                 id="job with open places",
             ),
@@ -90,12 +123,17 @@ class TestBlocks:
         (action,) = blocks.decide(infrastructure(references=True, config={"token": TOKEN})).actions
         assert isinstance(action, SaveBlock)
         assert "config" not in action.data
-        assert (action.references["config"].slug, action.references["config"].name) == (blocks.INFRASTRUCTURE_CONFIG, "token")
+        assert (action.references["config"].slug, action.references["config"].name) == (
+            blocks.INFRASTRUCTURE_CONFIG,
+            "token",
+        )
 
     def test_environment_is_not_written_down(self, monkeypatch) -> None:
         monkeypatch.setenv("CPLN_ORG", "laptop")
         monkeypatch.setenv("CPLN_TOKEN", TOKEN)
-        (action,) = blocks.decide(document(blocks.JOB, {"org": None, "v1_job": kubernetes_job("pass")})).actions
+        (action,) = blocks.decide(
+            document(blocks.JOB, {"org": None, "v1_job": kubernetes_job("pass")})
+        ).actions
         assert isinstance(action, SaveBlock)
         assert action.data == {"v1_job": kubernetes_job("pass")}
 
@@ -108,20 +146,44 @@ class TestBlocks:
 
     def test_document_of_today_is_kept(self) -> None:
         checksum = blocks.CLASSES[blocks.CONFIG]._calculate_schema_checksum()
-        item = blocks.decide(document(blocks.CONFIG, {"token": TOKEN}, block_schema={"checksum": checksum}))
+        item = blocks.decide(
+            document(blocks.CONFIG, {"token": TOKEN}, block_schema={"checksum": checksum})
+        )
         assert (item.verdict, item.actions) == ("keep", ())
 
     @pytest.mark.parametrize(
         ("slug", "data", "said"),
         [
-            pytest.param(blocks.CONFIG, {"tokn": TOKEN}, "tokn: is no field of control-plane-configuration", id="unknown"),
+            pytest.param(
+                blocks.CONFIG,
+                {"tokn": TOKEN},
+                "tokn: is no field of control-plane-configuration",
+                id="unknown",
+            ),
             pytest.param(blocks.CONFIG, {"token": 5}, "token: ", id="a number"),
-            pytest.param(blocks.CREDENTIALS, {"config": {"key": TOKEN}}, "config.key: is no field", id="inside"),
+            pytest.param(
+                blocks.CREDENTIALS,
+                {"config": {"key": TOKEN}},
+                "config.key: is no field",
+                id="inside",
+            ),
             pytest.param(blocks.CREDENTIALS, {"config": [TOKEN]}, "config: ", id="a list"),
             pytest.param(blocks.JOB, {}, "v1_job: is missing", id="no manifest"),
-            pytest.param(blocks.JOB, {"v1_job": {"kind": "Pod"}}, "kind: expected Job or CronJob", id="no job"),
-            pytest.param(blocks.INFRASTRUCTURE, {"customizations": [{"op": "grow"}]}, "customizations: [0]", id="no patch"),
-            pytest.param(blocks.INFRASTRUCTURE, {"type": "kubernetes-job"}, "type: ", id="another type"),
+            pytest.param(
+                blocks.JOB,
+                {"v1_job": {"kind": "Pod"}},
+                "kind: expected Job or CronJob",
+                id="no job",
+            ),
+            pytest.param(
+                blocks.INFRASTRUCTURE,
+                {"customizations": [{"op": "grow"}]},
+                "customizations: [0]",
+                id="no patch",
+            ),
+            pytest.param(
+                blocks.INFRASTRUCTURE, {"type": "kubernetes-job"}, "type: ", id="another type"
+            ),
         ],
     )
     def test_what_no_version_wrote_is_refused(self, slug, data, said) -> None:
@@ -133,7 +195,9 @@ class TestBlocks:
 
 class TestPools:
     def test_infrastructure_block_becomes_a_pool(self) -> None:
-        (action,) = actions(saved(documents=(infrastructure(references=True, config={"token": TOKEN}),)), CreatePool)
+        (action,) = actions(
+            saved(documents=(infrastructure(references=True, config={"token": TOKEN}),)), CreatePool
+        )
         assert (action.name, action.config.name) == ("mine", "token")
         assert TOKEN not in str(action.template)
 
@@ -148,18 +212,26 @@ class TestPools:
     def test_name_of_an_agent_pool_is_avoided(self) -> None:
         found = saved(pools=(pool("mine"),), deployments=(deployment(work_pool_name="mine"),))
         assert [action.name for action in actions(found, CreatePool)] == ["mine-cpln"]
-        assert [action.fields["work_pool_name"] for action in actions(found, UpdateDeployment)] == ["mine-cpln"]
+        assert [action.fields["work_pool_name"] for action in actions(found, UpdateDeployment)] == [
+            "mine-cpln"
+        ]
 
     def test_pool_that_was_made_of_the_block_is_kept(self) -> None:
         (action,) = actions(saved(), CreatePool)
-        made = pool("mine", "cpln", base_job_template=dict(action.template), description=action.description)
+        made = pool(
+            "mine", "cpln", base_job_template=dict(action.template), description=action.description
+        )
         changed = pool("mine", "cpln", description=action.description)
         for existing in (made, changed):
             assert pools.published(infrastructure(), saved(pools=(existing,))).verdict == "keep"
 
     def test_pool_of_somebody_else_is_refused(self) -> None:
         found = saved(pools=(pool("mine", "cpln"), pool()), deployments=(deployment(),))
-        assert [item.verdict for item in decide(found).items if item.kind != "block"] == ["refused", "refused", "keep"]
+        assert [item.verdict for item in decide(found).items if item.kind != "block"] == [
+            "refused",
+            "refused",
+            "keep",
+        ]
 
     def test_limit_of_agents_is_kept(self) -> None:
         found = saved(pools=(pool(concurrency_limit=4),), deployments=(deployment(),))
@@ -177,14 +249,21 @@ class TestPools:
         (action,) = item.actions
         assert isinstance(action, UpdatePool)
         properties = action.template["variables"]["properties"]
-        container = action.template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]["containers"][0]
+        container = action.template["job_configuration"]["job_manifest"]["spec"]["template"][
+            "spec"
+        ]["containers"][0]
         assert prefect_2.PREFECT_2 not in str(action.template)
         assert (properties["cpu"]["default"], properties["memory"]["default"]) == ("500m", "512Mi")
         assert container["resources"] == {"limits": {"cpu": "{{ cpu }}", "memory": "{{ memory }}"}}
         assert "parallelism" not in str(action.template)
         assert properties["org"]["default"] == "acme"
-        assert action.template["variables"]["definitions"]["CplnConfig"]["secret_fields"] == ["token"]
-        assert pools.decide(pool("ui", "cpln", base_job_template=dict(action.template))).verdict == "keep"
+        assert action.template["variables"]["definitions"]["CplnConfig"]["secret_fields"] == [
+            "token"
+        ]
+        assert (
+            pools.decide(pool("ui", "cpln", base_job_template=dict(action.template))).verdict
+            == "keep"
+        )
 
     @pytest.mark.parametrize("manifest", [None, "{{ job_manifest }}"])
     def test_pool_without_a_manifest_gets_one(self, manifest) -> None:
@@ -194,7 +273,10 @@ class TestPools:
         assert isinstance(action, UpdatePool)
         assert action.template["job_configuration"]["job_manifest"]["kind"] == "Job"
         assert action.template["variables"]["properties"]["memory"]["default"] == "512Mi"
-        assert pools.decide(pool("ui", "cpln", base_job_template=dict(action.template))).verdict == "keep"
+        assert (
+            pools.decide(pool("ui", "cpln", base_job_template=dict(action.template))).verdict
+            == "keep"
+        )
 
     def test_pool_of_today_is_kept(self) -> None:
         template = CplnWorker.get_default_base_job_template()
@@ -206,7 +288,10 @@ class TestPools:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["kind", "a", "env"]), inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["kind", "a", "env"]), inner, max_size=2)
+    ),
     max_leaves=4,
 )
 
@@ -215,7 +300,13 @@ def places(found: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str |
     """The paths of everything in a document."""
     if path:
         yield path
-    inner = found.items() if isinstance(found, dict) else enumerate(found) if isinstance(found, list) else ()
+    inner = (
+        found.items()
+        if isinstance(found, dict)
+        else enumerate(found)
+        if isinstance(found, list)
+        else ()
+    )
     for key, value in inner:
         yield from places(value, (*path, key))
 
@@ -238,12 +329,18 @@ class TestHostile:
         item = pools.decide(pool("ui", "cpln", base_job_template=template))
         for action in item.actions:
             assert isinstance(action, UpdatePool)
-            assert pools.decide(pool("ui", "cpln", base_job_template=dict(action.template))).verdict == "keep"
+            assert (
+                pools.decide(pool("ui", "cpln", base_job_template=dict(action.template))).verdict
+                == "keep"
+            )
 
     @given(st.sampled_from(list(places(prefect_2.infrastructure(config={"token": TOKEN})))), JSON)
     def test_infrastructure_blocks(self, path, value) -> None:
         data = replaced(prefect_2.infrastructure(config={"token": TOKEN}), path, value)
-        found = saved(documents=(document(blocks.INFRASTRUCTURE, data, id=BLOCK_ID),), deployments=(deployment(),))
+        found = saved(
+            documents=(document(blocks.INFRASTRUCTURE, data, id=BLOCK_ID),),
+            deployments=(deployment(),),
+        )
         plan = decide(found)
         assert TOKEN not in report.as_json(plan, applied=False)
         refusals = {item.kind for item in plan.items if item.refused}
@@ -275,7 +372,10 @@ class TestDeployments:
     def test_override_without_a_variable_is_refused(self) -> None:
         found = saved(deployments=(deployment(job_variables={"customizations": [], "job": {}}),))
         (item,) = [item for item in decide(found).items if item.kind == "deployment"]
-        assert "infra_overrides: customizations, job: the work pool has no such variable" in item.refused[0]
+        assert (
+            "infra_overrides: customizations, job: the work pool has no such variable"
+            in item.refused[0]
+        )
         assert actions(found, PausePool) == []
 
     def test_storage_that_is_gone_is_left_to_do(self) -> None:
@@ -284,7 +384,10 @@ class TestDeployments:
             fields = {"storage_document_id": str(storage), "work_pool_name": where}
             fields |= {} if where == "agents" else {"infrastructure_document_id": None}
             found = saved(
-                pools=(pool(), pool("mine", "cpln", description="Made of the infrastructure block mine.")),
+                pools=(
+                    pool(),
+                    pool("mine", "cpln", description="Made of the infrastructure block mine."),
+                ),
                 deployments=(deployment(**fields),),
                 storages={storage: "s3"},
             )
@@ -294,13 +397,18 @@ class TestDeployments:
     @pytest.mark.parametrize("storage", ["local-file-system", "remote-file-system"])
     def test_storage_that_is_left_is_no_work(self, storage) -> None:
         storage_id = uuid4()
-        found = saved(deployments=(deployment(storage_document_id=str(storage_id)),), storages={storage_id: storage})
+        found = saved(
+            deployments=(deployment(storage_document_id=str(storage_id)),),
+            storages={storage_id: storage},
+        )
         assert decide(found).is_complete
 
     def test_deployment_of_a_pool_loses_an_image_of_prefect_2(self) -> None:
         ours = pool("ui", "cpln", base_job_template=CplnWorker.get_default_base_job_template())
         given = deployment(
-            work_pool_name="ui", infrastructure_document_id=None, job_variables={"image": prefect_2.PREFECT_2, "cpu": "1"}
+            work_pool_name="ui",
+            infrastructure_document_id=None,
+            job_variables={"image": prefect_2.PREFECT_2, "cpu": "1"},
         )
         (action,) = actions(saved(pools=(ours,), deployments=(given,)), UpdateDeployment)
         assert action.fields == {"job_variables": {"cpu": "1"}}
@@ -319,7 +427,8 @@ class TestDeployments:
 class TestAgents:
     def runs(self, deployment_id: UUID, *scheduled: bool) -> tuple[WaitingRun, ...]:
         return tuple(
-            WaitingRun(id=uuid4(), deployment_id=deployment_id, pool="agents", auto_scheduled=made) for made in scheduled
+            WaitingRun(id=uuid4(), deployment_id=deployment_id, pool="agents", auto_scheduled=made)
+            for made in scheduled
         )
 
     def test_late_runs_are_cancelled_and_the_pool_paused(self) -> None:

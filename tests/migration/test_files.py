@@ -9,7 +9,11 @@ from cpln_flows.migration import files
 from cpln_flows.migration.decide import decide
 
 CANARY = "s.canary-files-0123456789"
-BLOCK = {"name": "mine", "block_type": {"slug": "control-plane-configuration"}, "data": {"token": CANARY}}
+BLOCK = {
+    "name": "mine",
+    "block_type": {"slug": "control-plane-configuration"},
+    "data": {"token": CANARY},
+}
 POOL = {"name": "pool", "type": "cpln", "base_job_template": {}}
 
 
@@ -33,7 +37,11 @@ YAML = f"""
     ("text", "name"),
     [
         pytest.param(json.dumps([BLOCK, POOL]), "export.json", id="list"),
-        pytest.param(json.dumps({"block_documents": [BLOCK], "work_pools": [POOL]}), "export.json", id="lists-by-name"),
+        pytest.param(
+            json.dumps({"block_documents": [BLOCK], "work_pools": [POOL]}),
+            "export.json",
+            id="lists-by-name",
+        ),
         pytest.param(YAML, "export.yaml", id="yaml"),
     ],
 )

@@ -59,8 +59,13 @@ def left(text: str) -> list[tuple[int, str]]:
 def test_every_name_comes_from_where_it_is_now(module) -> None:
     for name, new in MOVED[module].items():
         renamed = new if new == name else f"{new} as {name}"
-        assert rewrite(f"from {module} import {name}\n").text == f"from cpln_flows import {renamed}\n"
-        assert rewrite(f"from {module} import {name} as x\n").text == f"from cpln_flows import {new} as x\n"
+        assert (
+            rewrite(f"from {module} import {name}\n").text == f"from cpln_flows import {renamed}\n"
+        )
+        assert (
+            rewrite(f"from {module} import {name} as x\n").text
+            == f"from cpln_flows import {new} as x\n"
+        )
 
 
 def test_names_of_the_table_exist() -> None:
@@ -72,8 +77,13 @@ def test_names_of_the_table_exist() -> None:
 
 
 def test_comments_and_layout_stay() -> None:
-    made = rewrite("# about\n\nfrom prefect_cpln.flows import run_namespaced_job  # this is a flow\n\nx = 1 ;y=2\n")
-    assert made.text == "# about\n\nfrom cpln_flows import run_namespaced_job  # this is a flow\n\nx = 1 ;y=2\n"
+    made = rewrite(
+        "# about\n\nfrom prefect_cpln.flows import run_namespaced_job  # this is a flow\n\nx = 1 ;y=2\n"
+    )
+    assert (
+        made.text
+        == "# about\n\nfrom cpln_flows import run_namespaced_job  # this is a flow\n\nx = 1 ;y=2\n"
+    )
     assert [finding.line for finding in made.changed] == [3]
 
 
@@ -88,13 +98,17 @@ def test_program_that_saves_a_block_only_changes_its_import() -> None:
     [
         pytest.param("", "", id="nothing-more"),
         pytest.param('tags=["a"]', ', tags=["a"]', id="tags"),
-        pytest.param('infra_overrides={"image": "x"}', ', job_variables={"image": "x"}', id="overrides"),
+        pytest.param(
+            'infra_overrides={"image": "x"}', ', job_variables={"image": "x"}', id="overrides"
+        ),
         pytest.param("is_schedule_active=False", ", paused=True", id="inactive"),
     ],
 )
 def test_deployment_becomes_one_of_a_work_pool(more, arguments) -> None:
     made = rewrite(deployed(more))
-    expected = DEPLOYED.replace("{arguments}", f'name="nightly", work_pool_name="cpln-infra"{arguments}')
+    expected = DEPLOYED.replace(
+        "{arguments}", f'name="nightly", work_pool_name="cpln-infra"{arguments}'
+    )
     assert ast.dump(ast.parse(made.text)) == ast.dump(ast.parse(expected))
     assert made.left == ()
     assert rewrite(made.text).text == made.text
@@ -110,13 +124,17 @@ def test_deployment_becomes_one_of_a_work_pool(more, arguments) -> None:
 )
 def test_schedule_becomes_its_keyword(schedule, argument) -> None:
     name = schedule.partition("(")[0]
-    text = f"from prefect.client.schemas.schedules import {name}\n" + deployed(f"schedule={schedule}")
+    text = f"from prefect.client.schemas.schedules import {name}\n" + deployed(
+        f"schedule={schedule}"
+    )
     assert argument in rewrite(text).text
 
 
 def test_long_call_is_written_on_lines() -> None:
     made = rewrite(
-        deployed('parameters={"github_repos": ["PrefectHQ/prefect", "pydantic/pydantic", "huggingface/transformers"]}')
+        deployed(
+            'parameters={"github_repos": ["PrefectHQ/prefect", "pydantic/pydantic", "huggingface/transformers"]}'
+        )
     )
     assert "deployment.deploy(\n    name=" in made.text
     compile(made.text, "made", "exec")
@@ -126,15 +144,37 @@ def test_long_call_is_written_on_lines() -> None:
     ("change", "reason"),
     [
         pytest.param(
-            ("deployment.apply()\n", "print(deployment)\ndeployment.apply()\n"), "used for more than one", id="used-twice"
+            ("deployment.apply()\n", "print(deployment)\ndeployment.apply()\n"),
+            "used for more than one",
+            id="used-twice",
         ),
-        pytest.param(("deployment.apply()\n", ""), "used for more than one call", id="never-applied"),
+        pytest.param(
+            ("deployment.apply()\n", ""), "used for more than one call", id="never-applied"
+        ),
         pytest.param(('"cpln-infra")', "name)"), "infrastructure is no block", id="name-unknown"),
-        pytest.param(("    infrastructure=block,\n", ""), "it has no keyword infrastructure", id="no-block"),
-        pytest.param(('    work_pool_name="agents",', "    triggers=[],"), "take the place of triggers", id="unknown-keyword"),
-        pytest.param(('    work_pool_name="agents",', "    schedule=every(),"), "take the place of schedule", id="own-schedule"),
-        pytest.param(("block = C", "flow = 1\nblock = C"), "the name flow is something else here", id="own-flow"),
-        pytest.param(("block = C", "block = None\nblock = C"), "infrastructure is no block", id="block-bound-twice"),
+        pytest.param(
+            ("    infrastructure=block,\n", ""), "it has no keyword infrastructure", id="no-block"
+        ),
+        pytest.param(
+            ('    work_pool_name="agents",', "    triggers=[],"),
+            "take the place of triggers",
+            id="unknown-keyword",
+        ),
+        pytest.param(
+            ('    work_pool_name="agents",', "    schedule=every(),"),
+            "take the place of schedule",
+            id="own-schedule",
+        ),
+        pytest.param(
+            ("block = C", "flow = 1\nblock = C"),
+            "the name flow is something else here",
+            id="own-flow",
+        ),
+        pytest.param(
+            ("block = C", "block = None\nblock = C"),
+            "infrastructure is no block",
+            id="block-bound-twice",
+        ),
     ],
 )
 def test_what_is_not_understood_is_left_with_its_line(change, reason) -> None:
@@ -165,12 +205,17 @@ def test_what_prefect_3_does_not_have_is_listed(text, line) -> None:
 
 def test_mixed_import_is_split() -> None:
     made = rewrite("from prefect.infrastructure import CplnInfrastructure, KubernetesJob\n")
-    assert made.text == "from cpln_flows import CplnInfrastructure\nfrom prefect.infrastructure import KubernetesJob\n"
+    assert (
+        made.text
+        == "from cpln_flows import CplnInfrastructure\nfrom prefect.infrastructure import KubernetesJob\n"
+    )
     assert len(made.left) == 1
 
 
 def test_code_in_a_function_keeps_its_indent() -> None:
-    body = deployed('parameters={"github_repos": ["PrefectHQ/prefect", "pydantic/pydantic", "huggingface/transformers"]}')
+    body = deployed(
+        'parameters={"github_repos": ["PrefectHQ/prefect", "pydantic/pydantic", "huggingface/transformers"]}'
+    )
     imports, _, rest = body.partition("\n\n")
     text = f"{imports}\n\ndef main():\n" + "".join(f"    {line}\n" for line in rest.splitlines())
     made = rewrite(text)
@@ -178,7 +223,9 @@ def test_code_in_a_function_keeps_its_indent() -> None:
     assert made.left == ()
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("cpln_flows/**/*.py"))[::6], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("cpln_flows/**/*.py"))[::6], ids=lambda path: path.stem
+)
 def test_other_programs_stay_to_the_letter(path) -> None:
     text = path.read_text()
     made = rewrite(text)
@@ -186,7 +233,16 @@ def test_other_programs_stay_to_the_letter(path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["def (", "print 'a'", "\x00", "(" * 5_000, "-" * 5_000 + "1", "x" + ".y" * 5_000, "f(" * 190 + ")" * 190]
+    "text",
+    [
+        "def (",
+        "print 'a'",
+        "\x00",
+        "(" * 5_000,
+        "-" * 5_000 + "1",
+        "x" + ".y" * 5_000,
+        "f(" * 190 + ")" * 190,
+    ],
 )
 def test_no_python_is_refused(text) -> None:
     item = programs.decide("old.py", text)

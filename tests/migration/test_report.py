@@ -32,7 +32,13 @@ def test_nothing_found_is_said() -> None:
 def test_json_has_every_item() -> None:
     document = json.loads(report.as_json(PLAN, applied=True))
     assert (document["applied"], document["complete"]) == (True, False)
-    assert [item["verdict"] for item in document["items"]] == ["change", "refused", "by hand", "change", "keep"]
+    assert [item["verdict"] for item in document["items"]] == [
+        "change",
+        "refused",
+        "by hand",
+        "change",
+        "keep",
+    ]
 
 
 def test_markdown_keeps_foreign_text_in_its_cell() -> None:

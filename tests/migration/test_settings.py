@@ -11,11 +11,15 @@ from cpln_flows.migration.settings import Given
 def test_renamed_setting_names_the_new_one(old, new) -> None:
     (item,) = settings.decide((Given(old, "the environment"),))
     assert (item.becomes, item.verdict) == (new, "by hand")
-    assert settings.decide((Given(new, "the environment"),)) == (), "Prefect 3 does not know the new name"
+    assert settings.decide((Given(new, "the environment"),)) == (), (
+        "Prefect 3 does not know the new name"
+    )
 
 
 def test_setting_of_the_fork_is_still_read() -> None:
-    (item,) = settings.decide(settings.of_environment({"PREFECT_AGENT_CPLN_MONITOR_INTERVAL": "60"}))
+    (item,) = settings.decide(
+        settings.of_environment({"PREFECT_AGENT_CPLN_MONITOR_INTERVAL": "60"})
+    )
     assert (item.verdict, item.by_hand) == ("keep", ())
     assert "its name is CPLN_MONITOR_INTERVAL now" in item.changes[0]
 
@@ -43,13 +47,19 @@ def test_own_variable_in_the_environment_is_no_setting() -> None:
 
 def test_profiles_are_read_by_name(tmp_path) -> None:
     path = tmp_path / "profiles.toml"
-    path.write_text('active = "prod"\n[profiles.prod]\nPREFECT_API_URL = "http://x/api"\nPREFECT_AGENT_QUERY_INTERVAL = "5"\n')
+    path.write_text(
+        'active = "prod"\n[profiles.prod]\nPREFECT_API_URL = "http://x/api"\nPREFECT_AGENT_QUERY_INTERVAL = "5"\n'
+    )
     (item,) = settings.decide(settings.of_profiles(path))
-    assert item.by_hand == ("in the profile 'prod': Prefect 3 does not read it; set PREFECT_WORKER_QUERY_SECONDS instead",)
+    assert item.by_hand == (
+        "in the profile 'prod': Prefect 3 does not read it; set PREFECT_WORKER_QUERY_SECONDS instead",
+    )
 
 
 def test_profiles_that_are_missing_or_broken(tmp_path) -> None:
     assert settings.of_profiles(tmp_path / "none.toml") == ()
     (tmp_path / "broken.toml").write_text("[profiles")
-    with pytest.raises(ConfigurationError, match=r"broken\.toml: the file of Prefect's profiles cannot be read"):
+    with pytest.raises(
+        ConfigurationError, match=r"broken\.toml: the file of Prefect's profiles cannot be read"
+    ):
         settings.of_profiles(tmp_path / "broken.toml")

@@ -9,7 +9,11 @@ def _command(stage="failed", **status) -> Command:
 
 
 def _execution(conditions=(), **container) -> JobExecution:
-    answer = {"name": "command-9b38", "conditions": list(conditions), "containers": {"main": {"name": "main", **container}}}
+    answer = {
+        "name": "command-9b38",
+        "conditions": list(conditions),
+        "containers": {"main": {"name": "main", **container}},
+    }
     return JobExecution.parse(answer, source="test")
 
 
@@ -48,11 +52,17 @@ def test_an_ending_says_what_the_platform_says(command, execution, exit_code, re
     [
         pytest.param(None, False, id="nothing-is-known"),
         pytest.param(_execution(ready=True), False, id="it-runs"),
-        pytest.param(_execution(ready=True, restarts={"exitCode": 1, "count": 1}), False, id="it-was-started-again"),
+        pytest.param(
+            _execution(ready=True, restarts={"exitCode": 1, "count": 1}),
+            False,
+            id="it-was-started-again",
+        ),
         pytest.param(_execution(ready=False, restarts={"exitCode": 0}), True, id="it-has-ended"),
     ],
 )
-def test_the_main_container_has_ended_when_it_has_an_exit_code_and_does_not_run(execution, *, ended) -> None:
+def test_the_main_container_has_ended_when_it_has_an_exit_code_and_does_not_run(
+    execution, *, ended
+) -> None:
     assert (main_ended(execution, "main") is not None) is ended
 
 
@@ -67,37 +77,86 @@ def test_cause_says_each_thing_once() -> None:
         "failed",
         3,
         "Error",
-        ("container main: Error: the container ended with exit code 3", "the container ended with exit code 3", "disk is full"),
+        (
+            "container main: Error: the container ended with exit code 3",
+            "the container ended with exit code 3",
+            "disk is full",
+        ),
     )
     assert end.cause == "exit code 3, reason Error, disk is full"
-    assert Ending("failed", messages=("pulls: no such image", "no such image")).cause == "pulls: no such image"
+    assert (
+        Ending("failed", messages=("pulls: no such image", "no such image")).cause
+        == "pulls: no such image"
+    )
     assert Ending("cancelled").cause == "the platform says cancelled and not why"
 
 
 DEADLINE = {"type": "FailureTarget", "reason": "DeadlineExceeded", "message": "was active too long"}
-GAVE_UP = {"type": "Failed", "reason": "BackoffLimitExceeded", "message": "Job has reached the specified backoff limit"}
+GAVE_UP = {
+    "type": "Failed",
+    "reason": "BackoffLimitExceeded",
+    "message": "Job has reached the specified backoff limit",
+}
 
 
 def _pair(main, side=None, conditions=(), status="failed") -> JobExecution:
     codes = {"main": main} | ({} if side is None else {"side": side})
     containers = {name: {"name": name, "restarts": restarts} for name, restarts in codes.items()}
     return JobExecution.parse(
-        {"name": "command-9b38", "status": status, "conditions": list(conditions), "containers": containers}, source="test"
+        {
+            "name": "command-9b38",
+            "status": status,
+            "conditions": list(conditions),
+            "containers": containers,
+        },
+        source="test",
     )
 
 
 @pytest.mark.parametrize(
     ("stage", "execution", "end"),
     [
-        pytest.param("failed", _pair({"exitCode": 0}, {"exitCode": 1}), ("completed", 0, None), id="sidecar-fails-after-main"),
-        pytest.param("failed", _pair({"exitCode": 3}, {"exitCode": 0}), ("failed", 3, None), id="main-fails-sidecar-ends-well"),
-        pytest.param("failed", _pair({"exitCode": 3}, {"exitCode": 9}), ("failed", 3, None), id="both-fail"),
-        pytest.param("failed", _pair({}, {"exitCode": 1}), ("failed", None, None), id="main-has-no-exit-code"),
-        pytest.param("failed", _pair({"exitCode": 0}), ("failed", None, None), id="nobody-else-could-have-failed"),
-        pytest.param("cancelled", _pair({"exitCode": 0}), ("cancelled", None, None), id="stopped-and-ended-well"),
-        pytest.param("cancelled", _pair({"exitCode": 0}, {"exitCode": 1}), ("cancelled", None, None), id="stopped-with-sidecar"),
         pytest.param(
-            "failed", _pair({"exitCode": 0}, {"exitCode": 143}, [DEADLINE]), ("failed", None, "DeadlineExceeded"), id="too-late"
+            "failed",
+            _pair({"exitCode": 0}, {"exitCode": 1}),
+            ("completed", 0, None),
+            id="sidecar-fails-after-main",
+        ),
+        pytest.param(
+            "failed",
+            _pair({"exitCode": 3}, {"exitCode": 0}),
+            ("failed", 3, None),
+            id="main-fails-sidecar-ends-well",
+        ),
+        pytest.param(
+            "failed", _pair({"exitCode": 3}, {"exitCode": 9}), ("failed", 3, None), id="both-fail"
+        ),
+        pytest.param(
+            "failed", _pair({}, {"exitCode": 1}), ("failed", None, None), id="main-has-no-exit-code"
+        ),
+        pytest.param(
+            "failed",
+            _pair({"exitCode": 0}),
+            ("failed", None, None),
+            id="nobody-else-could-have-failed",
+        ),
+        pytest.param(
+            "cancelled",
+            _pair({"exitCode": 0}),
+            ("cancelled", None, None),
+            id="stopped-and-ended-well",
+        ),
+        pytest.param(
+            "cancelled",
+            _pair({"exitCode": 0}, {"exitCode": 1}),
+            ("cancelled", None, None),
+            id="stopped-with-sidecar",
+        ),
+        pytest.param(
+            "failed",
+            _pair({"exitCode": 0}, {"exitCode": 143}, [DEADLINE]),
+            ("failed", None, "DeadlineExceeded"),
+            id="too-late",
         ),
         pytest.param(
             "failed",
@@ -111,9 +170,17 @@ def _pair(main, side=None, conditions=(), status="failed") -> JobExecution:
             ("failed", 143, "DeadlineExceeded"),
             id="deadline-is-the-cause",
         ),
-        pytest.param("failed", _pair({"exitCode": 1}, None, [GAVE_UP]), ("failed", 1, None), id="giving-up-is-no-cause"),
         pytest.param(
-            "failed", _pair({}, None, [GAVE_UP]), ("failed", None, "BackoffLimitExceeded"), id="giving-up-is-all-that-is-known"
+            "failed",
+            _pair({"exitCode": 1}, None, [GAVE_UP]),
+            ("failed", 1, None),
+            id="giving-up-is-no-cause",
+        ),
+        pytest.param(
+            "failed",
+            _pair({}, None, [GAVE_UP]),
+            ("failed", None, "BackoffLimitExceeded"),
+            id="giving-up-is-all-that-is-known",
         ),
     ],
 )
@@ -141,4 +208,7 @@ def test_execution_tells_end_of_forgotten_command(execution, stage) -> None:
 
 def test_restarting_container_has_not_ended() -> None:
     assert forgotten_ending(_pair({"exitCode": 1}, status="active"), "main", restarts=True) is None
-    assert forgotten_ending(_pair({"exitCode": 1}, status="failed"), "main", restarts=True).exit_code == 1
+    assert (
+        forgotten_ending(_pair({"exitCode": 1}, status="failed"), "main", restarts=True).exit_code
+        == 1
+    )

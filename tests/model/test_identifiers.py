@@ -54,7 +54,9 @@ def test_two_submissions_outside_of_a_run_are_two_jobs() -> None:
             f"[CPLN] Kill | Flow: etl, RunID: {RUN}, GVC: dev, Workload: w, Cmd: 9b38 > Sending stopReplica",
             id="all-known",
         ),
-        pytest.param(LogContext(gvc="dev"), "[CPLN] Kill | GVC: dev > Sending stopReplica", id="some-known"),
+        pytest.param(
+            LogContext(gvc="dev"), "[CPLN] Kill | GVC: dev > Sending stopReplica", id="some-known"
+        ),
         pytest.param(LogContext(), "[CPLN] Kill > Sending stopReplica", id="nothing-known"),
     ],
 )

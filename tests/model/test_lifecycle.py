@@ -22,11 +22,20 @@ def test_only_known_ends_are_ends(stage, *, terminal) -> None:
 
 
 def test_every_stage_of_the_platform_is_known() -> None:
-    assert {str(stage) for stage in Stage} == {"pending", "running", "cancellation-requested", "cancelled", "completed", "failed"}
+    assert {str(stage) for stage in Stage} == {
+        "pending",
+        "running",
+        "cancellation-requested",
+        "cancelled",
+        "completed",
+        "failed",
+    }
 
 
 @given(st.floats(0, 1e6), st.floats(0.5, 600))
-def test_a_look_is_never_later_than_the_ceiling_and_a_hint_never_makes_it_later(age, ceiling) -> None:
+def test_a_look_is_never_later_than_the_ceiling_and_a_hint_never_makes_it_later(
+    age, ceiling
+) -> None:
     assert 0 < hinted_delay(age, ceiling) <= poll_delay(age, ceiling) <= ceiling
 
 

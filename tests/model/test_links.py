@@ -22,7 +22,9 @@ def test_a_workload_link_parses_back_to_what_it_was_built_from(org, gvc, name) -
     assert WorkloadRef.parse(ref.path) == ref
 
 
-@pytest.mark.parametrize("pid", ["", "a:b:c", "a:b:c:d:e", "a:b::d", "a:b:c d:e", "/org/a", "a/b:c:d:e"])
+@pytest.mark.parametrize(
+    "pid", ["", "a:b:c", "a:b:c:d:e", "a:b::d", "a:b:c d:e", "/org/a", "a/b:c:d:e"]
+)
 def test_a_malformed_pid_is_refused_with_the_form_it_should_have(pid) -> None:
     with pytest.raises(ConfigurationError, match="org:gvc:workload:command_id"):
         CommandRef.parse(pid)
@@ -36,7 +38,12 @@ def test_a_malformed_workload_link_is_refused(link) -> None:
 
 @pytest.mark.parametrize(
     ("text", "name"),
-    [("/org/acme/location/aws-eu", "aws-eu"), ("aws-eu", "aws-eu"), ("//location/aws-eu", "aws-eu"), ("/org/a/location/x/", "x")],
+    [
+        ("/org/acme/location/aws-eu", "aws-eu"),
+        ("aws-eu", "aws-eu"),
+        ("//location/aws-eu", "aws-eu"),
+        ("/org/a/location/x/", "x"),
+    ],
 )
 def test_the_name_is_the_last_part_of_a_link(text, name) -> None:
     assert last_segment(text) == name
@@ -53,7 +60,11 @@ def test_link_gives_the_name_that_it_was_made_of(org, name) -> None:
     assert links.organization(f"/org/{org}") == links.organization(org) == org
     assert links.gvc(f"/org/{org}/gvc/{name}") == Named(name, org)
     assert links.gvc(f"//gvc/{name}/") == links.gvc(name) == Named(name)
-    assert links.location(f"/org/{org}/location/{name}") == links.location(f" //location/{name} ") == name
+    assert (
+        links.location(f"/org/{org}/location/{name}")
+        == links.location(f" //location/{name} ")
+        == name
+    )
 
 
 @pytest.mark.parametrize(
@@ -70,7 +81,9 @@ def test_link_gives_the_name_that_it_was_made_of(org, name) -> None:
     ],
 )
 def test_link_of_something_else_is_refused_with_both_forms(read, text) -> None:
-    with pytest.raises(ValueError, match=r"expected a name such as \S+, or a link such as /org/acme.*, found '") as caught:
+    with pytest.raises(
+        ValueError, match=r"expected a name such as \S+, or a link such as /org/acme.*, found '"
+    ) as caught:
         read(text)
     assert len(str(caught.value)) < 300
 
@@ -80,7 +93,9 @@ def test_link_of_something_else_is_refused_with_both_forms(read, text) -> None:
     [
         pytest.param("acme", "dev", Named("dev", "acme"), id="name"),
         pytest.param("acme", "/org/acme/gvc/dev", Named("dev", "acme"), id="link-that-agrees"),
-        pytest.param(None, "/org/acme/gvc/dev", Named("dev", "acme"), id="link-that-says-the-organization"),
+        pytest.param(
+            None, "/org/acme/gvc/dev", Named("dev", "acme"), id="link-that-says-the-organization"
+        ),
         pytest.param(None, "dev", Named("dev"), id="no-organization"),
     ],
 )
@@ -89,5 +104,8 @@ def test_gvc_and_organization_come_together(org, text, found) -> None:
 
 
 def test_gvc_of_another_organization_names_both() -> None:
-    with pytest.raises(ValueError, match="'/org/acme/gvc/dev' is in the organization 'acme', and the organization given is 'b'"):
+    with pytest.raises(
+        ValueError,
+        match="'/org/acme/gvc/dev' is in the organization 'acme', and the organization given is 'b'",
+    ):
         links.gvc_of("b", "/org/acme/gvc/dev")

@@ -6,19 +6,33 @@ from hypothesis import strategies as st
 from cpln_flows.api.logs import read_frame
 from cpln_flows.errors import UnexpectedResponseError
 from cpln_flows.model.links import CommandRef
-from cpln_flows.model.log_lines import Batch, Frame, StreamKey, parse_range, parse_tail, render, selector
+from cpln_flows.model.log_lines import (
+    Batch,
+    Frame,
+    StreamKey,
+    parse_range,
+    parse_tail,
+    render,
+    selector,
+)
 
 KEY = StreamKey("command-9b38-x7k2p", "main", "stdout")
 LABELS = {"replica": KEY.replica, "container": KEY.container, "stream": KEY.stream}
 
 
 def _frame(*lines: tuple[int, str], **more: object) -> dict[str, object]:
-    return {"streams": [{"stream": LABELS, "values": [[str(ns), line] for ns, line in lines]}], **more}
+    return {
+        "streams": [{"stream": LABELS, "values": [[str(ns), line] for ns, line in lines]}],
+        **more,
+    }
 
 
 def test_the_selector_names_one_job_at_one_location() -> None:
     ref = CommandRef("acme", "dev", "w", "9b38")
-    assert selector(ref, "aws-eu") == '{gvc="dev", location="aws-eu", workload="w", replica=~"command-9b38.+"}'
+    assert (
+        selector(ref, "aws-eu")
+        == '{gvc="dev", location="aws-eu", workload="w", replica=~"command-9b38.+"}'
+    )
 
 
 def test_a_frame_is_read() -> None:
@@ -31,7 +45,11 @@ def test_a_frame_is_read() -> None:
         pytest.param(None, [], id="none"),
         pytest.param([], [], id="an-empty-list"),
         pytest.param([{"labels": {}, "timestamp": "7"}], [7], id="one"),
-        pytest.param([{}, 1, {"timestamp": "x"}, {"timestamp": "9" * 99}], [0, 0, 0, 0], id="unreadable-ones-may-be-any"),
+        pytest.param(
+            [{}, 1, {"timestamp": "x"}, {"timestamp": "9" * 99}],
+            [0, 0, 0, 0],
+            id="unreadable-ones-may-be-any",
+        ),
         pytest.param("many", [0], id="another-form"),
     ],
 )
@@ -59,14 +77,20 @@ def test_a_message_of_another_form_is_an_error_of_ours(message) -> None:
         parse_tail(message)
 
 
-@pytest.mark.parametrize("answer", [None, {}, {"data": None}, {"data": {"result": [{"values": []}]}}])
+@pytest.mark.parametrize(
+    "answer", [None, {}, {"data": None}, {"data": {"result": [{"values": []}]}}]
+)
 def test_a_range_answer_of_another_form_is_an_error_of_ours(answer) -> None:
     with pytest.raises(UnexpectedResponseError):
         parse_range(answer)
 
 
 def test_lines_are_rendered_with_their_times_in_utc() -> None:
-    batch = Batch(KEY, [1_768_039_212_000_000_001, 1_768_039_212_999_999_999, 1_768_039_213_000_000_000], ["x - y", "", "z"])
+    batch = Batch(
+        KEY,
+        [1_768_039_212_000_000_001, 1_768_039_212_999_999_999, 1_768_039_213_000_000_000],
+        ["x - y", "", "z"],
+    )
     assert render(batch, "[main] ") == [
         "2026-01-10T10:00:12.000000+00:00 - [main] x - y",
         "2026-01-10T10:00:12.999999+00:00 - [main] ",
@@ -89,13 +113,20 @@ def test_a_line_of_many_megabytes_is_read() -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
 ODD_FRAMES = st.fixed_dictionaries(
     {
-        "streams": JSON | st.lists(st.fixed_dictionaries({"stream": JSON, "values": JSON | st.lists(st.lists(JSON))})),
+        "streams": JSON
+        | st.lists(
+            st.fixed_dictionaries({"stream": JSON, "values": JSON | st.lists(st.lists(JSON))})
+        ),
         "dropped_entries": JSON | st.lists(st.fixed_dictionaries({"timestamp": JSON})),
     }
 )

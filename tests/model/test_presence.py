@@ -39,12 +39,18 @@ def test_loss_takes_time_and_looks(absence, *, is_loss) -> None:
     assert absence.is_loss(now=200.0, lost_after_seconds=180.0) is is_loss
 
 
-@given(st.lists(st.tuples(st.sampled_from(Sighting), st.sampled_from(Sighting), st.booleans()), max_size=40))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(Sighting), st.sampled_from(Sighting), st.booleans()), max_size=40
+    )
+)
 def test_recent_sign_of_life_is_no_loss(looks) -> None:
     absence, last_line, seen_at = Absence(), None, 0.0
     for now, (command, execution, has_written) in enumerate(looks, 1):
         last_line = float(now) if has_written else last_line
-        absence = absence.after(command=command, execution=execution, last_line=last_line, now=float(now))
+        absence = absence.after(
+            command=command, execution=execution, last_line=last_line, now=float(now)
+        )
         if SHOWN in (command, execution) or has_written:
             seen_at = float(now)
         assert not absence.is_loss(now=now, lost_after_seconds=now - seen_at + 1)

@@ -30,21 +30,30 @@ def goes_by_proxy(url: str, no_proxy: str) -> bool:
         pytest.param("https://mycpln.io", "cpln.io", True, id="another-name-with-the-same-end"),
         pytest.param("https://api.cpln.io:8443", "api.cpln.io:8443", False, id="port"),
         pytest.param("https://api.cpln.io", "api.cpln.io:8443", True, id="another-port"),
-        pytest.param("https://api.cpln.io", "https://api.cpln.io", False, id="address-instead-of-a-name"),
+        pytest.param(
+            "https://api.cpln.io", "https://api.cpln.io", False, id="address-instead-of-a-name"
+        ),
         pytest.param("http://10.1.2.3", "10.0.0.0/8", False, id="network"),
         pytest.param("http://10.1.2.3", "10.1.2.3/8", False, id="host-of-a-network"),
         pytest.param("http://11.1.2.3", "10.0.0.0/8", True, id="another-network"),
         pytest.param("http://10.1.2.3", "10.1.2.3:80", False, id="port-of-the-scheme"),
         pytest.param("http://10.1.2.3:80", "10.1.2.3:80", False, id="port-of-an-address"),
         pytest.param("http://[fd00:1234::7]", "fd00:1234::/64", False, id="network-of-ipv6"),
-        pytest.param("http://[fd00:1234::7]", "[fd00:1234::]/64", True, id="brackets-that-are-wrong"),
+        pytest.param(
+            "http://[fd00:1234::7]", "[fd00:1234::]/64", True, id="brackets-that-are-wrong"
+        ),
         pytest.param("http://[fd01::7]", "fd00:1234::/64", True, id="another-network-of-ipv6"),
         pytest.param("http://[::1]:80", "[::1]", False, id="ipv6-in-brackets"),
         pytest.param("http://[::1]:80", "[::1]:80", False, id="ipv6-with-a-port"),
         pytest.param("http://[::1]", "::1", False, id="ipv6"),
         pytest.param("http://localhost", "::1,localhost,127.0.0.1", False, id="localhost"),
         pytest.param("http://10.1.2.3", "::/0", True, id="the-other-version"),
-        pytest.param("http://api.cpln.io", ",,, %%, a/b, [, ]:, http://, :80, host:port, a b", True, id="nothing-that-matches"),
+        pytest.param(
+            "http://api.cpln.io",
+            ",,, %%, a/b, [, ]:, http://, :80, host:port, a b",
+            True,
+            id="nothing-that-matches",
+        ),
     ],
 )
 def test_exceptions_are_reached_without_proxy(url, no_proxy, expected) -> None:
@@ -58,11 +67,25 @@ def test_exceptions_are_reached_without_proxy(url, no_proxy, expected) -> None:
         pytest.param({"no": "x"}, "https://a", None, id="exceptions-alone"),
         pytest.param({"http": PROXY}, "https://a", None, id="another-scheme"),
         pytest.param({"http": ""}, "http://a", None, id="empty"),
-        pytest.param({"http": "proxy:3128"}, "http://a", (PROXY, "HTTP_PROXY"), id="without-scheme"),
-        pytest.param({"all": "socks5://p:1"}, "https://a", ("socks5://p:1", "ALL_PROXY"), id="for-all"),
-        pytest.param({"all": "http://a", "https": PROXY}, "https://a", (PROXY, "HTTPS_PROXY"), id="own-scheme-before-all"),
+        pytest.param(
+            {"http": "proxy:3128"}, "http://a", (PROXY, "HTTP_PROXY"), id="without-scheme"
+        ),
+        pytest.param(
+            {"all": "socks5://p:1"}, "https://a", ("socks5://p:1", "ALL_PROXY"), id="for-all"
+        ),
+        pytest.param(
+            {"all": "http://a", "https": PROXY},
+            "https://a",
+            (PROXY, "HTTPS_PROXY"),
+            id="own-scheme-before-all",
+        ),
         pytest.param({"https": PROXY}, "wss://a", (PROXY, "HTTPS_PROXY"), id="web-sockets"),
-        pytest.param({"wss": "http://w:1", "https": PROXY}, "wss://a", ("http://w:1", "WSS_PROXY"), id="for-web-sockets-alone"),
+        pytest.param(
+            {"wss": "http://w:1", "https": PROXY},
+            "wss://a",
+            ("http://w:1", "WSS_PROXY"),
+            id="for-web-sockets-alone",
+        ),
     ],
 )
 def test_proxy_of_the_scheme_is_used(found, url, expected) -> None:
@@ -72,7 +95,16 @@ def test_proxy_of_the_scheme_is_used(found, url, expected) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("ftp://proxy", "http://", "http://[::1", "http://proxy:99999", "http://proxy:abc", "http://pro xy", "http:///x", "://"),
+        *(
+            "ftp://proxy",
+            "http://",
+            "http://[::1",
+            "http://proxy:99999",
+            "http://proxy:abc",
+            "http://pro xy",
+            "http:///x",
+            "://",
+        ),
         *("http://proxy/path", "http://me:hush@", "me:hush@proxy:abc", "socks9://me:hush@proxy"),
     ],
 )

@@ -6,7 +6,8 @@ from cpln_flows.errors import UnexpectedResponseError
 from cpln_flows.model.resources import Command, Workload, WorkloadDeployment
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
 )
 COMMAND = {
     "kind": "command",
@@ -22,7 +23,11 @@ COMMAND = {
 
 def test_a_command_is_read_with_its_tags_as_text() -> None:
     command = Command.parse(COMMAND, source="test")
-    assert (command.id, command.lifecycle_stage, command.spec.location) == ("9b38", "running", "aws-eu")
+    assert (command.id, command.lifecycle_stage, command.spec.location) == (
+        "9b38",
+        "running",
+        "aws-eu",
+    )
     assert command.tags == {"prefect.io/flow-run-id": "0d6c", "flag": "true", "n": "1"}
     assert command.status.replica == "command-9b38-x7k2p"
 
@@ -48,7 +53,11 @@ DEPLOYMENT = {
         "lastProcessedVersion": 3,
         "message": "pulling",
         "versions": [{"message": "pulling"}, {"message": "no quota"}],
-        "jobExecutions": [{"name": "29812345"}, {"name": "command-9b38", "status": "active"}, {"name": "run-for-command-old"}],
+        "jobExecutions": [
+            {"name": "29812345"},
+            {"name": "command-9b38", "status": "active"},
+            {"name": "run-for-command-old"},
+        ],
     },
 }
 
@@ -71,17 +80,26 @@ def test_a_deployment_reports_each_message_once() -> None:
         pytest.param({"ready": True}, True, id="ready"),
         pytest.param({"ready": False}, False, id="not-ready"),
         pytest.param(
-            {"ready": True, "lastProcessedVersion": 2, "expectedDeploymentVersion": 3}, False, id="an-old-version-is-ready"
+            {"ready": True, "lastProcessedVersion": 2, "expectedDeploymentVersion": 3},
+            False,
+            id="an-old-version-is-ready",
         ),
         pytest.param(
-            {"ready": True, "lastProcessedVersion": 3, "expectedDeploymentVersion": 3}, True, id="the-new-version-is-ready"
+            {"ready": True, "lastProcessedVersion": 3, "expectedDeploymentVersion": 3},
+            True,
+            id="the-new-version-is-ready",
         ),
     ],
 )
 def test_jobs_are_started_on_the_newest_version_only(status, *, runs) -> None:
-    assert WorkloadDeployment.parse({"name": "x", "status": status}, source="test").runs_jobs is runs
+    assert (
+        WorkloadDeployment.parse({"name": "x", "status": status}, source="test").runs_jobs is runs
+    )
 
 
 def test_time_without_zone_is_utc() -> None:
-    command = Command.parse({"id": "x", "created": "2026-01-10T10:00:00", "lastModified": "2026-01-10T10:00:00Z"}, source="test")
+    command = Command.parse(
+        {"id": "x", "created": "2026-01-10T10:00:00", "lastModified": "2026-01-10T10:00:00Z"},
+        source="test",
+    )
     assert command.created == command.last_modified

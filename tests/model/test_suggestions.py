@@ -94,9 +94,15 @@ def test_unknown_field_gets_what_was_meant(document, says) -> None:
 
 
 def test_second_container_is_told_its_own_place() -> None:
-    job = changed(kubernetes_job("x"), (f"{POD}.containers[1]", {"name": "two", "image": "x", "limits": {"cpu": "1"}}))
+    job = changed(
+        kubernetes_job("x"),
+        (f"{POD}.containers[1]", {"name": "two", "image": "x", "limits": {"cpu": "1"}}),
+    )
     (fault,) = _faults(job)
-    assert fault == f"{POD}.containers[1].limits: does not belong here; move it to {POD}.containers[1].resources.limits"
+    assert (
+        fault
+        == f"{POD}.containers[1].limits: does not belong here; move it to {POD}.containers[1].resources.limits"
+    )
 
 
 def test_names_too_long_to_compare_are_near_nothing() -> None:

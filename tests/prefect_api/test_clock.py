@@ -32,7 +32,9 @@ class Server:
 @pytest.mark.parametrize("minutes", [-20, 20])
 async def test_clock_follows_server(minutes) -> None:
     clock = PrefectClock(Server(minutes=minutes))
-    assert abs(await clock.refresh() - datetime.now(UTC) - timedelta(minutes=minutes)) < timedelta(seconds=5)
+    assert abs(await clock.refresh() - datetime.now(UTC) - timedelta(minutes=minutes)) < timedelta(
+        seconds=5
+    )
     assert clock.ahead == pytest.approx(timedelta(minutes=minutes), abs=timedelta(seconds=5))
 
 

@@ -11,7 +11,11 @@ from prefect.states import AwaitingRetry, Completed, Crashed, Pending, Running
 from cpln_flows import orchestration
 from cpln_flows.model.identifiers import JOB_FLOW
 
-pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.xdist_group("prefect"), pytest.mark.anyio]
+pytestmark = [
+    pytest.mark.usefixtures("prefect_api"),
+    pytest.mark.xdist_group("prefect"),
+    pytest.mark.anyio,
+]
 
 
 @pytest.fixture
@@ -43,12 +47,16 @@ class Tree:
 
     async def flow_run(self, of=_outer, parent=None, **more):
         step = await self.task_run(parent, Running()) if parent else None
-        run = await self.client.create_flow_run(of, parent_task_run_id=step.id if step else None, state=Running(), **more)
+        run = await self.client.create_flow_run(
+            of, parent_task_run_id=step.id if step else None, state=Running(), **more
+        )
         self.made.append(run.id)
         return run
 
     async def task_run(self, run, state):
-        return await self.client.create_task_run(_step, flow_run_id=run.id, dynamic_key=uuid.uuid4().hex, state=state)
+        return await self.client.create_task_run(
+            _step, flow_run_id=run.id, dynamic_key=uuid.uuid4().hex, state=state
+        )
 
     async def of_tasks(self, *task_runs) -> list[StateType]:
         return [(await self.client.read_task_run(one.id)).state.type for one in task_runs]
@@ -68,14 +76,24 @@ async def tree():
 
 async def test_task_runs_end_with_their_flow_run(tree) -> None:
     run, other = await tree.flow_run(), await tree.flow_run()
-    unfinished = [await tree.task_run(run, state) for state in (Running(), Pending(), AwaitingRetry())]
+    unfinished = [
+        await tree.task_run(run, state) for state in (Running(), Pending(), AwaitingRetry())
+    ]
     finished = [await tree.task_run(run, state) for state in (Completed(), Crashed())]
     others = await tree.task_run(other, Running())
-    await orchestration.propose(tree.client, run.id, Crashed(message="killed"), only_from={StateType.RUNNING})
+    await orchestration.propose(
+        tree.client, run.id, Crashed(message="killed"), only_from={StateType.RUNNING}
+    )
     assert await tree.of_tasks(*unfinished) == [StateType.CRASHED] * 3
-    assert await tree.of_tasks(*finished, others) == [StateType.COMPLETED, StateType.CRASHED, StateType.RUNNING]
+    assert await tree.of_tasks(*finished, others) == [
+        StateType.COMPLETED,
+        StateType.CRASHED,
+        StateType.RUNNING,
+    ]
     (message,) = {(await tree.client.read_task_run(one.id)).state.message for one in unfinished}
-    assert message == "The flow run that it belongs to is CRASHED, and it has not reported its own end"
+    assert (
+        message == "The flow run that it belongs to is CRASHED, and it has not reported its own end"
+    )
 
 
 async def test_cancelled_flow_run_cancels_its_task_runs(tree) -> None:
@@ -90,9 +108,13 @@ async def test_flow_runs_of_the_same_process_end(tree) -> None:
     inner = await tree.flow_run(parent=outer)
     deepest = await tree.flow_run(parent=inner)
     job = await tree.flow_run(_job, parent=inner)
-    deployment = await tree.client.create_deployment(await tree.client.create_flow(_outer), uuid.uuid4().hex, entrypoint="x:y")
+    deployment = await tree.client.create_deployment(
+        await tree.client.create_flow(_outer), uuid.uuid4().hex, entrypoint="x:y"
+    )
     step = await tree.task_run(outer, Running())
-    deployed = await tree.client.create_flow_run_from_deployment(deployment, parent_task_run_id=step.id, state=Running())
+    deployed = await tree.client.create_flow_run_from_deployment(
+        deployment, parent_task_run_id=step.id, state=Running()
+    )
     tree.made.append(deployed.id)
     left = await tree.task_run(deepest, Running())
     await orchestration.end_below(tree.client, {outer.id: StateType.CRASHED})
@@ -104,5 +126,7 @@ async def test_flow_runs_of_the_same_process_end(tree) -> None:
 async def test_flow_run_that_goes_on_keeps_its_task_runs(tree) -> None:
     run = await tree.flow_run()
     left = await tree.task_run(run, Running())
-    assert not await orchestration.propose(tree.client, run.id, Crashed(), only_from={StateType.PENDING})
+    assert not await orchestration.propose(
+        tree.client, run.id, Crashed(), only_from={StateType.PENDING}
+    )
     assert await tree.of_tasks(left) == [StateType.RUNNING]

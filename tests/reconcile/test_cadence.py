@@ -23,7 +23,9 @@ def run_once(started, *, interval, cycles, successor, cycle_takes):
 @pytest.mark.parametrize("cycles", [1, 3, 10, 100])
 @pytest.mark.parametrize("start_seconds", [0, 14, 38, 55])
 @pytest.mark.parametrize("cycle_seconds", [0.5, 4])
-def test_over_an_hour_no_two_cycles_lie_more_than_two_intervals_apart(minutes, cycles, start_seconds, cycle_seconds) -> None:
+def test_over_an_hour_no_two_cycles_lie_more_than_two_intervals_apart(
+    minutes, cycles, start_seconds, cycle_seconds
+) -> None:
     """A scheduled run begins when its time has come and the run before it is over, and then its container starts."""
     began, free = [], NOW
     every = timedelta(minutes=minutes)
@@ -31,7 +33,9 @@ def test_over_an_hour_no_two_cycles_lie_more_than_two_intervals_apart(minutes, c
         scheduled = NOW + number * every
         started = max(scheduled, free) + timedelta(seconds=start_seconds)
         cycle = timedelta(seconds=cycle_seconds)
-        beginnings, free = run_once(started, interval=MINUTE, cycles=cycles, successor=scheduled + every, cycle_takes=cycle)
+        beginnings, free = run_once(
+            started, interval=MINUTE, cycles=cycles, successor=scheduled + every, cycle_takes=cycle
+        )
         began += beginnings
     gaps = [later - earlier for earlier, later in itertools.pairwise(began)]
     assert max(gaps) <= 2 * MINUTE
@@ -39,12 +43,16 @@ def test_over_an_hour_no_two_cycles_lie_more_than_two_intervals_apart(minutes, c
 
 
 def test_without_a_successor_the_count_of_cycles_says_when_it_ends() -> None:
-    began, _ = run_once(NOW, interval=MINUTE, cycles=3, successor=None, cycle_takes=timedelta(seconds=1))
+    began, _ = run_once(
+        NOW, interval=MINUTE, cycles=3, successor=None, cycle_takes=timedelta(seconds=1)
+    )
     assert began == [NOW, NOW + MINUTE, NOW + 2 * MINUTE]
 
 
 def test_a_run_whose_successor_waits_looks_once() -> None:
-    began, _ = run_once(NOW, interval=MINUTE, cycles=10, successor=NOW - MINUTE, cycle_takes=timedelta(seconds=1))
+    began, _ = run_once(
+        NOW, interval=MINUTE, cycles=10, successor=NOW - MINUTE, cycle_takes=timedelta(seconds=1)
+    )
     assert began == [NOW]
 
 

@@ -53,7 +53,8 @@ class Server:
         return [
             run
             for run in self.runs
-            if (not after or run.expected_start_time >= after) and (not before or run.expected_start_time <= before)
+            if (not after or run.expected_start_time >= after)
+            and (not before or run.expected_start_time <= before)
         ]
 
     async def count_flow_runs(self, *, flow_run_filter, work_pool_filter=None) -> int:

@@ -58,7 +58,10 @@ TOKENS = {
 def everywhere(value):
     """An object of the platform with a value in every place where somebody may have put one."""
     variable = {"name": "A", "value": value}
-    probe = {"exec": {"command": ["sh", value]}, "httpGet": {"path": value, "httpHeaders": [{"name": "X-Api", "value": value}]}}
+    probe = {
+        "exec": {"command": ["sh", value]},
+        "httpGet": {"path": value, "httpHeaders": [{"name": "X-Api", "value": value}]},
+    }
     container = {
         "name": "main",
         "command": value,
@@ -71,7 +74,11 @@ def everywhere(value):
         "livenessProbe": probe,
         "image": f"https://me:{value}@registry/x",
     }
-    external = {"outboundAllowHostname": [value], "outboundAllowCIDR": [value], "http": {"inboundHeaderFilter": [{"key": value}]}}
+    external = {
+        "outboundAllowHostname": [value],
+        "outboundAllowCIDR": [value],
+        "http": {"inboundHeaderFilter": [{"key": value}]},
+    }
     spec = {
         "type": f"cron {value}",
         "containers": [container],
@@ -81,8 +88,21 @@ def everywhere(value):
         "identityLink": f"//identity/{value}/x",
         "unknown": {"deep": [[{"a": value}]], "name": [value + " "]},
     }
-    tags = {"team": value, "cpln/specHash": f"z{value}", "cpln-flows/put": value, "cpln/createdByPrefect": value, f"a {value}": 1}
-    return {"kind": "workload", "description": value, "tags": tags, "annotations": {"a": value}, "spec": spec, "data": value}
+    tags = {
+        "team": value,
+        "cpln/specHash": f"z{value}",
+        "cpln-flows/put": value,
+        "cpln/createdByPrefect": value,
+        f"a {value}": 1,
+    }
+    return {
+        "kind": "workload",
+        "description": value,
+        "tags": tags,
+        "annotations": {"a": value},
+        "spec": spec,
+        "data": value,
+    }
 
 
 @pytest.mark.parametrize("value", TOKENS.values(), ids=TOKENS)
@@ -91,7 +111,9 @@ def test_no_place_shows_a_token(value) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.text(st.characters(exclude_characters="hus", codec="utf-8"), max_size=30), st.integers(0, 30))
+@given(
+    st.text(st.characters(exclude_characters="hus", codec="utf-8"), max_size=30), st.integers(0, 30)
+)
 def test_no_text_is_shown_by_its_form(text, place) -> None:
     """Whatever stands around it."""
     assert "hush" not in json.dumps(shown(everywhere(f"{text[:place]}~hush~{text[place:]}")))
@@ -102,7 +124,9 @@ def test_structure_and_names_stay() -> None:
     (container,) = found["spec"]["containers"]
     assert container["env"] == [{"name": "A", "value": HIDDEN}, {"name": "TOKEN", "value": HIDDEN}]
     assert container["args"] == [HIDDEN] * 5
-    assert container["readinessProbe"]["httpGet"]["httpHeaders"] == [{"name": "X-Api", "value": HIDDEN}]
+    assert container["readinessProbe"]["httpGet"]["httpHeaders"] == [
+        {"name": "X-Api", "value": HIDDEN}
+    ]
     assert found["tags"]["team"] == HIDDEN
     assert found["tags"]["(masked name 5)"] == 1
 
@@ -110,13 +134,27 @@ def test_structure_and_names_stay() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        *("cpln://secret/database.password", "cpln://secret/database", "cpln://volumeset/data", "scratch://tmp"),
-        *("//identity/etl", "//gvc/dev/identity/etl", "/org/acme/gvc/dev/workload/etl", "/org/acme/location/aws-eu-central-1"),
+        *(
+            "cpln://secret/database.password",
+            "cpln://secret/database",
+            "cpln://volumeset/data",
+            "scratch://tmp",
+        ),
+        *(
+            "//identity/etl",
+            "//gvc/dev/identity/etl",
+            "/org/acme/gvc/dev/workload/etl",
+            "/org/acme/location/aws-eu-central-1",
+        ),
         *("8080", "0.5", "-1", "86400", "true", "False", "", None, True, 8080, 0.5),
     ],
 )
 def test_reference_number_or_boolean_is_shown(value) -> None:
-    document = {"env": [{"name": "A", "value": value}], "args": ["--option", value], "tags": {"a": value}}
+    document = {
+        "env": [{"name": "A", "value": value}],
+        "args": ["--option", value],
+        "tags": {"a": value},
+    }
     assert shown(document) == document | {"args": [HIDDEN, value]}
 
 
@@ -135,13 +173,27 @@ def test_long_row_of_digits_is_masked(value) -> None:
 
 def test_jobs_own_specification_is_shown() -> None:
     container = ContainerSpec(
-        "main", "//image/etl:1.0", cpu="50m", memory="1Gi", extra={"ports": [{"number": 80, "protocol": "tcp"}]}
+        "main",
+        "//image/etl:1.0",
+        cpu="50m",
+        memory="1Gi",
+        extra={"ports": [{"number": 80, "protocol": "tcp"}]},
     )
     job = JobManifest(
-        (container,), identity="//gvc/dev/identity/etl", options={"timeoutSeconds": 600}, schedule="*/5 0-6 * * 1,2"
+        (container,),
+        identity="//gvc/dev/identity/etl",
+        options={"timeoutSeconds": 600},
+        schedule="*/5 0-6 * * 1,2",
     )
-    tags = workload_tags(spec_hash=spec_hash(job), job_type="standard") | Submission(UUID(int=1), 3).tags
-    tags |= {"cpln-flows/put": "2026-01-10T10-00-00Z", "cpln-flows/role": "job", "cpln/relaxMemoryToCpuRatio": "true"}
+    tags = (
+        workload_tags(spec_hash=spec_hash(job), job_type="standard")
+        | Submission(UUID(int=1), 3).tags
+    )
+    tags |= {
+        "cpln-flows/put": "2026-01-10T10-00-00Z",
+        "cpln-flows/role": "job",
+        "cpln/relaxMemoryToCpuRatio": "true",
+    }
     document = job.workload(name="etl-1", tags=tags)
     assert shown(document) == document
 
@@ -149,9 +201,36 @@ def test_jobs_own_specification_is_shown() -> None:
 @pytest.mark.parametrize(
     ("image", "is_shown"),
     [
-        *((image, True) for image in ("python", "python:3.12-slim", "ghcr.io/a/b_c:v1.0", "localhost:5000/x", "//image/etl:1.0")),
-        *((image, True) for image in ("/org/acme/image/etl:1", "acme.registry.cpln.io/etl:1", f"a/b@sha256:{'0' * 64}")),
-        *((image, False) for image in ("me:hush@registry/x", "https://registry/x", "a b", "python:3?hush", "Hush", "a//b", "")),
+        *(
+            (image, True)
+            for image in (
+                "python",
+                "python:3.12-slim",
+                "ghcr.io/a/b_c:v1.0",
+                "localhost:5000/x",
+                "//image/etl:1.0",
+            )
+        ),
+        *(
+            (image, True)
+            for image in (
+                "/org/acme/image/etl:1",
+                "acme.registry.cpln.io/etl:1",
+                f"a/b@sha256:{'0' * 64}",
+            )
+        ),
+        *(
+            (image, False)
+            for image in (
+                "me:hush@registry/x",
+                "https://registry/x",
+                "a b",
+                "python:3?hush",
+                "Hush",
+                "a//b",
+                "",
+            )
+        ),
     ],
 )
 def test_image_is_shown_if_it_is_one(image, is_shown) -> None:
@@ -159,9 +238,14 @@ def test_image_is_shown_if_it_is_one(image, is_shown) -> None:
 
 
 def test_block_reference_is_shown() -> None:
-    for reference in ({"block_document_slug": "cpln-job/my-job"}, {"block_document_id": str(UUID(int=1))}):
+    for reference in (
+        {"block_document_slug": "cpln-job/my-job"},
+        {"block_document_id": str(UUID(int=1))},
+    ):
         assert shown({"env": {"$ref": reference}}) == {"env": {"$ref": reference}}
-    assert shown({"env": {"$ref": {"block_document_slug": "a hush"}}}) == {"env": {"$ref": {"block_document_slug": HIDDEN}}}
+    assert shown({"env": {"$ref": {"block_document_slug": "a hush"}}}) == {
+        "env": {"$ref": {"block_document_slug": HIDDEN}}
+    }
     assert shown({"env": {"$ref": "x", "a": "hush"}})["env"]["a"] == HIDDEN
 
 
@@ -171,7 +255,12 @@ def test_policy_is_shown_whole() -> None:
         "name": "etl",
         "targetKind": "secret",
         "targetLinks": ["/org/acme/secret/etl"],
-        "bindings": [{"permissions": ["reveal", "exec.runCronWorkload"], "principalLinks": ["/org/acme/gvc/dev/identity/etl"]}],
+        "bindings": [
+            {
+                "permissions": ["reveal", "exec.runCronWorkload"],
+                "principalLinks": ["/org/acme/gvc/dev/identity/etl"],
+            }
+        ],
     }
     assert shown(policy) == policy
 
@@ -183,6 +272,16 @@ def test_strange_values_are_masked() -> None:
     assert HIDDEN in json.dumps(shown({"a": deep, "b": b"hush", "c": object(), 7: "hush"}))
 
 
-@pytest.mark.parametrize("text", ["//identity/a/b", "/identity/a", "//unknown/a", "cpln://secret/", "//identity/a\n", "http://x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "//identity/a/b",
+        "/identity/a",
+        "//unknown/a",
+        "cpln://secret/",
+        "//identity/a\n",
+        "http://x",
+    ],
+)
 def test_other_address_is_no_reference(text) -> None:
     assert not is_reference(text)

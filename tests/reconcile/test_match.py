@@ -16,7 +16,10 @@ SECOND = Attempt(1, ago(300))
 
 
 def states(*types: str) -> list[StateView]:
-    return [StateView(RunState(type_), type_.title(), ago(1000 - number)) for number, type_ in enumerate(types)]
+    return [
+        StateView(RunState(type_), type_.title(), ago(1000 - number))
+        for number, type_ in enumerate(types)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -40,13 +43,24 @@ def test_an_attempt_begins_each_time_a_run_becomes_pending(had, number, since) -
     [
         pytest.param(job(), run(), True, id="its-container"),
         pytest.param(job(role=Role.JOB), run(), False, id="a-job-that-it-has-started"),
-        pytest.param(replace(job(run_id=ANCESTOR), ref=OTHER_REF), run(), False, id="another-run's"),
+        pytest.param(
+            replace(job(run_id=ANCESTOR), ref=OTHER_REF), run(), False, id="another-run's"
+        ),
         pytest.param(job(role=None, attempt=None), run(), True, id="the-fork's-named-by-the-pid"),
-        pytest.param(job(role=None, attempt=None), run(pid=None), False, id="the-fork's-named-by-nobody"),
+        pytest.param(
+            job(role=None, attempt=None), run(pid=None), False, id="the-fork's-named-by-nobody"
+        ),
         pytest.param(job(attempt=0), run(attempt=SECOND), False, id="of-the-attempt-before"),
         pytest.param(job(attempt=1), run(attempt=SECOND), True, id="of-this-attempt"),
-        pytest.param(job(attempt=None, created=301), run(attempt=SECOND), False, id="untagged-and-older-than-the-attempt"),
-        pytest.param(job(attempt=None, created=299), run(attempt=SECOND), True, id="untagged-and-younger"),
+        pytest.param(
+            job(attempt=None, created=301),
+            run(attempt=SECOND),
+            False,
+            id="untagged-and-older-than-the-attempt",
+        ),
+        pytest.param(
+            job(attempt=None, created=299), run(attempt=SECOND), True, id="untagged-and-younger"
+        ),
     ],
 )
 def test_a_job_is_of_an_attempt(seen, of, expected) -> None:
@@ -68,10 +82,17 @@ def test_the_newest_container_counts() -> None:
         pytest.param(run(pid=None), job(), False, id="running-and-not-named-yet"),
         pytest.param(run(pid=OTHER_REF.pid), job(), True, id="the-pid-names-another"),
         pytest.param(run("PENDING", age=601), job(created=600), False, id="pending-for-its-job"),
-        pytest.param(run("PENDING", age=601, run_count=1), job(created=600), True, id="pending-once-more"),
-        pytest.param(run("PENDING", age=10), job(created=600), True, id="pending-since-after-its-job"),
         pytest.param(
-            run("PENDING", age=10, name="InfrastructurePending"), job(created=600), False, id="told-that-its-job-is-pending"
+            run("PENDING", age=601, run_count=1), job(created=600), True, id="pending-once-more"
+        ),
+        pytest.param(
+            run("PENDING", age=10), job(created=600), True, id="pending-since-after-its-job"
+        ),
+        pytest.param(
+            run("PENDING", age=10, name="InfrastructurePending"),
+            job(created=600),
+            False,
+            id="told-that-its-job-is-pending",
         ),
         pytest.param(run("CANCELLING", run_count=1), job(), False, id="cancelling"),
     ],

@@ -45,7 +45,13 @@ class Running(PrefectSide):
 def _command(run_id: UUID) -> Command:
     owner = Owner(run_id, "etl", installation=UUID(int=1), agent="w")
     tags = owner.tags(Role.CONTAINER) | Submission(run_id, 0).tags
-    body = {"id": str(uuid4()), "type": "runCronWorkload", "lifecycleStage": "running", "created": NOW.isoformat(), "tags": tags}
+    body = {
+        "id": str(uuid4()),
+        "type": "runCronWorkload",
+        "lifecycleStage": "running",
+        "created": NOW.isoformat(),
+        "tags": tags,
+    }
     return Command.parse(body, source="test")
 
 
@@ -53,10 +59,19 @@ def _cycle_over(count: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Awa
     """Return a cycle of the sync over so many runs, each of which has its job."""
     refs = [GVC.workload(f"w-{number}") for number in range(WORKLOADS)]
     run_ids = [uuid4() for _ in range(count)]
-    commands = {ref.path: [_command(run_id) for run_id in run_ids[number::WORKLOADS]] for number, ref in enumerate(refs)}
+    commands = {
+        ref.path: [_command(run_id) for run_id in run_ids[number::WORKLOADS]]
+        for number, ref in enumerate(refs)
+    }
     views = [
         RunView(
-            UUID(command.tags["prefect.io/flow-run-id"]), "r", RunState.RUNNING, "Running", NOW, ref.command(command.id).pid, 1
+            UUID(command.tags["prefect.io/flow-run-id"]),
+            "r",
+            RunState.RUNNING,
+            "Running",
+            NOW,
+            ref.command(command.id).pid,
+            1,
         )
         for ref in refs
         for command in commands[ref.path]

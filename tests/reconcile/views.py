@@ -10,7 +10,16 @@ from cpln_flows.model.identifiers import Role
 from cpln_flows.model.links import CommandRef
 from cpln_flows.model.policy import Policy
 from cpln_flows.model.run_states import RunState
-from cpln_flows.reconcile.snapshot import Clocks, JobCase, JobView, Lookup, Misses, NotFound, RunView, Scope
+from cpln_flows.reconcile.snapshot import (
+    Clocks,
+    JobCase,
+    JobView,
+    Lookup,
+    Misses,
+    NotFound,
+    RunView,
+    Scope,
+)
 
 NOW = datetime(2026, 1, 10, 10, 0, tzinfo=UTC)
 CLOCKS = Clocks.alike(NOW)
@@ -25,8 +34,17 @@ def ago(seconds: float) -> datetime:
     return NOW - timedelta(seconds=seconds)
 
 
-def run(state: str = "RUNNING", *, age: float = 60, name: str | None = None, pid: str | None = REF.pid, **more) -> RunView:
-    return RunView(RUN, "silver-fox", RunState(state), name or state.title(), ago(age), pid=pid, **more)
+def run(
+    state: str = "RUNNING",
+    *,
+    age: float = 60,
+    name: str | None = None,
+    pid: str | None = REF.pid,
+    **more,
+) -> RunView:
+    return RunView(
+        RUN, "silver-fox", RunState(state), name or state.title(), ago(age), pid=pid, **more
+    )
 
 
 def job(stage: str = "running", *, changed: float = 60, created: float = 600, **more) -> JobView:
@@ -56,4 +74,6 @@ def stamped(seen: Lookup, clocks: Clocks) -> Lookup:
     """What the platform shows of a job when its clock shows something else than Prefect's."""
     if not isinstance(seen, JobView):
         return seen
-    return replace(seen, created=clocks.in_platform(seen.created), changed=clocks.in_platform(seen.changed))
+    return replace(
+        seen, created=clocks.in_platform(seen.created), changed=clocks.in_platform(seen.changed)
+    )

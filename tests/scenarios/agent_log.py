@@ -46,7 +46,9 @@ def kept(local: LocalPlatform) -> Iterator[None]:
     finally:
         logger.removeHandler(printed)
         labels = {"org": "local", "gvc": "quickstart", "location": "local-1", "workload": WORKLOAD}
-        local.platform.append_lines({**labels, "container": "prefect", "replica": f"{WORKLOAD}-0"}, printed.entries)
+        local.platform.append_lines(
+            {**labels, "container": "prefect", "replica": f"{WORKLOAD}-0"}, printed.entries
+        )
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,12 @@ class Reader:
     def find(self, *filters: str) -> list[str]:
         """The lines of the agent's log in which every text is found, oldest first."""
         hour = 3_600_000_000_000
-        span = {"start": str(time.time_ns() - hour), "end": str(time.time_ns() + hour), "direction": "forward", "limit": "5000"}
+        span = {
+            "start": str(time.time_ns() - hour),
+            "end": str(time.time_ns() + hour),
+            "direction": "forward",
+            "limit": "5000",
+        }
         answer = httpx.get(
             f"{self.url}/logs/org/local/loki/api/v1/query_range",
             params={"query": query(filters), **span},
@@ -73,4 +80,6 @@ class Reader:
 
 def query(filters: Sequence[str]) -> str:
     """The LogQL of the seed, with its filters where they belong: within what the shell takes for one argument."""
-    return f'{{gvc="quickstart", workload="{WORKLOAD}"}}' + "".join(f' |= "{text}"' for text in filters)
+    return f'{{gvc="quickstart", workload="{WORKLOAD}"}}' + "".join(
+        f' |= "{text}"' for text in filters
+    )

@@ -39,13 +39,21 @@ class Deployed:
     ) -> None:
         (folder / "parent.py").write_text(source)
         self.folder = folder
-        self.environment = os.environ | environment | {"PREFECT_API_URL": url, "PYTHONUNBUFFERED": "1"}
+        self.environment = (
+            os.environ | environment | {"PREFECT_API_URL": url, "PYTHONUNBUFFERED": "1"}
+        )
         with get_client(sync_client=True) as client:
             flow_id = client.create_flow_from_name(flow)
             deployment_id = client.create_deployment(
-                flow_id, name=uuid4().hex, entrypoint=f"{folder}/parent.py:parent", path=str(folder), pull_steps=[]
+                flow_id,
+                name=uuid4().hex,
+                entrypoint=f"{folder}/parent.py:parent",
+                path=str(folder),
+                pull_steps=[],
             )
-            self.run_id = client.create_flow_run_from_deployment(deployment_id, parameters=parameters).id
+            self.run_id = client.create_flow_run_from_deployment(
+                deployment_id, parameters=parameters
+            ).id
 
     def execute(self) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -61,13 +69,21 @@ class Deployed:
         """The job's lines in the logs of the parent and its children."""
         with get_client(sync_client=True) as client:
             children = client.read_flow_runs(
-                flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[self.run_id]))
+                flow_run_filter=FlowRunFilter(
+                    parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[self.run_id])
+                )
             )
-        found = [message for run_id in [self.run_id, *(run.id for run in children)] for message in pools.messages(run_id)]
+        found = [
+            message
+            for run_id in [self.run_id, *(run.id for run in children)]
+            for message in pools.messages(run_id)
+        ]
         return texts("\n".join(sorted(message for message in found if " - line " in message)))
 
     def kill(self, process: subprocess.Popen[str]) -> None:
         process.kill()
         process.communicate()
         with get_client(sync_client=True) as client:
-            client.set_flow_run_state(self.run_id, Pending(message="the process is gone"), force=True)
+            client.set_flow_run_state(
+                self.run_id, Pending(message="the process is gone"), force=True
+            )

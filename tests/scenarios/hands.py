@@ -42,7 +42,9 @@ class Hands:
     async def __aenter__(self) -> Self:
         await self.client.__aenter__()
         await self.prefect.__aenter__()
-        await self.prefect.create_work_pool(WorkPoolCreate(name=self.pool, type="cpln", base_job_template={}))
+        await self.prefect.create_work_pool(
+            WorkPoolCreate(name=self.pool, type="cpln", base_job_template={})
+        )
         flow_id = await self.prefect.create_flow(nothing)
         self.deployment = await self.prefect.create_deployment(
             flow_id, f"d-{self.pool}", work_pool_name=self.pool, entrypoint="x.py:nothing"
@@ -77,12 +79,22 @@ class Hands:
         return state
 
     async def workload(
-        self, script: str = "", name: str | None = None, *, sidecar: str | None = None, restart: str = "Never", **tags: str
+        self,
+        script: str = "",
+        name: str | None = None,
+        *,
+        sidecar: str | None = None,
+        restart: str = "Never",
+        **tags: str,
     ) -> WorkloadRef:
         """A workload whose main container runs a Python script."""
-        containers = [{"name": "main", "image": "python", "command": "python", "args": ["-c", script]}]
+        containers = [
+            {"name": "main", "image": "python", "command": "python", "args": ["-c", script]}
+        ]
         if sidecar:
-            containers.append({"name": "sidecar", "image": "python", "command": "python", "args": ["-c", sidecar]})
+            containers.append(
+                {"name": "sidecar", "image": "python", "command": "python", "args": ["-c", sidecar]}
+            )
         body = {
             "kind": "workload",
             "name": name or f"w-{uuid.uuid4().hex[:8]}",
@@ -98,11 +110,22 @@ class Hands:
         return GVC.workload(body["name"])
 
     async def container(
-        self, run: FlowRun, workload: WorkloadRef, *, attempt: int = 0, record: bool = True, tags: Mapping[str, str] | None = None
+        self,
+        run: FlowRun,
+        workload: WorkloadRef,
+        *,
+        attempt: int = 0,
+        record: bool = True,
+        tags: Mapping[str, str] | None = None,
     ) -> CommandRef:
         """The container of a flow run, as a worker starts it."""
         if tags is None:
-            owner = Owner(run.id, "nothing", installation=await orchestration.installation(self.prefect), agent="hands")
+            owner = Owner(
+                run.id,
+                "nothing",
+                installation=await orchestration.installation(self.prefect),
+                agent="hands",
+            )
             tags = owner.tags(Role.CONTAINER) | Submission(run.id, attempt).tags
         ref = await self.start(workload, tags)
         if record:
@@ -111,7 +134,9 @@ class Hands:
 
     async def start(self, workload: WorkloadRef, tags: Mapping[str, str]) -> CommandRef:
         """A job of a workload."""
-        return await commands.start(self.client, workload, location="local-1", overrides=[], tags=tags)
+        return await commands.start(
+            self.client, workload, location="local-1", overrides=[], tags=tags
+        )
 
     async def stage(self, ref: CommandRef) -> str:
         return (await commands.read(self.client, ref)).lifecycle_stage

@@ -30,5 +30,10 @@ def grant(url: str, grants: Mapping[str, list[str]]) -> None:
         root.put("/org/local/serviceaccount", json={"name": "worker"}).raise_for_status()
         for kind, permissions in grants.items():
             bindings = [{"permissions": permissions, "principalLinks": [WORKER]}]
-            policy = {"name": f"p-{kind}", "targetKind": kind, "target": "all", "bindings": bindings}
+            policy = {
+                "name": f"p-{kind}",
+                "targetKind": kind,
+                "target": "all",
+                "bindings": bindings,
+            }
             root.put("/org/local/policy", json=policy).raise_for_status()

@@ -45,9 +45,13 @@ class Pool:
         self.local, self.url, self.name = local, url, f"cpln-{uuid4().hex[:8]}"
         with get_client(sync_client=True) as client:
             made = template or CplnWorker.get_default_base_job_template()
-            self.pool = client.create_work_pool(WorkPoolCreate(name=self.name, type="cpln", base_job_template=made))
+            self.pool = client.create_work_pool(
+                WorkPoolCreate(name=self.name, type="cpln", base_job_template=made)
+            )
 
-    def deploy(self, flow: str = "script", entrypoint: str = "no.such:flow", **job_variables: Any) -> UUID:
+    def deploy(
+        self, flow: str = "script", entrypoint: str = "no.such:flow", **job_variables: Any
+    ) -> UUID:
         """Make a deployment."""
         with get_client(sync_client=True) as client:
             return client.create_deployment(
@@ -68,11 +72,26 @@ class Pool:
         """Start a worker as a user does."""
         with log.open("a") as output:
             return subprocess.Popen(
-                [sys.executable, "-m", "prefect", "worker", "start", "--pool", self.name, "--type", "cpln", *arguments],
+                [
+                    sys.executable,
+                    "-m",
+                    "prefect",
+                    "worker",
+                    "start",
+                    "--pool",
+                    self.name,
+                    "--type",
+                    "cpln",
+                    *arguments,
+                ],
                 env=os.environ
                 | self.local.environment
                 | QUICK
-                | {"PREFECT_API_URL": self.url, "PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_WORKER_HEARTBEAT_SECONDS": "2"}
+                | {
+                    "PREFECT_API_URL": self.url,
+                    "PREFECT_WORKER_QUERY_SECONDS": "1",
+                    "PREFECT_WORKER_HEARTBEAT_SECONDS": "2",
+                }
                 | environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -162,9 +181,13 @@ class Started:
 
 
 @asynccontextmanager
-async def in_process(pool: Pool, name: str | None = None, **kwargs: Any) -> AsyncIterator[CplnWorker]:
+async def in_process(
+    pool: Pool, name: str | None = None, **kwargs: Any
+) -> AsyncIterator[CplnWorker]:
     """A worker in this process that polls nothing by itself."""
-    worker = CplnWorker(work_pool_name=pool.name, name=name or f"worker-{uuid4().hex[:8]}", **kwargs)
+    worker = CplnWorker(
+        work_pool_name=pool.name, name=name or f"worker-{uuid4().hex[:8]}", **kwargs
+    )
     worker._serves = True
     async with worker:
         yield worker
@@ -185,7 +208,11 @@ async def idle(worker: CplnWorker) -> None:
 async def configuration(worker: CplnWorker, run: FlowRun) -> CplnWorkerJobConfiguration:
     """What Prefect makes for a flow run before it calls `run`."""
     return await CplnWorkerJobConfiguration.resolve_for_flow_run(
-        run, client=worker.client, work_pool=worker.work_pool, worker_name=worker.name, worker_id=worker.backend_id
+        run,
+        client=worker.client,
+        work_pool=worker.work_pool,
+        worker_name=worker.name,
+        worker_id=worker.backend_id,
     )
 
 

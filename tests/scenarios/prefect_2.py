@@ -11,7 +11,10 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 
 CONFIG, CREDENTIALS, JOB = "control-plane-configuration", "control-plane-credentials", "cpln-job"
-INFRASTRUCTURE, INFRASTRUCTURE_CONFIG = "control-plane-infrastructure", "control-plane-infrastructure-config"
+INFRASTRUCTURE, INFRASTRUCTURE_CONFIG = (
+    "control-plane-infrastructure",
+    "control-plane-infrastructure-config",
+)
 NAMES = {
     CONFIG: "Control Plane Configuration",
     CREDENTIALS: "Control Plane Credentials",
@@ -49,17 +52,35 @@ def fork_template(**defaults: Any) -> dict[str, Any]:
         "completions": 1,
         "restartPolicy": "Never",
         "serviceAccountName": "{{ service_account_name }}",
-        "containers": [{"name": "prefect-job", "env": "{{ env }}", "image": "{{ image }}", "args": "{{ command }}"}],
+        "containers": [
+            {
+                "name": "prefect-job",
+                "env": "{{ env }}",
+                "image": "{{ image }}",
+                "args": "{{ command }}",
+            }
+        ],
     }
     manifest = {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"labels": "{{ labels }}", "namespace": "{{ namespace }}", "generateName": "{{ name }}-"},
+        "metadata": {
+            "labels": "{{ labels }}",
+            "namespace": "{{ namespace }}",
+            "generateName": "{{ name }}-",
+        },
         "spec": {"backoffLimit": 0, "template": {"spec": pod}},
     }
-    configuration = {name: f"{{{{ {name} }}}}" for name in UI_VARIABLES if name not in {"image", "service_account_name"}}
+    configuration = {
+        name: f"{{{{ {name} }}}}"
+        for name in UI_VARIABLES
+        if name not in {"image", "service_account_name"}
+    }
     properties: dict[str, Any] = {name: {"title": name, "type": "string"} for name in UI_VARIABLES}
-    properties["labels"] = properties["env"] = {"type": "object", "additionalProperties": {"type": "string"}}
+    properties["labels"] = properties["env"] = {
+        "type": "object",
+        "additionalProperties": {"type": "string"},
+    }
     properties["job_watch_timeout_seconds"] = {"type": "integer"}
     properties["pod_watch_timeout_seconds"] = {"type": "integer", "default": 60}
     properties["stream_output"] = {"type": "boolean", "default": True}
@@ -78,7 +99,11 @@ def fork_template(**defaults: Any) -> dict[str, Any]:
         properties[name]["default"] = value
     return {
         "job_configuration": {**configuration, "job_manifest": manifest},
-        "variables": {"type": "object", "properties": properties, "definitions": {"ControlPlaneConfiguration": definition}},
+        "variables": {
+            "type": "object",
+            "properties": properties,
+            "definitions": {"ControlPlaneConfiguration": definition},
+        },
     }
 
 
@@ -90,7 +115,12 @@ def infrastructure(**fields: Any) -> dict[str, Any]:
         "restartPolicy": "Never",
         "containers": [{"name": "prefect-job", "env": []}],
     }
-    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"labels": {}}, "spec": {"template": {"spec": pod}}}
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"labels": {}},
+        "spec": {"template": {"spec": pod}},
+    }
     return {
         "type": "cpln-infrastructure",
         "env": {},
@@ -125,13 +155,29 @@ class Prefect2:
     def document(self, slug: str, name: str, data: dict[str, Any], **references: UUID) -> UUID:
         """Save a block document with the schema that its type had then."""
         type_id, schema_id, _ = self._schema(slug)
-        fields = data | {field: {"$ref": {"block_document_id": str(found)}} for field, found in references.items()}
-        body = {"name": name, "data": fields, "block_schema_id": schema_id, "block_type_id": type_id}
+        fields = data | {
+            field: {"$ref": {"block_document_id": str(found)}}
+            for field, found in references.items()
+        }
+        body = {
+            "name": name,
+            "data": fields,
+            "block_schema_id": schema_id,
+            "block_type_id": type_id,
+        }
         return UUID(self._post("/block_documents/", body)["id"])
 
-    def pool(self, name: str, kind: str = "prefect-agent", template: dict[str, Any] | None = None, **fields: Any) -> None:
+    def pool(
+        self,
+        name: str,
+        kind: str = "prefect-agent",
+        template: dict[str, Any] | None = None,
+        **fields: Any,
+    ) -> None:
         """Make a work pool."""
-        self._client.create_work_pool(WorkPoolCreate(name=name, type=kind, base_job_template=template or {}, **fields))
+        self._client.create_work_pool(
+            WorkPoolCreate(name=name, type=kind, base_job_template=template or {}, **fields)
+        )
 
     def deployment(self, flow: str, name: str, pool: str, **fields: Any) -> UUID:
         """Make a deployment that runs every hour, and has missed two of these."""
@@ -139,8 +185,16 @@ class Prefect2:
             "name": name,
             "flow_id": str(self._client.create_flow_from_name(flow)),
             "work_pool_name": pool,
-            "schedules": [{"schedule": {"interval": 3600, "anchor_date": "2026-01-01T00:00:00Z"}, "active": True}],
-            **{key: str(value) if isinstance(value, UUID) else value for key, value in fields.items()},
+            "schedules": [
+                {
+                    "schedule": {"interval": 3600, "anchor_date": "2026-01-01T00:00:00Z"},
+                    "active": True,
+                }
+            ],
+            **{
+                key: str(value) if isinstance(value, UUID) else value
+                for key, value in fields.items()
+            },
         }
         made = UUID(self._post("/deployments/", body)["id"])
         now = datetime.now(UTC)
@@ -169,17 +223,28 @@ class Prefect2:
                 field: {"block_type_slug": inner, "block_schema_checksum": self._schemas[inner][2]}
             }
         type_id = self._type(slug)
-        body = {"fields": fields, "block_type_id": type_id, "capabilities": [], "version": "2.20.25"}
+        body = {
+            "fields": fields,
+            "block_type_id": type_id,
+            "capabilities": [],
+            "version": "2.20.25",
+        }
         schema = self._post("/block_schemas/", body)
         return type_id, schema["id"], schema["checksum"]
 
     def _type(self, slug: str) -> str:
         found = self._client._client.get(f"/block_types/slug/{slug}") if self._knows(slug) else None
-        made = self._post("/block_types/", {"name": NAMES[slug], "slug": slug}) if found is None else found.json()
+        made = (
+            self._post("/block_types/", {"name": NAMES[slug], "slug": slug})
+            if found is None
+            else found.json()
+        )
         return str(made["id"])
 
     def _knows(self, slug: str) -> bool:
-        return any(found["slug"] == slug for found in self._post("/block_types/filter", {"limit": 200}))
+        return any(
+            found["slug"] == slug for found in self._post("/block_types/filter", {"limit": 200})
+        )
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:
         response = self._client._client.post(path, json=body)

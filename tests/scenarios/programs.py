@@ -17,7 +17,9 @@ _SHORTEST_WAIT_SECONDS = 0.05
 _LONGEST_WAIT_SECONDS = 0.5
 
 
-def start(source: str, folder: Path, environment: dict[str, str], name: str = "program.py") -> subprocess.Popen[str]:
+def start(
+    source: str, folder: Path, environment: dict[str, str], name: str = "program.py"
+) -> subprocess.Popen[str]:
     """Write a program and start it."""
     path = folder / name
     path.write_text(source)
@@ -58,4 +60,11 @@ async def reached(look: Callable[[], Any], seconds: float = PATIENCE_SECONDS) ->
 
 def running_command(local) -> dict[str, Any] | None:
     """The first command of a local platform that has a container."""
-    return next((command for command in local.platform.commands() if (command.get("status") or {}).get("replica")), None)
+    return next(
+        (
+            command
+            for command in local.platform.commands()
+            if (command.get("status") or {}).get("replica")
+        ),
+        None,
+    )

@@ -10,7 +10,16 @@ from typing import Any, TypeVar
 import anyio
 
 from cpln_flows import CplnConfig, CplnCredentials, CplnJob, CplnJobRun
-from cpln_flows.emulator import Exit, Fault, Line, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor
+from cpln_flows.emulator import (
+    Exit,
+    Fault,
+    Line,
+    ManualClock,
+    Platform,
+    PlatformConfig,
+    Script,
+    ScriptedExecutor,
+)
 from cpln_flows.local import LocalPlatform, local_platform
 from cpln_flows.orchestration import JobIdentity
 from tests.manifests import kubernetes_job
@@ -64,7 +73,10 @@ class Outcome:
 
 
 def platform(
-    script: Script | Callable[[Any], Script] = SUCCESS, *, jobs_clock: ManualClock | None = None, **config: Any
+    script: Script | Callable[[Any], Script] = SUCCESS,
+    *,
+    jobs_clock: ManualClock | None = None,
+    **config: Any,
 ) -> Platform:
     """A platform on which nothing takes time but what the test asks for.
 
@@ -93,7 +105,9 @@ def run_of(
     job = CplnJob(credentials=credentials, org="local", namespace="quickstart", **given)
     # A run that somebody hangs up on is made to notice it; the platform's faults are those that it has now.
     unanswered = any(fault["timeout"] for fault in local.platform.faults.as_documents())
-    wanted = local.settings.model_copy(update={**_QUICK, **(_UNANSWERED if unanswered else {}), **(settings or {})})
+    wanted = local.settings.model_copy(
+        update={**_QUICK, **(_UNANSWERED if unanswered else {}), **(settings or {})}
+    )
     return CplnJobRun(job, identity or JobIdentity.anonymous(), wanted)
 
 
@@ -114,9 +128,17 @@ async def outcome_of(cell: Cell, longest_seconds: float = PATIENCE_SECONDS) -> O
         before = local.platform.jobs_started
         for fault in cell.faults:
             local.platform.faults.add(fault)
-        run, result, error = run_of(local, settings=cell.settings, **(cell.fields or {})), None, None
+        run, result, error = (
+            run_of(local, settings=cell.settings, **(cell.fields or {})),
+            None,
+            None,
+        )
         try:
-            result = await _finish_held(run, local, clock) if clock else await finish(run, longest_seconds)
+            result = (
+                await _finish_held(run, local, clock)
+                if clock
+                else await finish(run, longest_seconds)
+            )
         except Exception as caught:  # noqa: BLE001 - the tests look at it
             error = caught
         fired = _fired(local)

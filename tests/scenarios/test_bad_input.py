@@ -42,7 +42,10 @@ MANIFESTS = {
     "wrong-kind": ([("kind", "Pod")], ["kind", "Pod", "Job"]),
     "wrong-type": ([(f"{MAIN}/args", 1)], ["spec.template.spec.containers[0].args"]),
     "wrong-image": ([(f"{MAIN}/image", "a b")], ["spec.template.spec.containers[0].image"]),
-    "reserved-variable": ([(f"{MAIN}/env", [{"name": "CPLN_TOKEN", "value": "x"}])], ["env[0].name", "CPLN_"]),
+    "reserved-variable": (
+        [(f"{MAIN}/env", [{"name": "CPLN_TOKEN", "value": "x"}])],
+        ["env[0].name", "CPLN_"],
+    ),
     "long-command": ([(f"{MAIN}/command", ["x" * 257])], ["command", "256"]),
     "long-name": ([("metadata/name", "n" * 50)], ["metadata.name", "49"]),
     "unsupported": ([(f"{POD}/hostNetwork", True)], ["spec.template.spec.hostNetwork"]),
@@ -66,7 +69,9 @@ def test_a_manifest_that_cannot_run_is_refused_before_any_request(changes, says,
 def test_without_a_token_the_fields_and_the_variable_are_named(local, monkeypatch) -> None:
     monkeypatch.delenv("CPLN_TOKEN")
     with pytest.raises((ConfigurationError, ValidationError), match="CPLN_TOKEN"):
-        CplnJob(v1_job=kubernetes_job(LINES), credentials=CplnCredentials(config=CplnConfig())).trigger()
+        CplnJob(
+            v1_job=kubernetes_job(LINES), credentials=CplnCredentials(config=CplnConfig())
+        ).trigger()
     assert local.platform.requests == []
 
 
@@ -81,7 +86,9 @@ def test_a_refused_token_is_said_once_with_the_fix(local, monkeypatch) -> None:
 
 def test_a_missing_permission_is_named(local) -> None:
     message = 'serviceaccount x requires permission "create" in workload'
-    local.platform.faults.add(Fault(method="POST", path="/workload$", status=403, message=message, times=None))
+    local.platform.faults.add(
+        Fault(method="POST", path="/workload$", status=403, message=message, times=None)
+    )
     with pytest.raises(ForbiddenError) as caught:
         CplnJob(v1_job=kubernetes_job(LINES)).trigger()
     assert message in str(caught.value)
@@ -123,12 +130,17 @@ def test_lines_that_were_read_before_are_kept_when_the_rest_is_refused(caplog) -
 @pytest.mark.parametrize("field", ["org", "namespace"])
 def test_an_empty_field_is_named(field) -> None:
     given = {"org": "acme", "namespace": "dev", "v1_job": kubernetes_job(LINES)}
-    with pytest.raises(ConfigurationError, match=f"^CplnJob: {field} is not given, and CPLN_.* is not set: give {field}="):
+    with pytest.raises(
+        ConfigurationError,
+        match=f"^CplnJob: {field} is not given, and CPLN_.* is not set: give {field}=",
+    ):
         CplnJob(**given | {field: ""})
 
 
 def test_a_prefect_server_that_the_job_cannot_reach_is_warned_about(caplog) -> None:
-    manifest = _manifest((f"{MAIN}/env", [{"name": "PREFECT_API_URL", "value": "http://127.0.0.1:4200/api"}]))
+    manifest = _manifest(
+        (f"{MAIN}/env", [{"name": "PREFECT_API_URL", "value": "http://127.0.0.1:4200/api"}])
+    )
     outcome = anyio.run(scripted.outcome_of, scripted.Cell(fields={"v1_job": manifest}))
     assert outcome.error is None
     (said,) = [line for line in caplog.messages if "PREFECT_API_URL" in line]

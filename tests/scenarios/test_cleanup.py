@@ -10,12 +10,24 @@ from cpln_flows.api import secrets
 from cpln_flows.cleanup import decide as orphans
 from cpln_flows.cleanup.delete import Deleter
 from cpln_flows.cleanup.observe import Observer
-from cpln_flows.emulator import Exit, Fault, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor
+from cpln_flows.emulator import (
+    Exit,
+    Fault,
+    ManualClock,
+    Platform,
+    PlatformConfig,
+    Script,
+    ScriptedExecutor,
+)
 from cpln_flows.model.policy import Limits
 from cpln_flows.reconcile.masking import HIDDEN
 from tests.scenarios.hands import GVC, Hands
 
-pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.xdist_group("prefect"), pytest.mark.anyio]
+pytestmark = [
+    pytest.mark.usefixtures("prefect_api"),
+    pytest.mark.xdist_group("prefect"),
+    pytest.mark.anyio,
+]
 
 HOUR = 3600
 FOREVER = "for ever"
@@ -87,7 +99,11 @@ async def test_only_what_is_idle_for_a_day_goes_and_can_be_made_again(hands, cap
     result = await cleanup_orphaned_workloads()
     assert names(hands) == KEPT
     assert result == {"deleted": 3, "kept": 4, "failed": 0, "unread": 0}
-    line = next(line for line in caplog.messages if "Deleted /org/local/gvc/quickstart/workload/never-ran" in line)
+    line = next(
+        line
+        for line in caplog.messages
+        if "Deleted /org/local/gvc/quickstart/workload/never-ran" in line
+    )
     assert line.startswith("[CPLN] Cleanup | GVC: quickstart, Workload: never-ran > ")
     assert "no job ever ran" in line
     text = (await hands.artifact("cpln-cleanup-manifests"))["data"]
@@ -120,7 +136,9 @@ async def test_one_failure_does_not_stop_the_rest_and_a_404_is_success(hands) ->
     await world(hands)
     faults = hands.local.platform.faults
     faults.add(Fault(method="DELETE", path=".*/never-ran", status=403, times=None))
-    faults.add(Fault(method="DELETE", path=".*/ran-long-ago", status=404, times=None, effect="after"))
+    faults.add(
+        Fault(method="DELETE", path=".*/ran-long-ago", status=404, times=None, effect="after")
+    )
     result = await cleanup_orphaned_workloads()
     assert names(hands) == sorted([*KEPT, "never-ran"])
     assert (result["deleted"], result["failed"]) == (2, 1)
@@ -129,7 +147,9 @@ async def test_one_failure_does_not_stop_the_rest_and_a_404_is_success(hands) ->
 async def test_what_cannot_be_read_stays(hands, monkeypatch) -> None:
     await world(hands)
     monkeypatch.setenv("CPLN_RETRY_SECONDS", "0.1")
-    hands.local.platform.faults.add(Fault(path=".*/never-ran/-command/-query", status=503, times=None))
+    hands.local.platform.faults.add(
+        Fault(path=".*/never-ran/-command/-query", status=503, times=None)
+    )
     result = await cleanup_orphaned_workloads()
     assert names(hands) == sorted([*KEPT, "never-ran"])
     assert result["unread"] == 1
@@ -150,15 +170,29 @@ async def test_a_job_that_is_started_between_look_and_deletion_saves_its_workloa
 async def test_identity_and_policy_go_with_their_workload_and_leftovers_go_too(hands) -> None:
     clock, client = hands.local.platform.clock, hands.client
     ours = {"cpln/createdByPrefect": "true"}
-    identities = {name: f"{GVC.path}/identity/{name}" for name in ("of-orphan", "shared", "left-over", "users")}
+    identities = {
+        name: f"{GVC.path}/identity/{name}"
+        for name in ("of-orphan", "shared", "left-over", "users")
+    }
     for name, link in identities.items():
-        await client.put(f"{GVC.path}/identity", {"kind": "identity", "name": name, "tags": {} if name == "users" else ours})
+        await client.put(
+            f"{GVC.path}/identity",
+            {"kind": "identity", "name": name, "tags": {} if name == "users" else ours},
+        )
         binding = {"permissions": ["reveal"], "principalLinks": [link]}
-        policy = {"kind": "policy", "name": f"p-{name}", "targetKind": "secret", "target": "all", "bindings": [binding]}
+        policy = {
+            "kind": "policy",
+            "name": f"p-{name}",
+            "targetKind": "secret",
+            "target": "all",
+            "bindings": [binding],
+        }
         await client.put("/org/local/policy", {**policy, "tags": {} if name == "users" else ours})
     for name, identity in {"orphan": "of-orphan", "orphan-2": "shared", "busy": "shared"}.items():
         await hands.workload(name=name)
-        await client.patch(GVC.workload(name).path, {"spec": {"identityLink": identities[identity]}})
+        await client.patch(
+            GVC.workload(name).path, {"spec": {"identityLink": identities[identity]}}
+        )
     await job(hands, "busy", FOREVER)
     clock.advance(100 * HOUR)
     await client.put(f"{GVC.path}/identity", {"kind": "identity", "name": "young", "tags": ours})
@@ -167,14 +201,20 @@ async def test_identity_and_policy_go_with_their_workload_and_leftovers_go_too(h
     assert names(hands) == ["busy"]
     left = [one["name"] for one in hands.local.platform.objects("identity")]
     assert sorted(left) == ["shared", "users", "young"]
-    policies = [one["name"] for one in hands.local.platform.objects("policy") if one["name"].startswith("p-")]
+    policies = [
+        one["name"]
+        for one in hands.local.platform.objects("policy")
+        if one["name"].startswith("p-")
+    ]
     assert sorted(policies) == ["p-shared", "p-users"]
 
 
 async def made_by_us(hands: Hands, name: str) -> str:
     """What a job needs to read a secret, as the library makes it."""
     link = await secrets.put_identity(hands.client, GVC, name, description="for a job")
-    await secrets.put_reveal_policy(hands.client, "local", f"p-{name}", secrets=["s"], principal=link, description="for a job")
+    await secrets.put_reveal_policy(
+        hands.client, "local", f"p-{name}", secrets=["s"], principal=link, description="for a job"
+    )
     return link
 
 
@@ -204,7 +244,9 @@ async def test_what_the_library_makes_for_a_secret_is_found_unless_it_was_put_la
     assert left(hands) == ["lately-used", "p-lately-used"]
 
 
-async def test_an_identity_that_another_workload_takes_meanwhile_stays_with_its_policy(hands) -> None:
+async def test_an_identity_that_another_workload_takes_meanwhile_stays_with_its_policy(
+    hands,
+) -> None:
     await used_by(hands, "old", await made_by_us(hands, "of-used"))
     await made_by_us(hands, "left-used")
     await made_by_us(hands, "gone-ours")
@@ -221,7 +263,11 @@ async def test_an_identity_that_another_workload_takes_meanwhile_stays_with_its_
         for number in range(2)
         for what in ("it", "its identity")
     }
-    lists = [one for one in hands.local.platform.requests[seen:] if one.path.startswith("/org/local/workload")]
+    lists = [
+        one
+        for one in hands.local.platform.requests[seen:]
+        if one.path.startswith("/org/local/workload")
+    ]
     assert len(lists) == 1, "one look for all"
 
 
@@ -231,19 +277,27 @@ async def test_companions_stay_when_their_users_cannot_be_read(hands, monkeypatc
     hands.local.platform.clock.advance(100 * HOUR)
     observer = observing(hands)
     sweep = orphans.sweep(await observer.inventory(), Limits())
-    hands.local.platform.faults.add(Fault(method="GET", path="/org/local/workload", status=503, times=None))
+    hands.local.platform.faults.add(
+        Fault(method="GET", path="/org/local/workload", status=503, times=None)
+    )
     assert [one.done for one in await Deleter(observer).delete(sweep)] == [False, False]
 
 
 KEYS = "prefect-api-0123456789ab-"
 
 
-async def key(hands: Hands, number: int, workload: str | None = None, identity: str | None = None) -> str:
+async def key(
+    hands: Hands, number: int, workload: str | None = None, identity: str | None = None
+) -> str:
     """The secret of a Prefect API key with what a job needs to read it, as a worker makes it, and a workload that does."""
     name = f"{KEYS}{number:08x}"
-    await secrets.put_dictionary(hands.client, "local", name, {"PREFECT_API_KEY": "canary"}, description="for a job")
+    await secrets.put_dictionary(
+        hands.client, "local", name, {"PREFECT_API_KEY": "canary"}, description="for a job"
+    )
     link = identity or await secrets.put_identity(hands.client, GVC, name, description="for a job")
-    await secrets.put_reveal_policy(hands.client, "local", f"{name}-p", secrets=[name], principal=link, description="for a job")
+    await secrets.put_reveal_policy(
+        hands.client, "local", f"{name}-p", secrets=[name], principal=link, description="for a job"
+    )
     if workload:
         await used_by(hands, workload, link)
     return name
@@ -252,7 +306,11 @@ async def key(hands: Hands, number: int, workload: str | None = None, identity: 
 def keys(hands: Hands) -> list[int]:
     """The numbers of the secrets that are left; a deletion takes a moment of the platform's time."""
     hands.local.platform.clock.advance(1)
-    return sorted(int(one["name"][-8:], 16) for one in hands.local.platform.objects("secret") if one["name"].startswith(KEYS))
+    return sorted(
+        int(one["name"][-8:], 16)
+        for one in hands.local.platform.objects("secret")
+        if one["name"].startswith(KEYS)
+    )
 
 
 async def identity_of_users(hands: Hands) -> str:
@@ -269,10 +327,16 @@ async def test_secret_of_a_key_goes_when_nobody_can_read_it(hands) -> None:
     await key(hands, 5, identity=users)  # another key of the same identity
     await key(hands, 6)
     referring = [
-        {"name": "main", "image": "python", "env": [{"name": "A", "value": f"cpln://secret/{KEYS}{6:08x}.PREFECT_API_KEY"}]}
+        {
+            "name": "main",
+            "image": "python",
+            "env": [{"name": "A", "value": f"cpln://secret/{KEYS}{6:08x}.PREFECT_API_KEY"}],
+        }
     ]
     await hands.workload(name="refers", **{"cpln/createdByPrefect": "false"})
-    await hands.client.patch(GVC.workload("refers").path, {"spec": {"$replace/containers": referring}})
+    await hands.client.patch(
+        GVC.workload("refers").path, {"spec": {"$replace/containers": referring}}
+    )
     for name in ("busy", "busy-as-users"):
         await job(hands, name, FOREVER)
     hands.local.platform.clock.advance(90 * HOUR)
@@ -288,8 +352,19 @@ async def test_secret_of_a_key_goes_when_nobody_can_read_it(hands) -> None:
 
 async def test_secrets_of_others_are_left_alone(hands) -> None:
     ours = {"cpln/createdByPrefect": "true"}
-    for name, tags in {f"{KEYS}0000000f": {}, "prefect-api": ours, "users-secret": ours, f"{KEYS}0000000fx": ours}.items():
-        body = {"kind": "secret", "name": name, "type": "dictionary", "data": {"A": "canary"}, "tags": tags}
+    for name, tags in {
+        f"{KEYS}0000000f": {},
+        "prefect-api": ours,
+        "users-secret": ours,
+        f"{KEYS}0000000fx": ours,
+    }.items():
+        body = {
+            "kind": "secret",
+            "name": name,
+            "type": "dictionary",
+            "data": {"A": "canary"},
+            "tags": tags,
+        }
         await hands.client.put("/org/local/secret", body)
     hands.local.platform.clock.advance(100 * HOUR)
     await cleanup_orphaned_workloads()
@@ -304,12 +379,21 @@ async def test_secret_that_is_used_meanwhile_stays(hands) -> None:
     sweep = orphans.sweep(await observer.inventory(), Limits(share=1))
     await key(hands, 1)
     await used_by(hands, "young", f"{GVC.path}/identity/{KEYS}{2:08x}")
-    hands.local.platform.faults.add(Fault(method="DELETE", path=f".*/secret/{KEYS}{3:08x}", status=403, times=None))
+    hands.local.platform.faults.add(
+        Fault(method="DELETE", path=f".*/secret/{KEYS}{3:08x}", status=403, times=None)
+    )
     deleted = await Deleter(observer).delete(sweep)
     assert keys(hands) == [1, 2, 3]
-    kept = {one.deletion.link: one.said for one in deleted if not one.done and "/secret/" in one.deletion.link}
+    kept = {
+        one.deletion.link: one.said
+        for one in deleted
+        if not one.done and "/secret/" in one.deletion.link
+    }
     assert kept[f"/org/local/secret/{KEYS}{1:08x}"] == "changed meanwhile: it was put once more"
-    assert kept[f"/org/local/secret/{KEYS}{2:08x}"] == f"changed meanwhile: {GVC.workload('young').path} uses it"
+    assert (
+        kept[f"/org/local/secret/{KEYS}{2:08x}"]
+        == f"changed meanwhile: {GVC.workload('young').path} uses it"
+    )
 
 
 async def test_secrets_that_cannot_be_read_stay(hands, monkeypatch) -> None:
@@ -326,10 +410,14 @@ async def test_secrets_that_cannot_be_read_stay(hands, monkeypatch) -> None:
     assert (keys(hands), names(hands), result["unread"]) == ([1], [], 1)
 
 
-async def test_the_manifest_of_a_deleted_workload_is_kept_when_its_policy_cannot_be_deleted(hands) -> None:
+async def test_the_manifest_of_a_deleted_workload_is_kept_when_its_policy_cannot_be_deleted(
+    hands,
+) -> None:
     await used_by(hands, "orphan", await made_by_us(hands, "of-ours"))
     hands.local.platform.clock.advance(100 * HOUR)
-    hands.local.platform.faults.add(Fault(method="DELETE", path=".*/policy/p-of-ours", status=403, times=None))
+    hands.local.platform.faults.add(
+        Fault(method="DELETE", path=".*/policy/p-of-ours", status=403, times=None)
+    )
     result = await cleanup_orphaned_workloads()
     assert (result["deleted"], result["failed"]) == (2, 1)
     text = (await hands.artifact("cpln-cleanup-manifests"))["data"]
@@ -366,8 +454,16 @@ async def test_nothing_is_deleted_whose_manifest_cannot_be_kept(hands, monkeypat
 async def test_the_artifact_shows_variables_but_no_secret(hands, name, value, is_shown) -> None:
     await hands.workload(name="keyed", team="canary")
     command = {"command": "mysql", "args": ["-pcanary", "curl -u me:canary https://x?sig=canary"]}
-    container = {"name": "main", "image": "python", "env": [{"name": name, "value": value}], **command}
-    await hands.client.patch(GVC.workload("keyed").path, {"spec": {"$replace/containers": [container]}, "description": "canary"})
+    container = {
+        "name": "main",
+        "image": "python",
+        "env": [{"name": name, "value": value}],
+        **command,
+    }
+    await hands.client.patch(
+        GVC.workload("keyed").path,
+        {"spec": {"$replace/containers": [container]}, "description": "canary"},
+    )
     hands.local.platform.clock.advance(100 * HOUR)
     await cleanup_orphaned_workloads()
     data = (await hands.artifact("cpln-cleanup-manifests"))["data"]

@@ -11,7 +11,16 @@ import pytest
 
 from cpln_flows import JobFailedError
 from cpln_flows.api.timekeeping import ServerTime
-from cpln_flows.emulator import Exit, Fault, Line, Platform, PlatformConfig, RealClock, Script, ScriptedExecutor
+from cpln_flows.emulator import (
+    Exit,
+    Fault,
+    Line,
+    Platform,
+    PlatformConfig,
+    RealClock,
+    Script,
+    ScriptedExecutor,
+)
 from cpln_flows.emulator.clock import Timer
 from cpln_flows.jobs.reattach import EarlierAttempt, Outcome
 from cpln_flows.local import local_platform
@@ -43,7 +52,11 @@ class Skewed(RealClock):
 
 def _platform(ahead_seconds: float, script: Script = SUCCESS) -> Platform:
     clock = Skewed(ahead_seconds)
-    return Platform(PlatformConfig(delete_delay_seconds=0), clock=clock, executor=ScriptedExecutor(script, clock=clock))
+    return Platform(
+        PlatformConfig(delete_delay_seconds=0),
+        clock=clock,
+        executor=ScriptedExecutor(script, clock=clock),
+    )
 
 
 @pytest.mark.parametrize("has_tail", [True, False], ids=["live", "stored-only"])
@@ -93,6 +106,9 @@ def test_a_failure_that_was_reported_is_not_taken_again(ahead, private) -> None:
         for attempt in range(3):
             identity = JobIdentity(Owner(), Submission(submission.id, attempt), tuple(earlier))
             with pytest.raises(JobFailedError):
-                anyio.run(scripted.finish, scripted.run_of(local, identity=identity, delete_after_completion=private))
+                anyio.run(
+                    scripted.finish,
+                    scripted.run_of(local, identity=identity, delete_after_completion=private),
+                )
             earlier.append(EarlierAttempt(datetime.now(UTC), Outcome.REPORTED))
         assert local.platform.jobs_started == 3

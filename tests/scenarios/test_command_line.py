@@ -46,13 +46,21 @@ def test_quickstart_shows_the_job_live_and_leaves_the_home_as_it_was(tmp_path) -
     assert re.search(r"infrastructure pid: local:quickstart:hello-\w+:[0-9a-f-]{36}", done.stdout)
     assert list(tmp_path.iterdir()) == []
     commands = re.findall(r"^  (\S.*)$", done.stdout.partition("Try next:")[2], re.MULTILINE)
-    assert [CLI in command or "prefect block register" in command for command in commands] == [True] * 3
+    assert [CLI in command or "prefect block register" in command for command in commands] == [
+        True
+    ] * 3
 
 
 def _next_steps(path: str) -> list[str]:
     """What quickstart prints at its end in a shell with a PATH: the commands to paste."""
     program = "from cpln_flows.cli import _print_next_steps; _print_next_steps()"
-    done = subprocess.run([sys.executable, "-c", program], env={"PATH": path}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return re.findall(r"^  (\S.*)$", done.stdout, re.MULTILINE)
 
 
@@ -78,7 +86,11 @@ def test_next_steps_work_when_pasted(tmp_path, prefect_api) -> None:
 
 
 def test_next_steps_are_short_where_the_shell_finds_the_programs() -> None:
-    assert [command.split()[0] for command in _next_steps(f"/usr/bin:{BIN}")] == ["cpln-flows", "cpln-flows", "prefect"]
+    assert [command.split()[0] for command in _next_steps(f"/usr/bin:{BIN}")] == [
+        "cpln-flows",
+        "cpln-flows",
+        "prefect",
+    ]
 
 
 @pytest.mark.proof
@@ -87,7 +99,9 @@ def test_quickstart_shows_on_a_terminal_what_takes_time(tmp_path, local, prefect
     child, terminal = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "cpln_flows.examples.quickstart"],
-        env=os.environ | local.environment | {"PREFECT_API_URL": prefect_api, "TERM": "xterm", "COLUMNS": "120"},
+        env=os.environ
+        | local.environment
+        | {"PREFECT_API_URL": prefect_api, "TERM": "xterm", "COLUMNS": "120"},
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=terminal,
@@ -125,7 +139,9 @@ def test_quickstart_with_a_failing_job_fails_and_says_why(tmp_path, local, prefe
 
 
 def test_quickstart_with_a_wrong_manifest_names_the_fields(tmp_path) -> None:
-    (tmp_path / "job.yaml").write_text("apiVersion: batch/v1\nkind: Job\nspec: {template: {spec: {containers: []}}}\n")
+    (tmp_path / "job.yaml").write_text(
+        "apiVersion: batch/v1\nkind: Job\nspec: {template: {spec: {containers: []}}}\n"
+    )
     done = _run("quickstart", "--manifest", "job.yaml", home=tmp_path)
     assert done.returncode == 1
     assert "spec.template.spec.containers" in done.stderr
@@ -135,15 +151,23 @@ def test_a_command_has_the_programs_of_cpln_flows_first_on_its_path(tmp_path) ->
     (tmp_path / "python").write_text("#!/bin/sh\nexit 9\n")
     (tmp_path / "python").chmod(0o755)
     program = "import prefect, shutil, sys; print(sys.executable, shutil.which('cpln-flows'))"
-    done = _run("local", "--", "python", "-c", program, home=tmp_path, PATH=f"{tmp_path}:/usr/bin:/bin")
+    done = _run(
+        "local", "--", "python", "-c", program, home=tmp_path, PATH=f"{tmp_path}:/usr/bin:/bin"
+    )
     assert done.stdout.split() == [f"{BIN}/python", CLI], done.stderr
 
 
 def test_a_command_sees_no_other_platform(tmp_path) -> None:
     program = "import os; print(sorted(name for name in os.environ if 'CPLN_' in name), os.environ['CPLN_TOKEN'])"
-    foreign = {"PREFECT_INTEGRATIONS_CPLN_TOKEN": "s.real", "PREFECT_INTEGRATIONS_CPLN_ORG": "acme", "CPLN_TOKEN": "s.real"}
+    foreign = {
+        "PREFECT_INTEGRATIONS_CPLN_TOKEN": "s.real",
+        "PREFECT_INTEGRATIONS_CPLN_ORG": "acme",
+        "CPLN_TOKEN": "s.real",
+    }
     done = _run("local", "--", "python", "-c", program, home=tmp_path, **foreign)
-    names = [f"CPLN_{name}" for name in ("ENDPOINT", "GVC", "LOCATION", "LOGS_ENDPOINT", "ORG", "TOKEN")]
+    names = [
+        f"CPLN_{name}" for name in ("ENDPOINT", "GVC", "LOCATION", "LOGS_ENDPOINT", "ORG", "TOKEN")
+    ]
     assert done.stdout.startswith(f"{names} s."), done.stderr
     assert "s.real" not in done.stdout
 
@@ -153,8 +177,22 @@ def test_a_port_can_be_chosen_and_a_taken_one_is_named(tmp_path) -> None:
         port = taken.getsockname()[1]
         done = _run("local", "--port", str(port), "--", "true", home=tmp_path)
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == f"cpln-flows: port {port} is in use; choose another --port, or leave it out for a free one\n"
-    done = _run("local", f"--port={port}", "--", "sh", "-c", 'echo "$CPLN_ENDPOINT $*"', "x", "--port", "5", home=tmp_path)
+        assert (
+            done.stderr
+            == f"cpln-flows: port {port} is in use; choose another --port, or leave it out for a free one\n"
+        )
+    done = _run(
+        "local",
+        f"--port={port}",
+        "--",
+        "sh",
+        "-c",
+        'echo "$CPLN_ENDPOINT $*"',
+        "x",
+        "--port",
+        "5",
+        home=tmp_path,
+    )
     assert done.stdout == f"http://127.0.0.1:{port} --port 5\n"
     assert _run("local", "--port", "99999", home=tmp_path).returncode != 0
 
@@ -177,8 +215,12 @@ def test_a_shell_completes_the_commands(tmp_path) -> None:
     script = tmp_path / "completion"
     done = _run("--install-completion", "--shell", "bash", "--output", str(script), home=tmp_path)
     assert done.returncode == 0, done.stderr
-    asked = f". {script}; COMP_WORDS=(cpln-flows q); COMP_CWORD=1; _cpln_flows; echo ${{COMPREPLY[*]}}"
-    completed = subprocess.run(["bash", "--norc", "-c", asked], capture_output=True, text=True, check=False)
+    asked = (
+        f". {script}; COMP_WORDS=(cpln-flows q); COMP_CWORD=1; _cpln_flows; echo ${{COMPREPLY[*]}}"
+    )
+    completed = subprocess.run(
+        ["bash", "--norc", "-c", asked], capture_output=True, text=True, check=False
+    )
     assert completed.stdout.split() == ["quickstart"], completed.stderr
 
 
@@ -201,7 +243,11 @@ def test_local_prints_the_environment_and_serves_until_it_is_interrupted(number,
     import httpx
 
     with subprocess.Popen(
-        [CLI, "local"], env={"PATH": os.environ["PATH"]}, cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        [CLI, "local"],
+        env={"PATH": os.environ["PATH"]},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None
         exports = {}
@@ -211,7 +257,14 @@ def test_local_prints_the_environment_and_serves_until_it_is_interrupted(number,
             if "Ctrl-C" in line:
                 break
         url = f"{exports['CPLN_ENDPOINT']}/org/{exports['CPLN_ORG']}"
-        assert httpx.get(url, headers={"authorization": "Bearer s.local-platform"}).status_code == 401
-        assert httpx.get(url, headers={"authorization": f"Bearer {exports['CPLN_TOKEN']}"}).json()["name"] == "local"
+        assert (
+            httpx.get(url, headers={"authorization": "Bearer s.local-platform"}).status_code == 401
+        )
+        assert (
+            httpx.get(url, headers={"authorization": f"Bearer {exports['CPLN_TOKEN']}"}).json()[
+                "name"
+            ]
+            == "local"
+        )
         process.send_signal(number)
         assert process.wait(timeout=PATIENCE_SECONDS) == 0

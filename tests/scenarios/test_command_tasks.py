@@ -32,8 +32,17 @@ def credentials(local) -> CplnCredentials:
 
 
 def _workload(credentials, script: str) -> None:
-    container = {"name": "main", "image": "python:3.12-slim", "command": "python", "args": ["-c", script]}
-    spec = {"containers": [container], "job": {"schedule": "* * * * *"}, "defaultOptions": {"suspend": True}}
+    container = {
+        "name": "main",
+        "image": "python:3.12-slim",
+        "command": "python",
+        "args": ["-c", script],
+    }
+    spec = {
+        "containers": [container],
+        "job": {"schedule": "* * * * *"},
+        "defaultOptions": {"suspend": True},
+    }
     create_workload(credentials, *PLACE, native_job(**spec) | {"name": "nightly"})
 
 
@@ -44,7 +53,9 @@ def test_command_is_started_read_and_listed(credentials, capsys) -> None:
     assert "hello" in capsys.readouterr().out
     command = read_command(credentials, pid)
     assert (command["type"], command["tags"]["team"]) == ("runCronWorkload", "data")
-    assert [item["id"] for item in list_commands(credentials, *PLACE, "nightly")["items"]] == [pid.rpartition(":")[2]]
+    assert [item["id"] for item in list_commands(credentials, *PLACE, "nightly")["items"]] == [
+        pid.rpartition(":")[2]
+    ]
 
 
 def test_command_is_stopped_and_seen_to_end(credentials, local) -> None:
@@ -61,7 +72,9 @@ def test_text_that_is_no_pid_is_refused(call, credentials) -> None:
 
 
 def test_secret_is_put_and_revealed_without_being_shown(credentials, caplog) -> None:
-    made = upsert_secret(credentials, "local", "keys", {"PW": SecretStr("hush-hush"), "USER": "ada"})
+    made = upsert_secret(
+        credentials, "local", "keys", {"PW": SecretStr("hush-hush"), "USER": "ada"}
+    )
     assert (made["name"], made["type"], made.get("data")) == ("keys", "dictionary", None)
     upsert_secret(credentials, "local", "keys", {"PW": SecretStr("other-value")})
     found = reveal_secret(credentials, "local", "keys")

@@ -24,7 +24,16 @@ from cpln_flows import (
     sync_cpln_to_prefect,
     sync_prefect_to_cpln,
 )
-from cpln_flows.emulator import Exit, Fault, ImagePullFailure, Line, Platform, PlatformConfig, Script, ScriptedExecutor
+from cpln_flows.emulator import (
+    Exit,
+    Fault,
+    ImagePullFailure,
+    Line,
+    Platform,
+    PlatformConfig,
+    Script,
+    ScriptedExecutor,
+)
 from cpln_flows.local.pytest_plugin import pointed_at
 from tests.contract.vendor_cli import VendorCli, install
 from tests.manifests import changed, kubernetes_job
@@ -63,24 +72,44 @@ class Failure:
 
 def refused(status: int, message: str, job: str | None = None) -> Failure:
     fault = Fault(method="POST", path="/workload$", status=status, message=message, times=None)
-    return Failure(job or re.escape(message), rf"No job was started: .*{re.escape(message)}", (fault,))
+    return Failure(
+        job or re.escape(message), rf"No job was started: .*{re.escape(message)}", (fault,)
+    )
 
 
 FAILURES = {
     "wrong-manifest": Failure(
         r"cannot be run on Control Plane: .*CPLN_X' is reserved",
         r"No job was started: .*CPLN_X' is reserved",
-        fields={"v1_job": changed(kubernetes_job(""), (f"{MAIN}.env", [{"name": "CPLN_X", "value": "1"}]))},
+        fields={
+            "v1_job": changed(
+                kubernetes_job(""), (f"{MAIN}.env", [{"name": "CPLN_X", "value": "1"}])
+            )
+        },
         variables={"env": {"CPLN_X": "1"}},
     ),
     "400": refused(400, "spec.containers[0].cpu is invalid"),
-    "403": refused(403, "requires permission create on workload", "requires permission create .*; grant the permission"),
-    "404": refused(404, "org 'local' was not found", "org: there is no organization 'local'.*check the org"),
+    "403": refused(
+        403,
+        "requires permission create on workload",
+        "requires permission create .*; grant the permission",
+    ),
+    "404": refused(
+        404, "org 'local' was not found", "org: there is no organization 'local'.*check the org"
+    ),
     "429": refused(429, "slow down"),
     "may-not-start": Failure(
         "requires permission exec.runCronWorkload.*; grant the permission",
         "No job was started: .*requires permission exec.runCronWorkload",
-        (Fault(method="POST", path="-command$", status=403, message="requires permission exec.runCronWorkload", times=None),),
+        (
+            Fault(
+                method="POST",
+                path="-command$",
+                status=403,
+                message="requires permission exec.runCronWorkload",
+                times=None,
+            ),
+        ),
     ),
     "not-ready": Failure(
         "did not become ready at local-1 within 0.3 s: .*CPLN_READY_TIMEOUT",
@@ -97,7 +126,10 @@ FAILURES = {
 IMAGE = Failure(
     f"no such image: {NO_IMAGE}",
     "ready at local-1",
-    fields={"v1_job": changed(kubernetes_job(""), (f"{MAIN}.image", NO_IMAGE)), "timeout_seconds": 1},
+    fields={
+        "v1_job": changed(kubernetes_job(""), (f"{MAIN}.image", NO_IMAGE)),
+        "timeout_seconds": 1,
+    },
     variables={"image": NO_IMAGE, "pod_watch_timeout_seconds": 1},
 )
 WAYS = ("flow", "worker")
@@ -106,7 +138,9 @@ WAYS = ("flow", "worker")
 def _script(run: Any) -> Script:
     if run.containers[0].image == NO_IMAGE:
         return Script([ImagePullFailure(message=f"no such image: {NO_IMAGE}")])
-    return Script([Line(0, "one")] if STAYS in str(run.containers[0]) else [Line(0, "one"), Exit(0.1, code=3)])
+    return Script(
+        [Line(0, "one")] if STAYS in str(run.containers[0]) else [Line(0, "one"), Exit(0.1, code=3)]
+    )
 
 
 @dataclass
@@ -125,7 +159,9 @@ def _in_flows(local: Any, told: Told) -> None:
     """Each failure in a flow that runs the job."""
     for name, failure in {**FAILURES, "image": IMAGE}.items():
         with _armed(local, failure):
-            state = run_namespaced_job(CplnJob(**{"v1_job": kubernetes_job(""), **failure.fields}), return_state=True)
+            state = run_namespaced_job(
+                CplnJob(**{"v1_job": kubernetes_job(""), **failure.fields}), return_state=True
+            )
         assert state.is_failed(), name
         told.runs["flow", name] = str(state.state_details.flow_run_id)
     state = run_namespaced_job(CplnJob(v1_job=kubernetes_job("")), return_state=True)
@@ -140,7 +176,9 @@ def _in_a_worker(local: Any, told: Told, url: str) -> None:
     async def main() -> None:
         async with pools.in_process(pool) as worker:
             for name, failure in {**FAILURES, "image": IMAGE}.items():
-                run = await worker.client.create_flow_run_from_deployment(deployment, job_variables=failure.variables)
+                run = await worker.client.create_flow_run_from_deployment(
+                    deployment, job_variables=failure.variables
+                )
                 told.runs["worker", name] = str(run.id)
                 with _armed(local, failure):
                     worker._submitting_flow_run_ids.add(run.id)
@@ -166,16 +204,26 @@ def _in_the_sync(local: Any, told: Told) -> None:
 
     async def main() -> None:
         async with Hands(local) as hands:
-            over, gone = await hands.run(Pending(), Running()), await hands.run(Pending(), Running())
+            over, gone = (
+                await hands.run(Pending(), Running()),
+                await hands.run(Pending(), Running()),
+            )
             workloads = [await hands.workload(STAYS) for _ in range(2)]
-            refs = [await hands.container(run, workload) for run, workload in zip((over, gone), workloads, strict=True)]
+            refs = [
+                await hands.container(run, workload)
+                for run, workload in zip((over, gone), workloads, strict=True)
+            ]
             for ref in refs:
-                await programs.reached(lambda ref=ref: ref.command_id in str(local.platform.active_jobs))
+                await programs.reached(
+                    lambda ref=ref: ref.command_id in str(local.platform.active_jobs)
+                )
             await hands.become(over, Completed())
             await hands.client.delete(workloads[1].path)
             options = SyncOptions(work_pool=hands.pool, stop_grace_seconds=0, misses=2)
             await sync_prefect_to_cpln(options=options, cycles=3)
-            while not (await hands.state(gone)).is_crashed():  # a slow cycle's successor counts in the same interval
+            while not (
+                await hands.state(gone)
+            ).is_crashed():  # a slow cycle's successor counts in the same interval
                 await sync_cpln_to_prefect(options=options, cycles=2)
             told.runs["sync", "over"], told.runs["sync", "gone"] = str(over.id), str(gone.id)
             told.pid = refs[0].pid
@@ -229,12 +277,28 @@ def test_failed_start_is_logged_once_without_a_traceback(told, way, name) -> Non
 @pytest.mark.parametrize(
     ("way", "name", "area", "phrase"),
     [
-        pytest.param("sync", "over", "[CPLN] Sync Prefect→CPLN", "Sending stopReplica", id="the-stop"),
-        pytest.param("sync", "over", "[CPLN] Sync Prefect→CPLN", "terminated successfully", id="the-end-of-the-stop"),
-        pytest.param("sync", "gone", "[CPLN] Sync CPLN→Prefect", "Got 404", id="a-job-that-is-gone"),
-        pytest.param("sync", "gone", "[CPLN] Sync CPLN→Prefect", "CRASHED", id="a-run-that-is-crashed"),
-        pytest.param("flow", "image", "[CPLN] Kill", "Sending stopReplica", id="the-stop-of-a-timeout"),
-        pytest.param("flow", "image", "[CPLN] Kill", "terminated successfully", id="the-end-of-a-timeout"),
+        pytest.param(
+            "sync", "over", "[CPLN] Sync Prefect→CPLN", "Sending stopReplica", id="the-stop"
+        ),
+        pytest.param(
+            "sync",
+            "over",
+            "[CPLN] Sync Prefect→CPLN",
+            "terminated successfully",
+            id="the-end-of-the-stop",
+        ),
+        pytest.param(
+            "sync", "gone", "[CPLN] Sync CPLN→Prefect", "Got 404", id="a-job-that-is-gone"
+        ),
+        pytest.param(
+            "sync", "gone", "[CPLN] Sync CPLN→Prefect", "CRASHED", id="a-run-that-is-crashed"
+        ),
+        pytest.param(
+            "flow", "image", "[CPLN] Kill", "Sending stopReplica", id="the-stop-of-a-timeout"
+        ),
+        pytest.param(
+            "flow", "image", "[CPLN] Kill", "terminated successfully", id="the-end-of-a-timeout"
+        ),
         pytest.param("flow", "failed", "[CPLN] Job", "exit code 3", id="a-job-that-failed"),
         pytest.param("flow", "failed", "[CPLN] Logs", "complete: 1 line", id="the-log"),
     ],
@@ -247,7 +311,11 @@ def test_phrase_of_the_seed_is_found_for_its_run(told, way, name, area, phrase) 
     ("area", "phrase"),
     [
         pytest.param("[CPLN]", "", id="everything"),
-        pytest.param("[CPLN] Init", "Ready: token, organization local and GVC quickstart are valid", id="init"),
+        pytest.param(
+            "[CPLN] Init",
+            "Ready: token, organization local and GVC quickstart are valid",
+            id="init",
+        ),
         pytest.param("[CPLN] Cleanup", "Deleted /org/local/gvc/quickstart/workload/", id="cleanup"),
         pytest.param("[CPLN] Sync", "", id="sync"),
     ],
@@ -262,23 +330,40 @@ def test_cross_filter_finds_a_job_by_its_pid(told, part) -> None:
 
 
 @pytest.fixture(scope="module")
-def cli(told: Told, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VendorCli:
+def cli(
+    told: Told, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> VendorCli:
     program = install(request.config)
-    target = SimpleNamespace(url=told.reader.url, token=told.reader.token, org="local", gvc="quickstart")
+    target = SimpleNamespace(
+        url=told.reader.url, token=told.reader.token, org="local", gvc="quickstart"
+    )
     return VendorCli(program, target, tmp_path_factory.mktemp("cpln-home"))
 
 
 def test_vendors_command_line_shows_the_same(told, cli) -> None:
     run = told.runs["sync", "over"]
     for filters in (["[CPLN]"], ["[CPLN] Sync Prefect→CPLN", run]):
-        command = ["logs", agent_log.query(filters), "--org", "local", "--since", "1h", "--limit", "0", "-o", "raw"]
+        command = [
+            "logs",
+            agent_log.query(filters),
+            "--org",
+            "local",
+            "--since",
+            "1h",
+            "--limit",
+            "0",
+            "-o",
+            "raw",
+        ]
         shown = cli.run(*command)
         assert shown.returncode == 0, shown.stderr
         assert sorted(shown.stdout.splitlines()) == sorted(told.reader.find(*filters))
 
 
 def test_command_of_a_report_shows_the_whole_log(told, cli) -> None:
-    *_, report = told.find("flow", "failed", "[CPLN] Job", "exit code 3")  # a slow look also tells what it waits for
+    *_, report = told.find(
+        "flow", "failed", "[CPLN] Job", "exit code 3"
+    )  # a slow look also tells what it waits for
     command_id = re.search(r"Cmd: (\S+)", report)[1]
     (command,) = told.reader.find("cpln logs '{", command_id)
     shown = cli.run(*shlex.split(command)[1:])

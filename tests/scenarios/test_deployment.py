@@ -11,9 +11,25 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.states import Completed, Pending, Running
 
-from cpln_flows import CplnConfig, CplnCredentials, CplnJob, cleanup_orphaned_workloads, cli, deploy, run_namespaced_job, sync
+from cpln_flows import (
+    CplnConfig,
+    CplnCredentials,
+    CplnJob,
+    cleanup_orphaned_workloads,
+    cli,
+    deploy,
+    run_namespaced_job,
+    sync,
+)
 from cpln_flows.api import secrets
-from cpln_flows.emulator import Exit, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor
+from cpln_flows.emulator import (
+    Exit,
+    ManualClock,
+    Platform,
+    PlatformConfig,
+    Script,
+    ScriptedExecutor,
+)
 from cpln_flows.errors import ConfigurationError
 from cpln_flows.examples.fan_out import AT_ONCE, fan_out
 from cpln_flows.examples.retrying import retrying
@@ -27,8 +43,12 @@ CANARY = "s.canary-deployment-0123456789"
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize("local", [lambda: Platform(PlatformConfig(token=CANARY, delete_delay_seconds=0))], indirect=True)
-def test_a_deployment_runs_the_job_of_a_saved_block_and_shows_no_token(local, prefect_api, tmp_path) -> None:
+@pytest.mark.parametrize(
+    "local", [lambda: Platform(PlatformConfig(token=CANARY, delete_delay_seconds=0))], indirect=True
+)
+def test_a_deployment_runs_the_job_of_a_saved_block_and_shows_no_token(
+    local, prefect_api, tmp_path
+) -> None:
     credentials = CplnCredentials(config=CplnConfig(token=CANARY))
     CplnJob(credentials=credentials, v1_job=kubernetes_job(LINES)).save("deployed", overwrite=True)
     with get_client(sync_client=True) as client:
@@ -43,7 +63,9 @@ def test_a_deployment_runs_the_job_of_a_saved_block_and_shows_no_token(local, pr
         run = client.create_flow_run_from_deployment(deployment_id)
         done = subprocess.run(
             [sys.executable, "-m", "prefect", "flow-run", "execute", str(run.id)],
-            env=os.environ | local.environment | {"PREFECT_API_URL": prefect_api, "PREFECT_LOGGING_LEVEL": "DEBUG"},
+            env=os.environ
+            | local.environment
+            | {"PREFECT_API_URL": prefect_api, "PREFECT_LOGGING_LEVEL": "DEBUG"},
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -62,7 +84,8 @@ MAINTAINER = "/org/local/gvc/quickstart/identity/maintainer"
 TOKENS = {"s.root": "/org/local/group/superusers", "s.maintainer": MAINTAINER}
 RIGHTS = {
     "sync": {"org": ["view"], "workload": ["view", "exec.stopReplica"]},
-    "cleanup": {"org": ["view"]} | {kind: ["view", "delete"] for kind in ("workload", "identity", "policy")},
+    "cleanup": {"org": ["view"]}
+    | {kind: ["view", "delete"] for kind in ("workload", "identity", "policy")},
 }
 DOCUMENTED = {
     "sync": "org `view`, workload `view` and `exec.stopReplica`",
@@ -97,7 +120,13 @@ async def as_maintainer(hands: Hands, flow: str, gvc: str | None) -> CplnCredent
     await hands.client.put(f"{GVC.path}/identity", {"kind": "identity", "name": "maintainer"})
     for kind, permissions in (RIGHTS[flow] | ({"gvc": ["view"]} if gvc else {})).items():
         binding = {"permissions": permissions, "principalLinks": [MAINTAINER]}
-        policy = {"kind": "policy", "name": f"maintainer-{kind}", "targetKind": kind, "target": "all", "bindings": [binding]}
+        policy = {
+            "kind": "policy",
+            "name": f"maintainer-{kind}",
+            "targetKind": kind,
+            "target": "all",
+            "bindings": [binding],
+        }
         await hands.client.put("/org/local/policy", policy)
     return CplnCredentials(config=CplnConfig(token="s.maintainer"))
 
@@ -116,7 +145,9 @@ async def test_sync_needs_no_more_than_the_rights_that_are_documented(hands, gvc
     await reaches(hands, ref, "running")
     await hands.become(finished, Completed())
     gone = await hands.run(Pending(), Running())
-    await hands.prefect.update_flow_run(gone.id, infrastructure_pid=GVC.workload("gone").command("x").pid)
+    await hands.prefect.update_flow_run(
+        gone.id, infrastructure_pid=GVC.workload("gone").command("x").pid
+    )
     result = await sync(credentials=credentials, gvc=gvc, options=options(hands, misses=1))
     assert (result["changes"], result["unread"]) == (2, 0)
     assert (await hands.state(gone)).type == "CRASHED"
@@ -129,7 +160,9 @@ async def test_sync_needs_no_more_than_the_rights_that_are_documented(hands, gvc
 async def test_the_cleanup_needs_no_more_than_the_rights_that_are_documented(hands, gvc) -> None:
     credentials = await as_maintainer(hands, "cleanup", gvc)
     link = await secrets.put_identity(hands.client, GVC, "of-orphan", description="x")
-    await secrets.put_reveal_policy(hands.client, "local", "p-of-orphan", secrets=["s"], principal=link, description="x")
+    await secrets.put_reveal_policy(
+        hands.client, "local", "p-of-orphan", secrets=["s"], principal=link, description="x"
+    )
     await hands.start(await hands.workload(name="orphan"), {})
     await hands.client.patch(GVC.workload("orphan").path, {"spec": {"identityLink": link}})
     hands.local.platform.clock.advance(100 * 3600)
@@ -147,7 +180,9 @@ def _job(script: str) -> CplnJob:
     return CplnJob(v1_job=kubernetes_job(script))
 
 
-def test_the_example_fan_out_runs_a_job_for_each_part_and_no_more_at_once_than_it_says(local, prefect_api, tmp_path) -> None:
+def test_the_example_fan_out_runs_a_job_for_each_part_and_no_more_at_once_than_it_says(
+    local, prefect_api, tmp_path
+) -> None:
     script = f"""
 import os, pathlib, time
 begun = time.time()
@@ -155,7 +190,11 @@ time.sleep(0.3)
 print("part", os.environ["PART"])
 pathlib.Path({str(tmp_path)!r}, os.environ["PART"]).write_text(f"{{begun}} {{time.time()}}")
 """
-    assert [log.strip().split(" - ")[1] for log in fan_out(_job(script), parts=3)] == ["part 0", "part 1", "part 2"]
+    assert [log.strip().split(" - ")[1] for log in fan_out(_job(script), parts=3)] == [
+        "part 0",
+        "part 1",
+        "part 2",
+    ]
     times = [tuple(map(float, path.read_text().split())) for path in tmp_path.iterdir()]
     assert len(times) == 3
     for moment, _ in times:
@@ -164,7 +203,9 @@ pathlib.Path({str(tmp_path)!r}, os.environ["PART"]).write_text(f"{{begun}} {{tim
     assert local.platform.workloads() == []
 
 
-def test_the_example_that_retries_runs_a_job_that_has_failed_once_more(local, prefect_api, tmp_path) -> None:
+def test_the_example_that_retries_runs_a_job_that_has_failed_once_more(
+    local, prefect_api, tmp_path
+) -> None:
     script = f"""
 import pathlib, sys
 failed = pathlib.Path({str(tmp_path / "failed")!r})
@@ -181,8 +222,12 @@ print("done")
 def test_an_installed_package_prints_the_file_with_every_deployment(capsys) -> None:
     assert cli.prefect_yaml() == 0
     assert capsys.readouterr().out == (ROOT / "prefect.yaml").read_text()
-    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert wheel["force-include"] == {"prefect.yaml": "cpln_flows/prefect.yaml"}, "where an installed package looks for it"
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"][
+        "targets"
+    ]["wheel"]
+    assert wheel["force-include"] == {"prefect.yaml": "cpln_flows/prefect.yaml"}, (
+        "where an installed package looks for it"
+    )
 
 
 def test_missing_variable_of_a_deployment_is_an_error_elsewhere(monkeypatch) -> None:

@@ -22,25 +22,37 @@ _OURS = re.compile(r'File ".*/cpln_flows/')
 def _nightly() -> str:
     """The README's first program, with a job that prints two lines and fails."""
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (program,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "def nightly" in block]
+    (program,) = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+        if "def nightly" in block
+    ]
     failing = "print('one'); print('two'); raise SystemExit(3)"
     assert "print('done')" in program
     return program.replace("print('done')", failing)
 
 
 def test_failing_job_is_one_paragraph(local, prefect_api, tmp_path) -> None:
-    code, output = programs.run(_nightly(), tmp_path, {**local.environment, "PREFECT_API_URL": prefect_api})
+    code, output = programs.run(
+        _nightly(), tmp_path, {**local.environment, "PREFECT_API_URL": prefect_api}
+    )
     lines = output.splitlines()
     assert code == 1
     assert output.count("exit code 3") == 1, output
     assert output.count("Last lines:") == 1
-    assert [line.split(" - ")[-1] for line in lines if line.endswith(" - two")] == ["two", "two"], "as it ran, and in the report"
+    assert [line.split(" - ")[-1] for line in lines if line.endswith(" - two")] == ["two", "two"], (
+        "as it ran, and in the report"
+    )
     (workload,) = set(re.findall(r"Workload: (\S+),", output))
-    assert f"    https://console.cpln.io/console/org/local/gvc/quickstart/workload/{workload}" in lines
+    assert (
+        f"    https://console.cpln.io/console/org/local/gvc/quickstart/workload/{workload}" in lines
+    )
     (command,) = [line for line in lines if line.strip().startswith("cpln logs ")]
     assert shlex.split(command)[:2] == ["cpln", "logs"]
     assert len(lines) <= _MOST_LINES, output
-    assert len(_OURS.findall(output)) <= 4, "one frame of the call and one of the raise, in Prefect's log and in Python's"
+    assert len(_OURS.findall(output)) <= 4, (
+        "one frame of the call and one of the raise, in Prefect's log and in Python's"
+    )
 
 
 def test_states_say_the_cause_on_one_line(local) -> None:
@@ -53,7 +65,9 @@ def test_states_say_the_cause_on_one_line(local) -> None:
 
 
 def test_timed_out_job_keeps_its_state_name(local) -> None:
-    state = run_namespaced_job(CplnJob(v1_job=kubernetes_job(FOREVER), timeout_seconds=0.5), return_state=True)
+    state = run_namespaced_job(
+        CplnJob(v1_job=kubernetes_job(FOREVER), timeout_seconds=0.5), return_state=True
+    )
     assert (state.type, state.name) == ("FAILED", "TimedOut")
     assert "took longer than timeout_seconds=0.5" in state.message
     with pytest.raises(JobTimeoutError):
@@ -96,12 +110,23 @@ def test_steps_of_a_job_in_a_flow_report_once(local, caplog) -> None:
     def parent() -> None:
         with pytest.raises(JobFailedError, match=r"^job \S+ failed \(exit 3\)$"):
             CplnJob(v1_job=kubernetes_job(FAILING)).trigger().wait_for_completion()
-        with pytest.raises(ManifestError, match=r"^the job manifest cannot be run on Control Plane: kind: .*Pod"):
+        with pytest.raises(
+            ManifestError, match=r"^the job manifest cannot be run on Control Plane: kind: .*Pod"
+        ):
             CplnJob(v1_job={"kind": "Pod"}).trigger()
 
     parent()
     assert len([line for line in caplog.messages if "exit code 3" in line]) == 1
-    assert len([line for line in caplog.messages if "[CPLN] Job" in line and "kind: expected Job" in line]) == 1
+    assert (
+        len(
+            [
+                line
+                for line in caplog.messages
+                if "[CPLN] Job" in line and "kind: expected Job" in line
+            ]
+        )
+        == 1
+    )
 
 
 def test_outside_of_a_run_the_error_is_the_report() -> None:
@@ -131,7 +156,9 @@ def test_failed_maintenance_is_one_paragraph(call, area, local, prefect_api, tmp
     program = f"from prefect import flow\nfrom cpln_flows import {name}\n\n@flow\ndef night():\n    {call}\n\nnight()\n"
     if name != "stream_logs":
         program = f"from cpln_flows import {name}\n{call}\n"
-    _, output = programs.run(program, tmp_path, {**local.environment, "PREFECT_API_URL": prefect_api})
+    _, output = programs.run(
+        program, tmp_path, {**local.environment, "PREFECT_API_URL": prefect_api}
+    )
     (said,) = [line for line in output.splitlines() if "ERROR" in line and f"[CPLN] {area}" in line]
     assert "nowhere" in said or "command-that-nobody-knows" in said
     assert len(_OURS.findall(output)) <= (4 if name == "stream_logs" else 2), output

@@ -62,7 +62,13 @@ FAULTS: dict[str, dict[str, Any]] = {
     "half-a-body": {"truncate": "body", "effect": "after"},
     "not-json": {"status": 200, "body": "<html>all is well</html>", "effect": "after"},
 }
-HANDSHAKE = {"timeout-before", "reset-before", "429", "429-retry-after", *(f"{n}-before" for n in (500, 502, 503, 504))}
+HANDSHAKE = {
+    "timeout-before",
+    "reset-before",
+    "429",
+    "429-retry-after",
+    *(f"{n}-before" for n in (500, 502, 503, 504)),
+}
 # One of each kind, as far as the client tells them apart.
 OF_EACH_KIND = [
     "timeout-before",
@@ -91,7 +97,12 @@ def _cells(*, is_long: bool) -> list[tuple[str, str, int]]:
 
 def _lasting_cells(*, is_long: bool) -> list[tuple[str, str]]:
     kinds = OF_EACH_KIND if is_long else LASTING_KINDS
-    return [(name, fault) for name in REQUESTS for fault in kinds if not REQUESTS[name].websocket or fault in HANDSHAKE]
+    return [
+        (name, fault)
+        for name in REQUESTS
+        for fault in kinds
+        if not REQUESTS[name].websocket or fault in HANDSHAKE
+    ]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -99,16 +110,29 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     match metafunc.function.__name__:
         case "test_a_fault_changes_nothing_about_the_job":
             metafunc.parametrize(("name", "fault", "times"), _cells(**wanted), ids=str)
-        case "test_whatever_lasts_there_is_one_job_at_most_and_the_right_result_or_an_error_of_ours":
+        case (
+            "test_whatever_lasts_there_is_one_job_at_most_and_the_right_result_or_an_error_of_ours"
+        ):
             metafunc.parametrize(("name", "fault"), _lasting_cells(**wanted))
 
 
 def _cell(name: str, fault: str, times: int | None, **settings: Any) -> Cell:
     request = REQUESTS[name]
     return Cell(
-        faults=(Fault(method=request.method, path=request.path, skip=request.skip, times=times, **FAULTS[fault]),),
+        faults=(
+            Fault(
+                method=request.method,
+                path=request.path,
+                skip=request.skip,
+                times=times,
+                **FAULTS[fault],
+            ),
+        ),
         script=ENDLESS if request.stops else FAILURE if request.fails else SUCCESS,
-        fields={"delete_after_completion": request.private, "timeout_seconds": 1 if request.stops else None},
+        fields={
+            "delete_after_completion": request.private,
+            "timeout_seconds": 1 if request.stops else None,
+        },
         settings=settings | ({"logs_endpoint": None} if name == "discovery" else {}),
         warm=not request.private,
         held=request.live,
@@ -118,7 +142,9 @@ def _cell(name: str, fault: str, times: int | None, **settings: Any) -> Cell:
 @pytest.fixture(scope="module")
 def outcomes(request) -> dict[tuple[str, str, int], Outcome]:
     """What became of the jobs of the whole grid."""
-    return scripted.outcomes_of({cell: _cell(*cell) for cell in _cells(is_long=proof.is_long(request.config))})
+    return scripted.outcomes_of(
+        {cell: _cell(*cell) for cell in _cells(is_long=proof.is_long(request.config))}
+    )
 
 
 def test_a_fault_changes_nothing_about_the_job(name, fault, times, outcomes) -> None:
@@ -153,7 +179,11 @@ LASTING = {
     "query": Lasting(ServerError, ("503", "-query"), jobs_started=0, workloads=1),
     "create": Lasting(ServerError, ("503", "POST"), jobs_started=0),
     "readiness": Lasting(ServerError, ("503", "/deployment"), jobs_started=0),
-    "start": Lasting(SubmissionUnknownError, ("asked for 3 times", "503", "cpln-flows/submission"), jobs_started=0),
+    "start": Lasting(
+        SubmissionUnknownError,
+        ("asked for 3 times", "503", "cpln-flows/submission"),
+        jobs_started=0,
+    ),
     "status": Lasting(JobTimeoutError, ("last known stage: none", "IT MAY STILL RUN", "503")),
     "exit-code": Lasting(JobFailedError, ("failed: container main: Error",)),
     "discovery": Lasting(None),
@@ -169,13 +199,19 @@ PATIENCE = {"retry_seconds": 0.5, "stop_grace_seconds": 1.5}
 
 def _lasting(name: str, fault: str) -> Cell:
     cell = _cell(name, fault, None, **PATIENCE)
-    return replace(cell, fields={**(cell.fields or {}), "timeout_seconds": 1}) if name == "status" else cell
+    return (
+        replace(cell, fields={**(cell.fields or {}), "timeout_seconds": 1})
+        if name == "status"
+        else cell
+    )
 
 
 @pytest.fixture(scope="module")
 def lasting(request) -> dict[tuple[str, str], Outcome]:
     """What became of the jobs one of whose requests never succeeds, whatever it meets."""
-    return scripted.outcomes_of({cell: _lasting(*cell) for cell in _lasting_cells(is_long=proof.is_long(request.config))})
+    return scripted.outcomes_of(
+        {cell: _lasting(*cell) for cell in _lasting_cells(is_long=proof.is_long(request.config))}
+    )
 
 
 @pytest.mark.parametrize("name", LASTING)
@@ -193,7 +229,9 @@ def test_a_fault_that_lasts_is_said_and_leaves_nothing_that_runs(name, lasting) 
     assert len(outcome.workloads) == expected.workloads
 
 
-def test_whatever_lasts_there_is_one_job_at_most_and_the_right_result_or_an_error_of_ours(name, fault, lasting) -> None:
+def test_whatever_lasts_there_is_one_job_at_most_and_the_right_result_or_an_error_of_ours(
+    name, fault, lasting
+) -> None:
     outcome = lasting[name, fault]
     assert outcome.fired[0], "the fault met no request"
     assert outcome.jobs_started <= 1

@@ -32,13 +32,18 @@ def _error(script, kind, **fields):
     ("script", "says"),
     [
         pytest.param(Script([ImagePullFailure("no such image")]), "no such image", id="image"),
-        pytest.param(Script([NeverStart("no room at local-1")]), "no room at local-1", id="capacity"),
+        pytest.param(
+            Script([NeverStart("no room at local-1")]), "no room at local-1", id="capacity"
+        ),
     ],
 )
 def test_a_job_that_does_not_begin_says_what_it_waits_for(script, says, caplog) -> None:
     caplog.set_level(logging.INFO)
     error = _error(
-        script, JobTimeoutError, timeout_seconds=1.5, settings={"waiting_report_seconds": 0.5, "stop_grace_seconds": 2}
+        script,
+        JobTimeoutError,
+        timeout_seconds=1.5,
+        settings={"waiting_report_seconds": 0.5, "stop_grace_seconds": 2},
     )
     assert says in str(error)
     assert any("Without a line of log" in line and says in line for line in caplog.messages)
@@ -48,7 +53,9 @@ def test_a_job_that_does_not_begin_says_what_it_waits_for(script, says, caplog) 
     ("script", "code", "says"),
     [
         pytest.param(Script([Line(0, "a"), Exit(0.1, code=7)]), 7, "exit code 7", id="code"),
-        pytest.param(Script([Line(0, "a"), Exit(0.1, code=137)]), 137, "exit code 137 (SIGKILL)", id="signal"),
+        pytest.param(
+            Script([Line(0, "a"), Exit(0.1, code=137)]), 137, "exit code 137 (SIGKILL)", id="signal"
+        ),
         pytest.param(Script([Line(0, "a"), OutOfMemory(0.1)]), 137, "OOMKilled", id="memory"),
     ],
 )
@@ -81,7 +88,12 @@ def _finish_while(run, act) -> str:
 
 
 def _request(local, method, path, **body):
-    answer = httpx.request(method, f"{local.url}{path}", headers={"authorization": f"Bearer {local.platform.token}"}, **body)
+    answer = httpx.request(
+        method,
+        f"{local.url}{path}",
+        headers={"authorization": f"Bearer {local.platform.token}"},
+        **body,
+    )
     answer.raise_for_status()
     return answer
 
@@ -90,7 +102,12 @@ def test_a_job_whose_workload_is_deleted_is_lost_and_its_lines_are_kept() -> Non
     with local_platform(scripted.platform(ENDLESS)) as local:
         run = scripted.run_of(local, interval_seconds=0.2, settings={"lost_after_seconds": 0.1})
         with pytest.raises(JobLostError, match="was its workload deleted"):
-            _finish_while(run, lambda: _request(local, "DELETE", CommandRef.parse(run.infrastructure_pid).workload_ref.path))
+            _finish_while(
+                run,
+                lambda: _request(
+                    local, "DELETE", CommandRef.parse(run.infrastructure_pid).workload_ref.path
+                ),
+            )
         assert texts("\n".join(run.logs)) == ["one"]
 
 
@@ -107,9 +124,17 @@ def test_lost_job_that_runs_keeps_its_workload() -> None:
         run = scripted.run_of(local, interval_seconds=0.1, settings={"lost_after_seconds": 0})
 
         def hide() -> None:
-            local.platform.faults.add(Fault(method="GET", path="/-command/[^/]+$", status=404, times=None))
             local.platform.faults.add(
-                Fault(method="GET", path="/deployment/local-1$", body=nothing, content_type="application/json", times=None)
+                Fault(method="GET", path="/-command/[^/]+$", status=404, times=None)
+            )
+            local.platform.faults.add(
+                Fault(
+                    method="GET",
+                    path="/deployment/local-1$",
+                    body=nothing,
+                    content_type="application/json",
+                    times=None,
+                )
             )
 
         with pytest.raises(JobLostError) as caught:
@@ -125,12 +150,16 @@ def test_stop_looks_at_execution_of_hidden_command() -> None:
 
         async def main() -> None:
             await run.start()
-            local.platform.faults.add(Fault(method="GET", path="/-command/[^/]+$", status=404, times=None))
+            local.platform.faults.add(
+                Fault(method="GET", path="/-command/[^/]+$", status=404, times=None)
+            )
             await run.cancel()
 
         anyio.run(main)
         posted = [request.path for request in local.platform.requests if request.method == "POST"]
-        assert len([path for path in posted if path.endswith("/-command")]) == 2  # the start and the stop
+        assert (
+            len([path for path in posted if path.endswith("/-command")]) == 2
+        )  # the start and the stop
         assert local.platform.active_jobs == []
 
 
@@ -139,7 +168,9 @@ def test_lasting_refusal_ends_the_wait(status) -> None:
     with local_platform(scripted.platform(ENDLESS)) as local:
         run = scripted.run_of(local, interval_seconds=0.1, settings={"lost_access_seconds": 0.2})
         with pytest.raises(JobAccessLostError, match="MAY STILL RUN") as caught:
-            _finish_while(run, lambda: local.platform.faults.add(Fault(path=".", status=status, times=None)))
+            _finish_while(
+                run, lambda: local.platform.faults.add(Fault(path=".", status=status, times=None))
+            )
         assert caught.value.infrastructure_pid == run.infrastructure_pid
         assert len(local.platform.active_jobs) == 1
 
@@ -151,15 +182,23 @@ def test_late_deployment_is_read_again_for_exit_code() -> None:
 
         def make_late() -> None:
             # What was answered while the job ran is answered once more at its end.
-            _request(local, "GET", f"{CommandRef.parse(run.infrastructure_pid).workload_ref.path}/deployment/local-1")
-            local.platform.faults.add(Fault(method="GET", path="/deployment/local-1$", times=2, stale=True))
+            _request(
+                local,
+                "GET",
+                f"{CommandRef.parse(run.infrastructure_pid).workload_ref.path}/deployment/local-1",
+            )
+            local.platform.faults.add(
+                Fault(method="GET", path="/deployment/local-1$", times=2, stale=True)
+            )
 
         with pytest.raises(JobFailedError) as caught:
             _finish_while(run, make_late)
         assert caught.value.exit_code == 3
 
 
-@pytest.mark.parametrize("body", ["[]", '{"id": 7}', '{"id": "x", "lifecycleStage": []}', "no JSON"])
+@pytest.mark.parametrize(
+    "body", ["[]", '{"id": 7}', '{"id": "x", "lifecycleStage": []}', "no JSON"]
+)
 def test_answers_of_wrong_shape_are_asked_again(body) -> None:
     with local_platform(scripted.platform(FAILURE)) as local:
         odd = {"method": "GET", "body": body, "content_type": "application/json", "times": 2}
@@ -174,12 +213,21 @@ def test_a_stage_that_nobody_knows_is_an_active_one() -> None:
     odd = '{"kind": "command", "id": "x", "type": "runCronWorkload", "lifecycleStage": "paused-by-the-moon"}'
     with local_platform(scripted.platform(SUCCESS)) as local:
         local.platform.faults.add(
-            Fault(method="GET", path="/-command/[^/]+$", status=200, body=odd, content_type="application/json", times=2)
+            Fault(
+                method="GET",
+                path="/-command/[^/]+$",
+                status=200,
+                body=odd,
+                content_type="application/json",
+                times=2,
+            )
         )
         assert texts(anyio.run(scripted.finish, scripted.run_of(local))) == LINES
 
 
-@pytest.mark.parametrize(("stage", "kind"), [("failed", JobFailedError), ("cancelled", JobCancelledError)])
+@pytest.mark.parametrize(
+    ("stage", "kind"), [("failed", JobFailedError), ("cancelled", JobCancelledError)]
+)
 def test_a_job_that_somebody_else_stops_is_not_a_success(stage, kind) -> None:
     with local_platform(scripted.platform(ENDLESS, final_stage_after_stop=stage)) as local:
         run = scripted.run_of(local)

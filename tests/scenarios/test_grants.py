@@ -25,7 +25,10 @@ pytestmark = pytest.mark.usefixtures("prefect_api")
 
 MAIN = "spec.template.spec.containers[0]"
 PRINT = "import os; print(os.environ.get('DB_USER'), os.environ.get('DB_PW'), os.environ.get('MODE'), sep=':')"
-SOURCES = (f"{MAIN}.envFrom", [{"prefix": "DB_", "secretRef": {"name": "keys"}}, {"configMapRef": {"name": "conf"}}])
+SOURCES = (
+    f"{MAIN}.envFrom",
+    [{"prefix": "DB_", "secretRef": {"name": "keys"}}, {"configMapRef": {"name": "conf"}}],
+)
 
 
 def _asked(local, call):
@@ -41,15 +44,22 @@ def stored(local) -> None:
     """Two secrets of the organization, a dictionary each."""
 
     async def put(client):
-        await secrets.put_dictionary(client, "local", "keys", {"USER": "ada", "PW": "hush"}, description="for tests")
-        await secrets.put_dictionary(client, "local", "conf", {"MODE": "fast"}, description="for tests")
+        await secrets.put_dictionary(
+            client, "local", "keys", {"USER": "ada", "PW": "hush"}, description="for tests"
+        )
+        await secrets.put_dictionary(
+            client, "local", "conf", {"MODE": "fast"}, description="for tests"
+        )
 
     _asked(local, put)
 
 
 def _companions(local) -> list[str]:
     async def names(client):
-        found = (*await companions.identities(client, "local"), *await companions.policies(client, "local"))
+        found = (
+            *await companions.identities(client, "local"),
+            *await companions.policies(client, "local"),
+        )
         return sorted(one.name for one in found)
 
     return _asked(local, names)
@@ -62,7 +72,9 @@ def test_job_gets_all_keys_of_its_secrets(local, stored) -> None:
 
 
 def test_job_gets_single_keys_of_secrets(local, stored) -> None:
-    variables = [{"name": "DB_USER", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "USER"}}}]
+    variables = [
+        {"name": "DB_USER", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "USER"}}}
+    ]
     job = CplnJob(v1_job=changed(kubernetes_job(PRINT), (f"{MAIN}.env", variables)))
     assert texts(run_namespaced_job(job)) == ["ada:None:None"]
 
@@ -80,10 +92,16 @@ def test_given_identity_is_used_as_it_is(local, stored) -> None:
 
     async def put(client):
         link = await secrets.put_identity(client, GVC, name, description="of a user")
-        await secrets.put_reveal_policy(client, "local", name, secrets=["keys", "conf"], principal=link, description="of a user")
+        await secrets.put_reveal_policy(
+            client, "local", name, secrets=["keys", "conf"], principal=link, description="of a user"
+        )
 
     _asked(local, put)
-    job = CplnJob(v1_job=changed(kubernetes_job(PRINT), SOURCES, ("spec.template.spec.serviceAccountName", name)))
+    job = CplnJob(
+        v1_job=changed(
+            kubernetes_job(PRINT), SOURCES, ("spec.template.spec.serviceAccountName", name)
+        )
+    )
     assert texts(run_namespaced_job(job)) == ["ada:hush:fast"]
     assert _companions(local) == [name, name]
 
@@ -92,7 +110,9 @@ def test_given_identity_is_used_as_it_is(local, stored) -> None:
     "change",
     [
         pytest.param((f"{MAIN}.envFrom", [{"secretRef": {"name": "absent"}}]), id="all-keys"),
-        pytest.param((f"{MAIN}.env", [{"name": "A", "value": "cpln://secret/absent.KEY"}]), id="one-key"),
+        pytest.param(
+            (f"{MAIN}.env", [{"name": "A", "value": "cpln://secret/absent.KEY"}]), id="one-key"
+        ),
     ],
 )
 def test_secret_that_does_not_exist_is_said_before_the_start(change, local) -> None:
@@ -104,8 +124,14 @@ def test_secret_that_does_not_exist_is_said_before_the_start(change, local) -> N
 def test_given_identity_that_may_not_reveal_is_said_with_the_policy(local, stored) -> None:
     name = f"mine-{uuid.uuid4().hex[:8]}"
     _asked(local, lambda client: secrets.put_identity(client, GVC, name, description="of a user"))
-    job = CplnJob(v1_job=changed(kubernetes_job(PRINT), SOURCES, ("spec.template.spec.serviceAccountName", name)))
-    with pytest.raises(ConfigurationError, match=f"conf, keys, which its identity .*/{name} may not reveal") as caught:
+    job = CplnJob(
+        v1_job=changed(
+            kubernetes_job(PRINT), SOURCES, ("spec.template.spec.serviceAccountName", name)
+        )
+    )
+    with pytest.raises(
+        ConfigurationError, match=f"conf, keys, which its identity .*/{name} may not reveal"
+    ) as caught:
         run_namespaced_job(job)
     assert local.platform.workloads() == []
     apply_manifests(CplnCredentials(), "{" + str(caught.value).split(": {", 1)[1])
@@ -113,13 +139,22 @@ def test_given_identity_that_may_not_reveal_is_said_with_the_policy(local, store
 
 
 def test_given_identity_that_does_not_exist_is_said(local, stored) -> None:
-    job = CplnJob(v1_job=changed(kubernetes_job(PRINT), SOURCES, ("spec.template.spec.serviceAccountName", "nobody")))
-    with pytest.raises(ConfigurationError, match="there is no identity /org/local/gvc/quickstart/identity/nobody"):
+    job = CplnJob(
+        v1_job=changed(
+            kubernetes_job(PRINT), SOURCES, ("spec.template.spec.serviceAccountName", "nobody")
+        )
+    )
+    with pytest.raises(
+        ConfigurationError, match="there is no identity /org/local/gvc/quickstart/identity/nobody"
+    ):
         run_namespaced_job(job)
 
 
 def test_running_job_is_found_although_its_secret_is_gone(local, stored) -> None:
-    job, identity = CplnJob(v1_job=changed(kubernetes_job(FOREVER), SOURCES)), JobIdentity.anonymous()
+    job, identity = (
+        CplnJob(v1_job=changed(kubernetes_job(FOREVER), SOURCES)),
+        JobIdentity.anonymous(),
+    )
 
     async def both() -> tuple[str | None, str | None]:
         first, second = CplnJobRun(job, identity), CplnJobRun(job, identity)

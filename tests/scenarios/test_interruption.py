@@ -25,7 +25,9 @@ def parent():
 if __name__ == "__main__":
     START
 """
-ASYNC = SYNC.replace("def parent", "async def parent").replace("    run_namespaced_job(", "    await run_namespaced_job(")
+ASYNC = SYNC.replace("def parent", "async def parent").replace(
+    "    run_namespaced_job(", "    await run_namespaced_job("
+)
 CALL = {"sync": "parent()", "async": "import asyncio; asyncio.run(parent())"}
 PARENTS = {"sync": SYNC, "async": ASYNC}
 
@@ -43,7 +45,9 @@ def _environment(local, url: str) -> dict[str, str]:
         pytest.param("async", signal.SIGTERM, id="terminated-async", marks=pytest.mark.proof),
     ],
 )
-def test_a_signal_to_the_caller_stops_the_job_and_ends_the_child_run(kind, number, local, prefect_api, tmp_path) -> None:
+def test_a_signal_to_the_caller_stops_the_job_and_ends_the_child_run(
+    kind, number, local, prefect_api, tmp_path
+) -> None:
     source = PARENTS[kind].replace("START", CALL[kind]).replace("NAME", f"{kind}-{number.name}")
     process = programs.start(source, tmp_path, _environment(local, prefect_api))
     try:
@@ -66,7 +70,9 @@ def test_a_signal_to_the_caller_stops_the_job_and_ends_the_child_run(kind, numbe
 
 
 @pytest.mark.parametrize("kind", ["sync", pytest.param("async", marks=pytest.mark.proof)])
-def test_cancelling_the_flow_run_stops_the_job_and_ends_the_child_run(kind, local, prefect_api, tmp_path) -> None:
+def test_cancelling_the_flow_run_stops_the_job_and_ends_the_child_run(
+    kind, local, prefect_api, tmp_path
+) -> None:
     name = f"cancelled-{kind}"
     source = PARENTS[kind].replace("START", f"parent.serve(name={name!r})").replace("NAME", name)
     environment = _environment(local, prefect_api) | {"PREFECT_RUNNER_POLL_FREQUENCY": "1"}
@@ -77,7 +83,9 @@ def test_cancelling_the_flow_run_stops_the_job_and_ends_the_child_run(kind, loca
             run = client.create_flow_run_from_deployment(deployment.id)
             command = programs.until(lambda: programs.running_command(local))
             subprocess.run(
-                [sys.executable, "-m", "prefect", "flow-run", "cancel", str(run.id)], check=True, env=os.environ | environment
+                [sys.executable, "-m", "prefect", "flow-run", "cancel", str(run.id)],
+                check=True,
+                env=os.environ | environment,
             )
             child_id = command["tags"]["prefect.io/flow-run-id"]
             parent = programs.until(lambda: _final(client, run.id))

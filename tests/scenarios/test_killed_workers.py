@@ -49,7 +49,9 @@ def _one_round(pool: Pool, dice: random.Random, folder: Path) -> int:
             if process.poll() is None:
                 pools.end(process)
             process.wait()
-    started = Counter(job["tags"]["prefect.io/flow-run-id"] for job in pool.local.platform.commands())
+    started = Counter(
+        job["tags"]["prefect.io/flow-run-id"] for job in pool.local.platform.commands()
+    )
     assert [started[str(run_id)] for run_id in runs] == [1] * len(runs)
     for run_id in runs:  # whatever was on its way has arrived by now
         assert _delivered(run_id) == stand_in.expected(_LINES)
@@ -57,7 +59,9 @@ def _one_round(pool: Pool, dice: random.Random, folder: Path) -> int:
 
 
 @pytest.mark.proof
-def test_killed_workers_lose_no_run_and_no_line(local, prefect_api, tmp_path, request, count_example) -> None:
+def test_killed_workers_lose_no_run_and_no_line(
+    local, prefect_api, tmp_path, request, count_example
+) -> None:
     config = request.config
     seed = config.getoption("world") or random.SystemRandom().randrange(2**32)
     dice, killed = random.Random(seed), 0  # noqa: S311 - chooses instants

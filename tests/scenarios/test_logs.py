@@ -48,7 +48,9 @@ FAULTS: dict[str, list[dict[str, Any]]] = {
     "drops-and-cuts": [{"path": "/tail$", "drop_lines": 60, "cut_after_lines": 133, "times": 3}],
     "store-fails": [{"path": "/query_range$", "status": 503, "times": 2}],
     "store-resets": [{"path": "/query_range$", "reset": "after", "times": 2}],
-    "store-is-cut-short": [{"path": "/query_range$", "truncate": "length", "effect": "after", "times": 2}],
+    "store-is-cut-short": [
+        {"path": "/query_range$", "truncate": "length", "effect": "after", "times": 2}
+    ],
     "store-sends-no-json": [{"path": "/query_range$", "status": 200, "body": "<html>", "times": 2}],
     "store-answers-without-data": [
         {"path": "/query_range$", "status": 200, "body": "{}", "times": 2},
@@ -67,11 +69,27 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "short-sessions": {"tail_session_seconds": 0.15},
     "tiny-buffer": {"tail_buffer_entries": 150, "tail_frame_entries": 40},
 }
-ALL = [fault for name in FAULTS if not name.startswith(("no-tail", "store-")) for fault in FAULTS[name]] + FAULTS["store-fails"]
+ALL = [
+    fault for name in FAULTS if not name.startswith(("no-tail", "store-")) for fault in FAULTS[name]
+] + FAULTS["store-fails"]
 # Lines that were dropped before a cut come when the store is read, which on a slow machine is after the next connection's.
-OUT_OF_ORDER = {"silent-drops", "drops-and-cuts", "all-at-once", *(name for name in FAULTS if name.startswith("store-"))}
-WAITING = {name for name, faults in FAULTS.items() if any(fault.keys() & {"timeout", "delay_seconds"} for fault in faults)}
-CELLS = [(fault, config) for fault in FAULTS for config in CONFIGS if fault not in WAITING or config == "plain"]
+OUT_OF_ORDER = {
+    "silent-drops",
+    "drops-and-cuts",
+    "all-at-once",
+    *(name for name in FAULTS if name.startswith("store-")),
+}
+WAITING = {
+    name
+    for name, faults in FAULTS.items()
+    if any(fault.keys() & {"timeout", "delay_seconds"} for fault in faults)
+}
+CELLS = [
+    (fault, config)
+    for fault in FAULTS
+    for config in CONFIGS
+    if fault not in WAITING or config == "plain"
+]
 CELLS += [("all-at-once", config) for config in CONFIGS]
 
 
@@ -86,9 +104,16 @@ def outcomes(lines):
 
     def cell(fault: str, config: str) -> Cell:
         faults = ALL if fault == "all-at-once" else FAULTS[fault]
-        settings = {"request_timeout_seconds": 1.5, "log_settle_seconds": 0.7, "max_log_characters": 0}
+        settings = {
+            "request_timeout_seconds": 1.5,
+            "log_settle_seconds": 0.7,
+            "max_log_characters": 0,
+        }
         return Cell(
-            tuple(Fault(**each) for each in faults), script, config={"log_rate_limit": None, **CONFIGS[config]}, settings=settings
+            tuple(Fault(**each) for each in faults),
+            script,
+            config={"log_rate_limit": None, **CONFIGS[config]},
+            settings=settings,
         )
 
     cells = {key: cell(*key) for key in CELLS}
@@ -102,20 +127,26 @@ def test_nothing_is_lost_and_nothing_comes_twice(fault, config, outcomes, lines)
     outcome = outcomes((fault, config))
     assert outcome.error is None
     assert sorted(texts(outcome.result)) == sorted(lines)
-    if fault not in OUT_OF_ORDER and len(lines) == FEW:  # of more lines the service does not announce each one that it drops
+    if (
+        fault not in OUT_OF_ORDER and len(lines) == FEW
+    ):  # of more lines the service does not announce each one that it drops
         assert texts(outcome.result) == lines
     assert str(outcome.run.receipt) == f"complete: {len(lines):,} lines"
 
 
 def test_a_frame_of_many_megabytes_is_read() -> None:
     lines = [f"{n:03} {'x' * 16_000}" for n in range(200)]
-    run, result = _run(Script([Line(0.2, "\n".join(lines)), Exit(0.4)]), config={"tail_frame_entries": 1000})
+    run, result = _run(
+        Script([Line(0.2, "\n".join(lines)), Exit(0.4)]), config={"tail_frame_entries": 1000}
+    )
     assert texts(result) == lines
     assert str(run.receipt) == "complete: 200 lines"
     assert run.receipt.reconnects == 0, "a limit of the library has ended the connection"
 
 
-def _run(script, *, settings=None, config=None, faults=(), print_func=None, **fields) -> tuple[CplnJobRun, str]:
+def _run(
+    script, *, settings=None, config=None, faults=(), print_func=None, **fields
+) -> tuple[CplnJobRun, str]:
     with local_platform(scripted.platform(script, **(config or {}))) as local:
         for fault in faults:
             local.platform.faults.add(fault)
@@ -136,13 +167,23 @@ def test_what_the_platform_left_out_or_cut_is_declared(caplog) -> None:
     text = str(run.receipt)
     assert "lines rate-limited at " in text
     run, _ = _run(Script([Line(0, "x" * 20_000), Exit(0.2)]))
-    assert str(run.receipt) == "incomplete: 1 line cut by the platform, 3,616 bytes in all; 1 line delivered"
+    assert (
+        str(run.receipt)
+        == "incomplete: 1 line cut by the platform, 3,616 bytes in all; 1 line delivered"
+    )
     assert f"Completed; log {run.receipt}" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("count", "texts_of", "most"),
-    [(3000, 3000, 3000), (8000, 8000, 8000), (12_000, 12_000, 10_000), (3000, 1, 3000), (8000, 1, 5000), (12_000, 50, 5000)],
+    [
+        (3000, 3000, 3000),
+        (8000, 8000, 8000),
+        (12_000, 12_000, 10_000),
+        (3000, 1, 3000),
+        (8000, 1, 5000),
+        (12_000, 50, 5000),
+    ],
 )
 def test_more_lines_of_one_time_than_a_page_holds(count, texts_of, most, monkeypatch) -> None:
     lines = [f"{n % texts_of}" for n in range(count)]
@@ -172,7 +213,9 @@ def test_a_job_whose_log_may_not_be_read_has_its_right_result(status, caplog) ->
 def test_lines_that_come_seconds_after_the_end_are_waited_for() -> None:
     script = Script([Line(0, "\n".join(map(str, range(100)))), Exit(0.1)])
     usual = CplnSettings.model_fields["log_settle_seconds"].default
-    run, result = _run(script, config={"log_delay_seconds": 2}, settings={"log_settle_seconds": usual})
+    run, result = _run(
+        script, config={"log_delay_seconds": 2}, settings={"log_settle_seconds": usual}
+    )
     assert texts(result) == [str(n) for n in range(100)]
     assert run.receipt.complete
 
@@ -187,7 +230,9 @@ def test_a_slow_reader_loses_nothing() -> None:
         if len(seen) % 100 == 0:
             time.sleep(0.02)
 
-    run, _ = _run(SCRIPT, config={"tail_buffer_entries": 100, "tail_frame_entries": 10}, print_func=slow)
+    run, _ = _run(
+        SCRIPT, config={"tail_buffer_entries": 100, "tail_frame_entries": 10}, print_func=slow
+    )
     assert texts("\n".join(seen)) == LINES
     assert run.receipt.complete
 
@@ -213,7 +258,14 @@ def _two_containers() -> dict[str, Any]:
     return manifest
 
 
-TWO = Script([Line(0, "one"), Line(0.05, "from the side", container="side"), Line(0.1, "two", stream="stderr"), Exit(0.3)])
+TWO = Script(
+    [
+        Line(0, "one"),
+        Line(0.05, "from the side", container="side"),
+        Line(0.1, "two", stream="stderr"),
+        Exit(0.3),
+    ]
+)
 
 
 @pytest.mark.parametrize(
@@ -221,13 +273,19 @@ TWO = Script([Line(0, "one"), Line(0.05, "from the side", container="side"), Lin
     [
         pytest.param({}, ["one", "two"], id="the-first-alone"),
         pytest.param({"log_containers": ["side"]}, ["from the side"], id="a-sidecar"),
-        pytest.param({"log_containers": ["main", "side"]}, ["[main] one", "[side] from the side", "[main] two"], id="both"),
+        pytest.param(
+            {"log_containers": ["main", "side"]},
+            ["[main] one", "[side] from the side", "[main] two"],
+            id="both",
+        ),
     ],
 )
 def test_containers_are_chosen_and_labelled_and_all_are_in_the_receipt(fields, expected) -> None:
     seen: list[str] = []
     quick = {"sidecar_grace_seconds": 0.3}
-    run, result = _run(TWO, v1_job=_two_containers(), print_func=seen.append, settings=quick, **fields)
+    run, result = _run(
+        TWO, v1_job=_two_containers(), print_func=seen.append, settings=quick, **fields
+    )
     assert texts(result) == texts("\n".join(seen)) == expected
     assert [(*stream.key[1:], stream.lines) for stream in run.receipt.streams] == [
         ("main", "stderr", 1),
@@ -236,7 +294,9 @@ def test_containers_are_chosen_and_labelled_and_all_are_in_the_receipt(fields, e
     ]
 
 
-def test_a_connection_is_replaced_before_the_platform_cuts_it_and_a_long_job_says_how_far_its_log_is(caplog) -> None:
+def test_a_connection_is_replaced_before_the_platform_cuts_it_and_a_long_job_says_how_far_its_log_is(
+    caplog,
+) -> None:
     caplog.set_level(logging.INFO)
     run, result = _run(SCRIPT, settings={"log_rotate_seconds": 0.1, "log_progress_seconds": 0.2})
     assert texts(result) == LINES
@@ -246,7 +306,9 @@ def test_a_connection_is_replaced_before_the_platform_cuts_it_and_a_long_job_say
 
 def test_a_silent_connection_is_noticed() -> None:
     clock, seen = ManualClock(), []
-    with local_platform(scripted.platform(Script([Line(0, "one"), Exit(1)]), jobs_clock=clock)) as local:
+    with local_platform(
+        scripted.platform(Script([Line(0, "one"), Exit(1)]), jobs_clock=clock)
+    ) as local:
         local.platform.faults.add(Fault(path="/tail$", drop_lines=2, drop_silently=True))
         run = scripted.run_of(local, settings={"log_idle_seconds": 0.4, "log_settle_seconds": 0.1})
 
@@ -258,13 +320,17 @@ def test_a_silent_connection_is_noticed() -> None:
                 clock.advance(1)
 
         anyio.run(finish)
-    assert [texts(line) for line in seen] == [["one"]], "the job does not end before its line was seen"
+    assert [texts(line) for line in seen] == [["one"]], (
+        "the job does not end before its line was seen"
+    )
     assert run.receipt.reconnects >= 1
 
 
 @pytest.mark.usefixtures("prefect_api")
 @pytest.mark.parametrize("local", [lambda: scripted.platform(SCRIPT)], indirect=True, ids=[""])
-def test_without_a_print_function_lines_go_into_prefects_logs_within_the_budget(local, monkeypatch, caplog) -> None:
+def test_without_a_print_function_lines_go_into_prefects_logs_within_the_budget(
+    local, monkeypatch, caplog
+) -> None:
     caplog.set_level(logging.INFO)
     monkeypatch.setenv("CPLN_LOG_FORWARD_RECORDS", "20")
 
@@ -273,8 +339,15 @@ def test_without_a_print_function_lines_go_into_prefects_logs_within_the_budget(
         return run_namespaced_job(CplnJob(v1_job=kubernetes_job("see the script")))
 
     assert texts(parent()) == LINES
-    told = [record for record in caplog.records if " - line 1" in record.getMessage() or "not shown here" in record.getMessage()]
-    assert any("are not shown here" in record.getMessage() and "stream_logs('" in record.getMessage() for record in told)
+    told = [
+        record
+        for record in caplog.records
+        if " - line 1" in record.getMessage() or "not shown here" in record.getMessage()
+    ]
+    assert any(
+        "are not shown here" in record.getMessage() and "stream_logs('" in record.getMessage()
+        for record in told
+    )
     assert len([record for record in caplog.records if record.getMessage().startswith("20")]) <= 30
 
 

@@ -64,8 +64,15 @@ def test_objects_are_made_in_their_order_and_stay_when_nothing_changes(credentia
     assert set(_actions(made).values()) == {"created"}
     again = _actions(apply_manifests(credentials, TEXT))
     assert (again["identity"], again["workload"]) == ("unchanged", "unchanged")
-    changed = apply_manifests(credentials, TEXT.replace("image: busybox", "image: alpine"), dry_run=True)
-    assert changed[-1] == {"kind": "workload", "name": "nightly", "action": "update", "fields": "spec.containers[main].image"}
+    changed = apply_manifests(
+        credentials, TEXT.replace("image: busybox", "image: alpine"), dry_run=True
+    )
+    assert changed[-1] == {
+        "kind": "workload",
+        "name": "nightly",
+        "action": "update",
+        "fields": "spec.containers[main].image",
+    }
 
 
 def test_objects_of_a_folder_are_deleted_in_reverse(credentials, tmp_path) -> None:
@@ -73,7 +80,9 @@ def test_objects_of_a_folder_are_deleted_in_reverse(credentials, tmp_path) -> No
         (tmp_path / f"{number}.yaml").write_text(document)
     (tmp_path / "notes.txt").write_text("no manifest")
     apply_manifests(credentials, tmp_path)
-    assert set(_actions(delete_manifests(credentials, tmp_path, dry_run=True)).values()) == {"delete"}
+    assert set(_actions(delete_manifests(credentials, tmp_path, dry_run=True)).values()) == {
+        "delete"
+    }
     gone = delete_manifests(credentials, tmp_path)
     assert [row["kind"] for row in gone] == ["workload", "policy", "identity", "secret"]
     assert list_workloads(credentials, "local", "quickstart")["items"] == []
@@ -89,13 +98,20 @@ def test_rows_are_a_table_artifact_without_values(credentials) -> None:
     run_id = install()
     with get_client(sync_client=True) as client:
         wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]))
-        (artifact,) = [one for one in client.read_artifacts(artifact_filter=wanted) if one.key == manifests.ARTIFACT]
+        (artifact,) = [
+            one
+            for one in client.read_artifacts(artifact_filter=wanted)
+            if one.key == manifests.ARTIFACT
+        ]
     assert '"action": "created"' in artifact.data
     assert "hush-hush" not in artifact.data
 
 
 def test_refused_object_is_named_and_the_others_are_made(credentials) -> None:
-    with pytest.raises(CplnError, match=r"some objects were refused, the others were made: workload nightly: PUT .*400"):
+    with pytest.raises(
+        CplnError,
+        match=r"some objects were refused, the others were made: workload nightly: PUT .*400",
+    ):
         apply_manifests(credentials, TEXT.replace("image: busybox, ", ""))
     assert _actions(apply_manifests(credentials, TEXT, dry_run=True))["identity"] == "unchanged"
 
@@ -111,7 +127,9 @@ def test_workloads_are_waited_for_until_they_are_ready(credentials, monkeypatch)
     assert _actions(apply_manifests(credentials, TEXT, ready_seconds=60))["workload"] == "created"
 
 
-@pytest.mark.parametrize("local", [lambda: Platform(PlatformConfig(ready_delay_seconds=3600))], indirect=True)
+@pytest.mark.parametrize(
+    "local", [lambda: Platform(PlatformConfig(ready_delay_seconds=3600))], indirect=True
+)
 def test_workload_that_is_not_ready_in_time_says_so(credentials, monkeypatch) -> None:
     monkeypatch.setattr(manifests, "_LOOK_SECONDS", 0.01)
     with pytest.raises(JobTimeoutError, match=r"workload/nightly was not ready within 0.2 s"):

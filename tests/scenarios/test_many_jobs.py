@@ -18,7 +18,9 @@ LOOKS = 3
 SCRIPT = Script([Line(0, "one"), Exit(1)])
 
 
-async def _run_all(local, workloads: int, clock: ManualClock) -> tuple[list[str], list[RequestRecord]]:
+async def _run_all(
+    local, workloads: int, clock: ManualClock
+) -> tuple[list[str], list[RequestRecord]]:
     """Run the jobs at the same time; return their results, and the requests of some looks at all of them."""
     results: list[str] = []
     quiet: list[RequestRecord] = []
@@ -26,7 +28,9 @@ async def _run_all(local, workloads: int, clock: ManualClock) -> tuple[list[str]
     for n in range(JOBS):
         manifest = kubernetes_job("x")
         # What a command cannot override makes another workload.
-        manifest["spec"]["template"]["spec"]["containers"][0]["workingDir"] = f"/data/{n % workloads}"
+        manifest["spec"]["template"]["spec"]["containers"][0]["workingDir"] = (
+            f"/data/{n % workloads}"
+        )
         run = scripted.run_of(
             local,
             v1_job=manifest,
@@ -58,7 +62,9 @@ def _looked(requests: list[RequestRecord], workloads: int) -> bool:
 
 
 def _polls(requests: list[RequestRecord]) -> list[RequestRecord]:
-    return [request for request in requests if request.kind == "http" and "/-command" in request.path]
+    return [
+        request for request in requests if request.kind == "http" and "/-command" in request.path
+    ]
 
 
 @pytest.mark.parametrize("workloads", [pytest.param(1, marks=pytest.mark.proof), 10])
@@ -70,7 +76,9 @@ def test_the_polls_of_many_jobs_grow_with_their_workloads(workloads) -> None:
         assert local.platform.jobs_started == JOBS
         assert len(local.platform.workloads()) == workloads
         polls = _polls(quiet)
-        assert {poll.path.rsplit("/", 1)[1] for poll in polls} == {"-query"}, "a look at all jobs of a workload is one query"
+        assert {poll.path.rsplit("/", 1)[1] for poll in polls} == {"-query"}, (
+            "a look at all jobs of a workload is one query"
+        )
         seconds = polls[-1].time - polls[0].time
         assert len(polls) <= workloads * (seconds / 0.75 + 2)
         # The pool holds 40; those that were idle for some seconds are made anew.

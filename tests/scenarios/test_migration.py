@@ -73,7 +73,17 @@ def server(tmp_path_factory) -> Iterator[str]:
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / conftest.DATABASE}",
     }
     with (folder / "server.log").open("w") as log:
-        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+        command = [
+            sys.executable,
+            "-m",
+            "prefect",
+            "server",
+            "start",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+        ]
         process = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log)
     try:
         programs.until(lambda: conftest._answers(f"{url}/health"))
@@ -98,9 +108,16 @@ class Left:
         config = self.made.document(prefect_2.CONFIG, self.name, {"token": CANARY})
         credentials = self.made.document(prefect_2.CREDENTIALS, self.name, {}, config=config)
         job = {"org": None, "namespace": None, "location": "", "v1_job": self._job()}
-        self.made.document(prefect_2.JOB, self.name, job | {"delete_after_completion": True}, credentials=credentials)
+        self.made.document(
+            prefect_2.JOB,
+            self.name,
+            job | {"delete_after_completion": True},
+            credentials=credentials,
+        )
         token = self.made.document(prefect_2.INFRASTRUCTURE_CONFIG, self.name, {"token": CANARY})
-        fields = prefect_2.infrastructure(env={"PREFECT_API_URL": url}, org="local", namespace="quickstart")
+        fields = prefect_2.infrastructure(
+            env={"PREFECT_API_URL": url}, org="local", namespace="quickstart"
+        )
         block = self.made.document(prefect_2.INFRASTRUCTURE, self.name, fields, config=token)
         self.made.pool(f"{self.name}-agents", concurrency_limit=7)
         self.deployment = self.made.deployment(
@@ -114,7 +131,9 @@ class Left:
             work_queue_name="urgent",
             job_variables={"env.COLOR": "red"},
         )
-        template = prefect_2.fork_template(org="local", namespace="quickstart", env={"PREFECT_API_URL": url})
+        template = prefect_2.fork_template(
+            org="local", namespace="quickstart", env={"PREFECT_API_URL": url}
+        )
         self.made.pool(f"{self.name}-ui", "cpln", template)
 
     def _job(self) -> dict[str, Any]:
@@ -133,7 +152,11 @@ class Left:
             for run in self._all("/flow_runs/filter")
             if run["deployment_id"] == str(self.deployment)
         ]
-        text = json.dumps([found, sorted(runs)], sort_keys=True).replace(self.name, "NAME").replace(str(self.folder), "FOLDER")
+        text = (
+            json.dumps([found, sorted(runs)], sort_keys=True)
+            .replace(self.name, "NAME")
+            .replace(str(self.folder), "FOLDER")
+        )
         return re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d{4}-\d\d-\d\dT[\d:.]+Z?(?:\+00:00)?", "*", text)
 
     def _all(self, path: str) -> list[dict[str, Any]]:
@@ -177,7 +200,11 @@ def migrated(*paths: Path, apply: bool = True) -> Plan:
 
 def of(left: Left, plan: Plan) -> dict[tuple[str, str], Item]:
     """The items of one user, by kind and name."""
-    return {(item.kind, item.name.replace(left.name, "NAME")): item for item in plan.items if left.name in item.name}
+    return {
+        (item.kind, item.name.replace(left.name, "NAME")): item
+        for item in plan.items
+        if left.name in item.name
+    }
 
 
 def test_without_apply_nothing_changes(left, server) -> None:
@@ -186,7 +213,9 @@ def test_without_apply_nothing_changes(left, server) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert CANARY not in done.stdout
     items = [item for item in json.loads(done.stdout)["items"] if left.name in item["name"]]
-    assert {(item["kind"], item["name"].replace(left.name, "NAME")): item["becomes"] for item in items} == {
+    assert {
+        (item["kind"], item["name"].replace(left.name, "NAME")): item["becomes"] for item in items
+    } == {
         ("block", "control-plane-configuration/NAME"): "stored again",
         ("block", "control-plane-infrastructure-config/NAME"): "stored again",
         ("block", "control-plane-credentials/NAME"): "stored again",
@@ -209,18 +238,32 @@ def test_twice_is_once_and_nothing_is_lost(left, client) -> None:
     _check_documents(left)
     deployment = client.read_deployment(left.deployment)
     assert (deployment.work_pool_name, deployment.work_queue_name) == (left.name, "urgent")
-    assert (deployment.infrastructure_document_id, deployment.parameters) == (None, {"name": "migrated"})
-    assert [schedule.schedule.interval.total_seconds() for schedule in deployment.schedules] == [3600]
-    assert (deployment.path, deployment.job_variables) == (str(left.folder), {"env": {"COLOR": "red"}})
+    assert (deployment.infrastructure_document_id, deployment.parameters) == (
+        None,
+        {"name": "migrated"},
+    )
+    assert [schedule.schedule.interval.total_seconds() for schedule in deployment.schedules] == [
+        3600
+    ]
+    assert (deployment.path, deployment.job_variables) == (
+        str(left.folder),
+        {"env": {"COLOR": "red"}},
+    )
     assert client.read_work_pool(f"{left.name}-agents").is_paused
     assert client.read_work_pool(left.name).concurrency_limit == 7
-    late = [run for run in left._all("/flow_runs/filter") if run["deployment_id"] == str(left.deployment)]
+    late = [
+        run
+        for run in left._all("/flow_runs/filter")
+        if run["deployment_id"] == str(left.deployment)
+    ]
     assert {(run["state_type"], run["auto_scheduled"]) for run in late} == {("CANCELLED", True)}
     assert "No agent of Prefect 2 will start this run" in late[0]["state"]["message"]
 
 
 @pytest.mark.anyio
-async def test_moved_deployment_runs_in_its_new_pool(left, client, local, server, monkeypatch) -> None:
+async def test_moved_deployment_runs_in_its_new_pool(
+    left, client, local, server, monkeypatch
+) -> None:
     for name, value in (pools.QUICK | local.environment).items():
         monkeypatch.setenv(name, value)
     await migrate(apply=True)
@@ -228,9 +271,13 @@ async def test_moved_deployment_runs_in_its_new_pool(left, client, local, server
     async with pools.in_process(pool) as worker:
         for found in (pool, pool_of(f"{left.name}-ui", local, server)):
             deployment = left.deployment if found is pool else found.deploy()
-            variables = {"command": pools.command("import os; print(os.environ['PREFECT_API_URL'])")}
+            variables = {
+                "command": pools.command("import os; print(os.environ['PREFECT_API_URL'])")
+            }
             with get_client(sync_client=True) as sync_client:
-                run = sync_client.create_flow_run_from_deployment(deployment, state=Pending(), job_variables=variables)
+                run = sync_client.create_flow_run_from_deployment(
+                    deployment, state=Pending(), job_variables=variables
+                )
             configuration = await CplnWorkerJobConfiguration.resolve_for_flow_run(
                 run,
                 client=worker.client,
@@ -240,10 +287,19 @@ async def test_moved_deployment_runs_in_its_new_pool(left, client, local, server
             )
             result = await worker.run(run, configuration)
             assert result.status_code == 0
-            assert configuration.config is None or configuration.config.token.get_secret_value() == CANARY
-            (command,) = [job for job in local.platform.commands() if job["id"] in result.identifier]
+            assert (
+                configuration.config is None
+                or configuration.config.token.get_secret_value() == CANARY
+            )
+            (command,) = [
+                job for job in local.platform.commands() if job["id"] in result.identifier
+            ]
             (override,) = command["spec"]["containerOverrides"]
-            assert (override["image"], override["cpu"], override["memory"]) == (get_prefect_image_name(), "500m", "512Mi")
+            assert (override["image"], override["cpu"], override["memory"]) == (
+                get_prefect_image_name(),
+                "500m",
+                "512Mi",
+            )
 
 
 def pool_of(name: str, local, url: str) -> Pool:
@@ -276,15 +332,25 @@ def _check_runs(left: Left, server: str, local) -> None:
     pool, ui = pool_of(left.name, local, server), pool_of(f"{left.name}-ui", local, server)
     workers = [found.worker(log=left.folder / f"{found.name}.log") for found in (pool, ui)]
     try:
-        runs = [pool.start(left.deployment), ui.start(ui.deploy("of_the_pool", f"{left.folder}/repo_info.py:repo_info"))]
+        runs = [
+            pool.start(left.deployment),
+            ui.start(ui.deploy("of_the_pool", f"{left.folder}/repo_info.py:repo_info")),
+        ]
         runs.append(pool.start(_deployed_by_program(left, server)))
         for run_id in runs:
             state = pools.final(run_id).state
-            assert state.is_completed(), (state, [path.read_text() for path in left.folder.glob("*.log")])
+            assert state.is_completed(), (
+                state,
+                [path.read_text() for path in left.folder.glob("*.log")],
+            )
     finally:
         for worker in workers:
             pools.end(worker)
-    program = programs.run(_SECOND_PROGRAM.format(block=left.name), left.folder, local.environment | {"PREFECT_API_URL": server})
+    program = programs.run(
+        _SECOND_PROGRAM.format(block=left.name),
+        left.folder,
+        local.environment | {"PREFECT_API_URL": server},
+    )
     assert program[0] == 0, program[1]
     assert program[1].count(" - line 4\n") == 1
 
@@ -324,7 +390,11 @@ class LostAnswerError(Exception):
 
 
 @pytest.mark.parametrize(
-    "every", [pytest.param(4, id="some-requests"), pytest.param(1, id="any-request", marks=pytest.mark.proof)]
+    "every",
+    [
+        pytest.param(4, id="some-requests"),
+        pytest.param(1, id="any-request", marks=pytest.mark.proof),
+    ],
 )
 def test_interrupted_migration_can_be_repeated(every, leave, monkeypatch) -> None:
     whole = leave()
@@ -380,7 +450,11 @@ def test_two_migrations_at_once_do_it_once(left, server) -> None:
 def test_document_that_no_version_wrote_is_refused(left) -> None:
     name = f"{left.name}-odd"
     left.made.document(prefect_2.CONFIG, name, {"token": CANARY, "tokn": "x"})
-    left.made.document(prefect_2.INFRASTRUCTURE, name, prefect_2.infrastructure(customizations=[{"op": "grow"}], job=[CANARY]))
+    left.made.document(
+        prefect_2.INFRASTRUCTURE,
+        name,
+        prefect_2.infrastructure(customizations=[{"op": "grow"}], job=[CANARY]),
+    )
     before = left._all("/block_documents/filter")
     plan = migrated()
     assert not plan.is_complete
@@ -415,13 +489,20 @@ def test_pool_of_the_same_name_is_left_alone(left, client) -> None:
 
 def test_export_is_applied_to_another_server(client, tmp_path) -> None:
     name = f"exported-{uuid4().hex[:8]}"
-    export = json.loads((Path(__file__).parents[1] / "migration/export.json").read_text().replace("NAME", name))
+    export = json.loads(
+        (Path(__file__).parents[1] / "migration/export.json").read_text().replace("NAME", name)
+    )
     (tmp_path / "export.json").write_text(json.dumps(export))
-    assert "read the server itself" in migrated(tmp_path / "export.json", apply=False).items[-2].by_hand[0]
+    assert (
+        "read the server itself"
+        in migrated(tmp_path / "export.json", apply=False).items[-2].by_hand[0]
+    )
     assert name not in {pool.name for pool in client.read_work_pools()}
     migrated(tmp_path / "export.json")
     assert CplnInfrastructure.load(name).config.token.get_secret_value() == CANARY
-    reference = client.read_work_pool(name).base_job_template["variables"]["properties"]["config"]["default"]
+    reference = client.read_work_pool(name).base_job_template["variables"]["properties"]["config"][
+        "default"
+    ]
     assert client.read_block_document(reference["$ref"]["block_document_id"]).name == name
 
 

@@ -24,7 +24,9 @@ def test_a_job_runs_streams_its_log_and_leaves_nothing_behind(local, tmp_path) -
         seen.append(line)
         shown.touch()  # lines that came all at once, at the end, would never come: the job waits for the first to be shown
 
-    result = run_namespaced_job(CplnJob(v1_job=kubernetes_job(script), timeout_seconds=PATIENCE_SECONDS), print_func=show)
+    result = run_namespaced_job(
+        CplnJob(v1_job=kubernetes_job(script), timeout_seconds=PATIENCE_SECONDS), print_func=show
+    )
     assert texts(result) == [f"line {n}" for n in range(5)]
     assert seen == result.splitlines()
     assert local.platform.jobs_started == 1
@@ -76,7 +78,9 @@ def test_a_failed_job_raises_with_exit_code_last_lines_and_pid(local) -> None:
     assert error.exit_code == 3
     assert error.infrastructure_pid.startswith("local:quickstart:test-job-")
     assert error.last_lines[-1].endswith("about to fail")
-    assert all(part in str(error) for part in ("exit code 3", error.infrastructure_pid, "about to fail"))
+    assert all(
+        part in str(error) for part in ("exit code 3", error.infrastructure_pid, "about to fail")
+    )
     assert local.platform.workloads() == []
 
 
@@ -89,7 +93,11 @@ def test_a_timeout_stops_the_job_and_says_that_it_stopped(local) -> None:
 
 
 def test_ten_jobs_of_one_block_at_once_do_not_disturb_one_another(local) -> None:
-    job = CplnJob(v1_job=kubernetes_job("import os, time; time.sleep(0.3); print(os.environ['CPLN_WORKLOAD'])"))
+    job = CplnJob(
+        v1_job=kubernetes_job(
+            "import os, time; time.sleep(0.3); print(os.environ['CPLN_WORKLOAD'])"
+        )
+    )
 
     @flow
     async def parent() -> list[str]:
@@ -110,7 +118,10 @@ def test_ten_jobs_of_one_block_at_once_do_not_disturb_one_another(local) -> None
 
 
 def test_several_jobs_of_the_threads_of_a_sync_flow_share_a_workload(local) -> None:
-    job = CplnJob(v1_job=kubernetes_job("import time; time.sleep(0.5); print('x')"), delete_after_completion=False)
+    job = CplnJob(
+        v1_job=kubernetes_job("import time; time.sleep(0.5); print('x')"),
+        delete_after_completion=False,
+    )
 
     @task
     def one() -> str:
@@ -137,7 +148,9 @@ def test_a_print_function_that_raises_does_not_stop_the_job(local, caplog) -> No
     def fail(line: str) -> None:
         raise ValueError(line)
 
-    assert len(texts(run_namespaced_job(CplnJob(v1_job=kubernetes_job(LINES)), print_func=fail))) == 5
+    assert (
+        len(texts(run_namespaced_job(CplnJob(v1_job=kubernetes_job(LINES)), print_func=fail))) == 5
+    )
     assert len([line for line in caplog.messages if "print_func raised ValueError" in line]) == 1
 
 
@@ -161,7 +174,10 @@ def test_sidecars_do_not_keep_a_job_running(local, monkeypatch) -> None:
 
 def test_an_option_of_the_flow_works(local) -> None:
     marker = f"import pathlib, sys\np = pathlib.Path('/tmp/cpln-flows-test-{time.time_ns()}')\n"
-    script = marker + "if p.exists(): p.unlink(); print('second time'); sys.exit(0)\np.touch(); sys.exit(1)"
+    script = (
+        marker
+        + "if p.exists(): p.unlink(); print('second time'); sys.exit(0)\np.touch(); sys.exit(1)"
+    )
     result = run_namespaced_job.with_options(retries=1)(CplnJob(v1_job=kubernetes_job(script)))
     assert texts(result) == ["second time"]
     assert local.platform.jobs_started == 2
@@ -174,7 +190,9 @@ def test_a_native_cron_workload_runs(local) -> None:
         "name": "native",
         "spec": {
             "type": "cron",
-            "containers": [{"name": "main", "image": "python", "command": "python", "args": ["-c", "print(1)"]}],
+            "containers": [
+                {"name": "main", "image": "python", "command": "python", "args": ["-c", "print(1)"]}
+            ],
         },
     }
     assert texts(run_namespaced_job(CplnJob(v1_job=manifest))) == ["1"]

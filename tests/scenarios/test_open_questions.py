@@ -12,7 +12,10 @@ pytestmark = [pytest.mark.usefixtures("prefect_api")]
 def switched(**config):
     """Platforms for the fixture ``local``, one for each position of a switch."""
     ((name, values),) = config.items()
-    makers = [pytest.param(lambda v=value: Platform(PlatformConfig(**{name: v})), id=f"{name}-{value}") for value in values]
+    makers = [
+        pytest.param(lambda v=value: Platform(PlatformConfig(**{name: v})), id=f"{name}-{value}")
+        for value in values
+    ]
     return pytest.mark.parametrize("local", makers, indirect=True)
 
 
@@ -33,7 +36,9 @@ def test_a_job_that_was_stopped_is_known_as_such_whatever_its_final_stage(local)
 
 @switched(post_body=["text", "json"])
 def test_a_job_is_started_once_whatever_the_answer_holds(local) -> None:
-    assert texts(run_namespaced_job(CplnJob(v1_job=kubernetes_job(LINES)))) == [f"line {n}" for n in range(5)]
+    assert texts(run_namespaced_job(CplnJob(v1_job=kubernetes_job(LINES)))) == [
+        f"line {n}" for n in range(5)
+    ]
     assert local.platform.jobs_started == 1
 
 
@@ -45,7 +50,9 @@ def test_a_job_whose_command_is_forgotten_at_its_end_has_its_result(local) -> No
     with pytest.raises(JobFailedError) as caught:
         run_namespaced_job(failing)
     assert caught.value.exit_code == 3
-    assert len(local.platform.commands()) == (2 if local.platform.config.command_retention_seconds is None else 0)
+    assert len(local.platform.commands()) == (
+        2 if local.platform.config.command_retention_seconds is None else 0
+    )
 
 
 @switched(delete_delay_seconds=[0.0, 2.0])

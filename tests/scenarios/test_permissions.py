@@ -29,12 +29,17 @@ def _granted(grants: dict[str, list[str]], script: Script = SUCCESS) -> Iterator
 
 
 def _without(permission: str) -> dict[str, list[str]]:
-    return {kind: [one for one in permissions if one != permission] or ["view"] for kind, permissions in DOCUMENTED.items()}
+    return {
+        kind: [one for one in permissions if one != permission] or ["view"]
+        for kind, permissions in DOCUMENTED.items()
+    }
 
 
 def test_what_the_readme_names_is_enough_for_a_job() -> None:
     with _granted(DOCUMENTED) as local:
-        assert texts(anyio.run(scripted.finish, scripted.run_of(local, location="local-1"))) == LINES
+        assert (
+            texts(anyio.run(scripted.finish, scripted.run_of(local, location="local-1"))) == LINES
+        )
         assert local.platform.workloads() == []
 
 
@@ -51,8 +56,12 @@ def test_a_job_that_may_not_be_started_says_which_permission_is_missing(permissi
 
 def test_a_job_that_may_not_be_stopped_goes_with_its_workload_and_that_is_said() -> None:
     with _granted(_without("exec.stopReplica"), ENDLESS) as local:
-        run = scripted.run_of(local, location="local-1", timeout_seconds=0.3, settings={"stop_grace_seconds": 0.5})
-        with pytest.raises(JobTimeoutError, match=r'MAY STILL RUN.* requires permission "exec.stopReplica"'):
+        run = scripted.run_of(
+            local, location="local-1", timeout_seconds=0.3, settings={"stop_grace_seconds": 0.5}
+        )
+        with pytest.raises(
+            JobTimeoutError, match=r'MAY STILL RUN.* requires permission "exec.stopReplica"'
+        ):
             anyio.run(scripted.finish, run)
         programs.until(lambda: not local.platform.active_jobs)
         assert local.platform.workloads() == []
@@ -60,7 +69,9 @@ def test_a_job_that_may_not_be_stopped_goes_with_its_workload_and_that_is_said()
 
 def test_a_workload_that_may_not_be_deleted_is_left_and_that_is_said(caplog) -> None:
     with _granted(_without("delete")) as local:
-        assert texts(anyio.run(scripted.finish, scripted.run_of(local, location="local-1"))) == LINES
+        assert (
+            texts(anyio.run(scripted.finish, scripted.run_of(local, location="local-1"))) == LINES
+        )
         assert len(local.platform.workloads()) == 1
     (said,) = [line for line in caplog.messages if "could not be deleted" in line]
     assert 'requires permission "delete"' in said
@@ -69,8 +80,15 @@ def test_a_workload_that_may_not_be_deleted_is_left_and_that_is_said(caplog) -> 
 @pytest.mark.parametrize(
     ("granted", "source", "says"),
     [
-        pytest.param(["view"], {"env": [{"name": "A", "value": "cpln://secret/keys.A"}]}, "names no identity", id="identity"),
-        pytest.param(["view"], {"envFrom": [{"secretRef": {"name": "keys"}}]}, "may not read them", id="keys"),
+        pytest.param(
+            ["view"],
+            {"env": [{"name": "A", "value": "cpln://secret/keys.A"}]},
+            "names no identity",
+            id="identity",
+        ),
+        pytest.param(
+            ["view"], {"envFrom": [{"secretRef": {"name": "keys"}}]}, "may not read them", id="keys"
+        ),
     ],
 )
 def test_secrets_that_may_not_be_given_say_what_to_do(granted, source, says) -> None:

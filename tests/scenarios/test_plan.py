@@ -9,7 +9,10 @@ from cpln_flows import CplnJob, cli, run_namespaced_job
 from tests.manifests import changed, kubernetes_job
 
 MAIN = "spec.template.spec.containers[0]"
-SECRET = (f"{MAIN}.env", [{"name": "PW", "value": "cpln://secret/keys.PW"}, {"name": "PLAIN", "value": "hush-hush"}])
+SECRET = (
+    f"{MAIN}.env",
+    [{"name": "PW", "value": "cpln://secret/keys.PW"}, {"name": "PLAIN", "value": "hush-hush"}],
+)
 
 
 @pytest.fixture
@@ -27,7 +30,9 @@ def planned(local, tmp_path, capsys):
 
 
 def test_plan_shows_what_a_run_would_make(planned, local) -> None:
-    code, shown, _ = planned(changed(kubernetes_job("pass"), ("spec.template.spec.nodeSelector", {"a": "b"})))
+    code, shown, _ = planned(
+        changed(kubernetes_job("pass"), ("spec.template.spec.nodeSelector", {"a": "b"}))
+    )
     assert code == 0
     assert "is made; is deleted after the job" in " ".join(shown.split())
     assert "spec.template.spec.nodeSelector: has no effect" in shown
@@ -42,7 +47,10 @@ def test_missing_secret_is_said_and_is_the_exit_code(planned) -> None:
 
 
 def test_missing_volumeset_is_said_and_is_the_exit_code(planned) -> None:
-    volumes = ("spec.template.spec.volumes", [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}])
+    volumes = (
+        "spec.template.spec.volumes",
+        [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}],
+    )
     mounts = (f"{MAIN}.volumeMounts", [{"name": "v", "mountPath": "/data"}])
     code, shown, _ = planned(changed(kubernetes_job("pass"), volumes, mounts), json=True)
     assert (code, json.loads(shown)["volumesets"]) == (1, {"data": False})
@@ -51,7 +59,12 @@ def test_missing_volumeset_is_said_and_is_the_exit_code(planned) -> None:
 def test_json_has_everything_and_no_value_in_clear(planned) -> None:
     code, shown, _ = planned(changed(kubernetes_job("print('hush-hush')"), SECRET), json=True)
     found = json.loads(shown)
-    assert (code, found["exists"], found["shared"], found["secrets"]) == (1, False, False, {"keys": False})
+    assert (code, found["exists"], found["shared"], found["secrets"]) == (
+        1,
+        False,
+        False,
+        {"keys": False},
+    )
     assert found["manifest"]["kind"] == "workload"
     assert "cpln://secret/keys.PW" in shown
     assert "hush-hush" not in shown
@@ -75,11 +88,15 @@ def test_shared_plan_says_what_has_changed(planned, local) -> None:
     _, shown, _ = planned(changed(first, (f"{MAIN}.workingDir", "/var")), shared=True)
     assert "is made; stays, for jobs of this specification" in " ".join(shown.split())
     _, shown, _ = planned(changed(first, (f"{MAIN}.workingDir", "/var")), shared=True, json=True)
-    assert [one["field"] for one in json.loads(shown)["differences"]] == ["spec.containers[main].workingDir"]
+    assert [one["field"] for one in json.loads(shown)["differences"]] == [
+        "spec.containers[main].workingDir"
+    ]
 
 
 def test_wrong_manifest_is_said_with_its_place(planned) -> None:
-    code, _, said = planned(changed(kubernetes_job("pass"), ("spec.template.spec.hostNetwork", True)))
+    code, _, said = planned(
+        changed(kubernetes_job("pass"), ("spec.template.spec.hostNetwork", True))
+    )
     assert code == 1
     assert "job.yaml:" in said
     assert "hostNetwork: expected false" in said

@@ -47,8 +47,12 @@ def parent():
 class Parent(Deployed):
     """A parent flow that runs a job, and leaves its result in a file."""
 
-    def __init__(self, local, url, folder, script, *, private=True, print_func="print", persist=False) -> None:
-        source = PARENT.replace("MANIFEST", repr(kubernetes_job(script))).replace("PRIVATE", repr(private))
+    def __init__(
+        self, local, url, folder, script, *, private=True, print_func="print", persist=False
+    ) -> None:
+        source = PARENT.replace("MANIFEST", repr(kubernetes_job(script))).replace(
+            "PRIVATE", repr(private)
+        )
         source = source.replace("PRINT", print_func).replace("PERSIST", repr(persist))
         source = source.replace("FOLDER", repr(str(folder)))
         super().__init__(url, folder, source, "parent-that-dies", environment=local.environment)
@@ -87,7 +91,9 @@ def test_a_killed_process_that_is_executed_again_goes_on_with_its_job(
 
 
 @pytest.mark.proof
-def test_a_result_that_nobody_took_is_taken_and_the_job_not_run_again(local, prefect_api_url, tmp_path) -> None:
+def test_a_result_that_nobody_took_is_taken_and_the_job_not_run_again(
+    local, prefect_api_url, tmp_path
+) -> None:
     held = Fault(method="DELETE", path="/workload/", times=1, delay_seconds=600)
     local.platform.faults.add(held)
     parent = Parent(local, prefect_api_url, tmp_path, QUICK)
@@ -126,7 +132,9 @@ def test_a_parent_that_is_retried_in_its_process_goes_on_with_its_job(local, mon
     def parent() -> str:
         if not attempts:
             local.platform.faults.add(Fault(method="POST", path="/-command$", reset="after"))
-            local.platform.faults.add(Fault(method="POST", path="/-command/-query$", status=503, times=None, skip=2))
+            local.platform.faults.add(
+                Fault(method="POST", path="/-command/-query$", status=503, times=None, skip=2)
+            )
         else:
             local.platform.faults.clear()
         try:
@@ -155,7 +163,11 @@ def test_a_parent_that_runs_the_same_job_twice_gets_two_jobs(local) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stopped", "jobs"), [pytest.param(False, 1, id="sidecar-alone-failed"), pytest.param(True, 2, id="job-was-stopped")]
+    ("stopped", "jobs"),
+    [
+        pytest.param(False, 1, id="sidecar-alone-failed"),
+        pytest.param(True, 2, id="job-was-stopped"),
+    ],
 )
 def test_success_beside_failed_sidecar_is_kept(stopped, jobs) -> None:
     manifest = kubernetes_job("main")
@@ -163,7 +175,9 @@ def test_success_beside_failed_sidecar_is_kept(stopped, jobs) -> None:
     script = Script([Line(0, "one"), Exit(0), Exit(0, code=1, container="side")])
     identity = JobIdentity(Owner(), Submission(uuid4(), 0))
     with local_platform(scripted.platform(script)) as local:
-        first = scripted.run_of(local, identity=identity, v1_job=manifest, delete_after_completion=False)
+        first = scripted.run_of(
+            local, identity=identity, v1_job=manifest, delete_after_completion=False
+        )
         anyio.run(first.start)
         programs.until(lambda: not local.platform.active_jobs)
         (command,) = local.platform.commands()
@@ -171,8 +185,12 @@ def test_success_beside_failed_sidecar_is_kept(stopped, jobs) -> None:
         if stopped:
             _send_stop(local, command)
         crashed = EarlierAttempt(datetime.now(UTC), Outcome.CRASHED)
-        again = replace(identity, submission=replace(identity.submission, attempt=1), earlier=(crashed,))
-        second = scripted.run_of(local, identity=again, v1_job=manifest, delete_after_completion=False)
+        again = replace(
+            identity, submission=replace(identity.submission, attempt=1), earlier=(crashed,)
+        )
+        second = scripted.run_of(
+            local, identity=again, v1_job=manifest, delete_after_completion=False
+        )
         assert texts(anyio.run(scripted.finish, second)) == ["one"]
         assert local.platform.jobs_started == jobs
 

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterParentFlowRunId
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterParentFlowRunId,
+)
 from prefect.client.schemas.sorting import FlowRunSort
 
 from cpln_flows import CplnJob, run_namespaced_job
@@ -57,7 +61,9 @@ def test_the_token_is_in_no_log_result_run_or_block(local, prefect_api, tmp_path
     # The first job's live log is refused; the last job is, with the token in the words of the refusal.
     echo = f"the token {CANARY} is unknown"
     local.platform.faults.add(Fault(path="/tail$", status=403, message=echo, times=1))
-    local.platform.faults.add(Fault(method="POST", path="/workload$", status=401, message=echo, times=None, skip=2))
+    local.platform.faults.add(
+        Fault(method="POST", path="/workload$", status=401, message=echo, times=None, skip=2)
+    )
     environment = local.environment | {
         "PREFECT_API_URL": prefect_api,
         "PREFECT_LOCAL_STORAGE_PATH": str(results),
@@ -82,7 +88,10 @@ def test_the_token_is_in_no_log_result_run_or_block(local, prefect_api, tmp_path
             FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=parents)),
             FlowRunFilter(id=FlowRunFilterId(any_=parents)),
         ]
-        children, runs = [client.read_flow_runs(flow_run_filter=each, sort=FlowRunSort.ID_DESC, limit=9) for each in wanted]
+        children, runs = [
+            client.read_flow_runs(flow_run_filter=each, sort=FlowRunSort.ID_DESC, limit=9)
+            for each in wanted
+        ]
         assert len(children) == len(runs) == 4
         block = client.request("GET", "/block_types/slug/cpln-job/block_documents/name/canary").text
         assert CANARY not in "".join(run.model_dump_json() for run in [*children, *runs]) + block
@@ -94,7 +103,9 @@ def test_the_token_is_in_no_log_result_run_or_block(local, prefect_api, tmp_path
 def test_reference_to_a_saved_job_is_all_that_is_stored(local, by) -> None:
     """As README has it, beside a job that is given as it is."""
     manifest = kubernetes_job("import os; print(os.environ['PLAIN'])")
-    manifest["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "PLAIN", "value": "hush"}]
+    manifest["spec"]["template"]["spec"]["containers"][0]["env"] = [
+        {"name": "PLAIN", "value": "hush"}
+    ]
     job = CplnJob(v1_job=manifest)
     document = job.save("plain-values", overwrite=True)
     reference = {"$ref": {by: "cpln-job/plain-values" if by.endswith("slug") else str(document)}}
@@ -103,7 +114,9 @@ def test_reference_to_a_saved_job_is_all_that_is_stored(local, by) -> None:
         state = run_namespaced_job.with_options(persist_result=True)(given, return_state=True)
         assert "hush" in state.result()
         with get_client(sync_client=True) as client:
-            stored.append(client.read_flow_run(state.state_details.flow_run_id).parameters["cpln_job"])
+            stored.append(
+                client.read_flow_run(state.state_details.flow_run_id).parameters["cpln_job"]
+            )
     assert stored[0] == reference
     assert "hush" in str(stored[1]["v1_job"])
 
@@ -112,7 +125,10 @@ def _assert_not_in_database() -> None:
     """Parameters, logs, artifacts, events and results of every run of these tests, and the documents of blocks."""
     database = Path(os.environ[SHARED]) / DATABASE
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
-        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        tables = [
+            name
+            for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        ]
         assert "log" in tables
         for table in tables:
             for row in connection.execute(f'SELECT * FROM "{table}"'):  # noqa: S608 - a name that the database itself gave

@@ -26,12 +26,16 @@ if __name__ == "__main__":
 AWAITED = (
     PROGRAM.replace("def cpln_orchestrator", "async def cpln_orchestrator")
     .replace("    run_namespaced_job(", "    await run_namespaced_job(")
-    .replace("    cpln_orchestrator()\n", "    import asyncio\n    asyncio.run(cpln_orchestrator())\n")
+    .replace(
+        "    cpln_orchestrator()\n", "    import asyncio\n    asyncio.run(cpln_orchestrator())\n"
+    )
 )
 
 
 def _ours(program: str) -> str:
-    return program.replace("prefect_cpln.flows", "cpln_flows").replace("prefect_cpln.jobs", "cpln_flows")
+    return program.replace("prefect_cpln.flows", "cpln_flows").replace(
+        "prefect_cpln.jobs", "cpln_flows"
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,8 +47,12 @@ def _ours(program: str) -> str:
     ],
 )
 def test_the_program_runs_unchanged(program, local, prefect_api, tmp_path) -> None:
-    CplnJob(credentials=CplnCredentials(), v1_job=kubernetes_job(LINES)).save("my-cpln-job", overwrite=True)
-    code, output = programs.run(program, tmp_path, local.environment | {"PREFECT_API_URL": prefect_api})
+    CplnJob(credentials=CplnCredentials(), v1_job=kubernetes_job(LINES)).save(
+        "my-cpln-job", overwrite=True
+    )
+    code, output = programs.run(
+        program, tmp_path, local.environment | {"PREFECT_API_URL": prefect_api}
+    )
     assert code == 0, output
     for n in range(5):
         assert output.count(f" - line {n}\n") == 1, output

@@ -78,13 +78,17 @@ def _stalling(url: str) -> Iterator[Stalling]:
         proxy.close()
 
 
-def test_a_log_api_that_never_answers_does_not_hold_up_the_job(local, prefect_api_url, tmp_path) -> None:
+def test_a_log_api_that_never_answers_does_not_hold_up_the_job(
+    local, prefect_api_url, tmp_path
+) -> None:
     source = PROGRAM.replace("MANIFEST", repr(kubernetes_job(SCRIPT)))
     result = tmp_path / "result"
     # Whoever waited for an answer would wait longer than this test does.
     never = {"PREFECT_API_REQUEST_TIMEOUT": str(100 * PATIENCE_SECONDS)}
     with _stalling(prefect_api_url) as proxy:
-        process = programs.start(source, tmp_path, local.environment | never | {"PREFECT_API_URL": proxy.url})
+        process = programs.start(
+            source, tmp_path, local.environment | never | {"PREFECT_API_URL": proxy.url}
+        )
         try:
             programs.until(lambda: result.exists() or process.poll() is not None)
         finally:

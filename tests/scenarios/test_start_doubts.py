@@ -52,7 +52,10 @@ def test_a_private_job_that_cannot_be_looked_for_goes_with_its_workload() -> Non
 
 def test_a_job_on_a_shared_workload_that_cannot_be_looked_for_is_found_by_a_later_attempt() -> None:
     with local_platform(scripted.platform(SLOW)) as local:
-        identity, fields = _identity(), {"delete_after_completion": False, "settings": {"retry_seconds": 0.2}}
+        identity, fields = (
+            _identity(),
+            {"delete_after_completion": False, "settings": {"retry_seconds": 0.2}},
+        )
         anyio.run(scripted.finish, scripted.run_of(local, **fields))
         _lose_answer_and_queries(local, skip=2)
         with pytest.raises(SubmissionUnknownError, match="looking for it failed too") as caught:
@@ -60,7 +63,10 @@ def test_a_job_on_a_shared_workload_that_cannot_be_looked_for_is_found_by_a_late
         assert str(identity.submission.id) in str(caught.value)
         assert len(local.platform.active_jobs) == 1
         local.platform.faults.clear()
-        assert texts(anyio.run(scripted.finish, scripted.run_of(local, identity=identity, **fields))) == LINES
+        assert (
+            texts(anyio.run(scripted.finish, scripted.run_of(local, identity=identity, **fields)))
+            == LINES
+        )
         assert local.platform.jobs_started == 2
 
 
@@ -80,7 +86,12 @@ def test_two_processes_with_one_submission_leave_one_job(private) -> None:
     identity = _identity()
     with local_platform(scripted.platform(SLOW, ready_delay_seconds=0.3)) as local:
         settings = {"query_settle_seconds": 0.5}
-        runs = [scripted.run_of(local, identity=identity, settings=settings, delete_after_completion=private) for _ in range(3)]
+        runs = [
+            scripted.run_of(
+                local, identity=identity, settings=settings, delete_after_completion=private
+            )
+            for _ in range(3)
+        ]
         results: list[str | JobError] = []
 
         async def one(run) -> None:
@@ -102,7 +113,9 @@ def test_two_processes_with_one_submission_leave_one_job(private) -> None:
         assert all(texts(result) == LINES for result in good)
         if not private:
             stages = sorted(
-                command["lifecycleStage"] for command in local.platform.commands() if "containerOverrides" in command["spec"]
+                command["lifecycleStage"]
+                for command in local.platform.commands()
+                if "containerOverrides" in command["spec"]
             )
             assert stages.count("completed") == 1
 
@@ -137,5 +150,8 @@ def test_a_job_of_an_attempt_long_before_is_gone_on_with(private) -> None:
         with pytest.raises(ServerError):
             anyio.run(scripted.run_of(local, identity=second, **fields).start)
         local.platform.faults.clear()
-        assert texts(anyio.run(scripted.finish, scripted.run_of(local, identity=third, **fields))) == LINES
+        assert (
+            texts(anyio.run(scripted.finish, scripted.run_of(local, identity=third, **fields)))
+            == LINES
+        )
         assert local.platform.jobs_started == 1

@@ -21,11 +21,18 @@ AT_ONCE = Script([Line(0, "one"), Exit(0)])
 
 def _commands(local) -> list[str]:
     """What was sent to the platform's workloads: starts and stops."""
-    return [request.path for request in local.platform.requests if request.method == "POST" and request.path.endswith("-command")]
+    return [
+        request.path
+        for request in local.platform.requests
+        if request.method == "POST" and request.path.endswith("-command")
+    ]
 
 
 def test_a_job_that_ended_in_time_is_no_late_one_although_that_could_not_be_seen_in_time() -> None:
-    identity, fields = JobIdentity(Owner(), Submission()), {"timeout_seconds": 1.0, "delete_after_completion": False}
+    identity, fields = (
+        JobIdentity(Owner(), Submission()),
+        {"timeout_seconds": 1.0, "delete_after_completion": False},
+    )
     with local_platform(scripted.platform(SUCCESS)) as local:
         first = scripted.run_of(local, identity=identity, **fields)
         anyio.run(first.start)
@@ -58,19 +65,34 @@ async def _clear_after(local, seconds: float) -> None:
 @pytest.mark.parametrize(
     ("fault", "script", "settings"),
     [
-        pytest.param({"method": "POST", "path": "/-command/-query$"}, ENDLESS, {"query_settle_seconds": 0.3}, id="second-look"),
-        pytest.param({"method": "GET", "path": "/deployment/[^/]+$"}, Script([]), {}, id="what-it-waits-for"),
         pytest.param(
-            {"method": "GET", "path": "/deployment/[^/]+$"}, Script([]), {"waiting_report_seconds": 0.2}, id="waiting-report"
+            {"method": "POST", "path": "/-command/-query$"},
+            ENDLESS,
+            {"query_settle_seconds": 0.3},
+            id="second-look",
+        ),
+        pytest.param(
+            {"method": "GET", "path": "/deployment/[^/]+$"}, Script([]), {}, id="what-it-waits-for"
+        ),
+        pytest.param(
+            {"method": "GET", "path": "/deployment/[^/]+$"},
+            Script([]),
+            {"waiting_report_seconds": 0.2},
+            id="waiting-report",
         ),
     ],
 )
-def test_an_answer_that_never_comes_does_not_keep_a_job_running_past_its_time(fault, script, settings) -> None:
+def test_an_answer_that_never_comes_does_not_keep_a_job_running_past_its_time(
+    fault, script, settings
+) -> None:
     with local_platform(scripted.platform(script)) as local:
         local.platform.faults.add(Fault(**fault, timeout="before", times=None))
         # Whoever waited for the answer would wait longer than this test does.
         run = scripted.run_of(
-            local, timeout_seconds=0.5, delete_after_completion=False, settings={"request_timeout_seconds": 100, **settings}
+            local,
+            timeout_seconds=0.5,
+            delete_after_completion=False,
+            settings={"request_timeout_seconds": 100, **settings},
         )
         _cancelled_at(run, lambda: len(_commands(local)) > 1)
         assert local.platform.active_jobs == []
@@ -101,8 +123,15 @@ def test_a_job_that_cannot_be_read_any_more_is_stopped_where_it_was_seen_last() 
 def test_a_job_that_does_not_end_is_told_again_and_that_is_said(caplog) -> None:
     script = Script([Line(0, "one")], ignores_stop=True, ignores_kill=True)
     with local_platform(scripted.platform(script, stop_grace_seconds=0.1)) as local:
-        run = scripted.run_of(local, timeout_seconds=0.5, delete_after_completion=False, settings={"stop_grace_seconds": 1})
-        with pytest.raises(JobTimeoutError, match="IT MAY STILL RUN, the sync flow stops it once it can be stopped"):
+        run = scripted.run_of(
+            local,
+            timeout_seconds=0.5,
+            delete_after_completion=False,
+            settings={"stop_grace_seconds": 1},
+        )
+        with pytest.raises(
+            JobTimeoutError, match="IT MAY STILL RUN, the sync flow stops it once it can be stopped"
+        ):
             anyio.run(scripted.finish, run)
         assert len(_commands(local)) == 3
     assert [line for line in caplog.messages if "does not end, sending stopReplica again" in line]
@@ -145,10 +174,21 @@ def test_the_platform_starts_a_main_container_again_beside_its_sidecar(code) -> 
     def script(_) -> Script:
         tries.append(len(tries))
         last = Exit(0.2, code=0 if len(tries) > 2 else 1) if code == 0 else Exit(0.2, code=code)
-        return Script([Line(0, f"try {len(tries)}"), last, Line(0, "side", container="side"), Exit(2, container="side")])
+        return Script(
+            [
+                Line(0, f"try {len(tries)}"),
+                last,
+                Line(0, "side", container="side"),
+                Exit(2, container="side"),
+            ]
+        )
 
-    with local_platform(scripted.platform(script, restart_delay_seconds=0.5, restart_limit=1)) as local:
-        run = scripted.run_of(local, v1_job=manifest, settings={"sidecar_grace_seconds": 0.2}, interval_seconds=0.2)
+    with local_platform(
+        scripted.platform(script, restart_delay_seconds=0.5, restart_limit=1)
+    ) as local:
+        run = scripted.run_of(
+            local, v1_job=manifest, settings={"sidecar_grace_seconds": 0.2}, interval_seconds=0.2
+        )
         if code == 0:
             assert len(texts(anyio.run(scripted.finish, run))) == 2
         else:
@@ -159,7 +199,9 @@ def test_the_platform_starts_a_main_container_again_beside_its_sidecar(code) -> 
 def test_a_clean_up_that_gets_no_answer_is_a_note_on_the_jobs_own_error(monkeypatch) -> None:
     monkeypatch.setattr(sync_compat, "CLEANUP_SECONDS", 1)
     with local_platform(scripted.platform(ENDLESS)) as local:
-        local.platform.faults.add(Fault(method="DELETE", path="/workload/", timeout="before", times=None))
+        local.platform.faults.add(
+            Fault(method="DELETE", path="/workload/", timeout="before", times=None)
+        )
         run = scripted.run_of(local, timeout_seconds=0.3, settings={"request_timeout_seconds": 60})
         with pytest.raises(JobTimeoutError) as caught:
             anyio.run(scripted.finish, run)
@@ -179,13 +221,23 @@ PHASES = {
 
 
 @pytest.mark.parametrize(
-    ("phase", "private"), [(phase, private) for phase in PHASES for private in (True, False) if private or phase != "delete"]
+    ("phase", "private"),
+    [
+        (phase, private)
+        for phase in PHASES
+        for private in (True, False)
+        if private or phase != "delete"
+    ],
 )
 def test_whoever_interrupts_a_job_at_whatever_moment_leaves_none_running(phase, private) -> None:
     config = {"start_delay_seconds": 1} if phase == "pending" else {}
-    with local_platform(scripted.platform(SUCCESS if phase in {"drain", "delete"} else ENDLESS, **config)) as local:
+    with local_platform(
+        scripted.platform(SUCCESS if phase in {"drain", "delete"} else ENDLESS, **config)
+    ) as local:
         local.platform.faults.add(Fault(**PHASES[phase]))
-        run = scripted.run_of(local, settings={"request_timeout_seconds": 10}, delete_after_completion=private)
+        run = scripted.run_of(
+            local, settings={"request_timeout_seconds": 10}, delete_after_completion=private
+        )
         _cancelled_at(run, lambda: local.platform.faults.as_documents()[0]["fired"])
         programs.until(lambda: not local.platform.active_jobs)
         assert len(local.platform.workloads()) == (0 if private else 1)
@@ -201,7 +253,9 @@ def test_an_interruption_that_is_noticed_twice_takes_its_time_once(monkeypatch) 
         anyio.run(run.abandon, "first")
         local.platform.faults.clear()
         anyio.run(run.abandon, "second")
-        assert local.platform.active_jobs, "it was not tried again, now that it could have been stopped"
+        assert local.platform.active_jobs, (
+            "it was not tried again, now that it could have been stopped"
+        )
 
 
 def test_a_kill_is_told_the_level_of_a_warning_when_it_cannot_be_done(caplog, monkeypatch) -> None:
@@ -212,4 +266,8 @@ def test_a_kill_is_told_the_level_of_a_warning_when_it_cannot_be_done(caplog, mo
         anyio.run(run.start)
         local.platform.faults.add(Fault(path="/workload/", timeout="before", times=None))
         anyio.run(run.abandon, "the caller was interrupted")
-    assert [line for line in caplog.messages if "could not be stopped within 0.5 s, it may still run" in line]
+    assert [
+        line
+        for line in caplog.messages
+        if "could not be stopped within 0.5 s, it may still run" in line
+    ]

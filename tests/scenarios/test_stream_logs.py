@@ -8,11 +8,25 @@ import anyio
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId, LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterParentFlowRunId,
+    LogFilter,
+    LogFilterFlowRunId,
+)
 
 from cpln_flows import CplnClient, CplnJob, Cursor, LogReceipt, run_namespaced_job, stream_logs
 from cpln_flows.api import commands, workloads
-from cpln_flows.emulator import Exit, Fault, Line, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor
+from cpln_flows.emulator import (
+    Exit,
+    Fault,
+    Line,
+    ManualClock,
+    Platform,
+    PlatformConfig,
+    Script,
+    ScriptedExecutor,
+)
 from cpln_flows.errors import ConfigurationError, LogStreamError, NotFoundError
 from cpln_flows.model.links import CommandRef, GvcRef
 from tests.emulator.support import WORKLOAD
@@ -31,11 +45,15 @@ SLOW = Script([*(Line(0.1 * n, text) for n, text in enumerate(NUMBERS)), Exit(0.
 
 
 def _platform(script):
-    return pytest.mark.parametrize("local", [lambda: scripted.platform(script)], indirect=True, ids=[""])
+    return pytest.mark.parametrize(
+        "local", [lambda: scripted.platform(script)], indirect=True, ids=[""]
+    )
 
 
 def _started(**fields):
-    return CplnJob(v1_job=kubernetes_job("see the script"), delete_after_completion=False, **fields).trigger()
+    return CplnJob(
+        v1_job=kubernetes_job("see the script"), delete_after_completion=False, **fields
+    ).trigger()
 
 
 def _ended(**fields):
@@ -106,7 +124,9 @@ def test_each_reader_goes_on_with_the_very_next_line(local) -> None:
     [
         pytest.param({"include": "[135]"}, ["1", "3", "5"], id="include"),
         pytest.param({"exclude": "[135]"}, ["0", "2", "4"], id="exclude"),
-        pytest.param({"include": "[135]", "exclude": "3", "limit": 2}, ["1", "5"], id="both-with-a-limit"),
+        pytest.param(
+            {"include": "[135]", "exclude": "3", "limit": 2}, ["1", "5"], id="both-with-a-limit"
+        ),
         pytest.param({"limit": 0}, [], id="nothing"),
         pytest.param({"containers": ["main"]}, NUMBERS, id="one-container"),
         pytest.param({"containers": ["other"]}, [], id="another-container"),
@@ -156,7 +176,9 @@ def test_the_log_of_last_week_is_read(forgotten, local) -> None:
         async with CplnClient(local.settings.api()) as client:
             await workloads.create(client, GVC, WORKLOAD)
             local.platform.clock.advance(1)
-            ref = await commands.start(client, GVC.workload("w-1"), location="local-1", overrides=[], tags={})
+            ref = await commands.start(
+                client, GVC.workload("w-1"), location="local-1", overrides=[], tags={}
+            )
             await anyio.sleep(0.1)
             local.platform.clock.advance(7 * 86_400)
             if forgotten:
@@ -166,7 +188,12 @@ def test_the_log_of_last_week_is_read(forgotten, local) -> None:
 
     ref = anyio.run(start)
     assert [line[-1] for line in _shown(ref.pid)[0]] == NUMBERS
-    assert _shown(ref.pid, since=datetime.now(UTC) - timedelta(days=90), until=datetime.now(UTC))[1].lines == COUNT
+    assert (
+        _shown(ref.pid, since=datetime.now(UTC) - timedelta(days=90), until=datetime.now(UTC))[
+            1
+        ].lines
+        == COUNT
+    )
     assert _shown(ref.pid, since=datetime.now(UTC) - timedelta(days=2))[1].lines == 0
 
 
@@ -186,11 +213,16 @@ def test_an_async_caller_awaits(local) -> None:
 def test_a_flow_run_stands_for_its_job(local) -> None:
     @flow
     def parent() -> None:
-        run_namespaced_job(CplnJob(v1_job=kubernetes_job("x"), delete_after_completion=False), print_func=lambda _: None)
+        run_namespaced_job(
+            CplnJob(v1_job=kubernetes_job("x"), delete_after_completion=False),
+            print_func=lambda _: None,
+        )
 
     state = parent(return_state=True)
     with get_client(sync_client=True) as client:
-        of_parent = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[state.state_details.flow_run_id]))
+        of_parent = FlowRunFilter(
+            parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[state.state_details.flow_run_id])
+        )
         (child,) = client.read_flow_runs(flow_run_filter=of_parent)
     assert _shown(child.id)[0] == NUMBERS
     with pytest.raises(ConfigurationError, match="has no job"):
@@ -240,12 +272,18 @@ def test_a_parent_that_is_run_again_shows_neither_gap_nor_repeat(local) -> None:
 
     state = parent(return_state=True)
     assert state.is_completed()
-    shown = programs.until(lambda: (found := _shown_in(state.state_details.flow_run_id))[COUNT - 1 :] and found)
+    shown = programs.until(
+        lambda: (found := _shown_in(state.state_details.flow_run_id))[COUNT - 1 :] and found
+    )
     assert shown == NUMBERS
 
 
 def _shown_in(run_id) -> list[str]:
-    return [match[1] for text in _messages(run_id) if (match := re.fullmatch(r"\S+\+00:00 - (\d)", text))]
+    return [
+        match[1]
+        for text in _messages(run_id)
+        if (match := re.fullmatch(r"\S+\+00:00 - (\d)", text))
+    ]
 
 
 READER = """
@@ -261,7 +299,9 @@ LONG = Script([*(Line(0.15 * n, f"line {n}") for n in range(30)), Exit(5)])
 
 @pytest.mark.proof
 @_platform(LONG)
-def test_a_parent_that_is_killed_and_executed_again_shows_neither_gap_nor_repeat(local, prefect_api_url, tmp_path) -> None:
+def test_a_parent_that_is_killed_and_executed_again_shows_neither_gap_nor_repeat(
+    local, prefect_api_url, tmp_path
+) -> None:
     job = _started()
     parent = Deployed(
         prefect_api_url,
@@ -286,7 +326,9 @@ def test_a_parent_that_is_killed_and_executed_again_shows_neither_gap_nor_repeat
 @_platform(SLOW)
 def test_one_missing_answer_does_not_end_log(local) -> None:
     run = _started()
-    local.platform.faults.add(Fault(method="GET", path="/-command/[^/]+$", status=404, skip=1, times=2))
+    local.platform.faults.add(
+        Fault(method="GET", path="/-command/[^/]+$", status=404, skip=1, times=2)
+    )
     lines, receipt = _shown(run.infrastructure_pid)
     assert lines == NUMBERS
     assert receipt.complete

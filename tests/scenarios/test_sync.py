@@ -9,9 +9,26 @@ from datetime import UTC, datetime, timedelta
 import anyio
 import pytest
 from prefect import flow, task
-from prefect.states import AwaitingRetry, Cancelled, Cancelling, Completed, Crashed, Failed, Pending, Running
+from prefect.states import (
+    AwaitingRetry,
+    Cancelled,
+    Cancelling,
+    Completed,
+    Crashed,
+    Failed,
+    Pending,
+    Running,
+)
 
-from cpln_flows import LimitExceededError, SyncOptions, artifacts, orchestration, sync, sync_cpln_to_prefect, sync_prefect_to_cpln
+from cpln_flows import (
+    LimitExceededError,
+    SyncOptions,
+    artifacts,
+    orchestration,
+    sync,
+    sync_cpln_to_prefect,
+    sync_prefect_to_cpln,
+)
 from cpln_flows.api import commands, workloads
 from cpln_flows.emulator import Fault, Platform, PlatformConfig
 from cpln_flows.errors import NotFoundError, UnauthorizedError
@@ -34,7 +51,11 @@ from tests.manifests import FAILING, FOREVER
 from tests.patience import PATIENCE_SECONDS
 from tests.scenarios.hands import Hands, nothing
 
-pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.xdist_group("prefect"), pytest.mark.anyio]
+pytestmark = [
+    pytest.mark.usefixtures("prefect_api"),
+    pytest.mark.xdist_group("prefect"),
+    pytest.mark.anyio,
+]
 
 NOTHING = timedelta(0)
 AT_ONCE = Policy(
@@ -60,7 +81,13 @@ async def hands(local):
 
 def options(hands: Hands, **more) -> SyncOptions:
     graces = dict.fromkeys(
-        ("completed_grace_seconds", "cancel_grace_seconds", "stop_grace_seconds", "submission_limit_seconds"), 0
+        (
+            "completed_grace_seconds",
+            "cancel_grace_seconds",
+            "stop_grace_seconds",
+            "submission_limit_seconds",
+        ),
+        0,
     )
     return SyncOptions(work_pool=hands.pool, **{**graces, **more})
 
@@ -71,7 +98,9 @@ class Cycles:
     def __init__(self, hands: Hands, policy: Policy = AT_ONCE, runs=None, **scope) -> None:
         self.hands = hands
         scope = Scope("local", **{"work_pool": hands.pool, **scope})
-        self.observer = Observer(hands.client, runs or PrefectFlowRuns(hands.prefect), scope, policy)
+        self.observer = Observer(
+            hands.client, runs or PrefectFlowRuns(hands.prefect), scope, policy
+        )
         self.actor = Actor(self.observer, self.clocks)
         self.memory = Memory()
         self.clock = now
@@ -98,7 +127,9 @@ class Cycles:
         return another
 
     async def __call__(self) -> list[tuple[Kind, bool]]:
-        return [(outcome.action.kind, outcome.done) for outcome in await self.act(await self.plan())]
+        return [
+            (outcome.action.kind, outcome.done) for outcome in await self.act(await self.plan())
+        ]
 
 
 def now() -> datetime:
@@ -127,7 +158,9 @@ ENDED = ("completed", "failed", "cancelled")
 # The platform is right
 
 
-async def test_a_container_that_fails_crashes_its_run_with_exit_code_and_reason(hands, caplog) -> None:
+async def test_a_container_that_fails_crashes_its_run_with_exit_code_and_reason(
+    hands, caplog
+) -> None:
     run = await hands.run(Pending(), Running())
     ref = await hands.container(run, await hands.workload(FAILING))
     await reaches(hands, ref, "failed")
@@ -158,7 +191,9 @@ async def test_task_runs_end_with_crashed_run(hands) -> None:
             await super().end_below(ended)
 
     run = await hands.run(Pending(), Running())
-    left = await hands.prefect.create_task_run(_step, flow_run_id=run.id, dynamic_key="0", state=Running())
+    left = await hands.prefect.create_task_run(
+        _step, flow_run_id=run.id, dynamic_key="0", state=Running()
+    )
     await reaches(hands, await hands.container(run, await hands.workload(FAILING)), "failed")
     cycles = Cycles(hands, runs=Restarting(hands.prefect))
     assert await cycles() == [(Kind.CRASH, True)]
@@ -166,7 +201,9 @@ async def test_task_runs_end_with_crashed_run(hands) -> None:
     assert (await hands.prefect.read_task_run(left.id)).state.type == "CRASHED"
 
 
-async def test_a_container_that_has_ended_completes_its_run_and_crashes_one_that_never_began(hands) -> None:
+async def test_a_container_that_has_ended_completes_its_run_and_crashes_one_that_never_began(
+    hands,
+) -> None:
     workload = await hands.workload("pass")
     running, pending = await hands.run(Pending(), Running()), await hands.run(Pending())
     for run in (running, pending):
@@ -177,7 +214,9 @@ async def test_a_container_that_has_ended_completes_its_run_and_crashes_one_that
     assert await Cycles(hands)() == []
 
 
-async def test_a_deleted_workload_crashes_its_run_after_five_cycles_of_five_processes(hands) -> None:
+async def test_a_deleted_workload_crashes_its_run_after_five_cycles_of_five_processes(
+    hands,
+) -> None:
     run = await hands.run(Pending(), Running())
     workload = await hands.workload(FOREVER)
     await hands.container(run, workload)
@@ -201,7 +240,9 @@ async def test_a_deleted_workload_crashes_its_run_after_five_cycles_of_five_proc
     ids=["forgets"],
 )
 @pytest.mark.parametrize(("script", "ends"), [("pass", "COMPLETED"), (FAILING, "CRASHED")])
-async def test_the_end_of_a_job_whose_command_is_forgotten_is_read_from_its_execution(hands, script, ends) -> None:
+async def test_the_end_of_a_job_whose_command_is_forgotten_is_read_from_its_execution(
+    hands, script, ends
+) -> None:
     run = await hands.run(Pending(), Running())
     ref = await hands.container(run, await hands.workload(script))
     with anyio.fail_after(PATIENCE_SECONDS):
@@ -218,8 +259,12 @@ async def test_a_job_that_is_read_again_counts_from_the_start(hands) -> None:
     ref = await hands.container(run, await hands.workload(FOREVER))
     cycles = Cycles(hands)
     # Neither the lists nor the command itself show the job, as after a failover.
-    hands.local.platform.faults.add(Fault(path=".*(-command/-query|/deployment)", body='{"items": []}', times=2))
-    hands.local.platform.faults.add(Fault(method="GET", path=f".*{ref.command_id}", status=404, times=1))
+    hands.local.platform.faults.add(
+        Fault(path=".*(-command/-query|/deployment)", body='{"items": []}', times=2)
+    )
+    hands.local.platform.faults.add(
+        Fault(method="GET", path=f".*{ref.command_id}", status=404, times=1)
+    )
     assert await cycles() == [(Kind.COUNT, True)]
     assert await cycles() == [(Kind.RESET, True)]
     assert await cycles() == []
@@ -229,14 +274,23 @@ async def test_active_execution_outweighs_missing_command(hands) -> None:
     run = await hands.run(Pending(), Running())
     ref = await hands.container(run, await hands.workload(FOREVER))
     await reaches(hands, ref, "running")
-    hands.local.platform.faults.add(Fault(path=".*-command/-query", body='{"items": []}', times=None))
-    hands.local.platform.faults.add(Fault(method="GET", path=f".*{ref.command_id}", status=404, times=None))
+    hands.local.platform.faults.add(
+        Fault(path=".*-command/-query", body='{"items": []}', times=None)
+    )
+    hands.local.platform.faults.add(
+        Fault(method="GET", path=f".*{ref.command_id}", status=404, times=None)
+    )
     for _ in range(6):
         assert await Cycles(hands)() == []
     assert (await hands.state(run)).type == "RUNNING"
 
 
-@pytest.mark.parametrize("local", [lambda: Platform(PlatformConfig(restart_delay_seconds=3600))], indirect=True, ids=["slow"])
+@pytest.mark.parametrize(
+    "local",
+    [lambda: Platform(PlatformConfig(restart_delay_seconds=3600))],
+    indirect=True,
+    ids=["slow"],
+)
 @pytest.mark.parametrize(("restart", "ends"), [("OnFailure", "RUNNING"), ("Never", "CRASHED")])
 async def test_container_between_restarts_has_not_ended(hands, restart, ends) -> None:
     run = await hands.run(Pending(), Running())
@@ -244,8 +298,12 @@ async def test_container_between_restarts_has_not_ended(hands, restart, ends) ->
     with anyio.fail_after(PATIENCE_SECONDS):
         while not await _main_has_ended(hands, ref):  # noqa: ASYNC110 - another process does it
             await anyio.sleep(0.05)
-    hands.local.platform.faults.add(Fault(path=".*-command/-query", body='{"items": []}', times=None))
-    hands.local.platform.faults.add(Fault(method="GET", path=f".*{ref.command_id}", status=404, times=None))
+    hands.local.platform.faults.add(
+        Fault(path=".*-command/-query", body='{"items": []}', times=None)
+    )
+    hands.local.platform.faults.add(
+        Fault(method="GET", path=f".*{ref.command_id}", status=404, times=None)
+    )
     await Cycles(hands)()
     assert (await hands.state(run)).type == ends
 
@@ -269,7 +327,10 @@ async def test_main_container_decides_over_sidecar(hands) -> None:
 
 async def test_a_stop_on_the_platform_ends_the_run(hands) -> None:
     workload = await hands.workload(FOREVER)
-    crashed, cancelled = await hands.run(Pending(), Running()), await hands.run(Pending(), Running())
+    crashed, cancelled = (
+        await hands.run(Pending(), Running()),
+        await hands.run(Pending(), Running()),
+    )
     for run, stage in ((crashed, "failed"), (cancelled, "cancelled")):
         hands.local.platform.switch(final_stage_after_stop=stage)
         ref = await hands.container(run, workload)
@@ -282,7 +343,9 @@ async def test_a_stop_on_the_platform_ends_the_run(hands) -> None:
     assert (await hands.state(cancelled)).type == "CANCELLED"
 
 
-async def test_a_worker_that_died_before_it_started_the_job_leaves_a_run_that_crashes(hands) -> None:
+async def test_a_worker_that_died_before_it_started_the_job_leaves_a_run_that_crashes(
+    hands,
+) -> None:
     await hands.workload(FOREVER)
     run = await hands.run(Pending())
     assert await Cycles(hands, gvc="quickstart")() == [], "another GVC may have the job"
@@ -308,7 +371,10 @@ async def test_deleted_pool_leaves_no_run_running(hands) -> None:
 
 
 async def of_runs(cycles: Cycles) -> list[tuple[uuid.UUID, Kind]]:
-    return [(outcome.action.run_id, outcome.action.kind) for outcome in await cycles.act(await cycles.plan())]
+    return [
+        (outcome.action.run_id, outcome.action.kind)
+        for outcome in await cycles.act(await cycles.plan())
+    ]
 
 
 async def test_pool_deleted_between_two_cycles(hands) -> None:
@@ -337,7 +403,9 @@ async def test_pid_of_a_job_is_no_container(hands) -> None:
     run = await hands.prefect.create_flow_run(nothing, state=Running())
     hands.made.append(run.id)
     owner = Owner(run.id, "nothing", installation=await orchestration.installation(hands.prefect))
-    ref = await hands.start(await hands.workload(FAILING), owner.tags(Role.JOB) | Submission(run.id).tags)
+    ref = await hands.start(
+        await hands.workload(FAILING), owner.tags(Role.JOB) | Submission(run.id).tags
+    )
     await hands.prefect.update_flow_run(run.id, infrastructure_pid=ref.pid)
     await reaches(hands, ref, "failed")
     assert await Cycles(hands, runs=OfOne(hands), work_pool=None)() == [], "its flow goes on"
@@ -352,7 +420,9 @@ async def test_a_list_that_breaks_off_crashes_nothing(hands) -> None:
     assert await Cycles(hands)() == []
 
 
-async def test_a_worker_that_died_after_it_started_the_job_leaves_a_run_that_gets_its_pid(hands) -> None:
+async def test_a_worker_that_died_after_it_started_the_job_leaves_a_run_that_gets_its_pid(
+    hands,
+) -> None:
     run = await hands.run(Pending())
     ref = await hands.container(run, await hands.workload(FOREVER), record=False)
     await reaches(hands, ref, "running")
@@ -376,7 +446,9 @@ async def test_a_retried_run_is_judged_by_its_new_attempt_only(hands) -> None:
     assert await Cycles(hands)() == []
     run = await hands.become(run, Pending(), force=True)
     patient = replace(AT_ONCE, submission_limit=timedelta(minutes=15))
-    assert await Cycles(hands, patient)() == [], "the old command says nothing about the new attempt"
+    assert await Cycles(hands, patient)() == [], (
+        "the old command says nothing about the new attempt"
+    )
     await hands.container(run, await hands.workload(FAILING), attempt=1, record=False)
     await hands.become(run, Running())
     with anyio.fail_after(PATIENCE_SECONDS):
@@ -394,7 +466,11 @@ async def test_a_retry_inside_of_the_container_is_no_new_attempt(hands) -> None:
 
 
 FINAL = [Cancelled, Failed, Crashed, Completed]
-_LATE = list(itertools.product(["before the look", "after the look"], ["completed", "failed", "cancelled"], FINAL))
+_LATE = list(
+    itertools.product(
+        ["before the look", "after the look"], ["completed", "failed", "cancelled"], FINAL
+    )
+)
 _FEW_LATE = _LATE[::7]  # each moment, each stage, and each state
 
 
@@ -402,7 +478,9 @@ _FEW_LATE = _LATE[::7]  # each moment, each stage, and each state
     ("when", "stage", "late"),
     [pytest.param(*case, marks=[] if case in _FEW_LATE else pytest.mark.proof) for case in _LATE],
 )
-async def test_a_final_state_that_comes_between_look_and_act_stays(hands, late, stage, when) -> None:
+async def test_a_final_state_that_comes_between_look_and_act_stays(
+    hands, late, stage, when
+) -> None:
     class Late(PrefectFlowRuns):
         async def by_ids(self, ids):
             if when == "before the look":
@@ -508,11 +586,15 @@ async def test_flow_runs_report_one_end_once(hands, caplog) -> None:
 
 async def test_flow_runs_report_unread_workload_once(hands, caplog) -> None:
     workload = await hands.workload("pass")
-    hands.local.platform.faults.add(Fault(path=f".*/{workload.name}/-command/-query", status=403, times=None))
+    hands.local.platform.faults.add(
+        Fault(path=f".*/{workload.name}/-command/-query", status=403, times=None)
+    )
     for _ in range(2):
         await sync_prefect_to_cpln(options=options(hands))
     (line,) = [line for line in caplog.messages if "not read, so nothing follows" in line]
-    assert line.startswith(f"[CPLN] Sync Prefect→CPLN | GVC: quickstart, Workload: {workload.name} > ")
+    assert line.startswith(
+        f"[CPLN] Sync Prefect→CPLN | GVC: quickstart, Workload: {workload.name} > "
+    )
 
 
 async def test_a_job_that_does_not_end_is_told_to_stop_once_and_then_escalated(hands) -> None:
@@ -521,13 +603,19 @@ async def test_a_job_that_does_not_end_is_told_to_stop_once_and_then_escalated(h
     assert await cycles() == [(Kind.STOP, True)]
     assert await cycles() == []
     assert await Cycles(hands)() == [], "another process knows of the stop too"
-    impatient = Cycles(hands, replace(AT_ONCE, escalate_after=NOTHING, interval=timedelta(seconds=60)))
+    impatient = Cycles(
+        hands, replace(AT_ONCE, escalate_after=NOTHING, interval=timedelta(seconds=60))
+    )
     assert await impatient() == [(Kind.ESCALATE, True)]
-    stops = [command for command in hands.local.platform.commands() if command["type"] == "stopReplica"]
+    stops = [
+        command for command in hands.local.platform.commands() if command["type"] == "stopReplica"
+    ]
     assert len(stops) == 1, "the platform refuses a second stop, which is a success"
 
 
-async def test_a_run_that_is_cancelled_and_whose_container_hears_nothing_ends_cancelled(hands) -> None:
+async def test_a_run_that_is_cancelled_and_whose_container_hears_nothing_ends_cancelled(
+    hands,
+) -> None:
     run = await hands.run(Pending(), Running())
     ref = await hands.container(run, await hands.workload(FOREVER))
     await reaches(hands, ref, "running")
@@ -545,7 +633,9 @@ async def test_a_deleted_run_has_its_job_stopped_and_another_servers_job_is_left
     ref = await hands.container(run, workload)
     foreign = Owner(uuid.uuid4(), "x", installation=uuid.uuid4()).tags(Role.CONTAINER)
     theirs = await hands.container(run, workload, record=False, tags=foreign)
-    forks = await hands.container(run, workload, record=False, tags={"prefect.io/flow-run-id": str(uuid.uuid4())})
+    forks = await hands.container(
+        run, workload, record=False, tags={"prefect.io/flow-run-id": str(uuid.uuid4())}
+    )
     for each in (ref, theirs, forks):
         await reaches(hands, each, "running")
     await hands.prefect.delete_flow_run(run.id)
@@ -580,7 +670,12 @@ async def test_a_child_whose_job_is_over_ends_with_the_container_of_its_parent(h
     child, ref = await _started_by(hands, parent, "pass")
     await reaches(hands, ref, "completed")
     await reaches(hands, own, "failed")
-    cycles = Cycles(hands, replace(AT_ONCE, stop_grace=timedelta(seconds=120)), runs=OfOne(hands), work_pool=None)
+    cycles = Cycles(
+        hands,
+        replace(AT_ONCE, stop_grace=timedelta(seconds=120)),
+        runs=OfOne(hands),
+        work_pool=None,
+    )
     assert await cycles() == [(Kind.CRASH, True)]
     assert await cycles() == [(Kind.CRASH, True)]
     assert (await hands.state(child)).type == "CRASHED"
@@ -589,11 +684,16 @@ async def test_a_child_whose_job_is_over_ends_with_the_container_of_its_parent(h
 
 async def test_a_deployed_run_goes_on_when_the_flow_that_called_it_is_over(hands) -> None:
     caller = await hands.prefect.create_flow_run(_child, state=Completed())
-    step = await hands.prefect.create_task_run(_step, flow_run_id=caller.id, dynamic_key="0", state=Completed())
+    step = await hands.prefect.create_task_run(
+        _step, flow_run_id=caller.id, dynamic_key="0", state=Completed()
+    )
     called = await hands.run(Pending(), Running(), parent_task_run_id=step.id)
     owner = Owner(called.id, "child", installation=await orchestration.installation(hands.prefect))
     ref = await hands.container(
-        called, await hands.workload(FOREVER), record=False, tags=owner.tags(Role.JOB) | Submission(step.id).tags
+        called,
+        await hands.workload(FOREVER),
+        record=False,
+        tags=owner.tags(Role.JOB) | Submission(step.id).tags,
     )
     await hands.container(called, await hands.workload(FOREVER))
     await reaches(hands, ref, "running")
@@ -623,7 +723,9 @@ async def test_a_retry_of_the_parent_keeps_the_job_that_it_goes_on_with(hands) -
     child, ref = await _started_by(hands, parent)
     await reaches(hands, ref, "running")
     await hands.become(child, Crashed(), force=True)
-    again = await hands.prefect.create_flow_run(_child, parent_task_run_id=child.parent_task_run_id, state=Running())
+    again = await hands.prefect.create_flow_run(
+        _child, parent_task_run_id=child.parent_task_run_id, state=Running()
+    )
     assert await Cycles(hands, patient)() == []
     await hands.become(again, Crashed(), force=True)
     assert await Cycles(hands, patient)() == [(Kind.STOP, True)]
@@ -641,7 +743,9 @@ def _step() -> None:
 
 async def _started_by(hands: Hands, parent, script: str = FOREVER):
     """A run below another, and the job that it has started."""
-    step = await hands.prefect.create_task_run(_step, flow_run_id=parent.id, dynamic_key="0", state=Running())
+    step = await hands.prefect.create_task_run(
+        _step, flow_run_id=parent.id, dynamic_key="0", state=Running()
+    )
     child = await hands.prefect.create_flow_run(_child, parent_task_run_id=step.id, state=Running())
     installation = await orchestration.installation(hands.prefect)
     owner = Owner(child.id, "child", root_flow_run_id=parent.id, installation=installation)
@@ -682,7 +786,11 @@ async def test_another_work_pools_jobs_are_left(hands, local) -> None:
         await other.become(run, Completed())
         await other.prefect.delete_flow_run(deleted.id)
         assert await Cycles(hands)() == []
-        assert sorted(await Cycles(other)()) == [(Kind.CRASH, True), (Kind.STOP, True), (Kind.STOP, True)]
+        assert sorted(await Cycles(other)()) == [
+            (Kind.CRASH, True),
+            (Kind.STOP, True),
+            (Kind.STOP, True),
+        ]
         assert (await other.state(child)).type == "CRASHED"
 
 
@@ -732,12 +840,16 @@ async def test_missing_job_is_logged_with_its_flow(hands, caplog) -> None:
     await workloads.delete(hands.client, workload)
     await sync_cpln_to_prefect(options=options(hands))
     line = next(line for line in caplog.messages if "Got 404" in line)
-    assert line.startswith(f"[CPLN] Sync CPLN→Prefect | Flow: nothing, RunID: {run.id}, GVC: quickstart, Workload: ")
+    assert line.startswith(
+        f"[CPLN] Sync CPLN→Prefect | Flow: nothing, RunID: {run.id}, GVC: quickstart, Workload: "
+    )
 
 
 async def test_last_cycle_is_kept_in_a_variable(hands) -> None:
     await sync(options=options(hands))
-    of_this_pool = LastCycle.of(hands.prefect, Scope("local", work_pool=hands.pool), decide.BOTH).name
+    of_this_pool = LastCycle.of(
+        hands.prefect, Scope("local", work_pool=hands.pool), decide.BOTH
+    ).name
     kept = (await hands.prefect.read_variable_by_name(of_this_pool)).value
     assert now() - datetime.fromisoformat(kept["at"]) < timedelta(minutes=5)
     assert (kept["actions"], kept["unread"]) == (0, 0)
@@ -786,7 +898,9 @@ async def test_a_job_flow_whose_process_has_died_ends_as_its_job_does(hands, scr
     run = await hands.prefect.create_flow_run(_child, state=Running())
     hands.made.append(run.id)
     owner = Owner(run.id, "child", installation=await orchestration.installation(hands.prefect))
-    ref = await hands.start(await hands.workload(script), owner.tags(Role.JOB) | Submission(run.id).tags)
+    ref = await hands.start(
+        await hands.workload(script), owner.tags(Role.JOB) | Submission(run.id).tags
+    )
     await hands.prefect.update_flow_run(run.id, infrastructure_pid=ref.pid)
     await reaches(hands, ref, *ENDED)
     patient = replace(AT_ONCE, stop_grace=timedelta(seconds=120))
@@ -810,7 +924,16 @@ async def test_two_flows_at_once_end_in_the_right_state_and_send_one_stop(hands)
     assert (await hands.state(finished)).type == "COMPLETED"
     states = await hands.prefect.read_flow_run_states(failed.id)
     assert [state.type for state in states].count("CRASHED") == 1
-    assert len([command for command in hands.local.platform.commands() if command["type"] == "stopReplica"]) == 1
+    assert (
+        len(
+            [
+                command
+                for command in hands.local.platform.commands()
+                if command["type"] == "stopReplica"
+            ]
+        )
+        == 1
+    )
 
 
 async def test_a_dry_run_writes_the_plan_and_does_nothing(hands, caplog) -> None:
@@ -820,17 +943,26 @@ async def test_a_dry_run_writes_the_plan_and_does_nothing(hands, caplog) -> None
     result = await sync(options=options(hands), dry_run=True)
     assert result["actions"] == 0
     (row,) = result.planned
-    assert (row["action"], row["flow_run_id"], row["command"]) == ("mark as CRASHED", str(run.id), ref.command_id)
+    assert (row["action"], row["flow_run_id"], row["command"]) == (
+        "mark as CRASHED",
+        str(run.id),
+        ref.command_id,
+    )
     assert "actions planned: 1," in str(result)
     assert "mark as CRASHED" in str(result)
-    assert any(f"Flow: nothing, RunID: {run.id}" in line and "dry run, would mark" in line for line in caplog.messages)
+    assert any(
+        f"Flow: nothing, RunID: {run.id}" in line and "dry run, would mark" in line
+        for line in caplog.messages
+    )
     assert (await hands.state(run)).type == "RUNNING"
     artifact = await hands.artifact("cpln-sync")
     assert "planned" in artifact["data"]
     assert "dry run" in artifact["description"]
 
 
-async def test_a_cycle_that_would_change_too_much_changes_nothing_and_says_so(hands, caplog) -> None:
+async def test_a_cycle_that_would_change_too_much_changes_nothing_and_says_so(
+    hands, caplog
+) -> None:
     run = await hands.run(Pending(), Running())
     ref = await hands.container(run, await hands.workload(FAILING))
     await reaches(hands, ref, "failed")
@@ -844,8 +976,13 @@ async def test_one_flow_run_covers_several_cycles(hands, monkeypatch, caplog) ->
     monkeypatch.setenv("PREFECT_AGENT_CPLN_MONITOR_INTERVAL", "0.05")
     result = await sync(options=options(hands), cycles=3)
     assert result["cycles"] == 3
-    lines = [line for line in caplog.messages if "[CPLN] Sync" in line and "longer than" not in line]
-    assert [line.partition(" > ")[0] for line in lines] == ["[CPLN] Sync CPLN→Prefect", "[CPLN] Sync Prefect→CPLN"]
+    lines = [
+        line for line in caplog.messages if "[CPLN] Sync" in line and "longer than" not in line
+    ]
+    assert [line.partition(" > ")[0] for line in lines] == [
+        "[CPLN] Sync CPLN→Prefect",
+        "[CPLN] Sync Prefect→CPLN",
+    ]
     assert all("0 runs and jobs on 0 workloads checked" in line for line in lines)
 
 
@@ -857,7 +994,9 @@ async def test_a_platform_that_fails_stops_no_flow(hands, caplog) -> None:
     assert any("not read, so nothing follows" in line for line in caplog.messages)
 
 
-async def test_a_wrong_org_or_token_is_said_before_anything_is_done(hands, caplog, monkeypatch) -> None:
+async def test_a_wrong_org_or_token_is_said_before_anything_is_done(
+    hands, caplog, monkeypatch
+) -> None:
     with pytest.raises(NotFoundError):
         await sync(org="nowhere")
     hands.local.platform.faults.add(Fault(path="/org/local", status=401, times=None))
@@ -881,7 +1020,12 @@ async def test_a_repeated_action_is_one_event(hands) -> None:
 
 
 async def _events(hands: Hands, action):
-    body = {"filter": {"event": {"name": ["prefect.cpln.sync.crash"]}, "id": {"id": [str(event_id(action))]}}}
+    body = {
+        "filter": {
+            "event": {"name": ["prefect.cpln.sync.crash"]},
+            "id": {"id": [str(event_id(action))]},
+        }
+    }
     answer = await hands.prefect.request("POST", "/events/filter", json=body)
     return answer.json()["events"]
 
@@ -909,11 +1053,15 @@ class Between:
     def __init__(self, hands: Hands, monkeypatch, successor, cycles: int) -> None:
         self.slept: list[float] = []
         began = now()
-        monkeypatch.setattr("cpln_flows.reconcile.cycles.clock", lambda: began + timedelta(seconds=sum(self.slept)))
+        monkeypatch.setattr(
+            "cpln_flows.reconcile.cycles.clock", lambda: began + timedelta(seconds=sum(self.slept))
+        )
         cadence = Cadence(began, timedelta(seconds=60), cycles)
         observer = Cycles(hands).observer
         clocks = ServerClocks(PrefectClock(hands.prefect), hands.client)
-        self.reconciler = Reconciler(observer, clocks, cadence, successor, logging.getLogger("x"), sleep=self._sleep)
+        self.reconciler = Reconciler(
+            observer, clocks, cadence, successor, logging.getLogger("x"), sleep=self._sleep
+        )
 
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)

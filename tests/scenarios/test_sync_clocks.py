@@ -9,13 +9,24 @@ import pytest
 from prefect.states import Completed, Pending, Running
 
 from cpln_flows import SyncOptions, cleanup_orphaned_workloads, sync
-from cpln_flows.emulator import Exit, ManualClock, Platform, PlatformConfig, Script, ScriptedExecutor
+from cpln_flows.emulator import (
+    Exit,
+    ManualClock,
+    Platform,
+    PlatformConfig,
+    Script,
+    ScriptedExecutor,
+)
 from cpln_flows.worker.flow_runs import FlowRunBoard
 from tests.manifests import FOREVER
 from tests.patience import PATIENCE_SECONDS
 from tests.scenarios.hands import Hands
 
-pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.xdist_group("prefect"), pytest.mark.anyio]
+pytestmark = [
+    pytest.mark.usefixtures("prefect_api"),
+    pytest.mark.xdist_group("prefect"),
+    pytest.mark.anyio,
+]
 
 AHEAD = timedelta(minutes=20)
 HOUR = 3600
@@ -58,9 +69,17 @@ async def test_fast_clock_uses_up_no_grace(hands, monkeypatch, caplog) -> None:
     monkeypatch.setenv("PREFECT_AGENT_CPLN_MONITOR_INTERVAL", "0.05")
     result = await sync(options=SyncOptions(work_pool=hands.pool), cycles=2)
     assert result["changes"] == 0
-    assert [(await hands.state(run)).type.value for run in (pending, ended, over)] == ["PENDING", "RUNNING", "COMPLETED"]
+    assert [(await hands.state(run)).type.value for run in (pending, ended, over)] == [
+        "PENDING",
+        "RUNNING",
+        "COMPLETED",
+    ]
     assert await hands.stage(of_over) == "running"
-    skews = [line for line in caplog.messages if re.search("1[12].. s ahead of the clock of Prefect", line)]
+    skews = [
+        line
+        for line in caplog.messages
+        if re.search("1[12].. s ahead of the clock of Prefect", line)
+    ]
     assert len(skews) == 1, "a skew is logged once"
 
 
@@ -74,7 +93,9 @@ def behind() -> Platform:
     """A platform whose clock is half an hour behind this machine's once it is moved by 60 hours."""
     start = datetime.now(UTC) - timedelta(hours=60, minutes=30)
     return Platform(
-        PlatformConfig(delete_delay_seconds=0), clock=ManualClock(start), executor=ScriptedExecutor(Script((Exit(1),)))
+        PlatformConfig(delete_delay_seconds=0),
+        clock=ManualClock(start),
+        executor=ScriptedExecutor(Script((Exit(1),))),
     )
 
 
@@ -87,4 +108,6 @@ async def test_cleanup_counts_idle_hours_on_platform(hands, caplog) -> None:
     clock.advance(23.8 * HOUR)
     await cleanup_orphaned_workloads()
     assert [workload["name"] for workload in hands.local.platform.workloads()] == ["used-lately"]
-    assert any(re.search("18.. s ahead of the clock of the platform", line) for line in caplog.messages)
+    assert any(
+        re.search("18.. s ahead of the clock of the platform", line) for line in caplog.messages
+    )

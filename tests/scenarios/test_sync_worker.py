@@ -28,7 +28,9 @@ def runs(local, prefect_api, tmp_path):
     forever = pool.deploy(command=pools.command(FOREVER), stream_output=False)
     deployments = {
         "fails": pool.deploy(command=pools.command(fails), stream_output=False),
-        "vanishes": pool.deploy(command=pools.command(FOREVER), name="of-its-own", stream_output=False),
+        "vanishes": pool.deploy(
+            command=pools.command(FOREVER), name="of-its-own", stream_output=False
+        ),
         "is cancelled": forever,
         "is stopped": forever,
         "goes on": forever,
@@ -49,13 +51,23 @@ def runs(local, prefect_api, tmp_path):
     pools.delete(started.values())
 
 
-async def test_every_run_of_a_worker_that_was_killed_ends_as_it_should(local, runs, monkeypatch) -> None:
+async def test_every_run_of_a_worker_that_was_killed_ends_as_it_should(
+    local, runs, monkeypatch
+) -> None:
     started, pool = runs
-    jobs = {name: CommandRef.parse(pools.read(run_id).infrastructure_pid) for name, run_id in started.items()}
+    jobs = {
+        name: CommandRef.parse(pools.read(run_id).infrastructure_pid)
+        for name, run_id in started.items()
+    }
     async with CplnClient(local.settings.api()) as client:
         await workloads.delete(client, jobs["vanishes"].workload_ref)
         stopped = await commands.read(client, jobs["is stopped"])
-        await commands.stop(client, jobs["is stopped"].workload_ref, location="local-1", replica=stopped.status.replica or "")
+        await commands.stop(
+            client,
+            jobs["is stopped"].workload_ref,
+            location="local-1",
+            replica=stopped.status.replica or "",
+        )
     pools.set_state(started["is cancelled"], Cancelling())
     monkeypatch.setenv("PREFECT_AGENT_CPLN_MONITOR_INTERVAL", "0.5")
     at_once = {"completed_grace_seconds": 0, "cancel_grace_seconds": 0, "stop_grace_seconds": 0}

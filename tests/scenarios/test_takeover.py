@@ -15,7 +15,12 @@ import anyio
 import httpx
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    LogFilter,
+    LogFilterFlowRunId,
+)
 from prefect.client.schemas.objects import FlowRun
 from prefect.logging import handlers
 from prefect.logging.handlers import APILogWorker
@@ -116,7 +121,9 @@ def _mortal(monkeypatch) -> Iterator[None]:
         handlers.set_api_log_sink(None)
 
 
-async def _serve(pool: Pool, name: str, deployment: UUID, lives: dict[UUID, _Life], step: int) -> None:
+async def _serve(
+    pool: Pool, name: str, deployment: UUID, lives: dict[UUID, _Life], step: int
+) -> None:
     """Have a worker submit flow runs, as if it had found them: one to its end, and each further one for some requests more."""
     worker = CplnWorker(work_pool_name=pool.name, name=name, heartbeat_interval_seconds=1)
     worker._serves, worker._preparing = True, anyio.CapacityLimiter(1000)
@@ -140,7 +147,10 @@ async def _serve(pool: Pool, name: str, deployment: UUID, lives: dict[UUID, _Lif
     for left in range(0, whole.made + 1, step):
         lives[await start()] = _Life(left)
     tasks = [asyncio.create_task(submit(run_id, life)) for run_id, life in lives.items()]
-    await programs.reached(lambda: all(life.is_over or run_id in finished for run_id, life in lives.items()), _LONGEST_SECONDS)
+    await programs.reached(
+        lambda: all(life.is_over or run_id in finished for run_id, life in lives.items()),
+        _LONGEST_SECONDS,
+    )
     assert all(not task.done() or task.exception() is None for task in tasks)
     lives[first] = whole
 
@@ -168,7 +178,10 @@ async def _succeed(pool: Pool, names: Iterable[str], runs: list[UUID]) -> None:
     wanted = FlowRunFilter(id=FlowRunFilterId(any_=runs))
     async with AsyncExitStack() as stack:
         successors = [
-            await stack.enter_async_context(pools.in_process(pool, name, heartbeat_interval_seconds=1)) for name in names
+            await stack.enter_async_context(
+                pools.in_process(pool, name, heartbeat_interval_seconds=1)
+            )
+            for name in names
         ]
 
         async def is_over() -> bool:
@@ -176,7 +189,10 @@ async def _succeed(pool: Pool, names: Iterable[str], runs: list[UUID]) -> None:
                 await worker.get_and_submit_flow_runs()
                 await worker.sync_with_backend()
             found = await successors[0].client.read_flow_runs(flow_run_filter=wanted)
-            idle = [not worker._followed and not worker._submitting_flow_run_ids for worker in successors]
+            idle = [
+                not worker._followed and not worker._submitting_flow_run_ids
+                for worker in successors
+            ]
             settled = [bool(worker._others._settled) for worker in successors]
             return all(run.state.is_final() for run in found) and all(idle) and all(settled)
 
@@ -189,7 +205,9 @@ def _read(runs: Iterable[UUID]) -> tuple[dict[UUID, FlowRun], dict[UUID, list[st
     """Read flow runs and their logs."""
     wanted, logs, messages = list(runs), [], defaultdict(list)
     with get_client(sync_client=True) as client:
-        found = client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=wanted)))
+        found = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=wanted))
+        )
         of_runs = LogFilter(flow_run_id=LogFilterFlowRunId(any_=wanted))
         while page := client.read_logs(of_runs, limit=200, offset=len(logs)):
             logs += page
@@ -210,16 +228,23 @@ _NAMES = [
 
 
 @pytest.mark.parametrize("names", _NAMES)
-def test_run_of_killed_worker_ends_whenever_it_was_killed(pool, names, monkeypatch, request) -> None:
+def test_run_of_killed_worker_ends_whenever_it_was_killed(
+    pool, names, monkeypatch, request
+) -> None:
     lives: dict[UUID, _Life] = {}
     step = 1 if is_long(request.config) else 2
     with _mortal(monkeypatch), _killed_after(pool, "steady", lives, step):
         anyio.run(_succeed, pool, names, list(lives))
     runs, messages = _read(lives)
     jobs = Counter(job["tags"]["prefect.io/flow-run-id"] for job in pool.local.platform.commands())
-    found = {life.left: (runs[i].state.name, jobs[str(i)], _lines(messages[i])) for i, life in lives.items()}
+    found = {
+        life.left: (runs[i].state.name, jobs[str(i)], _lines(messages[i]))
+        for i, life in lives.items()
+    }
     assert len(found) * step > 15, "a run's way has that many requests"
     assert found == dict.fromkeys(found, ("Completed", 1, stand_in.expected(_LINES)))
-    taken_up = {life.left: sum("Taken up by" in text for text in messages[i]) for i, life in lives.items()}
+    taken_up = {
+        life.left: sum("Taken up by" in text for text in messages[i]) for i, life in lives.items()
+    }
     assert taken_up[None] == 0, "its log was whole"
     assert any(taken_up.values())

@@ -26,7 +26,9 @@ async def _run(worker, run_id, started, results) -> None:
 
 
 def _twin(pool: Pool):
-    return pools.in_process(pool, "steady", heartbeat_interval_seconds=30)  # no slow machine makes it silent
+    return pools.in_process(
+        pool, "steady", heartbeat_interval_seconds=30
+    )  # no slow machine makes it silent
 
 
 def test_living_twin_keeps_its_runs_and_is_reported_once(pool, caplog) -> None:
@@ -56,7 +58,9 @@ def test_living_twin_keeps_its_runs_and_is_reported_once(pool, caplog) -> None:
 
 
 def test_run_that_another_process_has_taken_up_is_let_go(pool) -> None:
-    run_id = pool.start(pool.deploy(command=pools.command(FOREVER), job_watch_timeout_seconds=60), Pending())
+    run_id = pool.start(
+        pool.deploy(command=pools.command(FOREVER), job_watch_timeout_seconds=60), Pending()
+    )
 
     async def main() -> None:
         async with _twin(pool) as worker, anyio.create_task_group() as group:
@@ -90,7 +94,8 @@ def test_process_that_has_lost_its_claim_starts_no_job(pool) -> None:
     anyio.run(main)
     assert pool.local.platform.jobs_started == 0
     assert any(
-        "another worker process has taken the flow run up" in text for text in programs.until(lambda: pools.messages(run_id))
+        "another worker process has taken the flow run up" in text
+        for text in programs.until(lambda: pools.messages(run_id))
     )
 
 
@@ -112,6 +117,8 @@ def test_claim_of_another_process_is_seen(pool, monkeypatch) -> None:
                 await anyio.to_thread.run_sync(pools.label_as_left_behind, run_id, "later")
 
             monkeypatch.setattr(client, "update_flow_run_labels", label_and_lose)
-            assert await left_behind.claim(client, seen, me, turn) is None, "it was claimed at the same moment"
+            assert await left_behind.claim(client, seen, me, turn) is None, (
+                "it was claimed at the same moment"
+            )
 
     anyio.run(main)

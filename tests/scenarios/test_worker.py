@@ -54,7 +54,9 @@ def worker(pool, tmp_path_factory):
     pools.end(process)
 
 
-def _prefect(pool: Pool, *arguments: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+def _prefect(
+    pool: Pool, *arguments: str, folder: Path = ROOT, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "prefect", *arguments],
         env=os.environ | pool.local.environment | {"PREFECT_API_URL": pool.url} | environment,
@@ -68,21 +70,29 @@ def _prefect(pool: Pool, *arguments: str, folder: Path = ROOT, **environment: st
 
 def _jobs(local, run_id, role: str = "container") -> list[dict]:
     tags = {"prefect.io/flow-run-id": str(run_id), "cpln-flows/role": role}
-    return [command for command in local.platform.commands() if tags.items() <= command["tags"].items()]
+    return [
+        command for command in local.platform.commands() if tags.items() <= command["tags"].items()
+    ]
 
 
 def _job(local, run_id, role: str = "container", number: int = 1) -> dict:
     """Wait for a job of a flow run that has a container."""
 
     def look():
-        found = [job for job in _jobs(local, run_id, role) if (job.get("status") or {}).get("replica")]
+        found = [
+            job for job in _jobs(local, run_id, role) if (job.get("status") or {}).get("replica")
+        ]
         return found[number - 1] if len(found) >= number else None
 
     return programs.until(look)
 
 
 def _active(local, run_id) -> list[str]:
-    return [job["id"] for job in _jobs(local, run_id) if f"command-{job['id']}" in local.platform.active_jobs]
+    return [
+        job["id"]
+        for job in _jobs(local, run_id)
+        if f"command-{job['id']}" in local.platform.active_jobs
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +103,13 @@ def deployed(pool, worker, tmp_path_factory):
     (folder / "prefect.yaml").write_text(text)
     without = _prefect(pool, "deploy", "--all", "--no-prompt", folder=folder)
     assert without.returncode == 1
-    assert without.stderr.startswith("Error: CPLN_FLOWS_IMAGE: not set, and the deployments of this file need it. Set it and")
+    assert without.stderr.startswith(
+        "Error: CPLN_FLOWS_IMAGE: not set, and the deployments of this file need it. Set it and"
+    )
     assert (without.returncode, len(without.stderr.splitlines())) == (1, 1), without.stderr
-    done = _prefect(pool, "deploy", "--all", "--no-prompt", folder=folder, CPLN_FLOWS_IMAGE="//image/flows:1.0")
+    done = _prefect(
+        pool, "deploy", "--all", "--no-prompt", folder=folder, CPLN_FLOWS_IMAGE="//image/flows:1.0"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     with get_client(sync_client=True) as client:
         found = {d.name: d for d in client.read_deployments() if d.work_pool_name == pool.name}
@@ -118,7 +132,9 @@ def test_maintenance_is_deployed_once_at_a_time_with_an_identity_and_no_key(depl
         assert [schedule.slug for schedule in deployment.schedules] == [slug]
         assert deployment.global_concurrency_limit.limit == 1
         assert deployment.concurrency_options.collision_strategy.value == "ENQUEUE"
-        assert deployment.concurrency_options.grace_period_seconds > 38, "a start of a container takes so long"
+        assert deployment.concurrency_options.grace_period_seconds > 38, (
+            "a start of a container takes so long"
+        )
         assert deployment.job_variables == {
             "image": "//image/flows:1.0",
             "name": f"cpln-flows-{name}",
@@ -135,18 +151,29 @@ def test_maintenance_is_deployed_once_at_a_time_with_an_identity_and_no_key(depl
 @pytest.mark.proof
 def test_one_process_serves_all_flows(local, settings, tmp_path) -> None:
     _save_job(local, LINES, "served")
-    environment = local.environment | {"PREFECT_API_URL": settings, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
-    process = programs.start((ROOT / "deployments/serve.py").read_text(), tmp_path, environment, "serve.py")
+    environment = local.environment | {
+        "PREFECT_API_URL": settings,
+        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+    }
+    process = programs.start(
+        (ROOT / "deployments/serve.py").read_text(), tmp_path, environment, "serve.py"
+    )
     names = ["run-namespaced-job", "fan-out", "retrying", "sync", "cleanup-orphaned-workloads"]
     try:
         with get_client(sync_client=True) as client:
 
             def served():
-                found = {d.id: d for d in client.read_deployments() if d.name == "served" and not d.paused}
+                found = {
+                    d.id: d
+                    for d in client.read_deployments()
+                    if d.name == "served" and not d.paused
+                }
                 return found if len(found) == len(names) else None
 
             found = programs.until(served)
-            for deployment in found.values():  # maintenance shall not run by itself beside other tests
+            for (
+                deployment
+            ) in found.values():  # maintenance shall not run by itself beside other tests
                 if deployment.schedules:
                     client.pause_deployment(deployment.id)
             job = client.read_deployment_by_name("run-namespaced-job/served")
@@ -165,11 +192,19 @@ def test_one_process_serves_all_flows(local, settings, tmp_path) -> None:
 
 def _save_job(local, script: str, name: str = "my-cpln-job") -> None:
     credentials = CplnCredentials(config=CplnConfig(token=CANARY))
-    job = CplnJob(credentials=credentials, org="local", namespace="quickstart", location="local-1", v1_job=kubernetes_job(script))
+    job = CplnJob(
+        credentials=credentials,
+        org="local",
+        namespace="quickstart",
+        location="local-1",
+        v1_job=kubernetes_job(script),
+    )
     job.save(name, overwrite=True)
 
 
-def test_the_job_flow_runs_in_a_container_and_starts_a_job_of_the_same_run(pool, deployed, local) -> None:
+def test_the_job_flow_runs_in_a_container_and_starts_a_job_of_the_same_run(
+    pool, deployed, local
+) -> None:
     _save_job(local, LINES)
     deployment = deployed["run-namespaced-job"]
     run_id = pool.start(deployment.id)
@@ -178,14 +213,20 @@ def test_the_job_flow_runs_in_a_container_and_starts_a_job_of_the_same_run(pool,
     (container,) = _jobs(local, run_id)
     assert run.infrastructure_pid.endswith(container["id"])
     programs.until(lambda: not _jobs(local, run_id, "job"))  # gone with its private workload
-    programs.until(lambda: any("Completed; log complete: 5 lines" in text for text in pools.messages(run_id)))
+    programs.until(
+        lambda: any("Completed; log complete: 5 lines" in text for text in pools.messages(run_id))
+    )
     assert sum("Creating Control Plane job..." in text for text in pools.messages(run_id)) == 2
     with get_client(sync_client=True) as client:
         stored = client.read_deployment(deployment.id).model_dump_json() + run.model_dump_json()
         stored += json.dumps(client.read_work_pool(pool.name).model_dump(mode="json"))
-    assert CANARY not in stored + json.dumps(local.platform.commands()) + json.dumps(local.platform.workloads())
+    assert CANARY not in stored + json.dumps(local.platform.commands()) + json.dumps(
+        local.platform.workloads()
+    )
     assert deployment.pull_steps == []
-    assert deployment.parameters == {"cpln_job": {"$ref": {"block_document_slug": "cpln-job/my-cpln-job"}}}
+    assert deployment.parameters == {
+        "cpln_job": {"$ref": {"block_document_slug": "cpln-job/my-cpln-job"}}
+    }
 
 
 def test_a_container_that_is_killed_crashes_the_run_and_the_next_one_goes_on_with_its_job_until_it_is_cancelled(
@@ -217,7 +258,9 @@ def _sync_would_stop(pool: Pool, local, job: dict) -> None:
     with pytest.MonkeyPatch.context() as patched:
         for name, value in local.environment.items():
             patched.setenv(name, value)
-        plan = sync(dry_run=True, options=SyncOptions(work_pool=pool.name, stop_grace_seconds=0)).planned
+        plan = sync(
+            dry_run=True, options=SyncOptions(work_pool=pool.name, stop_grace_seconds=0)
+        ).planned
     (row,) = [row for row in plan if job["id"] in str(row)]
     assert row["action"] == "stop the job"
 
@@ -227,7 +270,9 @@ def _kill_container(local, container: dict) -> None:
     marker = f"{container['status']['replica']}".encode()
     for entry in Path("/proc").iterdir():
         try:
-            is_first = entry.name.isdigit() and b"flow-run\0execute" in (entry / "cmdline").read_bytes()
+            is_first = (
+                entry.name.isdigit() and b"flow-run\0execute" in (entry / "cmdline").read_bytes()
+            )
             if is_first and marker in (entry / "environ").read_bytes():
                 os.kill(int(entry.name), signal.SIGKILL)
                 return
@@ -248,14 +293,20 @@ def test_a_pending_run_that_is_cancelled_has_its_job_stopped_at_once(pool, worke
     assert _active(local, run_id) == []
 
 
-def test_a_running_run_with_a_command_of_its_own_that_is_cancelled_has_its_job_stopped_at_once(pool, worker, local) -> None:
+def test_a_running_run_with_a_command_of_its_own_that_is_cancelled_has_its_job_stopped_at_once(
+    pool, worker, local
+) -> None:
     run_id = pool.start(pool.deploy(command=pools.command(FOREVER)))
     _job(local, run_id)
     pools.set_state(run_id, Running())
     _cancelled(pool, run_id)
     assert pools.final(run_id).state.is_cancelled()
     assert _active(local, run_id) == []
-    programs.until(lambda: any("nothing in the container would do that" in text for text in pools.messages(run_id)))
+    programs.until(
+        lambda: any(
+            "nothing in the container would do that" in text for text in pools.messages(run_id)
+        )
+    )
 
 
 STOPPED = """
@@ -270,10 +321,17 @@ def sleeper():
 
 
 @pytest.mark.proof
-def test_a_container_that_somebody_stops_starts_no_second_one_whatever_the_state(pool, worker, local, tmp_path) -> None:
+def test_a_container_that_somebody_stops_starts_no_second_one_whatever_the_state(
+    pool, worker, local, tmp_path
+) -> None:
     (tmp_path / "sleeper.py").write_text(STOPPED)
     deployment = pool.deploy("sleeper", f"{tmp_path}/sleeper.py:sleeper")
-    wanted = {"Running": None, "Crashed": Crashed(), "Cancelled": Cancelled(), "Completed": Completed()}
+    wanted = {
+        "Running": None,
+        "Crashed": Crashed(),
+        "Cancelled": Cancelled(),
+        "Completed": Completed(),
+    }
     runs = {name: pool.start(deployment) for name in wanted}
     for name, run_id in runs.items():
         programs.until(lambda run_id=run_id: pools.read(run_id).state.is_running())
@@ -292,9 +350,14 @@ def _stop_on_platform(local, command: dict) -> None:
     import httpx
 
     workload = command["links"][0]["href"].split("/-command")[0]
-    body = {"type": "stopReplica", "spec": {"location": "local-1", "replica": command["status"]["replica"]}}
+    body = {
+        "type": "stopReplica",
+        "spec": {"location": "local-1", "replica": command["status"]["replica"]},
+    }
     headers = {"authorization": f"Bearer {local.platform.token}"}
-    answer = httpx.post(f"{local.url}{workload}/-command", json=body, headers=headers, timeout=PATIENCE_SECONDS)
+    answer = httpx.post(
+        f"{local.url}{workload}/-command", json=body, headers=headers, timeout=PATIENCE_SECONDS
+    )
     assert answer.status_code == 201, answer.text
 
 
@@ -311,15 +374,27 @@ class _Stars(BaseHTTPRequestHandler):
 
 
 @pytest.mark.proof
-def test_a_worker_that_is_killed_and_started_again_takes_up_its_run_whose_flow_then_fails(local, settings, tmp_path) -> None:
+def test_a_worker_that_is_killed_and_started_again_takes_up_its_run_whose_flow_then_fails(
+    local, settings, tmp_path
+) -> None:
     """The flow comes from a git repository, as the first of the example programs deploys it."""
     pool, log = Pool(local, settings), tmp_path / "worker.log"
     repository = tmp_path / "repository"
     repository.mkdir()
-    (repository / "show_stars.py").write_text((ROOT / "deployments/examples/show_stars.py").read_text())
-    for arguments in (["init", "-q"], ["add", "."], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "x"]):
+    (repository / "show_stars.py").write_text(
+        (ROOT / "deployments/examples/show_stars.py").read_text()
+    )
+    for arguments in (
+        ["init", "-q"],
+        ["add", "."],
+        ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "x"],
+    ):
         subprocess.run(["git", *arguments], cwd=repository, check=True)
-    program = (ROOT / "deployments/examples/create_deployment.py").read_text().replace('"cpln"', repr(pool.name))
+    program = (
+        (ROOT / "deployments/examples/create_deployment.py")
+        .read_text()
+        .replace('"cpln"', repr(pool.name))
+    )
     (tmp_path / "create_deployment.py").write_text(program)
     done = subprocess.run(
         [sys.executable, "create_deployment.py", str(repository), "show_stars.py:show_stars"],
@@ -344,10 +419,16 @@ def test_a_worker_that_is_killed_and_started_again_takes_up_its_run_whose_flow_t
         first.wait()
         second = pool.worker("--name", "steady", log=log)
         try:
-            programs.until(lambda: any("Taken up by worker steady" in text for text in pools.messages(run_id)))
+            programs.until(
+                lambda: any("Taken up by worker steady" in text for text in pools.messages(run_id))
+            )
             server.may_answer.set()
             state = pools.final(run_id).state
-            programs.until(lambda: any("Ended: the platform says completed" in text for text in pools.messages(run_id)))
+            programs.until(
+                lambda: any(
+                    "Ended: the platform says completed" in text for text in pools.messages(run_id)
+                )
+            )
         finally:
             pools.end(second)
     finally:
@@ -360,7 +441,9 @@ def test_a_worker_that_is_killed_and_started_again_takes_up_its_run_whose_flow_t
 
 
 @pytest.mark.proof
-def test_a_worker_that_is_killed_before_it_stores_the_pid_leaves_one_job_and_no_lost_run(local, settings, tmp_path) -> None:
+def test_a_worker_that_is_killed_before_it_stores_the_pid_leaves_one_job_and_no_lost_run(
+    local, settings, tmp_path
+) -> None:
     pool, log = Pool(local, settings), tmp_path / "worker.log"
     fault = Fault(method="POST", path="/-command$", timeout="after")
     local.platform.faults.add(fault)
@@ -402,7 +485,9 @@ def test_two_workers_share_a_pool_and_start_each_run_once(local, settings, tmp_p
 
 def _only_queries(requests, count: int) -> bool:
     """Whether there are so many requests, and a look at all jobs is one query."""
-    return len(requests) == count and all(request.path.endswith("/-command/-query") for request in requests)
+    return len(requests) == count and all(
+        request.path.endswith("/-command/-query") for request in requests
+    )
 
 
 @pytest.mark.proof

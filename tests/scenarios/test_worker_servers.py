@@ -21,7 +21,9 @@ from tests.scenarios.pools import Pool
 
 pytestmark = [pytest.mark.xdist_group("worker-servers"), pytest.mark.proof]
 
-_BIN = next((path for path in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
+_BIN = next(
+    (path for path in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None
+)
 _HANGS = f"{pools.command(FOREVER)} prefect flow-run execute"  # looks supervised, and does nothing about a cancellation
 
 
@@ -35,19 +37,36 @@ def postgres(tmp_path) -> Iterator[str]:
     if _BIN is None:
         pytest.skip("PostgreSQL is not installed: there is no /usr/lib/postgresql")
     # Not in a folder of pytest, which is closed to other users.
-    folder, port, user = Path(tempfile.gettempdir(), f"cpln-flows-postgres-{os.getpid()}"), conftest._free_port(), _user()
+    folder, port, user = (
+        Path(tempfile.gettempdir(), f"cpln-flows-postgres-{os.getpid()}"),
+        conftest._free_port(),
+        _user(),
+    )
     folder.mkdir()
     if user:
         shutil.chown(folder, user)
     data = folder / "data"
     made = [str(_BIN / "initdb"), "-D", str(data), "-U", "prefect", "-A", "trust", "--no-sync"]
     subprocess.run(made, user=user, cwd=folder, check=True, capture_output=True)
-    started = [str(_BIN / "postgres"), "-D", str(data), "-p", str(port), "-k", str(folder), "-h", "127.0.0.1", "-F"]
+    started = [
+        str(_BIN / "postgres"),
+        "-D",
+        str(data),
+        "-p",
+        str(port),
+        "-k",
+        str(folder),
+        "-h",
+        "127.0.0.1",
+        "-F",
+    ]
     with (tmp_path / "postgres.log").open("w") as log:
         process = subprocess.Popen(started, user=user, cwd=folder, stdout=log, stderr=log)
     try:
         ready = [str(_BIN / "pg_isready"), "-h", "127.0.0.1", "-p", str(port)]
-        programs.until(lambda: subprocess.run(ready, capture_output=True, check=False).returncode == 0)
+        programs.until(
+            lambda: subprocess.run(ready, capture_output=True, check=False).returncode == 0
+        )
         yield f"postgresql+asyncpg://prefect@127.0.0.1:{port}/postgres"
     finally:
         process.terminate()
@@ -73,7 +92,17 @@ def server(request, tmp_path) -> Iterator[str]:
         "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS": "2",
     }
     with (tmp_path / "server.log").open("w") as log:
-        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+        command = [
+            sys.executable,
+            "-m",
+            "prefect",
+            "server",
+            "start",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+        ]
         process = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log)
     try:
         programs.until(lambda: conftest._answers(f"{url}/health"))

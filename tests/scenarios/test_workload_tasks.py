@@ -31,13 +31,19 @@ def credentials(local) -> CplnCredentials:
 
 
 def _body(name: str = "nightly", **tags: str) -> dict:
-    return native_job(job={"schedule": "* * * * *"}, defaultOptions={"suspend": True}) | {"name": name, "tags": tags}
+    return native_job(job={"schedule": "* * * * *"}, defaultOptions={"suspend": True}) | {
+        "name": name,
+        "tags": tags,
+    }
 
 
 def test_life_of_a_workload(credentials) -> None:
     made = create_workload(credentials, *PLACE, _body(team="data"))
     assert (made["name"], made["tags"]["team"], made["spec"]["type"]) == ("nightly", "data", "cron")
-    assert patch_workload(credentials, *PLACE, "nightly", {"tags": {"owner": "ada"}})["tags"] == {"team": "data", "owner": "ada"}
+    assert patch_workload(credentials, *PLACE, "nightly", {"tags": {"owner": "ada"}})["tags"] == {
+        "team": "data",
+        "owner": "ada",
+    }
     assert replace_workload(credentials, *PLACE, _body(team="web"))["tags"] == {"team": "web"}
     assert read_workload(credentials, *PLACE, "nightly")["version"] == 3
     assert [item["name"] for item in list_workloads(credentials, *PLACE)["items"]] == ["nightly"]
@@ -86,4 +92,8 @@ def test_failed_task_is_one_log_line(credentials, caplog) -> None:
     said = [line for line in caplog.messages if "[CPLN] Workload" in line]
     assert len(said) == 1
     assert "404" in said[0]
-    assert not [record for record in caplog.records if record.exc_info and record.name.startswith("prefect.task_runs")]
+    assert not [
+        record
+        for record in caplog.records
+        if record.exc_info and record.name.startswith("prefect.task_runs")
+    ]

@@ -65,7 +65,11 @@ class Judge:
         before = self._waiting
         self._read_at += [self.world.seconds] if all_read else []
         self._waiting = {key: before.get(key, 0) + all_read for key in still}
-        self.wrong += [f"{what} of {subject} is owed for {n} cycles" for (what, subject), n in self._waiting.items() if n >= 2]
+        self.wrong += [
+            f"{what} of {subject} is owed for {n} cycles"
+            for (what, subject), n in self._waiting.items()
+            if n >= 2
+        ]
 
     # What is owed
 
@@ -88,23 +92,41 @@ class Judge:
         if truth.job is None:
             # The pid of an attempt before may lead to a workload that is gone, and is counted as if it were the present one's.
             cancelled = self._counted(since + CANCEL_GRACE) if run.pid else since + CANCEL_GRACE
-            yield Owed("end of a run without job", run.id, cancelled if cancelling else since + SUBMISSION_LIMIT)
+            yield Owed(
+                "end of a run without job",
+                run.id,
+                cancelled if cancelling else since + SUBMISSION_LIMIT,
+            )
         elif job is None:
             gone = self._seconds(self.world.gone[truth.workload.path])
             # While a run is pending again, its pid may be that of the attempt before: then only the lists tell.
             by_lists = found or (state.type is RunState.PENDING and len(truth.jobs) > 1)
             # The pid of a later attempt counts only once the worker had its time to record it.
-            patience = SUBMISSION_LIMIT if by_lists else RECORD_AFTER if len(truth.jobs) > 1 else -math.inf
-            yield Owed("end of a run whose job is gone", run.id, self._counted(max(since + patience, gone)))
+            patience = (
+                SUBMISSION_LIMIT if by_lists else RECORD_AFTER if len(truth.jobs) > 1 else -math.inf
+            )
+            yield Owed(
+                "end of a run whose job is gone", run.id, self._counted(max(since + patience, gone))
+            )
         elif job["lifecycleStage"] in ENDED:
-            grace = COMPLETED_GRACE if job["lifecycleStage"] == "completed" and not cancelling else 0
-            yield Owed("end of a run whose job has ended", run.id, max(self._ended(job) + grace, found, since))
+            grace = (
+                COMPLETED_GRACE if job["lifecycleStage"] == "completed" and not cancelling else 0
+            )
+            yield Owed(
+                "end of a run whose job has ended",
+                run.id,
+                max(self._ended(job) + grace, found, since),
+            )
         elif not cancelling and run.pid != truth.job.pid:
             yield Owed("name of the job", run.id, self._created(job) + RECORD_AFTER)
 
     def _of_child(self, truth: Truth) -> Iterator[Owed]:
         parent = self.world.prefect.runs.get(truth.run.parent) if truth.run.parent else None
-        if parent is None or parent.state.type not in FINAL or truth.run.state.type is not RunState.RUNNING:
+        if (
+            parent is None
+            or parent.state.type not in FINAL
+            or truth.run.state.type is not RunState.RUNNING
+        ):
             return
         ended = self._in_prefect(parent.state.at)
         container = self.world.job(CommandRef.find(parent.pid)) if parent.pid else None
@@ -123,8 +145,14 @@ class Judge:
             if truth.deleted_at is not None:
                 since = max(self._seconds(truth.deleted_at), self._created(job) + STOP_GRACE)
                 yield Owed("stop of a deleted run's job", job["id"], since)
-            elif state.type in FINAL or (state.type is RunState.CANCELLING and truth.run.parent is None):
-                yield Owed("stop of a job", job["id"], max(self._in_prefect(state.at) + _grace_of(state), self._created(job)))
+            elif state.type in FINAL or (
+                state.type is RunState.CANCELLING and truth.run.parent is None
+            ):
+                yield Owed(
+                    "stop of a job",
+                    job["id"],
+                    max(self._in_prefect(state.at) + _grace_of(state), self._created(job)),
+                )
 
     # What must not be
 
@@ -142,7 +170,9 @@ class Judge:
     def _is_right(self, truth: Truth, proposal: Proposal) -> bool:
         parent = self.world.prefect.runs.get(truth.run.parent) if truth.run.parent else None
         if parent is not None:
-            ends = RunState.CANCELLED if parent.state.type is RunState.CANCELLED else RunState.CRASHED
+            ends = (
+                RunState.CANCELLED if parent.state.type is RunState.CANCELLED else RunState.CRASHED
+            )
             return parent.state.type in FINAL and proposal.after is ends
         job = self.world.job(truth.job)
         stage = job["lifecycleStage"] if job else None
@@ -150,14 +180,26 @@ class Judge:
         missing = job is None and self._gone_for(truth) >= (MISSES - 1) * INTERVAL
         # A job that is gone before it is sure that the pid is its own is as one that never was.
         never = proposal.before is RunState.PENDING and job is None and waited > SUBMISSION_LIMIT
-        over = stage == "completed" and job is not None and self.world.seconds - self._ended(job) > COMPLETED_GRACE
+        over = (
+            stage == "completed"
+            and job is not None
+            and self.world.seconds - self._ended(job) > COMPLETED_GRACE
+        )
         waits = job is not None and not job["status"].get("replica")
         cancelling = proposal.before is RunState.CANCELLING
         allowed = {
             RunState.COMPLETED: proposal.before is RunState.RUNNING and over,
-            RunState.CRASHED: stage == "failed" or missing or never or (proposal.before is RunState.PENDING and over),
+            RunState.CRASHED: stage == "failed"
+            or missing
+            or never
+            or (proposal.before is RunState.PENDING and over),
             RunState.CANCELLED: stage == "cancelled"
-            or (cancelling and (stage in ENDED or missing or ((waits or job is None) and waited > CANCEL_GRACE))),
+            or (
+                cancelling
+                and (
+                    stage in ENDED or missing or ((waits or job is None) and waited > CANCEL_GRACE)
+                )
+            ),
             RunState.PENDING: proposal.before is RunState.PENDING and stage == "pending",
         }
         return allowed.get(proposal.after, False)
@@ -172,7 +214,11 @@ class Judge:
             if last is not None and at - last < timedelta(seconds=300):
                 self.wrong.append(f"two stops to {replica} within {at - last}")
             self._stops[replica] = at
-            job = next(one for one in self.world.platform.commands() if one["status"].get("replica") == replica)
+            job = next(
+                one
+                for one in self.world.platform.commands()
+                if one["status"].get("replica") == replica
+            )
             if not self._may_stop(job):
                 self.wrong.append(f"stop of {job['id']} (tags {job['tags']})")
 
@@ -190,14 +236,24 @@ class Judge:
             return True
         if mine.type is RunState.CANCELLING or mine.type in FINAL:
             # What came at the very moment of the cycle was not there when it was decided.
-            asked = [state for state in truth.run.states if state.type in FINAL or state.type is RunState.CANCELLING]
+            asked = [
+                state
+                for state in truth.run.states
+                if state.type in FINAL or state.type is RunState.CANCELLING
+            ]
             return any(now - self._in_prefect(state.at) > _grace_of(state) for state in asked)
         return False
 
     def _finals_stay(self) -> None:
         for truth in self.world.truths.values():
-            if truth.deleted_at is None and truth.ended_as is not None and truth.run.state.type is not truth.ended_as:
-                self.wrong.append(f"{truth.run.id} was {truth.ended_as} by itself and is {truth.run.state.type}")
+            if (
+                truth.deleted_at is None
+                and truth.ended_as is not None
+                and truth.run.state.type is not truth.ended_as
+            ):
+                self.wrong.append(
+                    f"{truth.run.id} was {truth.ended_as} by itself and is {truth.run.state.type}"
+                )
 
     # Moments
 

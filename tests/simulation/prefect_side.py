@@ -116,7 +116,11 @@ class PrefectSide:
         return [run.view for run in self.runs.values() if run.state.type in UNDER_WAY]
 
     async def job_flows(self) -> list[RunView]:
-        return [run.view for run in self.runs.values() if run.parent is not None and run.state.type in UNDER_WAY]
+        return [
+            run.view
+            for run in self.runs.values()
+            if run.parent is not None and run.state.type in UNDER_WAY
+        ]
 
     async def by_ids(self, ids: Collection[UUID]) -> dict[UUID, RunView]:
         for run_id in ids:
@@ -129,7 +133,9 @@ class PrefectSide:
 
     async def parents(self, runs: Collection[RunView]) -> dict[UUID, RunView]:
         above = {run.id: self.runs[run.id].parent for run in runs if run.id in self.runs}
-        return {child: self.runs[parent].view for child, parent in above.items() if parent in self.runs}
+        return {
+            child: self.runs[parent].view for child, parent in above.items() if parent in self.runs
+        }
 
     async def of_submissions(self, submissions: Collection[UUID]) -> list[RunView]:
         return [run.view for run in self.runs.values() if run.task_run in submissions]
@@ -137,9 +143,13 @@ class PrefectSide:
     async def states(self, run_id: UUID) -> Sequence[StateView]:
         return list(self.runs[run_id].states) if run_id in self.runs else []
 
-    async def propose(self, run_id: UUID, state: RunState, name: str | None, message: str) -> Proposed:
+    async def propose(
+        self, run_id: UUID, state: RunState, name: str | None, message: str
+    ) -> Proposed:
         proposed: State = State(type=StateType(state.value), name=name, message=message)
-        return await orchestration.propose_giving_way(cast("PrefectClient", _Server(self)), run_id, proposed)
+        return await orchestration.propose_giving_way(
+            cast("PrefectClient", _Server(self)), run_id, proposed
+        )
 
     async def end_below(self, ended: Mapping[UUID, RunState]) -> None:
         """Nothing: no run here has task runs."""
@@ -166,14 +176,18 @@ class _Server:
             raise ObjectNotFound(http_exc=ValueError(run_id))
         after, before = RunState(state.type.value), run.state
         accepted = not is_kept(before.type, after)
-        proposal = Proposal(self.side.clock(), run_id, before.type, after, accepted, before.at, state.message or "")
+        proposal = Proposal(
+            self.side.clock(), run_id, before.type, after, accepted, before.at, state.message or ""
+        )
         self.side.proposals.append(proposal)
         if accepted:
             run.states.append(StateView(after, state.name or "", proposal.at, state.message))
         status = SetStateStatus.ACCEPT if accepted else SetStateStatus.ABORT
         return OrchestrationResult(state=None, status=status, details=StateAcceptDetails())
 
-    async def request(self, _method: str, _path: str, *, path_params: dict[str, Any], json: dict[str, Any]) -> None:
+    async def request(
+        self, _method: str, _path: str, *, path_params: dict[str, Any], json: dict[str, Any]
+    ) -> None:
         """Give a final state back."""
         run, state = self.side.runs[path_params["id"]], json["state"]
         after = RunState(state["type"])
@@ -182,6 +196,11 @@ class _Server:
 
     async def read_flow_run_states(self, run_id: UUID) -> list[State]:
         return [
-            State(type=StateType(view.type.value), name=view.name, message=view.message, timestamp=view.at)
+            State(
+                type=StateType(view.type.value),
+                name=view.name,
+                message=view.message,
+                timestamp=view.at,
+            )
             for view in self.side.runs[run_id].states
         ]

@@ -50,10 +50,15 @@ class Yard:
         if not ours or scheduled:
             self.kept.add(name)
         with_identity = chance.random() < 0.4
-        self.world.at(born, lambda: self._make(name, ours=ours, scheduled=scheduled, with_identity=with_identity))
+        self.world.at(
+            born,
+            lambda: self._make(name, ours=ours, scheduled=scheduled, with_identity=with_identity),
+        )
         for _ in range(chance.choice([0, 1, 1, 2, 4])):
             length = chance.choice([10.0, HOUR, 30 * HOUR])
-            self.world.at(born + chance.uniform(1, 60 * HOUR), lambda seconds=length: self._job(name, seconds))
+            self.world.at(
+                born + chance.uniform(1, 60 * HOUR), lambda seconds=length: self._job(name, seconds)
+            )
 
     async def _make(self, name: str, *, ours: bool, scheduled: bool, with_identity: bool) -> None:
         tags = workload_tags(spec_hash="0", job_type="standard") if ours else {}
@@ -65,19 +70,35 @@ class Yard:
         }
         if with_identity:
             link = f"{GVC.path}/identity/{name}"
-            await self.world.client.put(f"{GVC.path}/identity", {"kind": "identity", "name": name, "tags": tags})
+            await self.world.client.put(
+                f"{GVC.path}/identity", {"kind": "identity", "name": name, "tags": tags}
+            )
             bindings = [{"permissions": ["reveal"], "principalLinks": [link]}]
-            policy = {"kind": "policy", "name": name, "targetKind": "secret", "target": "all", "bindings": bindings}
+            policy = {
+                "kind": "policy",
+                "name": name,
+                "targetKind": "secret",
+                "target": "all",
+                "bindings": bindings,
+            }
             await self.world.client.put("/org/local/policy", {**policy, "tags": tags})
             spec["identityLink"] = link
-        await workloads.create(self.world.client, GVC, {"kind": "workload", "name": name, "tags": tags, "spec": spec})
+        await workloads.create(
+            self.world.client, GVC, {"kind": "workload", "name": name, "tags": tags, "spec": spec}
+        )
         self.made.add(name)
 
     async def _job(self, name: str, seconds: float) -> None:
         script = Script((Exit(seconds, code=self.chance.choice([0, 1])),))
         key = str(self.world.id())
         self.world.scripts[key] = script
-        await commands.start(self.world.client, GVC.workload(name), location="local-1", overrides=[], tags={"script": key})
+        await commands.start(
+            self.world.client,
+            GVC.workload(name),
+            location="local-1",
+            overrides=[],
+            tags={"script": key},
+        )
 
     # What is true
 
@@ -94,7 +115,11 @@ class Yard:
         return self.world.clock.now() - max(map(datetime.fromisoformat, moments)) <= DAY
 
     def orphans(self) -> set[str]:
-        return {name for name, one in self.there().items() if name not in self.kept and not self.is_used(one)}
+        return {
+            name
+            for name, one in self.there().items()
+            if name not in self.kept and not self.is_used(one)
+        }
 
 
 async def clean_up(yard: Yard, *, broken: bool) -> None:
@@ -120,14 +145,20 @@ async def clean_up(yard: Yard, *, broken: bool) -> None:
 def identities_of_the_living(yard: Yard) -> set[str]:
     """Return the workloads that name an identity which is gone."""
     identities = {one["name"] for one in yard.world.platform.objects("identity")}
-    return {name for name, one in yard.there().items() if "identityLink" in one["spec"] and name not in identities}
+    return {
+        name
+        for name, one in yard.there().items()
+        if "identityLink" in one["spec"] and name not in identities
+    }
 
 
 async def simulate(seed: int) -> int:
     async with opened(seed) as world:
         yard = Yard(world)
         yard.plan()
-        moments = sorted(world.chance.uniform(DAY.total_seconds(), LONGEST + 50 * HOUR) for _ in range(CLEAN_UPS))
+        moments = sorted(
+            world.chance.uniform(DAY.total_seconds(), LONGEST + 50 * HOUR) for _ in range(CLEAN_UPS)
+        )
         try:
             for moment in moments:
                 await world.run_until(moment)

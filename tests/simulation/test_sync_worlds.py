@@ -53,14 +53,18 @@ class Syncs:
         chance = self.world.chance
         if chance.random() < 0.2:
             self.memory = Memory(reported=self.memory.reported)
-        others = [self._once(Memory(reported=self.memory.reported))] if chance.random() < 0.1 else []
+        others = (
+            [self._once(Memory(reported=self.memory.reported))] if chance.random() < 0.1 else []
+        )
         results = await asyncio.gather(self._once(self.memory), *others)
         self.memory = results[0]
 
     async def _once(self, memory: Memory) -> Memory:
         snapshot = await self.observer.snapshot(self.world.clocks(), memory)
         plan = decide.decide(snapshot, self.observer.scope, POLICY)
-        outcomes = await Actor(self.observer, self.world.clocks).act(act.news(plan, memory), memory.reported)
+        outcomes = await Actor(self.observer, self.world.clocks).act(
+            act.news(plan, memory), memory.reported
+        )
         failed = [outcome.said for outcome in outcomes if outcome.failed and not self.broken]
         assert not failed
         return act.forget(act.remember(snapshot, outcomes, memory), plan, snapshot, outcomes)
@@ -74,7 +78,12 @@ def reports_at_the_same_moment(world: World):
     def report(run_id) -> None:
         truth = world.truths.get(run_id)
         if truth and truth.run.state.type in UNDER_WAY and world.chance.random() < 0.03:
-            world.end(truth, world.chance.choice([RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED, RunState.CRASHED]))
+            world.end(
+                truth,
+                world.chance.choice(
+                    [RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED, RunState.CRASHED]
+                ),
+            )
 
     return report
 
@@ -93,7 +102,9 @@ async def simulate(seed: int) -> Judge:
             await syncs.cycle()
             world.platform.faults.clear()
             judge.after(owed, all_read=not syncs.broken)
-            assert not judge.wrong, f"pytest tests/simulation -n 0 --world {seed} (cycle {number}): {judge.wrong}"
+            assert not judge.wrong, (
+                f"pytest tests/simulation -n 0 --world {seed} (cycle {number}): {judge.wrong}"
+            )
         return judge
 
 

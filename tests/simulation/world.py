@@ -22,9 +22,26 @@ from pydantic import SecretStr
 
 from cpln_flows.api import commands, workloads
 from cpln_flows.api.client import CplnClient
-from cpln_flows.emulator import Exit, ManualClock, NeverStart, OutOfMemory, Platform, PlatformConfig, Script, ScriptedExecutor
+from cpln_flows.emulator import (
+    Exit,
+    ManualClock,
+    NeverStart,
+    OutOfMemory,
+    Platform,
+    PlatformConfig,
+    Script,
+    ScriptedExecutor,
+)
 from cpln_flows.errors import CplnError
-from cpln_flows.model.identifiers import FLOW_RUN_ID, INSTALLATION, Owner, Role, Submission, attempt_starts, workload_tags
+from cpln_flows.model.identifiers import (
+    FLOW_RUN_ID,
+    INSTALLATION,
+    Owner,
+    Role,
+    Submission,
+    attempt_starts,
+    workload_tags,
+)
 from cpln_flows.model.links import CommandRef, GvcRef, WorkloadRef
 from cpln_flows.model.run_states import FINAL, RunState
 from cpln_flows.reconcile.snapshot import Clocks
@@ -67,7 +84,9 @@ class Truth:
 class World:
     """Both sides, and what is going to happen."""
 
-    def __init__(self, seed: int, client: CplnClient, platform: Platform, scripts: dict[str, Script]) -> None:
+    def __init__(
+        self, seed: int, client: CplnClient, platform: Platform, scripts: dict[str, Script]
+    ) -> None:
         self.chance = random.Random(seed)  # noqa: S311 - what happens shall be repeatable
         self.client = client
         self.platform = platform
@@ -120,9 +139,16 @@ class World:
 
     async def workload(self, name: str) -> WorkloadRef:
         container = {"name": "main", "image": "python", "command": "python"}
-        spec = {"type": "cron", "containers": [container], "job": {"schedule": "* * * * *"}, "defaultOptions": {"suspend": True}}
+        spec = {
+            "type": "cron",
+            "containers": [container],
+            "job": {"schedule": "* * * * *"},
+            "defaultOptions": {"suspend": True},
+        }
         tags = workload_tags(spec_hash="0", job_type="standard")
-        await workloads.create(self.client, GVC, {"kind": "workload", "name": name, "tags": tags, "spec": spec})
+        await workloads.create(
+            self.client, GVC, {"kind": "workload", "name": name, "tags": tags, "spec": spec}
+        )
         return GVC.workload(name)
 
     def delete_later(self, workload: WorkloadRef, seconds: float) -> None:
@@ -159,33 +185,55 @@ class World:
         if end is not None and chance.random() < 0.9:
             self._engine(truth, posted + START_DELAY, end, others)
         if chance.random() < 0.15:
-            self.at(posted + chance.uniform(1, 900), lambda: self._cancel(truth, obeys=chance.random() < 0.4))
+            self.at(
+                posted + chance.uniform(1, 900),
+                lambda: self._cancel(truth, obeys=chance.random() < 0.4),
+            )
         if chance.random() < 0.1:
             self.at(posted + chance.uniform(1, 900), lambda: self._stop(truth))
         if chance.random() < 0.04:
-            self.at(posted + chance.uniform(5, 600), lambda: self._move(truth, RunState.RUNNING, RunState.PAUSED))
+            self.at(
+                posted + chance.uniform(5, 600),
+                lambda: self._move(truth, RunState.RUNNING, RunState.PAUSED),
+            )
 
     def _script(self) -> tuple[Script, float | None]:
         """Return what the container does, and when it ends by itself; none when it never begins."""
         seconds = self.chance.uniform(5, 900)
-        kind = self.chance.choices(["ok", "fails", "memory", "hangs", "nowhere"], [45, 20, 5, 20, 10])[0]
+        kind = self.chance.choices(
+            ["ok", "fails", "memory", "hangs", "nowhere"], [45, 20, 5, 20, 10]
+        )[0]
         slow = self.chance.choice([0.0, 0.0, 8.0])
-        ends = {"ok": Exit(seconds), "fails": Exit(seconds, code=3), "memory": OutOfMemory(seconds), "nowhere": NeverStart()}
+        ends = {
+            "ok": Exit(seconds),
+            "fails": Exit(seconds, code=3),
+            "memory": OutOfMemory(seconds),
+            "nowhere": NeverStart(),
+        }
         steps = () if kind == "hangs" else (ends[kind],)
         return Script(steps, stop_after_seconds=slow), None if kind == "nowhere" else seconds
 
     def _engine(self, truth: Truth, started: float, end: float, others: WorkloadRef | None) -> None:
         """The engine of the container reports that it runs, starts a job of its own, reports the end; or is killed before."""
         chance = self.chance
-        self.at(started + 2, lambda: self._move(truth, RunState.PENDING, RunState.RUNNING, only_with_job=True))
+        self.at(
+            started + 2,
+            lambda: self._move(truth, RunState.PENDING, RunState.RUNNING, only_with_job=True),
+        )
         if others is not None and chance.random() < 0.15:
             self.at(started + chance.uniform(2.5, 20), lambda: self._child(truth, others))
         if chance.random() < 0.5:
-            state = chance.choice([RunState.COMPLETED, RunState.COMPLETED, RunState.FAILED, RunState.CRASHED])
+            state = chance.choice(
+                [RunState.COMPLETED, RunState.COMPLETED, RunState.FAILED, RunState.CRASHED]
+            )
             self.at(started + max(3, end - 1), lambda: self._report(truth, state))
 
     async def _pending(self, truth: Truth) -> None:
-        if truth.run.id in self.prefect.runs and truth.run.state.type is RunState.SCHEDULED and not truth.run.lost_its_pool:
+        if (
+            truth.run.id in self.prefect.runs
+            and truth.run.state.type is RunState.SCHEDULED
+            and not truth.run.lost_its_pool
+        ):
             self.prefect.become(truth.run.id, RunState.PENDING)
             truth.jobs.append(None)
 
@@ -200,10 +248,14 @@ class World:
         if not pid_is_lost:
             truth.run.pid = truth.jobs[-1].pid
 
-    async def _start(self, workload: WorkloadRef, tags: dict[str, str], script: Script) -> CommandRef:
+    async def _start(
+        self, workload: WorkloadRef, tags: dict[str, str], script: Script
+    ) -> CommandRef:
         key = str(self.id())
         self.scripts[key] = script
-        return await commands.start(self.client, workload, location="local-1", overrides=[], tags={**tags, _SCRIPT: key})
+        return await commands.start(
+            self.client, workload, location="local-1", overrides=[], tags={**tags, _SCRIPT: key}
+        )
 
     async def _child(self, truth: Truth, workload: WorkloadRef) -> None:
         if truth.run.state.type is not RunState.RUNNING or not self.is_active(truth.job):
@@ -212,11 +264,21 @@ class World:
         self.prefect.add(child)
         self.prefect.become(child.id, RunState.RUNNING)
         script, _ = self._script()
-        owner = Owner(child.id, "job", root_flow_run_id=truth.run.id, installation=self.installation, agent="w")
+        owner = Owner(
+            child.id,
+            "job",
+            root_flow_run_id=truth.run.id,
+            installation=self.installation,
+            agent="w",
+        )
         assert child.task_run is not None
         truth.child = child.id
         known = self.truths[child.id] = Truth(child, workload)
-        known.jobs.append(await self._start(workload, owner.tags(Role.JOB) | Submission(child.task_run, 0).tags, script))
+        known.jobs.append(
+            await self._start(
+                workload, owner.tags(Role.JOB) | Submission(child.task_run, 0).tags, script
+            )
+        )
 
     async def stranger(self, workload: WorkloadRef, *, installation: UUID | None) -> CommandRef:
         """A job of another Prefect server, or of the fork, which says less of itself."""
@@ -227,13 +289,17 @@ class World:
 
     # What becomes of it
 
-    async def _move(self, truth: Truth, before: RunState, after: RunState, *, only_with_job: bool = False) -> None:
+    async def _move(
+        self, truth: Truth, before: RunState, after: RunState, *, only_with_job: bool = False
+    ) -> None:
         if truth.run.state.type is before and (not only_with_job or self.is_active(truth.job)):
             self.prefect.become(truth.run.id, after)
 
     async def _report(self, truth: Truth, state: RunState) -> None:
         """The engine ends the run, as long as its container lives."""
-        if truth.run.state.type in {RunState.RUNNING, RunState.CANCELLING} and self.is_active(truth.job):
+        if truth.run.state.type in {RunState.RUNNING, RunState.CANCELLING} and self.is_active(
+            truth.job
+        ):
             self.end(truth, state)
 
     def end(self, truth: Truth, state: RunState) -> None:
@@ -256,12 +322,18 @@ class World:
     async def _stop(self, truth: Truth) -> None:
         """A user stops the job on the platform."""
         job = self.job(truth.job)
-        if job is None or not job["status"].get("replica") or job["lifecycleStage"] in ("completed", "failed", "cancelled"):
+        if (
+            job is None
+            or not job["status"].get("replica")
+            or job["lifecycleStage"] in ("completed", "failed", "cancelled")
+        ):
             return
         assert truth.job is not None
         known = self.stops()
         replica = str(job["status"]["replica"])
-        await commands.stop(self.client, truth.job.workload_ref, location="local-1", replica=replica)
+        await commands.stop(
+            self.client, truth.job.workload_ref, location="local-1", replica=replica
+        )
         self.stopped_by_world |= self.stops().keys() - known.keys()
 
     async def _lose_pool(self, truth: Truth) -> None:
@@ -276,7 +348,10 @@ class World:
         begins = self.chance.uniform(200, 1500)
 
         async def schedule() -> None:
-            if truth.run.id in self.prefect.runs and truth.run.state.type in {RunState.FAILED, RunState.CRASHED}:
+            if truth.run.id in self.prefect.runs and truth.run.state.type in {
+                RunState.FAILED,
+                RunState.CRASHED,
+            }:
                 truth.ended_as = None
                 self.prefect.become(truth.run.id, RunState.SCHEDULED, "AwaitingRetry")
                 self._attempt(truth, self.seconds + self.chance.uniform(5, 90), others)
@@ -289,7 +364,10 @@ class World:
         """The command as it is; none when it does not exist any more."""
         if ref is None or ref.workload_ref.path in self.gone:
             return None
-        return next((one for one in self.platform.commands(ref.workload) if one["id"] == ref.command_id), None)
+        return next(
+            (one for one in self.platform.commands(ref.workload) if one["id"] == ref.command_id),
+            None,
+        )
 
     def is_active(self, ref: CommandRef | None) -> bool:
         job = self.job(ref)

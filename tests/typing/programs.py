@@ -55,7 +55,10 @@ async def async_program(job: CplnJob) -> str:
 
 async def infrastructure_program() -> int:
     """The infrastructure block, awaited."""
-    block = CplnInfrastructure(command=["python", "-V"], customizations=CplnInfrastructure.customize_from_file("patch.json"))
+    block = CplnInfrastructure(
+        command=["python", "-V"],
+        customizations=CplnInfrastructure.customize_from_file("patch.json"),
+    )
     assert_type(block.run(), CplnInfrastructureResult)
     result = await block.run.aio(block)
     await block.kill.aio(block, result.identifier, grace_seconds=10)

@@ -63,10 +63,14 @@ def test_credentials_of_a_worker_travel_as_its_key_does(monkeypatch) -> None:
 
 
 def test_secrets_of_prefects_model_are_known_by_all_their_names() -> None:
-    secret = {name for name, annotation in EVERY.items() if SecretStr in environment._kinds(annotation)}
+    secret = {
+        name for name, annotation in EVERY.items() if SecretStr in environment._kinds(annotation)
+    }
     assert len(secret) >= 5
     assert secret < environment.SECRET_VARIABLES
-    assert "PREFECT_API_DATABASE_CONNECTION_URL" in environment.SECRET_VARIABLES, "another name of the server's"
+    assert "PREFECT_API_DATABASE_CONNECTION_URL" in environment.SECRET_VARIABLES, (
+        "another name of the server's"
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,4 +107,8 @@ def test_what_belongs_to_the_workers_machine_and_server_stays() -> None:
         "PREFECT_SERVER_EPHEMERAL_ENABLED": "True",
         "PREFECT_WORKER_QUERY_SECONDS": "1",
     }
-    assert set(environment.travelling(settings)) == {"PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_LOGGING_LEVEL"}
+    assert set(environment.travelling(settings)) == {
+        "PREFECT_API_URL",
+        "PREFECT_API_KEY",
+        "PREFECT_LOGGING_LEVEL",
+    }

@@ -30,11 +30,16 @@ class Logger:
 
     def log(self, level: int, form: str, text: str) -> None:
         assert level in (logging.INFO, logging.ERROR)
-        self.lines += [line.split(" - ", 1)[1] if " - " in line else line for line in text.split("\n")]
+        self.lines += [
+            line.split(" - ", 1)[1] if " - " in line else line for line in text.split("\n")
+        ]
 
 
 def _output(*, shown=None, **fields) -> Output:
-    return Output(Forwarder(Logger(), Budget(), shown), **{"forwards": True, "rendering": Rendering(), **fields})
+    return Output(
+        Forwarder(Logger(), Budget(), shown),
+        **{"forwards": True, "rendering": Rendering(), **fields},
+    )
 
 
 def _lines(out: Output) -> list[str]:
@@ -50,16 +55,38 @@ def _feed(out: Output, *lines: str, key=MAIN) -> list[str]:
 @pytest.mark.parametrize(
     ("lines", "forwarded"),
     [
-        pytest.param(["hello", "10:00 is a time"], ["hello", "10:00 is a time"], id="what-the-program-prints"),
-        pytest.param([SENT, "hello"], ["hello"], id="what-the-engine-has-sent-itself"),
-        pytest.param([ERROR, "Traceback (most recent call last):", "  File x", "ValueError: y", "z"], ["z"], id="its-traceback"),
         pytest.param(
-            [ERROR, TRACEBACK, "  File x", "KeyError: y", CHAINED, TRACEBACK, "  File z", "ValueError: y", "z"],
+            ["hello", "10:00 is a time"], ["hello", "10:00 is a time"], id="what-the-program-prints"
+        ),
+        pytest.param([SENT, "hello"], ["hello"], id="what-the-engine-has-sent-itself"),
+        pytest.param(
+            [ERROR, "Traceback (most recent call last):", "  File x", "ValueError: y", "z"],
+            ["z"],
+            id="its-traceback",
+        ),
+        pytest.param(
+            [
+                ERROR,
+                TRACEBACK,
+                "  File x",
+                "KeyError: y",
+                CHAINED,
+                TRACEBACK,
+                "  File z",
+                "ValueError: y",
+                "z",
+            ],
             ["z"],
             id="a-chain",
         ),
-        pytest.param([ERROR, GROUP, "  | two (2 sub-exceptions)", "  +-+-- 1 --", "z"], ["z"], id="a-group"),
-        pytest.param([REPORT, "  Last lines:", "    two", "z", "  z"], ["z", "  z"], id="a-report-of-several-lines"),
+        pytest.param(
+            [ERROR, GROUP, "  | two (2 sub-exceptions)", "  +-+-- 1 --", "z"], ["z"], id="a-group"
+        ),
+        pytest.param(
+            [REPORT, "  Last lines:", "    two", "z", "  z"],
+            ["z", "  z"],
+            id="a-report-of-several-lines",
+        ),
         pytest.param([SENT, "  indented"], ["  indented"], id="what-the-program-indents"),
         pytest.param(
             ["Traceback (most recent call last):", "  File x", "ValueError: y"],
@@ -74,7 +101,11 @@ def test_lines_are_forwarded_once(lines, forwarded) -> None:
 
 @pytest.mark.parametrize("run", ["flow", "task"])
 def test_report_as_prefect_prints_it_is_the_engines(run, caplog) -> None:
-    error = JobFailedError("job a:b:c:d failed: exit code 3\nLast lines:\n  x\n\n  y", infrastructure_pid="a:b:c:d", exit_code=3)
+    error = JobFailedError(
+        "job a:b:c:d failed: exit code 3\nLast lines:\n  x\n\n  y",
+        infrastructure_pid="a:b:c:d",
+        exit_code=3,
+    )
     Journal(logging.getLogger(f"prefect.{run}_runs"), LogContext(run_id=uuid4())).report(error)
     (record,) = caplog.records
     record.__dict__[f"{run}_run_name"] = "happy-fox"
@@ -99,11 +130,18 @@ def test_without_forwarding_the_last_lines_are_kept() -> None:
 
 
 def test_a_line_says_its_container_when_there_are_several() -> None:
-    assert _feed(_output(rendering=Rendering(has_labels=True)), "x", key=StreamKey("r", "side", "stderr")) == ["[side] x"]
+    assert _feed(
+        _output(rendering=Rendering(has_labels=True)), "x", key=StreamKey("r", "side", "stderr")
+    ) == ["[side] x"]
 
 
 def test_lines_that_are_known_already_are_not_forwarded_again() -> None:
-    shown = Shown([*render(Batch(MAIN, [0, 1_000_000], ["a", "b"])), "Flow run 'x' submitted to infrastructure"])
+    shown = Shown(
+        [
+            *render(Batch(MAIN, [0, 1_000_000], ["a", "b"])),
+            "Flow run 'x' submitted to infrastructure",
+        ]
+    )
     assert _feed(_output(shown=shown), "a", "b", "c", "a") == ["c", "a"]
 
 
@@ -116,5 +154,9 @@ def test_lines_that_are_known_already_are_not_forwarded_again() -> None:
     ],
 )
 def test_long_log_is_read_from_known_second(seconds, from_second) -> None:
-    shown = Shown(render(Batch(MAIN, [second * 1_000_000_000 for second in seconds], ["line"] * len(seconds))))
-    assert output.read_from_ns(shown) == (None if from_second is None else from_second * 1_000_000_000)
+    shown = Shown(
+        render(Batch(MAIN, [second * 1_000_000_000 for second in seconds], ["line"] * len(seconds)))
+    )
+    assert output.read_from_ns(shown) == (
+        None if from_second is None else from_second * 1_000_000_000
+    )

@@ -31,7 +31,9 @@ def test_method_that_was_renamed_is_named(name, worker, monkeypatch) -> None:
 
 def test_method_with_other_parameters_is_named(worker, monkeypatch) -> None:
     monkeypatch.setattr(BaseWorker, "_submit_run", lambda self, flow_run, slot: None)
-    assert prefect_internals.missing(worker) == ["BaseWorker._submit_run: takes flow_run, slot instead of flow_run"]
+    assert prefect_internals.missing(worker) == [
+        "BaseWorker._submit_run: takes flow_run, slot instead of flow_run"
+    ]
 
 
 @pytest.mark.parametrize("name", prefect_internals.ATTRIBUTES)
@@ -43,8 +45,14 @@ def test_attribute_that_was_renamed_is_named(name, worker) -> None:
 def test_worker_overrides_and_uses_no_others() -> None:
     source = (FOLDER / "worker.py").read_text()
     of_prefect = {name for name in vars(BaseWorker) if re.fullmatch("_[a-z][a-z_]*", name)}
-    of_prefect |= set(re.findall(r"self\.(_[a-z_]+)", Path(BaseWorker.__init__.__code__.co_filename).read_text()))
+    of_prefect |= set(
+        re.findall(r"self\.(_[a-z_]+)", Path(BaseWorker.__init__.__code__.co_filename).read_text())
+    )
     used = set(re.findall(r"(?:self|super\(\))\.(_[a-z][a-z_]*)|def (_[a-z][a-z_]*)\(", source))
     names = {name for pair in used for name in pair if name} & of_prefect
-    known = {*prefect_internals.OVERRIDDEN, *prefect_internals.CALLED, *prefect_internals.ATTRIBUTES}
+    known = {
+        *prefect_internals.OVERRIDDEN,
+        *prefect_internals.CALLED,
+        *prefect_internals.ATTRIBUTES,
+    }
     assert names - known == set()

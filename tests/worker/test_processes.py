@@ -30,7 +30,9 @@ def test_reused_process_id_has_ended() -> None:
     assert processes.has_ended(f"{machine}:{pid}:{int(start) - 1}")
 
 
-@pytest.mark.parametrize("process", ["", "x", "0123456789abcdef:1:1", f"{'0' * 16}:{10**12}:1", "::"])
+@pytest.mark.parametrize(
+    "process", ["", "x", "0123456789abcdef:1:1", f"{'0' * 16}:{10**12}:1", "::"]
+)
 def test_foreign_or_unreadable_process_has_not_ended(process) -> None:
     assert not processes.has_ended(process)
 

@@ -10,7 +10,14 @@ from prefect.exceptions import InfrastructureNotAvailable, InfrastructureNotFoun
 from prefect.states import Cancelled, Cancelling, Completed, Crashed, Pending, Running, Scheduled
 
 from cpln_flows import CplnWorker
-from cpln_flows.emulator import Fault, ImagePullFailure, Platform, PlatformConfig, Script, ScriptedExecutor
+from cpln_flows.emulator import (
+    Fault,
+    ImagePullFailure,
+    Platform,
+    PlatformConfig,
+    Script,
+    ScriptedExecutor,
+)
 from tests.manifests import FOREVER, LINES
 from tests.patience import PATIENCE_SECONDS
 from tests.scenarios import pools, programs
@@ -41,13 +48,24 @@ def test_a_script_runs_streams_its_output_and_its_end_is_reported(pool) -> None:
     run = pools.final(run_id)
     assert run.state.is_crashed()
     assert "without starting the flow" in run.state.message
-    texts = programs.until(lambda: [text for text in pools.messages(run_id) if " - line " in text][4:] and pools.messages(run_id))
-    assert [text.split(" - ")[1] for text in texts if " - line " in text] == [f"line {n}" for n in range(5)]
+    texts = programs.until(
+        lambda: (
+            [text for text in pools.messages(run_id) if " - line " in text][4:]
+            and pools.messages(run_id)
+        )
+    )
+    assert [text.split(" - ")[1] for text in texts if " - line " in text] == [
+        f"line {n}" for n in range(5)
+    ]
 
 
 @pytest.mark.parametrize("code", [3, 137])
 def test_the_exit_code_of_the_container_is_the_result(pool, code) -> None:
-    script = "import os; os.kill(os.getpid(), 9)" if code == 137 else f"import sys; print('bad'); sys.exit({code})"
+    script = (
+        "import os; os.kill(os.getpid(), 9)"
+        if code == 137
+        else f"import sys; print('bad'); sys.exit({code})"
+    )
     run_id = pool.start(pool.deploy(command=pools.command(script), stream_output=False), Pending())
 
     async def main():
@@ -60,12 +78,16 @@ def test_the_exit_code_of_the_container_is_the_result(pool, code) -> None:
     assert run.state.is_crashed()
     assert f"exit code {code}" in run.state.message
     if code == 3:
-        assert programs.until(lambda: [text for text in pools.messages(run_id) if text.endswith(" - bad")])
+        assert programs.until(
+            lambda: [text for text in pools.messages(run_id) if text.endswith(" - bad")]
+        )
 
 
 def test_failed_container_makes_the_chosen_state(pool, monkeypatch) -> None:
     monkeypatch.setenv("CPLN_FAILED_AS", "FAILED")
-    run_id = pool.start(pool.deploy(command=pools.command("raise SystemExit(3)"), stream_output=False), Pending())
+    run_id = pool.start(
+        pool.deploy(command=pools.command("raise SystemExit(3)"), stream_output=False), Pending()
+    )
     assert _run_and(pool, run_id, wait_for_container=False).status_code == 3
     run = pools.read(run_id)
     assert run.state.is_failed()
@@ -90,7 +112,9 @@ def _run_and(pool: Pool, run_id, act=None, *, wait_for_container=True, prepare=N
                     group.start_soon(one)
                     await started.event.wait()
                     if wait_for_container:
-                        await anyio.to_thread.run_sync(programs.until, lambda: programs.running_command(pool.local))
+                        await anyio.to_thread.run_sync(
+                            programs.until, lambda: programs.running_command(pool.local)
+                        )
                     if act is not None:
                         await act(worker, started.pids[0])
         return results[0]
@@ -102,16 +126,22 @@ async def _set(run_id, state, worker, _pid, *, force=False):
     await worker.client.set_flow_run_state(run_id, state, force=force)
 
 
-def test_a_run_that_is_cancelled_before_its_flow_begins_has_its_job_stopped_and_is_cancelled(pool) -> None:
+def test_a_run_that_is_cancelled_before_its_flow_begins_has_its_job_stopped_and_is_cancelled(
+    pool,
+) -> None:
     run_id = pool.start(pool.deploy(command=supervised(FOREVER)), Pending())
     result = _run_and(pool, run_id, functools.partial(_set, run_id, Cancelling()))
     assert result.status_code != 0
     assert pools.read(run_id).state.is_cancelled()
     assert pool.local.platform.active_jobs == []
-    assert any("Sending stopReplica" in text for text in programs.until(lambda: pools.messages(run_id)))
+    assert any(
+        "Sending stopReplica" in text for text in programs.until(lambda: pools.messages(run_id))
+    )
 
 
-@pytest.mark.parametrize("local", [lambda: Platform(PlatformConfig(start_delay_seconds=2))], indirect=True)
+@pytest.mark.parametrize(
+    "local", [lambda: Platform(PlatformConfig(start_delay_seconds=2))], indirect=True
+)
 def test_a_run_that_is_cancelled_before_its_container_is_up_is_cancelled(pool) -> None:
     run_id = pool.start(pool.deploy(command=pools.command(FOREVER)), Pending())
     _run_and(pool, run_id, functools.partial(_set, run_id, Cancelling()), wait_for_container=False)
@@ -142,12 +172,20 @@ def test_a_supervised_flow_that_does_not_end_within_the_grace_is_stopped(pool, m
 
     _run_and(pool, run_id, act)
     assert pools.read(run_id).state.is_cancelled()
-    _, stop, *_ = [request.time for request in pool.local.platform.requests if request.path.endswith("/-command")]
+    _, stop, *_ = [
+        request.time
+        for request in pool.local.platform.requests
+        if request.path.endswith("/-command")
+    ]
     assert stop - asked[0] >= 1, "the supervisor gets its time"
 
 
-@pytest.mark.parametrize("state", [Cancelled(), Completed(), Crashed()], ids=lambda state: state.name)
-def test_a_forced_final_state_stops_the_job_after_the_grace_and_stays(pool, state, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    "state", [Cancelled(), Completed(), Crashed()], ids=lambda state: state.name
+)
+def test_a_forced_final_state_stops_the_job_after_the_grace_and_stays(
+    pool, state, monkeypatch
+) -> None:
     monkeypatch.setenv("CPLN_FINAL_GRACE", "1")
     run_id = pool.start(pool.deploy(command=pools.command(FOREVER)), Pending())
 
@@ -163,7 +201,9 @@ def test_a_forced_final_state_stops_the_job_after_the_grace_and_stays(pool, stat
 
 
 def test_a_job_that_takes_too_long_is_stopped_and_its_run_crashes(pool) -> None:
-    run_id = pool.start(pool.deploy(command=pools.command(FOREVER), job_watch_timeout_seconds=1), Pending())
+    run_id = pool.start(
+        pool.deploy(command=pools.command(FOREVER), job_watch_timeout_seconds=1), Pending()
+    )
     assert _run_and(pool, run_id).status_code != 0
     state = pools.read(run_id).state
     assert state.is_crashed()
@@ -192,10 +232,14 @@ def test_a_job_that_is_deleted_on_the_platform_crashes_its_run(pool, monkeypatch
 
     _run_and(pool, run_id, act)
     state = pools.read(run_id).state
-    assert state.is_crashed() or state.is_cancelled()  # whichever is seen first: the stage or the 404
+    assert (
+        state.is_crashed() or state.is_cancelled()
+    )  # whichever is seen first: the stage or the 404
 
 
-def test_the_state_says_that_the_platform_starts_the_container_and_why_it_does_not(prefect_api, monkeypatch) -> None:
+def test_the_state_says_that_the_platform_starts_the_container_and_why_it_does_not(
+    prefect_api, monkeypatch
+) -> None:
     for name, value in pools.QUICK.items():
         monkeypatch.setenv(name, value)
     script = Script([ImagePullFailure(message="no such image: nobody/nothing")])
@@ -205,9 +249,13 @@ def test_the_state_says_that_the_platform_starts_the_container_and_why_it_does_n
         for name, value in scripted.environment.items():
             monkeypatch.setenv(name, value)
         pool = Pool(scripted, prefect_api)
-        run_id = pool.start(pool.deploy(image="nobody/nothing", pod_watch_timeout_seconds=4), Pending())
+        run_id = pool.start(
+            pool.deploy(image="nobody/nothing", pod_watch_timeout_seconds=4), Pending()
+        )
         _run_and(pool, run_id, wait_for_container=False)
-        waiting = [state.message for state in pools.states(run_id) if state.name == "InfrastructurePending"]
+        waiting = [
+            state.message for state in pools.states(run_id) if state.name == "InfrastructurePending"
+        ]
         assert "no such image" in " ".join(waiting)
         state = pools.read(run_id).state
         assert state.is_crashed()
@@ -221,7 +269,10 @@ def test_killing_stops_the_job_and_a_second_time_finds_it_gone(pool) -> None:
 
     async def act(worker, pid) -> None:
         made = await pools.configuration(worker, await worker.client.read_flow_run(run_id))
-        for wrong, says in (("one:two", "not an infrastructure pid"), (pid.replace("local:", "other:", 1), "org other")):
+        for wrong, says in (
+            ("one:two", "not an infrastructure pid"),
+            (pid.replace("local:", "other:", 1), "org other"),
+        ):
             with pytest.raises(InfrastructureNotAvailable, match=says):
                 await worker.kill_infrastructure(wrong, made, 10)
         await worker.kill_infrastructure(pid, made, 10)
@@ -254,7 +305,9 @@ def test_killing_what_does_not_die_says_that_it_may_still_run(prefect_api, monke
         assert stubborn.platform.active_jobs == []
 
 
-def test_a_run_that_is_run_again_gets_a_container_of_its_own_and_the_old_one_is_stopped(pool) -> None:
+def test_a_run_that_is_run_again_gets_a_container_of_its_own_and_the_old_one_is_stopped(
+    pool,
+) -> None:
     deployment = pool.deploy(command=pools.command(FOREVER), job_watch_timeout_seconds=4)
     run_id = pool.start(deployment, Pending())
 
@@ -272,7 +325,11 @@ def test_a_run_that_is_run_again_gets_a_container_of_its_own_and_the_old_one_is_
                 await worker.client.set_flow_run_state(run_id, Pending())
 
     anyio.run(main)
-    runs = [command for command in pool.local.platform.commands() if command["type"] == "runCronWorkload"]
+    runs = [
+        command
+        for command in pool.local.platform.commands()
+        if command["type"] == "runCronWorkload"
+    ]
     assert [command["tags"]["cpln-flows/attempt"] for command in runs] == ["0", "1"]
     assert pool.local.platform.jobs_started == 2
 
@@ -299,7 +356,9 @@ async def _started_late(pool: Pool, run_id, meanwhile) -> Started:
     ],
 )
 def test_no_job_is_started_for_a_run_that_needs_none_any_more(pool, states, ends_as) -> None:
-    run_id = pool.start(pool.deploy(command=pools.command(FOREVER), job_watch_timeout_seconds=2), Pending())
+    run_id = pool.start(
+        pool.deploy(command=pools.command(FOREVER), job_watch_timeout_seconds=2), Pending()
+    )
 
     async def meanwhile(client) -> None:
         for state in states:
@@ -313,12 +372,16 @@ def test_no_job_is_started_for_a_run_that_needs_none_any_more(pool, states, ends
 
 
 def test_no_job_is_started_for_a_run_that_was_deleted(pool) -> None:
-    run_id = pool.start(pool.deploy(command=pools.command(FOREVER), job_watch_timeout_seconds=2), Pending())
+    run_id = pool.start(
+        pool.deploy(command=pools.command(FOREVER), job_watch_timeout_seconds=2), Pending()
+    )
     started = anyio.run(_started_late, pool, run_id, lambda client: client.delete_flow_run(run_id))
     assert (started.pids, pool.local.platform.jobs_started) == ([None], 0)
 
 
-def test_a_run_that_goes_on_after_a_state_that_asked_for_a_stop_keeps_its_job(pool, monkeypatch) -> None:
+def test_a_run_that_goes_on_after_a_state_that_asked_for_a_stop_keeps_its_job(
+    pool, monkeypatch
+) -> None:
     monkeypatch.setenv("CPLN_FINAL_GRACE", "0.6")
     script = "import time\nfor n in range(30): print('line', n, flush=True); time.sleep(0.1)"
     run_id = pool.start(pool.deploy(command=supervised(script)), Pending())
@@ -336,13 +399,19 @@ def test_a_run_that_goes_on_after_a_state_that_asked_for_a_stop_keeps_its_job(po
     assert pools.read(run_id).state.is_running()
 
 
-@pytest.mark.parametrize("local", [lambda: Platform(PlatformConfig(log_delay_seconds=0.8))], indirect=True)
-def test_the_last_lines_of_a_container_that_died_are_told_although_they_come_late(pool, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    "local", [lambda: Platform(PlatformConfig(log_delay_seconds=0.8))], indirect=True
+)
+def test_the_last_lines_of_a_container_that_died_are_told_although_they_come_late(
+    pool, monkeypatch
+) -> None:
     monkeypatch.setenv("CPLN_LOG_SETTLE", "1.2")
     script = "import sys; print('why it died', flush=True); sys.exit(3)"
     run_id = pool.start(pool.deploy(command=pools.command(script), stream_output=False), Pending())
     assert _run_and(pool, run_id, wait_for_container=False).status_code == 3
-    assert programs.until(lambda: [text for text in pools.messages(run_id) if text.endswith(" - why it died")])
+    assert programs.until(
+        lambda: [text for text in pools.messages(run_id) if text.endswith(" - why it died")]
+    )
 
 
 class _Looks:
@@ -364,16 +433,27 @@ class _Looks:
         """Whether nothing else was asked between so many looks in a row, and each was one request, or two when jobs are old."""
         last = self.seen[-number:]
         ends = [before for _, before, _ in last[1:]]
-        return len(last) == number and all(1 <= b - a <= 2 for _, a, b in last) and ends == [b for *_, b in last[:-1]]
+        return (
+            len(last) == number
+            and all(1 <= b - a <= 2 for _, a, b in last)
+            and ends == [b for *_, b in last[:-1]]
+        )
 
     def seconds(self, number: int) -> float:
         """How long the last looks took together."""
         return self.seen[-1][0] - self.seen[-number][0]
 
 
-@pytest.mark.parametrize("local", [lambda: Platform(PlatformConfig(), executor=ScriptedExecutor(Script(())))], indirect=True)
+@pytest.mark.parametrize(
+    "local",
+    [lambda: Platform(PlatformConfig(), executor=ScriptedExecutor(Script(())))],
+    indirect=True,
+)
 def test_many_jobs_share_client_and_looks(pool) -> None:
-    deployment, platform = pool.deploy(command="sleep 600", stream_output=False), pool.local.platform
+    deployment, platform = (
+        pool.deploy(command="sleep 600", stream_output=False),
+        pool.local.platform,
+    )
 
     async def main() -> None:
         async with pools.in_process(pool) as worker:
@@ -382,9 +462,15 @@ def test_many_jobs_share_client_and_looks(pool) -> None:
             async with anyio.create_task_group() as group:
 
                 async def one() -> None:
-                    run = await worker.client.create_flow_run_from_deployment(deployment, state=Pending())
-                    made = await worker.job_configuration.from_template_and_values(template, values, client=worker.client)
-                    made.prepare_for_flow_run(run, work_pool=worker.work_pool, worker_name=worker.name)
+                    run = await worker.client.create_flow_run_from_deployment(
+                        deployment, state=Pending()
+                    )
+                    made = await worker.job_configuration.from_template_and_values(
+                        template, values, client=worker.client
+                    )
+                    made.prepare_for_flow_run(
+                        run, work_pool=worker.work_pool, worker_name=worker.name
+                    )
                     await worker.run(run, made, Started())
 
                 for _ in range(_MANY):
@@ -392,7 +478,11 @@ def test_many_jobs_share_client_and_looks(pool) -> None:
 
                 def watched() -> list[int]:
                     """How many jobs each board of the worker follows."""
-                    return [len(board.watched) for shared in worker._sessions.values() for board in shared.boards.values()]
+                    return [
+                        len(board.watched)
+                        for shared in worker._sessions.values()
+                        for board in shared.boards.values()
+                    ]
 
                 await anyio.to_thread.run_sync(programs.until, lambda: watched() == [_MANY])
                 (shared,) = worker._sessions.values()
@@ -415,11 +505,25 @@ def _with_a_sidecar(kind: str, said) -> dict:
     says = ["-c", script]
     if kind == "kubernetes":
         pod = template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
-        pod["containers"].append({"name": "sidecar", "image": "python", "command": ["python"], "args": says})
+        pod["containers"].append(
+            {"name": "sidecar", "image": "python", "command": ["python"], "args": says}
+        )
         return template
-    main = {"name": "prefect-job", "image": "{{ image }}", "args": "{{ command }}", "env": "{{ env }}"}
+    main = {
+        "name": "prefect-job",
+        "image": "{{ image }}",
+        "args": "{{ command }}",
+        "env": "{{ env }}",
+    }
     size = {"cpu": "{{ cpu }}", "memory": "{{ memory }}"}
-    sidecar = {"name": "sidecar", "image": "python", "command": "python", "args": says, "cpu": "50m", "memory": "64Mi"}
+    sidecar = {
+        "name": "sidecar",
+        "image": "python",
+        "command": "python",
+        "args": says,
+        "cpu": "50m",
+        "memory": "64Mi",
+    }
     spec = {"type": "cron", "containers": [main | size, sidecar]}
     template["job_configuration"]["job_manifest"] = {"kind": "workload", "spec": spec}
     return template
@@ -429,7 +533,9 @@ def _with_a_sidecar(kind: str, said) -> dict:
 def test_the_end_of_the_log_of_every_container_is_told_whatever_the_template(
     local, prefect_api, kind, monkeypatch, tmp_path
 ) -> None:
-    for name, value in (pools.QUICK | {"CPLN_SIDECAR_GRACE": "0.2", "CPLN_LOG_SETTLE": "0.5"}).items():
+    for name, value in (
+        pools.QUICK | {"CPLN_SIDECAR_GRACE": "0.2", "CPLN_LOG_SETTLE": "0.5"}
+    ).items():
         monkeypatch.setenv(name, value)
     said = tmp_path / "said"
     pool = Pool(local, prefect_api, _with_a_sidecar(kind, said))
@@ -443,6 +549,13 @@ sys.exit(3)
     run_id = pool.start(pool.deploy(command=pools.command(script), stream_output=False), Pending())
     assert _run_and(pool, run_id, wait_for_container=False).status_code == 3
     assert "exit code 3" in pools.read(run_id).state.message
-    told = programs.until(lambda: (texts := pools.messages(run_id)) and any("beside" in text for text in texts) and texts)
-    assert {text.split(" - ")[1] for text in told if " - [" in text} == {"[prefect-job] why it died", "[sidecar] beside it"}
+    told = programs.until(
+        lambda: (
+            (texts := pools.messages(run_id)) and any("beside" in text for text in texts) and texts
+        )
+    )
+    assert {text.split(" - ")[1] for text in told if " - [" in text} == {
+        "[prefect-job] why it died",
+        "[sidecar] beside it",
+    }
     assert local.platform.active_jobs == []

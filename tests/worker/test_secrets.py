@@ -24,7 +24,13 @@ from tests.worker.test_worker import _said_at_start
 CANARY = "canary-of-a-variable"
 KEY = "pnu_canary0123456789"
 ENFORCING = pytest.mark.parametrize(
-    "local", [lambda: Platform(PlatformConfig(token="s.root", tokens={"s.root": "/org/local/group/superusers"}))], indirect=True
+    "local",
+    [
+        lambda: Platform(
+            PlatformConfig(token="s.root", tokens={"s.root": "/org/local/group/superusers"})
+        )
+    ],
+    indirect=True,
 )
 LIMITED = pytest.mark.parametrize("local", [limited], indirect=True)
 
@@ -46,7 +52,9 @@ def _secret() -> str:
 
 
 def _exits_well_if(*conditions: str) -> str:
-    return pools.command(f"import os, sys; e = os.environ; sys.exit(not ({' and '.join(conditions)}))")
+    return pools.command(
+        f"import os, sys; e = os.environ; sys.exit(not ({' and '.join(conditions)}))"
+    )
 
 
 def _runs(pool: Pool, command: str, **variables) -> str:
@@ -60,8 +68,13 @@ def _runs(pool: Pool, command: str, **variables) -> str:
 @ENFORCING
 def test_secret_block_in_a_variable_reaches_the_job_hidden(pool) -> None:
     reference = _secret()
-    command = _exits_well_if(f"e['PW'] == '{CANARY[::-1]}'[::-1]", f"e['URL'] == 'db://u:' + '{CANARY[::-1]}'[::-1] + '@h'")
-    shown = _runs(pool, command, env={"PW": reference, "URL": f"db://u:{reference}@h", "PLAIN": "seen"})
+    command = _exits_well_if(
+        f"e['PW'] == '{CANARY[::-1]}'[::-1]",
+        f"e['URL'] == 'db://u:' + '{CANARY[::-1]}'[::-1] + '@h'",
+    )
+    shown = _runs(
+        pool, command, env={"PW": reference, "URL": f"db://u:{reference}@h", "PLAIN": "seen"}
+    )
     assert CANARY not in shown
     assert "seen" in shown
 
@@ -70,8 +83,15 @@ def test_secret_block_in_a_variable_reaches_the_job_hidden(pool) -> None:
 def test_secret_field_of_a_block_is_hidden_and_others_are_not(pool) -> None:
     name = f"database-{uuid4().hex[:8]}"
     Database(host="db.example", password=CANARY).save(name)
-    env = {key: f"{{{{ prefect.blocks.database.{name}.{field} }}}}" for key, field in (("PW", "password"), ("H", "host"))}
-    shown = _runs(pool, _exits_well_if(f"e['PW'] == '{CANARY[::-1]}'[::-1]", "e['H'] == 'db.' + 'example'"), env=env)
+    env = {
+        key: f"{{{{ prefect.blocks.database.{name}.{field} }}}}"
+        for key, field in (("PW", "password"), ("H", "host"))
+    }
+    shown = _runs(
+        pool,
+        _exits_well_if(f"e['PW'] == '{CANARY[::-1]}'[::-1]", "e['H'] == 'db.' + 'example'"),
+        env=env,
+    )
     assert CANARY not in shown
     assert "db.example" in shown
 
@@ -81,7 +101,9 @@ def test_secret_block_in_the_pools_manifest_is_hidden(local, prefect_api, monkey
     for name, value in pools.QUICK.items():
         monkeypatch.setenv(name, value)
     template = CplnWorker.get_default_base_job_template()
-    containers = template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]["containers"]
+    containers = template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"][
+        "containers"
+    ]
     template["variables"]["properties"]["password"] = {"type": "string", "default": _secret()}
     containers[0]["env"] = [{"name": "PW", "value": "{{ password }}"}]
     waiting = f"import os, time; assert os.environ['PW'] == '{CANARY[::-1]}'[::-1]; time.sleep(60)"
@@ -104,12 +126,17 @@ def test_secret_text_of_a_program_is_taken() -> None:
 
 @pytest.mark.parametrize("field", ["command", "image", "name", "location"])
 def test_secret_elsewhere_than_in_a_variable_is_refused(field) -> None:
-    with pytest.raises(ConfigurationError, match=rf"{field}.*: a secret can only be the value of an environment variable"):
+    with pytest.raises(
+        ConfigurationError,
+        match=rf"{field}.*: a secret can only be the value of an environment variable",
+    ):
         _made(**{field: f"run {_secret()}"})
 
 
 def test_mask_of_a_secret_is_refused() -> None:
-    refusal = r"env\.PW: the value is \*+, the mask that Prefect's server stores in place of a SecretStr"
+    refusal = (
+        r"env\.PW: the value is \*+, the mask that Prefect's server stores in place of a SecretStr"
+    )
     with pytest.raises(ConfigurationError, match=refusal):
         _made(env={"PW": str(SecretStr("x"))})
 
@@ -138,14 +165,19 @@ def test_key_that_may_not_be_stored_travels_in_clear_and_that_is_said(pool, capl
     assert "PREFECT_API_KEY" in warning
     assert KEY not in warning
     assert "PREFECT_API_KEY" not in _runs(pool, _exits_well_if("e['K'] == '1'"), env={"K": "1"})
-    assert KEY in _runs(pool, _exits_well_if(f"e['PREFECT_API_KEY'] == '{KEY}'"), env={"PREFECT_API_KEY": KEY})
+    assert KEY in _runs(
+        pool, _exits_well_if(f"e['PREFECT_API_KEY'] == '{KEY}'"), env={"PREFECT_API_KEY": KEY}
+    )
 
 
 @ENFORCING
 def test_key_is_stored_by_default_and_that_is_said(pool, caplog) -> None:
     with temporary_settings({PREFECT_API_KEY: KEY}):
         said = _said_at_start(pool, caplog)
-    assert any("Jobs get the credentials for Prefect's API from the secret prefect-api-" in text for text in said)
+    assert any(
+        "Jobs get the credentials for Prefect's API from the secret prefect-api-" in text
+        for text in said
+    )
     assert KEY not in f"{said}{pool.local.platform.workloads()}"
 
 

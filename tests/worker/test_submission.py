@@ -16,7 +16,10 @@ from cpln_flows.worker import left_behind
 from tests.patience import PATIENCE_SECONDS
 from tests.scenarios import pools, programs
 
-pytestmark = [pytest.mark.xdist_group("worker-in-its-pool"), pytest.mark.filterwarnings("ignore::FutureWarning")]
+pytestmark = [
+    pytest.mark.xdist_group("worker-in-its-pool"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
 
 # A folder that both sides see, as a bucket is. The container does not need Prefect to say what the engine says.
 STORE = """
@@ -64,7 +67,9 @@ def store(pool, tmp_path, monkeypatch) -> None:
 
 
 @pytest.mark.usefixtures("store")
-def test_a_flow_that_a_program_submits_runs_in_a_container_which_the_pools_worker_follows(pool, tmp_path, monkeypatch) -> None:
+def test_a_flow_that_a_program_submits_runs_in_a_container_which_the_pools_worker_follows(
+    pool, tmp_path, monkeypatch
+) -> None:
     bound = bind_flow_to_infrastructure(
         importlib.import_module("flow_that_adds").add,
         work_pool=pool.name,
@@ -73,7 +78,9 @@ def test_a_flow_that_a_program_submits_runs_in_a_container_which_the_pools_worke
         launcher={"upload": [sys.executable], "execution": ["python"]},
     )
     future = bound.submit(1, y=2)
-    run = programs.until(lambda: (found := pools.read(future.flow_run_id)).infrastructure_pid and found)
+    run = programs.until(
+        lambda: (found := pools.read(future.flow_run_id)).infrastructure_pid and found
+    )
     (command,) = pool.local.platform.commands()
     assert run.infrastructure_pid.endswith(command["id"])
     assert command["tags"]["cpln-flows/role"] == "container"
@@ -82,7 +89,9 @@ def test_a_flow_that_a_program_submits_runs_in_a_container_which_the_pools_worke
 
     async def main() -> None:
         async with pools.in_process(pool) as worker:
-            assert future.flow_run_id in worker._followed, "the program that has submitted it may be gone"
+            assert future.flow_run_id in worker._followed, (
+                "the program that has submitted it may be gone"
+            )
             (tmp_path / "end").touch()
             await pools.idle(worker)
 

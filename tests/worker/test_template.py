@@ -32,7 +32,10 @@ INCUMBENT = {
 NATIVE = {
     "kind": "workload",
     "name": "flows",
-    "spec": {"type": "cron", "containers": [{"name": "main"}, {"name": "side", "image": "proxy:1", "command": "proxy"}]},
+    "spec": {
+        "type": "cron",
+        "containers": [{"name": "main"}, {"name": "side", "image": "proxy:1", "command": "proxy"}],
+    },
 }
 
 
@@ -40,11 +43,17 @@ def _main(manifest, values=VALUES):
     return template.convert(manifest, values, gvc="dev").main
 
 
-@pytest.mark.parametrize("manifest", [pytest.param(INCUMBENT, id="prefect-cpln"), pytest.param(NATIVE, id="native")])
+@pytest.mark.parametrize(
+    "manifest", [pytest.param(INCUMBENT, id="prefect-cpln"), pytest.param(NATIVE, id="native")]
+)
 def test_a_manifest_gets_image_command_and_environment_of_the_run(manifest) -> None:
     before = copy.deepcopy(manifest)
     main = _main(manifest)
-    assert (main.image, main.command, main.args) == ("flows:1", None, ("prefect", "flow-run", "execute"))
+    assert (main.image, main.command, main.args) == (
+        "flows:1",
+        None,
+        ("prefect", "flow-run", "execute"),
+    )
     assert main.env == {"A": "1", "B": "2"}
     assert manifest == before
 
@@ -93,7 +102,10 @@ def test_every_fault_of_a_manifest_is_named_with_its_path() -> None:
     manifest["spec"]["completions"] = 3
     with pytest.raises(ManifestError) as caught:
         _main(manifest)
-    assert {fault.path for fault in caught.value.faults} == {"spec.template.spec.hostNetwork", "spec.completions"}
+    assert {fault.path for fault in caught.value.faults} == {
+        "spec.template.spec.hostNetwork",
+        "spec.completions",
+    }
 
 
 @pytest.mark.parametrize(
@@ -119,7 +131,20 @@ def test_a_variable_that_the_pool_does_not_have_is_named_with_what_was_meant() -
     assert "'zzzzzz'" in str(caught.value)
 
 
-_WORDS = ["kind", "spec", "template", "containers", "env", "args", "command", "metadata", "name", "Job", "workload", "cron"]
+_WORDS = [
+    "kind",
+    "spec",
+    "template",
+    "containers",
+    "env",
+    "args",
+    "command",
+    "metadata",
+    "name",
+    "Job",
+    "workload",
+    "cron",
+]
 _LEAVES = st.none() | st.booleans() | st.integers() | st.sampled_from(_WORDS)
 
 

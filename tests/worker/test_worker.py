@@ -39,45 +39,77 @@ def _said_at_start(pool, caplog) -> list[str]:
 
     with caplog.at_level(logging.INFO):
         anyio.run(main)
-    return [record.getMessage() for record in caplog.records if "[CPLN] Init" in record.getMessage()]
+    return [
+        record.getMessage() for record in caplog.records if "[CPLN] Init" in record.getMessage()
+    ]
 
 
 def test_a_start_validates_token_org_and_gvc(pool, caplog) -> None:
     said = _said_at_start(pool, caplog)
-    assert any("[CPLN] Init | GVC: quickstart > Ready: token, organization local and GVC quickstart are valid" in s for s in said)
+    assert any(
+        "[CPLN] Init | GVC: quickstart > Ready: token, organization local and GVC quickstart are valid"
+        in s
+        for s in said
+    )
     assert any("PREFECT_API_URL" in s and "127.0.0.1" in s for s in said)
 
 
 @pytest.mark.parametrize(
     ("environment", "says"),
     [
-        pytest.param({"CPLN_ORG": "nobody"}, "org: there is no organization 'nobody'", id="unknown-org"),
-        pytest.param({"CPLN_GVC": "nowhere"}, "namespace: there is no GVC 'nowhere'", id="unknown-gvc"),
-        pytest.param({"CPLN_LOCATION": "moon-1"}, "location: 'moon-1' is not a location of the GVC", id="unknown-location"),
+        pytest.param(
+            {"CPLN_ORG": "nobody"}, "org: there is no organization 'nobody'", id="unknown-org"
+        ),
+        pytest.param(
+            {"CPLN_GVC": "nowhere"}, "namespace: there is no GVC 'nowhere'", id="unknown-gvc"
+        ),
+        pytest.param(
+            {"CPLN_LOCATION": "moon-1"},
+            "location: 'moon-1' is not a location of the GVC",
+            id="unknown-location",
+        ),
         pytest.param({"CPLN_ORG": ""}, "org: the work pool gives none and CPLN_ORG", id="no-org"),
         pytest.param({"CPLN_TOKEN": ""}, "CPLN_TOKEN is not set", id="no-token"),
-        pytest.param({"CPLN_ENDPOINT": "http://127.0.0.1:9", "CPLN_RETRY_SECONDS": "0"}, "CPLN_ENDPOINT", id="unreachable"),
+        pytest.param(
+            {"CPLN_ENDPOINT": "http://127.0.0.1:9", "CPLN_RETRY_SECONDS": "0"},
+            "CPLN_ENDPOINT",
+            id="unreachable",
+        ),
     ],
 )
-def test_what_is_wrong_at_the_start_is_said_with_the_fix(pool, environment, says, caplog, monkeypatch) -> None:
+def test_what_is_wrong_at_the_start_is_said_with_the_fix(
+    pool, environment, says, caplog, monkeypatch
+) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     (said,) = [text for text in _said_at_start(pool, caplog) if "Not ready" in text]
     assert says in said
 
 
-def test_a_manifest_in_the_template_that_cannot_run_is_said_at_the_start(local, prefect_api, caplog) -> None:
+def test_a_manifest_in_the_template_that_cannot_run_is_said_at_the_start(
+    local, prefect_api, caplog
+) -> None:
     template = CplnWorker.get_default_base_job_template()
     template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]["hostNetwork"] = True
-    (said,) = [text for text in _said_at_start(Pool(local, prefect_api, template), caplog) if "Not ready" in text]
+    (said,) = [
+        text
+        for text in _said_at_start(Pool(local, prefect_api, template), caplog)
+        if "Not ready" in text
+    ]
     assert "spec.template.spec.hostNetwork" in said
 
 
-@pytest.mark.parametrize("image", ["docker.io/prefecthq/prefect:2-latest", "prefecthq/prefect:2.20.25-python3.11"])
+@pytest.mark.parametrize(
+    "image", ["docker.io/prefecthq/prefect:2-latest", "prefecthq/prefect:2.20.25-python3.11"]
+)
 def test_image_of_prefect_2_is_said_at_the_start(image, local, prefect_api, caplog) -> None:
     template = CplnWorker.get_default_base_job_template()
     template["variables"]["properties"]["image"]["default"] = image
-    (said,) = [text for text in _said_at_start(Pool(local, prefect_api, template), caplog) if "Not ready" in text]
+    (said,) = [
+        text
+        for text in _said_at_start(Pool(local, prefect_api, template), caplog)
+        if "Not ready" in text
+    ]
     assert f"image: {image!r} has Prefect 2" in said
     assert "[CPLN] Init" in said
 
@@ -104,9 +136,18 @@ def _submitted(pool, run_id, meanwhile=None) -> State:
 
 
 _REFUSED = {
-    "a-refused-token": (Fault(path="^/org", status=401, times=None), "check the token of the Control Plane Configuration block"),
+    "a-refused-token": (
+        Fault(path="^/org", status=401, times=None),
+        "check the token of the Control Plane Configuration block",
+    ),
     "a-missing-permission": (
-        Fault(method="POST", path="-command$", status=403, message='requires permission "exec.runCronWorkload"', times=None),
+        Fault(
+            method="POST",
+            path="-command$",
+            status=403,
+            message='requires permission "exec.runCronWorkload"',
+            times=None,
+        ),
         'requires permission "exec.runCronWorkload".*grant the permission',
     ),
 }
@@ -116,14 +157,38 @@ _REFUSED = {
     ("fault", "variables", "says"),
     [
         *[pytest.param(fault, {}, says, id=name) for name, (fault, says) in _REFUSED.items()],
-        pytest.param(None, {"imge": "x"}, "no variable 'imge' .is 'image' meant.*Correct the deployment", id="unknown-variable"),
-        pytest.param(None, {"cpu": "much"}, r"resources\.limits\.cpu.*expected", id="a-manifest-that-cannot-run"),
-        pytest.param(None, {"image": "prefecthq/prefect:2-latest"}, "has Prefect 2, in which.*set `image`", id="prefect-2"),
-        pytest.param(None, {"namespace": "nowhere"}, "there is no GVC 'nowhere'.*check", id="unknown-gvc"),
-        pytest.param(None, {"location": "moon-1"}, "'moon-1' is not a location of the GVC.*check", id="unknown-location"),
+        pytest.param(
+            None,
+            {"imge": "x"},
+            "no variable 'imge' .is 'image' meant.*Correct the deployment",
+            id="unknown-variable",
+        ),
+        pytest.param(
+            None,
+            {"cpu": "much"},
+            r"resources\.limits\.cpu.*expected",
+            id="a-manifest-that-cannot-run",
+        ),
+        pytest.param(
+            None,
+            {"image": "prefecthq/prefect:2-latest"},
+            "has Prefect 2, in which.*set `image`",
+            id="prefect-2",
+        ),
+        pytest.param(
+            None, {"namespace": "nowhere"}, "there is no GVC 'nowhere'.*check", id="unknown-gvc"
+        ),
+        pytest.param(
+            None,
+            {"location": "moon-1"},
+            "'moon-1' is not a location of the GVC.*check",
+            id="unknown-location",
+        ),
     ],
 )
-def test_what_is_wrong_stands_on_the_flow_run_with_the_next_step(pool, fault, variables, says) -> None:
+def test_what_is_wrong_stands_on_the_flow_run_with_the_next_step(
+    pool, fault, variables, says
+) -> None:
     if fault is not None:
         pool.local.platform.faults.add(fault)
     state = _submitted(pool, pool.start(pool.deploy(command="true", **variables)))
@@ -132,14 +197,25 @@ def test_what_is_wrong_stands_on_the_flow_run_with_the_next_step(pool, fault, va
     assert pool.local.platform.jobs_started == 0
 
 
-def test_a_pool_without_an_organization_says_on_the_flow_run_where_to_give_it(pool, monkeypatch) -> None:
+def test_a_pool_without_an_organization_says_on_the_flow_run_where_to_give_it(
+    pool, monkeypatch
+) -> None:
     monkeypatch.setenv("CPLN_ORG", "")
     state = _submitted(pool, pool.start(pool.deploy(command="true")))
-    assert "set `org` in the pool's base job template or in the deployment's job variables" in state.message
+    assert (
+        "set `org` in the pool's base job template or in the deployment's job variables"
+        in state.message
+    )
 
 
-@pytest.mark.parametrize(("meanwhile", "stays"), [(Cancelling(), "CANCELLED"), (Failed(), "FAILED")], ids=["cancelled", "failed"])
-def test_a_state_that_comes_while_a_run_is_submitted_is_not_replaced(pool, meanwhile, stays) -> None:
+@pytest.mark.parametrize(
+    ("meanwhile", "stays"),
+    [(Cancelling(), "CANCELLED"), (Failed(), "FAILED")],
+    ids=["cancelled", "failed"],
+)
+def test_a_state_that_comes_while_a_run_is_submitted_is_not_replaced(
+    pool, meanwhile, stays
+) -> None:
     assert _submitted(pool, pool.start(pool.deploy(command="true")), meanwhile).type.value == stays
     assert pool.local.platform.jobs_started == 0
 
@@ -168,13 +244,17 @@ def _error_of(pool, **variables) -> Exception:
 
 def test_a_refused_token_says_which_to_look_at(pool) -> None:
     pool.local.platform.faults.add(Fault(path="^/org", status=401, times=None))
-    assert "check the token of the Control Plane Configuration block or CPLN_TOKEN" in str(_error_of(pool))
+    assert "check the token of the Control Plane Configuration block or CPLN_TOKEN" in str(
+        _error_of(pool)
+    )
     assert pool.local.platform.jobs_started == 0
 
 
 def test_a_missing_permission_is_named(pool) -> None:
     message = 'requires permission "exec.runCronWorkload" on workload prefect-job'
-    pool.local.platform.faults.add(Fault(method="POST", path="-command$", status=403, message=message, times=None))
+    pool.local.platform.faults.add(
+        Fault(method="POST", path="-command$", status=403, message=message, times=None)
+    )
     error = _error_of(pool)
     assert isinstance(error, ForbiddenError)
     assert message in str(error)
@@ -221,7 +301,9 @@ def test_a_run_that_its_worker_left_behind_is_taken_up_and_no_line_comes_twice(p
     assert len(pool.local.platform.active_jobs) == 1, "the end of a worker must not stop its jobs"
     anyio.run(second)
     assert programs.until(lambda: len(lines()) >= 20)
-    assert sorted(lines(), key=lambda line: int(line.split()[1])) == [f"line {n}" for n in range(20)]
+    assert sorted(lines(), key=lambda line: int(line.split()[1])) == [
+        f"line {n}" for n in range(20)
+    ]
     assert pool.local.platform.jobs_started == 1
     assert pools.read(run_id).infrastructure_pid
 
@@ -266,8 +348,12 @@ async def _look_until(worker, seen) -> None:
             await anyio.sleep(0.05)
 
 
-def test_of_two_workers_that_look_at_once_one_takes_a_run_up_and_the_other_when_that_one_dies(pool, monkeypatch) -> None:
-    run_id = pool.start(pool.deploy(command=pools.command(FOREVER), job_watch_timeout_seconds=1), Pending())
+def test_of_two_workers_that_look_at_once_one_takes_a_run_up_and_the_other_when_that_one_dies(
+    pool, monkeypatch
+) -> None:
+    run_id = pool.start(
+        pool.deploy(command=pools.command(FOREVER), job_watch_timeout_seconds=1), Pending()
+    )
     taken_up = []
 
     async def main() -> None:
@@ -276,7 +362,9 @@ def test_of_two_workers_that_look_at_once_one_takes_a_run_up_and_the_other_when_
             run = await one.client.read_flow_run(run_id)
             async with anyio.create_task_group() as group:
                 for worker in (one, two):
-                    monkeypatch.setattr(worker, "_go_on_with", lambda run, name=worker.name: _go_on(name))
+                    monkeypatch.setattr(
+                        worker, "_go_on_with", lambda run, name=worker.name: _go_on(name)
+                    )
                     worker._followed.add(run_id)
                     group.start_soon(worker._take_up, run)
             (winner,) = taken_up
@@ -308,12 +396,16 @@ def test_a_running_run_without_a_job_is_left_to_sync_and_started_by_nobody(pool)
 
 
 def test_a_limit_counts_runs_that_were_taken_up(pool, tmp_path) -> None:
-    run_id = pool.start(pool.deploy(command=pools.command(goes_on_with(tmp_path / "end"))), Pending())
+    run_id = pool.start(
+        pool.deploy(command=pools.command(goes_on_with(tmp_path / "end"))), Pending()
+    )
     pools.label_as_left_behind(run_id)
 
     async def main() -> None:
         async with pools.in_process(pool, "steady", limit=1) as worker:
-            await anyio.to_thread.run_sync(programs.until, lambda: programs.running_command(pool.local))
+            await anyio.to_thread.run_sync(
+                programs.until, lambda: programs.running_command(pool.local)
+            )
             assert worker.limiter.available_tokens == 0
             (tmp_path / "end").touch()
             await pools.idle(worker)
@@ -323,7 +415,9 @@ def test_a_limit_counts_runs_that_were_taken_up(pool, tmp_path) -> None:
 
 
 def test_a_limit_counts_jobs_that_run_and_not_submissions(pool, tmp_path) -> None:
-    deployment = pool.deploy(command=pools.command(goes_on_with(tmp_path / "end")), stream_output=False)
+    deployment = pool.deploy(
+        command=pools.command(goes_on_with(tmp_path / "end")), stream_output=False
+    )
     runs = {pool.start(deployment) for _ in range(3)}
 
     async def main() -> None:
@@ -334,11 +428,15 @@ def test_a_limit_counts_jobs_that_run_and_not_submissions(pool, tmp_path) -> Non
 
             first = await submitted()
             assert len(first) == 2
-            await anyio.to_thread.run_sync(programs.until, lambda: all(pools.read(run).infrastructure_pid for run in first))
+            await anyio.to_thread.run_sync(
+                programs.until, lambda: all(pools.read(run).infrastructure_pid for run in first)
+            )
             assert len(pool.local.platform.active_jobs) == 2, "both are submitted, and both run"
             assert await submitted() == set()
             (tmp_path / "end").touch()
-            await anyio.to_thread.run_sync(programs.until, lambda: worker.limiter.available_tokens == 2)
+            await anyio.to_thread.run_sync(
+                programs.until, lambda: worker.limiter.available_tokens == 2
+            )
             assert await submitted() == runs - first
             await pools.idle(worker)
 
@@ -352,8 +450,14 @@ def enforcing(token: str) -> Platform:
 
 
 @pytest.mark.parametrize("local", [lambda: enforcing("s.root")], indirect=True)
-def test_prefects_key_reaches_the_job_through_a_secret_and_stands_nowhere_in_clear(pool, monkeypatch) -> None:
-    script = "import os, sys; sys.exit(0 if os.environ['PREFECT_API_KEY'] == '" + CANARY[::-1] + "'[::-1] else 1)"
+def test_prefects_key_reaches_the_job_through_a_secret_and_stands_nowhere_in_clear(
+    pool, monkeypatch
+) -> None:
+    script = (
+        "import os, sys; sys.exit(0 if os.environ['PREFECT_API_KEY'] == '"
+        + CANARY[::-1]
+        + "'[::-1] else 1)"
+    )
     run_id = pool.start(pool.deploy(command=pools.command(script)), Pending())
 
     def give_key(made) -> None:
@@ -375,10 +479,14 @@ def test_key_and_secrets_of_a_deployment_are_revealed_by_one_identity(pool, monk
 
     async def main() -> int:
         async with CplnClient(pool.local.settings.api()) as client:
-            await secrets.put_dictionary(client, "local", "keys", {"pw": "hush"}, description="for tests")
+            await secrets.put_dictionary(
+                client, "local", "keys", {"pw": "hush"}, description="for tests"
+            )
         async with pools.in_process(pool) as worker:
             run = await worker.client.read_flow_run(run_id)
-            return (await worker.run(run, await pools.configuration(worker, run), Started())).status_code
+            return (
+                await worker.run(run, await pools.configuration(worker, run), Started())
+            ).status_code
 
     assert anyio.run(main) == 0
     (workload,) = pool.local.platform.workloads()
@@ -386,10 +494,15 @@ def test_key_and_secrets_of_a_deployment_are_revealed_by_one_identity(pool, monk
 
 
 @pytest.mark.parametrize("local", [lambda: enforcing("s.root")], indirect=True)
-def test_deployments_with_keys_of_their_own_get_each_its_own_and_lose_none(pool, monkeypatch) -> None:
+def test_deployments_with_keys_of_their_own_get_each_its_own_and_lose_none(
+    pool, monkeypatch
+) -> None:
     script = "import os, sys; sys.exit(os.environ['PREFECT_API_KEY'] != sys.argv[1])"
     runs = [
-        pool.start(pool.deploy(command=f"{pools.command(script)} {key}", env={"PREFECT_API_KEY": key}), Pending())
+        pool.start(
+            pool.deploy(command=f"{pools.command(script)} {key}", env={"PREFECT_API_KEY": key}),
+            Pending(),
+        )
         for key in ("one", "two", "one")
     ]
 
@@ -398,7 +511,11 @@ def test_deployments_with_keys_of_their_own_get_each_its_own_and_lose_none(pool,
             codes = []
             for run_id in runs:
                 run = await worker.client.read_flow_run(run_id)
-                codes.append((await worker.run(run, await pools.configuration(worker, run), Started())).status_code)
+                codes.append(
+                    (
+                        await worker.run(run, await pools.configuration(worker, run), Started())
+                    ).status_code
+                )
             return codes
 
     assert anyio.run(main) == [0, 0, 0]
@@ -406,7 +523,10 @@ def test_deployments_with_keys_of_their_own_get_each_its_own_and_lose_none(pool,
 
 
 def test_what_was_made_for_a_key_is_made_again_when_it_was_made_long_ago(pool, monkeypatch) -> None:
-    runs = [pool.start(pool.deploy(command="true", env={"PREFECT_API_KEY": "one"}), Pending()) for _ in range(3)]
+    runs = [
+        pool.start(pool.deploy(command="true", env={"PREFECT_API_KEY": "one"}), Pending())
+        for _ in range(3)
+    ]
     asked = []
 
     async def main() -> None:
@@ -414,7 +534,12 @@ def test_what_was_made_for_a_key_is_made_again_when_it_was_made_long_ago(pool, m
             for run_id in runs:
                 run = await worker.client.read_flow_run(run_id)
                 await worker._flow_run_job(run, await pools.configuration(worker, run))
-                asked.append(sum(request.path == "/org/local/secret" for request in pool.local.platform.requests))
+                asked.append(
+                    sum(
+                        request.path == "/org/local/secret"
+                        for request in pool.local.platform.requests
+                    )
+                )
                 if len(asked) == 2:
                     stored = worker._secrets._stored
                     stored.update({key: moment - 4000 for key, moment in stored.items()})
@@ -427,22 +552,32 @@ def test_no_token_stands_in_a_flow_run_a_deployment_or_a_command(pool) -> None:
     run_id = pool.start(pool.deploy(command="true"), Pending())
     _run_and(pool, run_id, wait_for_container=False)
     token = pool.local.settings.token.get_secret_value()
-    stored = pools.read(run_id).model_dump_json() + f"{pool.local.platform.commands()} {pool.local.platform.workloads()}"
+    stored = (
+        pools.read(run_id).model_dump_json()
+        + f"{pool.local.platform.commands()} {pool.local.platform.workloads()}"
+    )
     assert token not in stored + " ".join(pools.messages(run_id))
 
 
 @pytest.mark.parametrize("local", [lambda: enforcing(CANARY)], indirect=True)
-def test_a_pool_refers_to_a_block_whose_token_stands_nowhere_else(local, prefect_api, monkeypatch) -> None:
+def test_a_pool_refers_to_a_block_whose_token_stands_nowhere_else(
+    local, prefect_api, monkeypatch
+) -> None:
     for name, value in pools.QUICK.items():
         monkeypatch.setenv(name, value)
     block = CplnConfig(token=CANARY).save(f"pool-{uuid4().hex[:8]}")
     template = CplnWorker.get_default_base_job_template()
-    template["variables"]["properties"]["config"]["default"] = {"$ref": {"block_document_id": str(block)}}
+    template["variables"]["properties"]["config"]["default"] = {
+        "$ref": {"block_document_id": str(block)}
+    }
     pool = Pool(local, prefect_api, template)
     run_id = pool.start(pool.deploy(command="true"), Pending())
     assert _run_and(pool, run_id, wait_for_container=False).status_code == 0
     with get_client(sync_client=True) as client:
-        stored = client.read_work_pool(pool.name).model_dump_json() + client.read_flow_run(run_id).model_dump_json()
+        stored = (
+            client.read_work_pool(pool.name).model_dump_json()
+            + client.read_flow_run(run_id).model_dump_json()
+        )
     assert CANARY not in stored + f"{local.platform.commands()}" + " ".join(pools.messages(run_id))
 
 

@@ -31,7 +31,9 @@ class Places:
         volumesets: Folder for volumesets.
     """
 
-    def __init__(self, mounts: Sequence[Mount], *, home: Path, scratch: Path, volumesets: Path) -> None:
+    def __init__(
+        self, mounts: Sequence[Mount], *, home: Path, scratch: Path, volumesets: Path
+    ) -> None:
         self.orders: Orders = []
         self.absent: list[str] = []
         self._real: dict[str, str] = {}
@@ -52,7 +54,9 @@ class Places:
         else:
             self.absent.append(mount.uri)
 
-    def _place(self, mount: Mount, kind: str, folder: Path, files: dict[str, str], real: Path | None = None) -> None:
+    def _place(
+        self, mount: Mount, kind: str, folder: Path, files: dict[str, str], real: Path | None = None
+    ) -> None:
         self.orders.append((kind, str(folder), files))
         self._real[mount.path.rstrip("/")] = str(real or folder)
 

@@ -46,7 +46,11 @@ def _become_mounter() -> None:
     """Get the right to mount, as the same user as before, who loses it as soon as the container's program begins."""
     user, group = os.getuid(), os.getgid()
     _checked(_libc.unshare(CLONE_NEWUSER | CLONE_NEWNS))
-    for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{user} {user} 1"),
+        ("gid_map", f"{group} {group} 1"),
+    ):
         with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
             file.write(text)
 

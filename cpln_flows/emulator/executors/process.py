@@ -72,8 +72,14 @@ class ProcessExecutor:
             )
             return _NeverRan(events, message)
         for uri in places.absent:
-            events.note(f"container {container.name}: the volume {uri} is not there on the local platform")
-        if seen.working_dir and seen.working_dir == container.working_dir and not Path(seen.working_dir).is_dir():
+            events.note(
+                f"container {container.name}: the volume {uri} is not there on the local platform"
+            )
+        if (
+            seen.working_dir
+            and seen.working_dir == container.working_dir
+            and not Path(seen.working_dir).is_dir()
+        ):
             events.note(
                 f"container {container.name}: workingDir {container.working_dir!r} does not exist on this machine; "
                 "the container starts in a folder of its own"
@@ -81,7 +87,9 @@ class ProcessExecutor:
         try:
             order = _Order(
                 program=self._program(seen, argv, places.mapped_variables),
-                mounted=self._program(container, _argv(container) or argv, places.mounted_variables),
+                mounted=self._program(
+                    container, _argv(container) or argv, places.mounted_variables
+                ),
                 binds=places.binds if self._namespaces and not places.hides(_needed()) else [],
                 mounts=places.orders,
             )
@@ -95,10 +103,18 @@ class ProcessExecutor:
             weakref.finalize(self, shutil.rmtree, self._volumesets, ignore_errors=True)
         shared = self._volumesets or Path(tempfile.gettempdir())
         home = _home(run, container)
-        return Places(container.mounts, home=home, scratch=_scratch(run), volumesets=shared / run.gvc)
+        return Places(
+            container.mounts, home=home, scratch=_scratch(run), volumesets=shared / run.gvc
+        )
 
-    def _program(self, container: Container, argv: list[str], variables: Mapping[str, str]) -> _Program:
-        return argv, {**self._environment(container, argv), **variables}, container.working_dir or ""
+    def _program(
+        self, container: Container, argv: list[str], variables: Mapping[str, str]
+    ) -> _Program:
+        return (
+            argv,
+            {**self._environment(container, argv), **variables},
+            container.working_dir or "",
+        )
 
     def _environment(self, container: Container, argv: list[str]) -> dict[str, str]:
         env = {"PATH": self._path, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
@@ -121,7 +137,13 @@ def _argv(container: Container) -> list[str] | None:
 
 def _needed() -> set[str]:
     """What every program needs here: the interpreter, and the folder for temporary files."""
-    return {sys.executable, os.path.realpath(sys.executable), sys.prefix, sys.base_prefix, tempfile.gettempdir()}
+    return {
+        sys.executable,
+        os.path.realpath(sys.executable),
+        sys.prefix,
+        sys.base_prefix,
+        tempfile.gettempdir(),
+    }
 
 
 class _NeverRan:
@@ -293,7 +315,11 @@ class _Process:
             code = int(value)
             self._end = (code, "Error" if code else "Completed", describe_exit(code))
         elif self._end is None:
-            self._end = (START_ERROR, "ContainerStatusUnknown", "the process that supervises the container is gone")
+            self._end = (
+                START_ERROR,
+                "ContainerStatusUnknown",
+                "the process that supervises the container is gone",
+            )
             shutil.rmtree(self._home, ignore_errors=True)
         self._loop.call_later(_OUTPUT_GRACE_SECONDS, lambda: self._finish(late=True))
 
@@ -342,7 +368,9 @@ def _framed(order: dict[str, object]) -> bytes:
 
 def _start_message(program: str, number: int) -> str:
     reasons = {
-        errno.ENOENT: "executable file not found in $PATH" if os.sep not in program else "no such file or directory",
+        errno.ENOENT: "executable file not found in $PATH"
+        if os.sep not in program
+        else "no such file or directory",
         errno.EACCES: "permission denied",
         errno.ENOEXEC: "exec format error",
     }

@@ -94,7 +94,9 @@ class Script:
 class ScriptedExecutor:
     """Carries out containers by scripts. ``script_for`` says which, and is asked anew for each container and restart."""
 
-    def __init__(self, script_for: Callable[[RunSpec], Script] | Script, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, script_for: Callable[[RunSpec], Script] | Script, *, clock: Clock | None = None
+    ) -> None:
         self._script_for = script_for
         self.clock: Clock = clock or RealClock()
 
@@ -102,7 +104,11 @@ class ScriptedExecutor:
         """Begin one container of a run; returns at once."""
         script = self._script_for if isinstance(self._script_for, Script) else self._script_for(run)
         first = container is run.containers[0]
-        steps = [step for step in script.steps if (step.container or run.containers[0].name) == container.name]
+        steps = [
+            step
+            for step in script.steps
+            if (step.container or run.containers[0].name) == container.name
+        ]
         end = script.last_exit_seconds()
         if not first and not steps and end is not None:
             steps = [Exit(end)]
@@ -114,7 +120,9 @@ class ScriptedExecutor:
 class _Played:
     """One container that follows a script."""
 
-    def __init__(self, script: Script, container: Container, events: ContainerEvents, clock: Clock) -> None:
+    def __init__(
+        self, script: Script, container: Container, events: ContainerEvents, clock: Clock
+    ) -> None:
         self._script = script
         self._container = container
         self._events = events
@@ -139,7 +147,10 @@ class _Played:
             return
         self._stopping = True
         code = self._script.stop_exit_code
-        self._later(self._script.stop_after_seconds, Exit(code=code, reason="Error" if code else "Completed"))
+        self._later(
+            self._script.stop_after_seconds,
+            Exit(code=code, reason="Error" if code else "Completed"),
+        )
 
     def kill(self) -> None:
         """End everything that runs in it."""
@@ -163,9 +174,13 @@ class _Played:
             case Exit():
                 reason = step.reason or ("Error" if step.code else "Completed")
                 message = step.message
-                self._end(step.code, reason, describe_exit(step.code) if message is None else message)
+                self._end(
+                    step.code, reason, describe_exit(step.code) if message is None else message
+                )
             case OutOfMemory():
-                message = f"the container used more than its memory limit of {self._container.memory}"
+                message = (
+                    f"the container used more than its memory limit of {self._container.memory}"
+                )
                 self._end(KILLED, "OOMKilled", message)
             case ImagePullFailure():
                 self._events.waiting("ImagePullBackOff", step.message)

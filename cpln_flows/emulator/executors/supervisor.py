@@ -120,7 +120,9 @@ def mount(folder: str, files: dict[str, str]) -> None:
     """Make a volume's folder, and the files in it."""
     os.makedirs(folder, 0o700, exist_ok=True)
     for name, text in files.items():
-        descriptor = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(
+            os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600
+        )
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
 
@@ -132,7 +134,11 @@ def remove_unused_scratch(mounts: list[tuple[str, str, dict[str, str]]]) -> None
         if not name.endswith(SCRATCH):
             continue  # a volumeset outlives the containers
         replica = name[: -len(SCRATCH)]
-        others = [other for other in os.listdir(parent) if other.startswith(f"{replica}-") and other != name]
+        others = [
+            other
+            for other in os.listdir(parent)
+            if other.startswith(f"{replica}-") and other != name
+        ]
         if not others:
             remove(scratch)
 
@@ -249,7 +255,9 @@ def watch(first: int, wake: int, commands: Commands, parent: int) -> int:
         if wake in readable:
             os.read(wake, CHUNK)
         # A forked child of the platform may hold the pipe open although the platform itself is gone.
-        words = commands.read_words() if 0 in readable else [b"kill"] if os.getppid() != parent else []
+        words = (
+            commands.read_words() if 0 in readable else [b"kill"] if os.getppid() != parent else []
+        )
 
 
 def reap(first: int) -> int | None:

@@ -8,7 +8,13 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from cpln_flows.emulator.answers import BAD_REQUEST, METHOD_NOT_ALLOWED, Document, RefusedError, refuse
+from cpln_flows.emulator.answers import (
+    BAD_REQUEST,
+    METHOD_NOT_ALLOWED,
+    Document,
+    RefusedError,
+    refuse,
+)
 from cpln_flows.emulator.permissions import Principal
 
 # What is nested deeper could be stored, but not be written as an answer.

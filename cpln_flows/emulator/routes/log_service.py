@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from cpln_flows.emulator.answers import BAD_REQUEST, FORBIDDEN, Answer, Document, json_answer, refuse, text_answer
+from cpln_flows.emulator.answers import (
+    BAD_REQUEST,
+    FORBIDDEN,
+    Answer,
+    Document,
+    json_answer,
+    refuse,
+    text_answer,
+)
 from cpln_flows.emulator.clock import NANOSECONDS, Clock, datetime_to_ns, to_ns
 from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.links import org_link
@@ -78,9 +86,17 @@ class LogService:
             self._check_span(request)
         except BadLogRequestError as error:
             return text_answer(str(error), BAD_REQUEST)
-        found = self._logs.query(request.selector, request.start_ns, request.end_ns, request.limit, forward=request.forward)
+        found = self._logs.query(
+            request.selector,
+            request.start_ns,
+            request.end_ns,
+            request.limit,
+            forward=request.forward,
+        )
         result = [stream_document(stream, entries) for stream, entries in found]
-        return json_answer({"status": "success", "data": {"resultType": "streams", "result": result, "stats": {}}})
+        return json_answer(
+            {"status": "success", "data": {"resultType": "streams", "result": result, "stats": {}}}
+        )
 
     def read(self, params: Mapping[str, str], *, default_direction: str) -> LogRequest:
         """Read the parameters of a range query or a tail, with Loki's defaults."""
@@ -90,7 +106,11 @@ class LogService:
             raise BadLogRequestError(str(error)) from error
         now_ns = self._clock.time_ns()
         end_ns = _moment(params.get("end"), "end", now_ns)
-        start_default = end_ns - _duration(params["since"]) if "since" in params else min(end_ns, now_ns) - _HOUR_NS
+        start_default = (
+            end_ns - _duration(params["since"])
+            if "since" in params
+            else min(end_ns, now_ns) - _HOUR_NS
+        )
         start_ns = _moment(params.get("start"), "start", start_default)
         direction = params.get("direction", default_direction).lower()
         if direction not in ("forward", "backward"):
@@ -111,19 +131,27 @@ class LogService:
             raise BadLogRequestError("limit must be a positive value")
         most = self._config.range_limit_max
         if int(text) > most:
-            raise BadLogRequestError(f"max entries limit per query exceeded, limit > max_entries_limit ({text} > {most})")
+            raise BadLogRequestError(
+                f"max entries limit per query exceeded, limit > max_entries_limit ({text} > {most})"
+            )
         return int(text)
 
     def _check_span(self, request: LogRequest) -> None:
         if request.end_ns < request.start_ns:
             raise BadLogRequestError("end timestamp must not be before or equal to start time")
         if request.end_ns - request.start_ns > self._config.query_span_days * _DAY_NS:
-            raise BadLogRequestError(f"the query time range exceeds the limit (limit: {self._config.query_span_days * 24}h0m0s)")
+            raise BadLogRequestError(
+                f"the query time range exceeds the limit (limit: {self._config.query_span_days * 24}h0m0s)"
+            )
 
 
 def _params(call: Call) -> dict[str, str]:
     """The parameters of a range query; a POST has them in its body, as a form."""
-    return {**call.params, **read_params(call.body.decode("utf-8", errors="replace"))} if call.body else call.params
+    return (
+        {**call.params, **read_params(call.body.decode("utf-8", errors="replace"))}
+        if call.body
+        else call.params
+    )
 
 
 def stream_document(stream: Stream, entries: list[Entry]) -> Document:

@@ -85,7 +85,9 @@ class ObjectRoutes:
             return json_answer(self._resources.render(self._resources.find(principal, call.path)))
         if call.method == "PATCH":
             record = self._resources.find(principal, call.path, "edit")
-            return json_answer(self._resources.render(self._resources.patch(principal, record, call.document())))
+            return json_answer(
+                self._resources.render(self._resources.patch(principal, record, call.document()))
+            )
         if call.method == "DELETE":
             self._resources.delete(principal, self._resources.find(principal, call.path, "delete"))
             status = self._config.delete_status
@@ -96,7 +98,9 @@ class ObjectRoutes:
         """Answer for ``/org/O/secret/N/-reveal``."""
         if call.method != "GET":
             raise call.not_allowed()
-        return json_answer(self._resources.render(self._resources.find(principal, link, "reveal"), reveal=True))
+        return json_answer(
+            self._resources.render(self._resources.find(principal, link, "reveal"), reveal=True)
+        )
 
     def add_key(self, call: Call, principal: Principal, link: str) -> Answer:
         """Answer for ``/org/O/serviceaccount/N/-addKey``."""
@@ -108,14 +112,18 @@ class ObjectRoutes:
             raise refuse(400, '"description" must be a string')
         return json_answer(self._resources.add_key(principal, account, description))
 
-    def _put(self, call: Call, principal: Principal, kind: Kind, gvc: str | None, body: Document) -> Answer:
+    def _put(
+        self, call: Call, principal: Principal, kind: Kind, gvc: str | None, body: Document
+    ) -> Answer:
         dry_run = call.params.get("dryRun", "").lower() == "true"
         document, record, is_new = self._resources.put(principal, kind, gvc, body, dry_run=dry_run)
         if dry_run or not is_new or record is None:
             return json_answer(document, OK)
         return created(self._config, record.link, document)
 
-    def _results(self, scope: str, principal: Principal, query: Query, cursor: Cursor | None) -> Answer:
+    def _results(
+        self, scope: str, principal: Principal, query: Query, cursor: Cursor | None
+    ) -> Answer:
         page = self._resources.page(principal, scope, query, cursor)
         following = page.next and Cursor(query.as_document(), page.next.key, page.next.sequence)
         items: Sequence[object] = (

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cpln_flows.emulator.answers import FORBIDDEN, NOT_FOUND, Answer, RefusedError, error_answer, json_answer, refuse
+from cpln_flows.emulator.answers import (
+    FORBIDDEN,
+    NOT_FOUND,
+    Answer,
+    RefusedError,
+    error_answer,
+    json_answer,
+    refuse,
+)
 from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.kinds import KINDS, Kind
 from cpln_flows.emulator.links import org_link
@@ -48,14 +56,21 @@ class Paths:
             case ["org", *rest]:
                 return self._org(call, call.principal, rest)
             case ["location", location, "replicas", *rest]:
-                return self._workloads.replicas(call, call.principal, location, "/" + "/".join(rest))
+                return self._workloads.replicas(
+                    call, call.principal, location, "/" + "/".join(rest)
+                )
         raise not_found(call.path)
 
     def _discovery(self, call: Call) -> Answer:
         """The services' addresses; the one path that needs no token."""
         base = call.base_url
         host = base.partition("://")[2]
-        endpoints = {"logs": base, "registry": f"http://{{org}}.registry.{host}", "audit": base, "metrics": base}
+        endpoints = {
+            "logs": base,
+            "registry": f"http://{{org}}.registry.{host}",
+            "audit": base,
+            "metrics": base,
+        }
         return json_answer({"endpoints": endpoints, "firebase": {}})
 
     def _org(self, call: Call, principal: Principal, rest: Sequence[str]) -> Answer:
@@ -76,7 +91,9 @@ class Paths:
             raise not_found(call.path)
         return self._kind(call, principal, kind, gvc, names)
 
-    def _kind(self, call: Call, principal: Principal, kind: Kind, gvc: str | None, names: Sequence[str]) -> Answer:
+    def _kind(
+        self, call: Call, principal: Principal, kind: Kind, gvc: str | None, names: Sequence[str]
+    ) -> Answer:
         match names:
             case []:
                 return self._objects.collection(call, principal, kind, gvc)
@@ -90,7 +107,9 @@ class Paths:
                 return self._below(call, principal, kind, self._link(kind, gvc, name), rest)
         raise not_found(call.path)
 
-    def _below(self, call: Call, principal: Principal, kind: Kind, link: str, rest: Sequence[str]) -> Answer:
+    def _below(
+        self, call: Call, principal: Principal, kind: Kind, link: str, rest: Sequence[str]
+    ) -> Answer:
         if kind.name == "workload":
             return self._workloads.below(call, principal, link, rest)
         if kind.name == "secret" and rest == ["-reveal"]:
@@ -101,11 +120,18 @@ class Paths:
 
     def _link(self, kind: Kind, gvc: str | None, name: str) -> str:
         base = org_link(self._config.org)
-        return f"{base}/{kind.name}/{name}" if gvc is None else f"{base}/gvc/{gvc}/{kind.name}/{name}"
+        return (
+            f"{base}/{kind.name}/{name}" if gvc is None else f"{base}/gvc/{gvc}/{kind.name}/{name}"
+        )
 
 
 def _split_gvc(below: Sequence[str]) -> tuple[str | None, Sequence[str]]:
     """Tell ``gvc/G/<kind>/…`` from ``<kind>/…``; ``gvc/G`` itself is an object of kind gvc."""
-    if len(below) > 2 and below[0] == "gvc" and not below[2].startswith("-") and below[1] != "-schema":  # noqa: PLR2004
+    if (
+        len(below) > 2
+        and below[0] == "gvc"
+        and not below[2].startswith("-")
+        and below[1] != "-schema"
+    ):  # noqa: PLR2004
         return below[1], below[2:]
     return None, below

@@ -60,7 +60,9 @@ class WorkloadRoutes:
         workload = self._read(call, principal, link)
         if workload.kind != "workload" or location not in self._deployments.locations(workload):
             raise not_found(call.path)
-        return json_answer({"kind": "list", "items": self._lifecycle.replicas(workload, location), "links": []})
+        return json_answer(
+            {"kind": "list", "items": self._lifecycle.replicas(workload, location), "links": []}
+        )
 
     def _commands(self, call: Call, principal: Principal, link: str) -> Answer:
         if call.method == "GET":

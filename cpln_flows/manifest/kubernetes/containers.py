@@ -21,7 +21,10 @@ _GPU = "nvidia.com/gpu"
 _GPUS = {"t4": 4, "a10g": 1}
 """The platform's models, and how many a container can have (control-plane-api.md, F189)."""
 _GPU_OF_SELECTOR = re.compile(r"(?:^|[^a-z0-9])(t4|a10g)(?:[^a-z0-9]|$)")
-_AMOUNTS: Mapping[str, Callable[[object], tuple[str | None, str | None]]] = {"cpu": limits.cpu, "memory": limits.memory}
+_AMOUNTS: Mapping[str, Callable[[object], tuple[str | None, str | None]]] = {
+    "cpu": limits.cpu,
+    "memory": limits.memory,
+}
 _LEAST = {"cpu": "minCpu", "memory": "minMemory"}
 
 
@@ -49,11 +52,15 @@ def gpu_model(pod: Reader, annotations: Mapping[str, str]) -> str | None:
     if model := annotations.get(GPU_MODEL):
         return model.lower()
     selector = pod.raw("nodeSelector")
-    texts = [str(value).lower() for value in selector.values()] if isinstance(selector, Mapping) else []
+    texts = (
+        [str(value).lower() for value in selector.values()] if isinstance(selector, Mapping) else []
+    )
     return next((match[1] for text in texts if (match := _GPU_OF_SELECTOR.search(text))), None)
 
 
-def read(pod: Reader, around: Surroundings) -> tuple[list[tuple[Reader, ContainerSpec]], list[Reader]]:
+def read(
+    pod: Reader, around: Surroundings
+) -> tuple[list[tuple[Reader, ContainerSpec]], list[Reader]]:
     """Read all containers of a pod.
 
     Kubernetes' own way to write a sidecar is an init container that always restarts. Of it only the order of the starts is lost.
@@ -83,7 +90,14 @@ def read(pod: Reader, around: Surroundings) -> tuple[list[tuple[Reader, Containe
 
 
 def _container(reader: Reader, around: Surroundings, *, sidecar: bool = False) -> ContainerSpec:
-    fields.apply(reader, {key: rule for key, rule in fields.CONTAINER.items() if not (sidecar and key == "restartPolicy")})
+    fields.apply(
+        reader,
+        {
+            key: rule
+            for key, rule in fields.CONTAINER.items()
+            if not (sidecar and key == "restartPolicy")
+        },
+    )
     command, args = reader.words("command"), reader.words("args")
     if command[:1] == [""]:
         reader.fault("command[0]", "is empty; expected an executable")
@@ -127,7 +141,9 @@ def _image(reader: Reader, default: str | None) -> str | None:
     return reader.text("image", required=True)
 
 
-def _resources(container: Reader, name: str | None, around: Surroundings) -> tuple[str, str, dict[str, Any]]:
+def _resources(
+    container: Reader, name: str | None, around: Surroundings
+) -> tuple[str, str, dict[str, Any]]:
     """Read limits and requests: the limit is what the container may use, the request its least; one alone is both."""
     resources = container.child("resources")
     fields.apply(resources, fields.RESOURCES)
@@ -135,7 +151,11 @@ def _resources(container: Reader, name: str | None, around: Surroundings) -> tup
     extra: dict[str, Any] = {"gpu": _gpu(resources, around.gpu_model)}
     resources.finish()
     cpu, memory = containers.filled_amounts(
-        container, name, most["cpu"] or least["cpu"], most["memory"] or least["memory"], relaxed=around.is_relaxed
+        container,
+        name,
+        most["cpu"] or least["cpu"],
+        most["memory"] or least["memory"],
+        relaxed=around.is_relaxed,
     )
     for key, high in (("cpu", cpu), ("memory", memory)):
         low = least[key]
@@ -173,13 +193,21 @@ def _gpu(resources: Reader, model: str | None) -> dict[str, Any] | None:
     place = f"{part}.{_GPU}"
     count = int(value) if str(value).isdecimal() and len(str(value)) < len("1000") else None
     if count is None or len({str(value) for _, value in given}) > 1:
-        resources.fault(place, f"expected one whole number in limits and requests, found {describe(value)}")
+        resources.fault(
+            place, f"expected one whole number in limits and requests, found {describe(value)}"
+        )
         return None
     if model is None:
-        resources.fault(place, f"the model is not known; set the annotation {GPU_MODEL} of the job to {' or '.join(_GPUS)}")
+        resources.fault(
+            place,
+            f"the model is not known; set the annotation {GPU_MODEL} of the job to {' or '.join(_GPUS)}",
+        )
         return None
     if (most := _GPUS.get(model)) is None:
-        resources.fault(place, f"expected the model {' or '.join(_GPUS)} in the annotation {GPU_MODEL}, found {describe(model)}")
+        resources.fault(
+            place,
+            f"expected the model {' or '.join(_GPUS)} in the annotation {GPU_MODEL}, found {describe(model)}",
+        )
     elif count > most:
         resources.fault(place, f"a container can have {most} of the model {model}, found {count}")
     return {"nvidia": {"model": model, "quantity": count}}

@@ -41,13 +41,17 @@ def apply(reader: Reader, rules: Rules) -> None:
         if rule.outcome == "noted":
             reader.note(key, rule.why)
         elif rule.agreeing:
-            reader.fault(key, f"expected {_listed(rule.agreeing)}, found {describe(value)}: {rule.why}")
+            reader.fault(
+                key, f"expected {_listed(rule.agreeing)}, found {describe(value)}: {rule.why}"
+            )
         else:
             reader.fault(key, rule.why)
 
 
 def _is_one_of(value: object, known: tuple[object, ...]) -> bool:
-    return any(type(value) is type(one) and value == one for one in known)  # by type too: true is not 1
+    return any(
+        type(value) is type(one) and value == one for one in known
+    )  # by type too: true is not 1
 
 
 def _listed(known: tuple[object, ...]) -> str:
@@ -63,7 +67,9 @@ def _refused(why: str, *agreeing: object) -> Rule:
 
 
 _ONE_RUN = "a job on Control Plane is one run; start several jobs instead"
-_NO_RETRIES = "the platform does not run a failed job again; set retries on the flow or the task instead"
+_NO_RETRIES = (
+    "the platform does not run a failed job again; set retries on the flow or the task instead"
+)
 _PLACEMENT = "has no effect: the platform chooses the machine, and a job's location is chosen by the block or the work pool"
 _ISOLATED = "a job is isolated from the machine it runs on; remove it"
 _SANDBOX = "has no effect: the platform isolates its containers in its own way"
@@ -73,16 +79,22 @@ _HOSTNAME = "has no effect: the platform names its replicas by itself"
 _QUEUE = "has no effect: the platform has no queue of jobs; set a concurrency limit on the work pool instead"
 _KERNEL = "a container has the kernel settings and the rights that the platform gives it; remove it"
 _DEVICES = "devices cannot be claimed; ask for a GPU with resources.limits['nvidia.com/gpu']"
-_LAST_MESSAGE = "has no effect: the platform keeps no last message of a container; print it to the log"
+_LAST_MESSAGE = (
+    "has no effect: the platform keeps no last message of a container; print it to the log"
+)
 
 JOB: Rules = {
     "completions": _refused(_ONE_RUN, 1),
     "parallelism": _refused(_ONE_RUN, 1),
     "completionMode": _refused(_ONE_RUN, "NonIndexed"),
     "suspend": _refused("a suspended job would never run; remove it", False),
-    "manualSelector": _noted("has no effect: the platform finds a job by the tags of its command", False),
+    "manualSelector": _noted(
+        "has no effect: the platform finds a job by the tags of its command", False
+    ),
     "podFailurePolicy": _noted(f"has no effect: {_NO_RETRIES}"),
-    "podReplacementPolicy": _noted(f"has no effect: {_NO_RETRIES}", "TerminatingOrFailed", "Failed"),
+    "podReplacementPolicy": _noted(
+        f"has no effect: {_NO_RETRIES}", "TerminatingOrFailed", "Failed"
+    ),
     "backoffLimitPerIndex": _noted(f"has no effect: {_NO_RETRIES}"),
     "maxFailedIndexes": _noted(f"has no effect: {_NO_RETRIES}"),
     "successPolicy": _refused(_ONE_RUN),
@@ -96,10 +108,16 @@ JOB: Rules = {
 CRON_JOB: Rules = {
     "concurrencyPolicy": _noted("has no effect: set a concurrency limit on the deployment instead"),
     "startingDeadlineSeconds": _noted("has no effect: the job starts when it is asked for"),
-    "successfulJobsHistoryLimit": _noted("has no effect: the platform keeps the last runs of a workload by itself"),
-    "failedJobsHistoryLimit": _noted("has no effect: the platform keeps the last runs of a workload by itself"),
+    "successfulJobsHistoryLimit": _noted(
+        "has no effect: the platform keeps the last runs of a workload by itself"
+    ),
+    "failedJobsHistoryLimit": _noted(
+        "has no effect: the platform keeps the last runs of a workload by itself"
+    ),
     "suspend": _noted("has no effect: the job runs when it is asked for", False),
-    "timeZone": _noted("has no effect: set the time zone on the schedule of the deployment instead"),
+    "timeZone": _noted(
+        "has no effect: set the time zone on the schedule of the deployment instead"
+    ),
 }
 POD: Rules = {
     # prefect-cpln demanded both of the pod.
@@ -107,11 +125,14 @@ POD: Rules = {
     "parallelism": _refused(_ONE_RUN, 1),
     "affinity": _noted(_PLACEMENT),
     "automountServiceAccountToken": _noted(
-        "has no effect: every container gets CPLN_TOKEN, which may do what the policies of the job's identity allow", True
+        "has no effect: every container gets CPLN_TOKEN, which may do what the policies of the job's identity allow",
+        True,
     ),
     "dnsConfig": _refused(_NAMES),
     "dnsPolicy": _refused(_NAMES, "ClusterFirst", "ClusterFirstWithHostNet", "Default"),
-    "evictionResponders": _noted("has no effect: nobody is asked before a job is moved to another machine"),
+    "evictionResponders": _noted(
+        "has no effect: nobody is asked before a job is moved to another machine"
+    ),
     "enableServiceLinks": _noted("has no effect: no variables of services are set", True, False),
     "ephemeralContainers": _noted("has no effect: containers cannot be added to a job that runs"),
     "hostAliases": _refused(_NAMES),
@@ -121,7 +142,9 @@ POD: Rules = {
     "hostUsers": _noted(_SANDBOX, True),
     "hostname": _noted(_HOSTNAME),
     "hostnameOverride": _noted(_HOSTNAME),
-    "imagePullSecrets": _noted("has no effect: pull secrets belong to the GVC; add them to its spec.pullSecretLinks"),
+    "imagePullSecrets": _noted(
+        "has no effect: pull secrets belong to the GVC; add them to its spec.pullSecretLinks"
+    ),
     "nodeName": _noted(_PLACEMENT),
     "nodeSelector": _noted(_PLACEMENT),
     "overhead": _noted(_PLACEMENT),
@@ -136,7 +159,9 @@ POD: Rules = {
     "schedulingGates": _noted(_QUEUE),
     "schedulingGroup": _noted(_QUEUE),
     "setHostnameAsFQDN": _noted(_HOSTNAME, False),
-    "shareProcessNamespace": _refused("containers cannot see one another's processes; remove it", False),
+    "shareProcessNamespace": _refused(
+        "containers cannot see one another's processes; remove it", False
+    ),
     "subdomain": _noted(_HOSTNAME),
     "tolerations": _noted(_PLACEMENT),
     "topologySpreadConstraints": _noted(_PLACEMENT),
@@ -144,27 +169,44 @@ POD: Rules = {
 }
 OS: Rules = {"name": _refused("the platform runs Linux containers", "linux")}
 CONTAINER: Rules = {
-    "imagePullPolicy": _refused("no machine of the platform has the image beforehand; remove it", "Always", "IfNotPresent"),
+    "imagePullPolicy": _refused(
+        "no machine of the platform has the image beforehand; remove it", "Always", "IfNotPresent"
+    ),
     "livenessProbe": _refused(
         "a cron workload has no probes; remove it, and end a job that hangs with spec.activeDeadlineSeconds"
     ),
     "ports": _noted("has no effect: nobody can connect to a job"),
-    "readinessProbe": _noted("has no effect: nobody waits for a job to become ready, on Kubernetes neither"),
+    "readinessProbe": _noted(
+        "has no effect: nobody waits for a job to become ready, on Kubernetes neither"
+    ),
     "resizePolicy": _noted("has no effect: amounts of a job that runs cannot be changed"),
-    "restartPolicy": _refused("it is set for all containers by restartPolicy of the pod; remove it"),
-    "restartPolicyRules": _refused("it is set for all containers by restartPolicy of the pod; remove it"),
-    "startupProbe": _refused("a cron workload has no probes; remove it, and wait in the command instead"),
+    "restartPolicy": _refused(
+        "it is set for all containers by restartPolicy of the pod; remove it"
+    ),
+    "restartPolicyRules": _refused(
+        "it is set for all containers by restartPolicy of the pod; remove it"
+    ),
+    "startupProbe": _refused(
+        "a cron workload has no probes; remove it, and wait in the command instead"
+    ),
     "stdin": _noted(_TERMINAL, False),
     "stdinOnce": _noted(_TERMINAL, False),
     "terminationMessagePath": _noted(_LAST_MESSAGE, "/dev/termination-log"),
     "terminationMessagePolicy": _noted(_LAST_MESSAGE, "File"),
     "tty": _noted(_TERMINAL, False),
-    "volumeDevices": _refused("a volume cannot be had as a block device; mount it with volumeMounts"),
+    "volumeDevices": _refused(
+        "a volume cannot be had as a block device; mount it with volumeMounts"
+    ),
 }
 RESOURCES: Rules = {"claims": _refused(_DEVICES)}
-HOOKS: Rules = {"stopSignal": _refused("a job is stopped with SIGTERM; handle that, or send another signal in preStop.exec")}
+HOOKS: Rules = {
+    "stopSignal": _refused(
+        "a job is stopped with SIGTERM; handle that, or send another signal in preStop.exec"
+    )
+}
 HOOK: Rules = dict.fromkeys(
-    ("httpGet", "sleep", "tcpSocket"), _refused("a hook is a command here; write it as exec.command, with curl or sleep")
+    ("httpGet", "sleep", "tcpSocket"),
+    _refused("a hook is a command here; write it as exec.command, with curl or sleep"),
 )
 _EITHER_SECURITY: Rules = {
     "appArmorProfile": _noted(_SANDBOX),
@@ -174,7 +216,11 @@ _EITHER_SECURITY: Rules = {
 }
 POD_SECURITY: Rules = {
     **_EITHER_SECURITY,
-    "fsGroupChangePolicy": _noted("has no effect: the platform sets the group of volumes by itself", "Always", "OnRootMismatch"),
+    "fsGroupChangePolicy": _noted(
+        "has no effect: the platform sets the group of volumes by itself",
+        "Always",
+        "OnRootMismatch",
+    ),
     "seLinuxChangePolicy": _noted(_SANDBOX),
     "supplementalGroups": _refused("the platform adds no further groups; use fsGroup"),
     "supplementalGroupsPolicy": _noted(_SANDBOX, "Merge"),
@@ -185,11 +231,15 @@ CONTAINER_SECURITY: Rules = {
     "allowPrivilegeEscalation": _noted(_SANDBOX, True),
     "privileged": _refused(_ISOLATED, False),
     "procMount": _refused(_KERNEL, "Default"),
-    "readOnlyRootFilesystem": _noted("has no effect: a job can write, and what it writes is gone with it", False),
+    "readOnlyRootFilesystem": _noted(
+        "has no effect: a job can write, and what it writes is gone with it", False
+    ),
 }
 CAPABILITIES: Rules = {"add": _refused(_KERNEL), "drop": _noted(_SANDBOX)}
 
-_NO_SUCH_VOLUME = "there are no such volumes on Control Plane; use a volumeset through a persistentVolumeClaim"
+_NO_SUCH_VOLUME = (
+    "there are no such volumes on Control Plane; use a volumeset through a persistentVolumeClaim"
+)
 VOLUME: Rules = {
     **dict.fromkeys(
         (
@@ -216,8 +266,12 @@ VOLUME: Rules = {
         ),
         _refused(_NO_SUCH_VOLUME),
     ),
-    "downwardAPI": _refused("a field of the pod cannot be had as a file; give it as a variable with valueFrom.fieldRef"),
-    "gitRepo": _refused("clone the repository in the command, or in a step of the deployment's pull section"),
+    "downwardAPI": _refused(
+        "a field of the pod cannot be had as a file; give it as a variable with valueFrom.fieldRef"
+    ),
+    "gitRepo": _refused(
+        "clone the repository in the command, or in a step of the deployment's pull section"
+    ),
     "hostPath": _refused(f"{_ISOLATED}, or use an emptyDir"),
     "image": _refused("a volume cannot be made of an image; copy its files into the job's image"),
 }
@@ -240,16 +294,22 @@ SOURCE: Rules = {
     "clusterTrustBundle": _refused("the platform has no such certificates; put them into a secret"),
     "downwardAPI": VOLUME["downwardAPI"],
     "podCertificate": _refused("the platform has no such certificates; put them into a secret"),
-    "serviceAccountToken": _refused("the platform has no such token; the job has CPLN_TOKEN, for its identity"),
+    "serviceAccountToken": _refused(
+        "the platform has no such token; the job has CPLN_TOKEN, for its identity"
+    ),
 }
 MOUNT: Rules = {
     "bindMountOptions": _noted("has no effect: the platform mounts volumes in its own way"),
     "mountPropagation": _refused(_ISOLATED, "None", "HostToContainer"),
     "readOnly": _noted("has no effect: the volume can be written to", False),
     "recursiveReadOnly": _noted("has no effect: the volume can be written to", "Disabled"),
-    "subPathExpr": _refused("a part of a volume cannot be chosen by a variable; mount the whole volume"),
+    "subPathExpr": _refused(
+        "a part of a volume cannot be chosen by a variable; mount the whole volume"
+    ),
 }
-REFERENCE: Rules = {"optional": _noted("has no effect: the job starts only when the secret is there", False)}
+REFERENCE: Rules = {
+    "optional": _noted("has no effect: the job starts only when the secret is there", False)
+}
 VARIABLE: Rules = {
     "fileKeyRef": _refused("a variable cannot be read from a file; read the file in the command"),
 }

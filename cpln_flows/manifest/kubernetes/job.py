@@ -103,11 +103,16 @@ def convert_cron_job(root: Reader, *, gvc: str, default_image: str | None = None
     fields.apply(spec, fields.CRON_JOB)
     schedule = spec.text("schedule")
     if schedule is not None:
-        spec.note("schedule", "has no effect: the job runs when it is asked for; give the schedule to a deployment")
+        spec.note(
+            "schedule",
+            "has no effect: the job runs when it is asked for; give the schedule to a deployment",
+        )
     parts = _Parts.of(job)
     name = _name(metadata, gvc)
     made = _converted(parts, gvc, default_image)
-    return _unless_wrong(replace(made, name=made.name or name), (metadata, spec, job, *parts.readers, root))
+    return _unless_wrong(
+        replace(made, name=made.name or name), (metadata, spec, job, *parts.readers, root)
+    )
 
 
 def _unless_wrong(made: JobManifest, readers: Sequence[Reader]) -> JobManifest:
@@ -145,8 +150,12 @@ def _converted(parts: _Parts, gvc: str, default_image: str | None) -> JobManifes
     )
     found, readers = containers.read(parts.pod, around)
     check_containers(found, parts.pod, relaxed=relaxed)
-    read["extra_spec"] = _pod(parts.pod, readers, relaxed=tags.get(limits.RELAXED_GRACE_TAG) == "true")
-    return JobManifest(containers=tuple(container for _, container in found), name=name, tags=tags, **read)
+    read["extra_spec"] = _pod(
+        parts.pod, readers, relaxed=tags.get(limits.RELAXED_GRACE_TAG) == "true"
+    )
+    return JobManifest(
+        containers=tuple(container for _, container in found), name=name, tags=tags, **read
+    )
 
 
 def _name(metadata: Reader, gvc: str) -> str | None:
@@ -155,19 +164,27 @@ def _name(metadata: Reader, gvc: str) -> str | None:
         if text is not None and (wrong := limits.workload_base(text)):
             metadata.fault(key, wrong)
     if (namespace := metadata.text("namespace")) not in (None, "", "default", gvc):
-        metadata.note("namespace", f"has no effect: the job runs in the GVC {gvc}, and not in {namespace!r}")
+        metadata.note(
+            "namespace", f"has no effect: the job runs in the GVC {gvc}, and not in {namespace!r}"
+        )
     metadata.accept(*_WRITTEN_BY_KUBERNETES)
     return name or prefix
 
 
 def _labels_and_annotations(parts: _Parts) -> tuple[dict[str, str], dict[str, str]]:
     """Read labels and annotations, the pod's over the job's; those of tools are left out."""
-    parts.pod_metadata.accept("name", "generateName", "namespace", *_WRITTEN_BY_KUBERNETES)  # Kubernetes names pods itself
+    parts.pod_metadata.accept(
+        "name", "generateName", "namespace", *_WRITTEN_BY_KUBERNETES
+    )  # Kubernetes names pods itself
     found: list[dict[str, str]] = []
     for part in ("labels", "annotations"):
         both: dict[str, str] = {}
         for reader in (parts.metadata, parts.pod_metadata):
-            both |= {name: value for name, value in tags_of(reader, part).items() if not _is_bookkeeping(name)}
+            both |= {
+                name: value
+                for name, value in tags_of(reader, part).items()
+                if not _is_bookkeeping(name)
+            }
         found.append(both)
     return found[0], found[1]
 
@@ -184,10 +201,14 @@ def _tags(parts: _Parts, labels: dict[str, str], annotations: dict[str, str]) ->
             given = reader.raw(part)
             for name in given if isinstance(given, dict) else ():
                 if name in found and found[name] != text_of(given[name]):
-                    reader.fault(f"{part}.{name}", "has another value elsewhere, and both become one tag; remove one of them")
+                    reader.fault(
+                        f"{part}.{name}",
+                        "has another value elsewhere, and both become one tag; remove one of them",
+                    )
     if len(found) > (most := limits.TAGS - limits.OWN_TAGS):
         parts.metadata.fault(
-            "labels", f"there are {len(found)} labels and annotations in all, the platform leaves room for {most}"
+            "labels",
+            f"there are {len(found)} labels and annotations in all, the platform leaves room for {most}",
         )
     return found
 
@@ -204,7 +225,9 @@ def _selector(spec: Reader) -> None:
 
 def _deadline(spec: Reader, pod: Reader) -> int | None:
     """Read the deadline of the job and that of its pod, which is the job's only one: the shorter holds."""
-    found = [reader.number("activeDeadlineSeconds", 1, limits.DEADLINE_SECONDS) for reader in (spec, pod)]
+    found = [
+        reader.number("activeDeadlineSeconds", 1, limits.DEADLINE_SECONDS) for reader in (spec, pod)
+    ]
     return min((seconds for seconds in found if seconds is not None), default=None)
 
 
@@ -214,9 +237,15 @@ def _restart_policy(spec: Reader, pod: Reader) -> str:
     if limit == 0:
         return "Never"  # what OnFailure comes to when there is no second attempt
     if limit is not None and policy == "OnFailure":
-        spec.note("backoffLimit", "has no effect: how often a failed container is started again cannot be set")
+        spec.note(
+            "backoffLimit",
+            "has no effect: how often a failed container is started again cannot be set",
+        )
     elif limit is not None:
-        spec.note("backoffLimit", "has no effect: the platform does not run a failed job again; set retries on the flow instead")
+        spec.note(
+            "backoffLimit",
+            "has no effect: the platform does not run a failed job again; set retries on the flow instead",
+        )
     return policy
 
 
@@ -238,7 +267,10 @@ def _pod(pod: Reader, readers: Sequence[Reader], *, relaxed: bool) -> dict[str, 
 def _identity(pod: Reader, gvc: str) -> str | None:
     account, older = pod.text("serviceAccountName"), pod.text("serviceAccount")
     if older is not None and account is not None and older != account:
-        pod.fault("serviceAccount", "differs from serviceAccountName, of which it is the older name; remove it")
+        pod.fault(
+            "serviceAccount",
+            "differs from serviceAccountName, of which it is the older name; remove it",
+        )
     name = account or older
     if not name:
         return None

@@ -29,7 +29,10 @@ def options(pod: Reader, containers: Sequence[Reader]) -> dict[str, int]:
     _check_agreement(users, chosen)
     if chosen is None:
         for reader in wants_user[:1]:
-            reader.fault("runAsNonRoot", "the platform does not look at an image's user; say which with runAsUser")
+            reader.fault(
+                "runAsNonRoot",
+                "the platform does not look at an image's user; say which with runAsUser",
+            )
     found = {"runAsUser": chosen, "filesystemGroupId": group}
     return {name: value for name, value in found.items() if value is not None}
 
@@ -50,9 +53,13 @@ def _check_group(context: Reader, *known: int | None) -> None:
     if group is None:
         return
     if group in known:
-        context.note("runAsGroup", "has no effect: the platform sets the user and the group of volumes only")
+        context.note(
+            "runAsGroup", "has no effect: the platform sets the user and the group of volumes only"
+        )
     else:
-        context.fault("runAsGroup", "the platform sets no group; remove it, or use fsGroup for volumes")
+        context.fault(
+            "runAsGroup", "the platform sets no group; remove it, or use fsGroup for volumes"
+        )
 
 
 def _check_agreement(users: Sequence[tuple[Reader, int | None]], chosen: int | None) -> None:

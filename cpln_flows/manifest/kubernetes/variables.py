@@ -17,7 +17,14 @@ from cpln_flows.manifest.manifest import EnvSource
 
 _REFERENCE = "cpln://reference/"
 _OF_WORKLOAD = frozenset({"metadata.name"})
-_OF_POD = ("metadata.uid", "spec.nodeName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs")
+_OF_POD = (
+    "metadata.uid",
+    "spec.nodeName",
+    "status.hostIP",
+    "status.hostIPs",
+    "status.podIP",
+    "status.podIPs",
+)
 _KNOWN = "metadata.name, metadata.namespace, metadata.labels['KEY'], metadata.annotations['KEY'], spec.serviceAccountName"
 _SUBSCRIPT = re.compile(r"metadata\.(?P<part>labels|annotations)\['(?P<name>[^']{1,253})'\]")
 _DEFAULT_ACCOUNT = "default"
@@ -48,7 +55,9 @@ def environment(container: Reader, pod: Pod, amounts: Mapping[str, str]) -> dict
         pod: What a variable may be read from.
         amounts: What the container gets, as the platform writes it, such as ``{"limits.cpu": "500m"}``.
     """
-    return containers.environment(container, lambda variable: _source(variable.child("valueFrom"), pod, amounts))
+    return containers.environment(
+        container, lambda variable: _source(variable.child("valueFrom"), pod, amounts)
+    )
 
 
 def sources(container: Reader) -> tuple[EnvSource, ...]:
@@ -123,7 +132,9 @@ def _field(reference: Reader, pod: Pod) -> str:
     if path in _OF_WORKLOAD:
         return f"{_REFERENCE}{path}"
     if path in _OF_POD:
-        reference.fault("fieldPath", f"{path} is not known before the job runs; let the command find it out")
+        reference.fault(
+            "fieldPath", f"{path} is not known before the job runs; let the command find it out"
+        )
     elif path:
         reference.fault("fieldPath", f"expected one of {_KNOWN}, found {describe(path)}")
     return ""
@@ -132,12 +143,17 @@ def _field(reference: Reader, pod: Pod) -> str:
 def _amount(reference: Reader, amounts: Mapping[str, str]) -> str:
     """Return an amount as Kubernetes writes it into a variable: in units of the divisor, rounded up."""
     if reference.text("containerName") is not None:
-        reference.fault("containerName", "only the amounts of the container itself are known; write the amount as a value")
+        reference.fault(
+            "containerName",
+            "only the amounts of the container itself are known; write the amount as a value",
+        )
     resource = reference.choice("resource", *amounts)
     raw = reference.raw("divisor")
     divisor = quantities.exact(1 if raw in (None, "", 0, "0") else raw)
     if divisor is None or divisor <= 0:
-        reference.fault("divisor", f"expected an amount such as 1, 1m or 1Mi, found {describe(raw)}")
+        reference.fault(
+            "divisor", f"expected an amount such as 1, 1m or 1Mi, found {describe(raw)}"
+        )
         return ""
     if resource is None:
         if reference.raw("resource") is None:

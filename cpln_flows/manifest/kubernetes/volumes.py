@@ -61,7 +61,10 @@ def volumes_of(pod: Reader) -> dict[str, Volume]:
         if name in found:
             volume.fault("name", f"{shown(name)} is the name of another volume too")
         elif name and not _NAME.fullmatch(name):
-            volume.fault("name", f"expected at most 63 lower-case letters, digits and inner dashes, found {shown(name)}")
+            volume.fault(
+                "name",
+                f"expected at most 63 lower-case letters, digits and inner dashes, found {shown(name)}",
+            )
         made = _volume(volume, name)
         found[name] = Volume(made.uri, made.files, mounts[name])
         volume.finish()
@@ -92,7 +95,9 @@ def _volume(volume: Reader, name: str) -> Volume:
         "projected": _projected,
         "secret": lambda source: _files(source, variables.secret(source, "secretName")),
     }
-    given = [kind for kind in kinds if volume.raw(kind) is not None]  # an empty object is a kind as well
+    given = [
+        kind for kind in kinds if volume.raw(kind) is not None
+    ]  # an empty object is a kind as well
     if not given:
         if not any(volume.raw(kind) is not None for kind in fields.VOLUME):
             volume.fault("", f"expected one of {', '.join(sorted(kinds))}")
@@ -112,7 +117,9 @@ def _scratch(source: Reader, name: str) -> Volume:
 
 def _scratch_of_claim(source: Reader, name: str) -> Volume:
     if source.raw("volumeClaimTemplate") is not None:
-        source.note("volumeClaimTemplate", "becomes a scratch volume, whose size and class cannot be set")
+        source.note(
+            "volumeClaimTemplate", "becomes a scratch volume, whose size and class cannot be set"
+        )
     return Volume(f"{_SCRATCH}{name}")
 
 
@@ -121,7 +128,10 @@ def _claim(source: Reader) -> Volume:
     fields.apply(source, fields.CLAIM)
     if name is None:
         return _REFUSED
-    source.note("claimName", f"becomes the volumeset {name!r}, which must be there, with the file system `shared`")
+    source.note(
+        "claimName",
+        f"becomes the volumeset {name!r}, which must be there, with the file system `shared`",
+    )
     return Volume(f"cpln://volumeset/{name}")
 
 
@@ -150,7 +160,9 @@ def _path_fault(path: str) -> str | None:
 
 def _projected(volume: Reader) -> Volume:
     """Read a volume of several sources: their files beside one another, or the one source as it is."""
-    fields.apply(volume, {key: rule for key, rule in fields.FILES.items() if key.startswith("default")})
+    fields.apply(
+        volume, {key: rule for key, rule in fields.FILES.items() if key.startswith("default")}
+    )
     found: list[Volume] = []
     for source in volume.children("sources"):
         fields.apply(source, fields.SOURCE)
@@ -163,7 +175,10 @@ def _projected(volume: Reader) -> Volume:
     if len(found) == 1:
         return found[0]
     if any(one.uri is not None for one in found):
-        volume.fault("sources", "two secrets cannot be mounted at one place; choose their keys with items, or mount them apart")
+        volume.fault(
+            "sources",
+            "two secrets cannot be mounted at one place; choose their keys with items, or mount them apart",
+        )
         return _REFUSED
     return Volume(None, {path: uri for one in found for path, uri in one.files.items()})
 
@@ -181,7 +196,10 @@ def mounts_of(container: Reader, volumes: Mapping[str, Volume]) -> list[dict[str
         if volume.is_refused:
             mount.accept(*fields.MOUNT)
         else:
-            fields.apply(mount, fields.MOUNT if volume.uri and not volume.uri.startswith(_SECRET) else _OF_SECRETS)
+            fields.apply(
+                mount,
+                fields.MOUNT if volume.uri and not volume.uri.startswith(_SECRET) else _OF_SECRETS,
+            )
         mount.finish()
         if path is not None:
             found += _places(mount, volume, path.rstrip("/") or "/", part)
@@ -190,8 +208,14 @@ def mounts_of(container: Reader, volumes: Mapping[str, Volume]) -> list[dict[str
     return found
 
 
-_READ_ONLY = fields.Rule("noted", "a secret is read-only anyway", (True, False, "Disabled", "Enabled", "IfPossible"))
-_OF_SECRETS: fields.Rules = {**fields.MOUNT, "readOnly": _READ_ONLY, "recursiveReadOnly": _READ_ONLY}
+_READ_ONLY = fields.Rule(
+    "noted", "a secret is read-only anyway", (True, False, "Disabled", "Enabled", "IfPossible")
+)
+_OF_SECRETS: fields.Rules = {
+    **fields.MOUNT,
+    "readOnly": _READ_ONLY,
+    "recursiveReadOnly": _READ_ONLY,
+}
 
 
 def _places(mount: Reader, volume: Volume, path: str, part: str | None) -> list[dict[str, str]]:
@@ -213,14 +237,23 @@ def _places(mount: Reader, volume: Volume, path: str, part: str | None) -> list[
     return []
 
 
-def _chosen(mount: Reader, files: Mapping[str, str], path: str, part: str | None) -> list[dict[str, str]]:
+def _chosen(
+    mount: Reader, files: Mapping[str, str], path: str, part: str | None
+) -> list[dict[str, str]]:
     """Return one mount for each of a volume's files, or for those that a ``subPath`` names."""
     part = posixpath.normpath(part) if part else None
     if part is None:
         return [{"uri": uri, "path": f"{path}/{name}"} for name, uri in files.items()]
     if part in files:
         return [{"uri": files[part], "path": path}]
-    within = {name.removeprefix(f"{part}/"): uri for name, uri in files.items() if name.startswith(f"{part}/")}
+    within = {
+        name.removeprefix(f"{part}/"): uri
+        for name, uri in files.items()
+        if name.startswith(f"{part}/")
+    }
     if not within:
-        mount.fault("subPath", f"there is no file {shown(part)} in the volume; it has {', '.join(map(shown, files))}")
+        mount.fault(
+            "subPath",
+            f"there is no file {shown(part)} in the volume; it has {', '.join(map(shown, files))}",
+        )
     return [{"uri": uri, "path": f"{path}/{name}"} for name, uri in within.items()]

@@ -44,7 +44,10 @@ def test_path_of_a_volume_is_mapped_and_no_other(text, mapped, places) -> None:
 
 
 def test_longest_path_is_mapped_first() -> None:
-    mounts = [Mount("/data", "scratch://a", scratch="a"), Mount("/data2", "scratch://b", scratch="b")]
+    mounts = [
+        Mount("/data", "scratch://a", scratch="a"),
+        Mount("/data2", "scratch://b", scratch="b"),
+    ]
     places = Places(mounts, home=HOME, scratch=SCRATCH, volumesets=VOLUMESETS)
     assert places.mapped("/data2/x /data/x") == "/s/b/x /s/a/x"
 
@@ -70,16 +73,23 @@ def test_program_finds_the_places_in_a_variable(places) -> None:
 
 def test_container_without_volumes_is_left_alone() -> None:
     places = Places([], home=HOME, scratch=SCRATCH, volumesets=VOLUMESETS)
-    assert (places.mapped("/keys"), dict(places.mapped_variables), places.orders) == ("/keys", {}, [])
+    assert (places.mapped("/keys"), dict(places.mapped_variables), places.orders) == (
+        "/keys",
+        {},
+        [],
+    )
 
 
 def test_program_finds_mounted_volumes_where_they_are_named(places) -> None:
-    assert json.loads(places.mounted_variables[VARIABLE]) == {path: path for path, _ in places.binds}
+    assert json.loads(places.mounted_variables[VARIABLE]) == {
+        path: path for path, _ in places.binds
+    }
     assert places.binds[0] == ("/keys", "/h/mount-0")
 
 
 @pytest.mark.parametrize(
-    ("needed", "hides"), [("/work/venv/bin/python", True), ("/work", True), ("/workshop", False), ("/", False)]
+    ("needed", "hides"),
+    [("/work/venv/bin/python", True), ("/work", True), ("/workshop", False), ("/", False)],
 )
 def test_volume_hides_what_is_below_its_path(needed, hides, places) -> None:
     assert places.hides([needed]) is hides

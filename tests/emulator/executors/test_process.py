@@ -13,11 +13,24 @@ import pytest
 
 from cpln_flows.emulator import Platform, PlatformConfig, ProcessExecutor
 from cpln_flows.emulator.executors.process import _Process
-from tests.emulator.support import AUTH, COMMANDS, FIXED, TOKEN, W1, WORKLOADS, run_body, stop_body, until, workload
+from tests.emulator.support import (
+    AUTH,
+    COMMANDS,
+    FIXED,
+    TOKEN,
+    W1,
+    WORKLOADS,
+    run_body,
+    stop_body,
+    until,
+    workload,
+)
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds processes through /proc"),
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux"), reason="finds processes through /proc"
+    ),
 ]
 
 # A child with a session of its own, whose parent is gone: what a process group does not reach.
@@ -42,7 +55,9 @@ def sleepers(marker):
     found = []
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if folder.name.isdigit() and marker.encode() in (folder / "cmdline").read_bytes().split(b"\0"):
+            if folder.name.isdigit() and marker.encode() in (folder / "cmdline").read_bytes().split(
+                b"\0"
+            ):
                 found.append(int(folder.name))
     return found
 
@@ -53,7 +68,9 @@ def contents(folder):
 
 @contextlib.contextmanager
 def emulator_with(environment):
-    with subprocess.Popen([sys.executable, "-c", SERVING, TOKEN], stdout=subprocess.PIPE, env=environment, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVING, TOKEN], stdout=subprocess.PIPE, env=environment, text=True
+    ) as process:
         try:
             yield process
         finally:
@@ -67,7 +84,12 @@ class Here:
         self.platform, self.client = platform, client
 
     async def start(self, *words, env=(), containers=None, **container):
-        first = {"name": "main", "image": "ubuntu", "command": words[0] if words else None, "args": list(words[1:])}
+        first = {
+            "name": "main",
+            "image": "ubuntu",
+            "command": words[0] if words else None,
+            "args": list(words[1:]),
+        }
         first = {key: value for key, value in first.items() if value} | container
         first["env"] = [{"name": name, "value": value} for name, value in env]
         document = workload(containers=[first, *(containers or [])])
@@ -90,7 +112,9 @@ class Here:
 
     async def lines(self):
         params = {"query": '{workload="w-1"}', "direction": "forward", "limit": "5000"}
-        body = (await self.client.get("/logs/org/local/loki/api/v1/query_range", params=params)).json()
+        body = (
+            await self.client.get("/logs/org/local/loki/api/v1/query_range", params=params)
+        ).json()
         return [line for stream in body["data"]["result"] for _, line in stream["values"]]
 
     async def wrote(self, text):
@@ -111,17 +135,27 @@ class Here:
 @pytest.fixture
 async def here(anyio_backend, tmp_path, monkeypatch, request):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    platform = Platform(PlatformConfig(token=TOKEN, stop_grace_seconds=getattr(request, "param", 0.3)))
+    platform = Platform(
+        PlatformConfig(token=TOKEN, stop_grace_seconds=getattr(request, "param", 0.3))
+    )
     transport = httpx.ASGITransport(app=platform.app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://local", headers=AUTH) as client:
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://local", headers=AUTH
+    ) as client:
         yield Here(platform, client)
     await platform.aclose()
     assert contents(tmp_path) == []
 
 
-async def test_what_has_written_a_line_runs_although_its_start_was_not_reported_yet(here, monkeypatch):
+async def test_what_has_written_a_line_runs_although_its_start_was_not_reported_yet(
+    here, monkeypatch
+):
     reported = _Process._reported
-    monkeypatch.setattr(_Process, "_reported", lambda self, line: None if line == "started" else reported(self, line))
+    monkeypatch.setattr(
+        _Process,
+        "_reported",
+        lambda self, line: None if line == "started" else reported(self, line),
+    )
     link = await here.start("sh", "-c", "echo said; exec sleep 600")
     await here.wrote("said")
     assert await here.stage(link) == "running"
@@ -155,7 +189,9 @@ async def test_exit_codes_become_stages(here, program, stage, code, reason):
 
 async def test_the_environment_is_a_containers_and_not_the_users(here, monkeypatch):
     monkeypatch.setenv("A_USERS_OWN", "secret")
-    link = await here.start("sh", "-c", 'env; test -d "$HOME" && test -d "$TMPDIR" && cd && pwd', env=[("MINE", "1")])
+    link = await here.start(
+        "sh", "-c", 'env; test -d "$HOME" && test -d "$TMPDIR" && cd && pwd', env=[("MINE", "1")]
+    )
     assert await here.end(link) == "completed"
     found = dict(line.split("=", 1) for line in await here.lines() if "=" in line)
     assert found["MINE"] == "1"
@@ -169,10 +205,16 @@ async def test_the_environment_is_a_containers_and_not_the_users(here, monkeypat
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        pytest.param(("no-such-program",), "executable file not found in $PATH", id="missing-program"),
+        pytest.param(
+            ("no-such-program",), "executable file not found in $PATH", id="missing-program"
+        ),
         pytest.param(("/no/such/program",), "no such file or directory", id="missing-path"),
         pytest.param(("/etc/passwd",), "permission denied", id="not-executable"),
-        pytest.param(("python -m prefect.engine",), "executable file not found", id="command-is-one-executable"),
+        pytest.param(
+            ("python -m prefect.engine",),
+            "executable file not found",
+            id="command-is-one-executable",
+        ),
         pytest.param((), "no command is given", id="no-command"),
     ],
 )
@@ -190,13 +232,18 @@ async def test_without_a_command_the_first_argument_is_run(here):
     assert await here.lines() == ["from the arguments"]
 
 
-async def test_the_working_folder_is_used_where_it_exists_and_missed_in_a_message(here, tmp_path_factory):
+async def test_the_working_folder_is_used_where_it_exists_and_missed_in_a_message(
+    here, tmp_path_factory
+):
     folder = tmp_path_factory.mktemp("work")
     assert await here.end(await here.start("pwd", workingDir=str(folder))) == "completed"
     assert await here.lines() == [str(folder)]
     link = await here.start("true", workingDir="/no/such/folder")
     assert await here.end(link) == "completed"
-    assert "workingDir '/no/such/folder' does not exist" in (await here.get(link))["status"]["messages"][0]
+    assert (
+        "workingDir '/no/such/folder' does not exist"
+        in (await here.get(link))["status"]["messages"][0]
+    )
 
 
 async def test_a_sidecar_keeps_the_run_going_until_it_is_stopped(here):
@@ -248,7 +295,9 @@ async def test_a_stop_is_sigterm_to_the_first_process_only(here):
 
 async def test_after_the_grace_the_whole_tree_is_killed_whatever_its_session(here):
     marker = seconds(2)
-    program = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)" + RUNAWAY + "time.sleep(600)"
+    program = (
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)" + RUNAWAY + "time.sleep(600)"
+    )
     link = await here.start("python", "-c", program, marker)
     await here.wrote("ready")
     assert sleepers(marker)
@@ -267,7 +316,9 @@ async def test_what_the_first_process_leaves_behind_is_killed_at_its_end(here):
 
 async def test_a_deadline_and_a_deletion_kill_the_processes(here):
     marker = seconds(4)
-    body = run_body(overrides=[{"name": "main", "command": "sleep", "args": [marker]}], activeDeadlineSeconds=1)
+    body = run_body(
+        overrides=[{"name": "main", "command": "sleep", "args": [marker]}], activeDeadlineSeconds=1
+    )
     await here.client.put(WORKLOADS, json=workload())
     link = (await here.client.post(COMMANDS, json=body)).headers["location"]
     assert await here.end(link) == "failed"
@@ -297,10 +348,21 @@ async def test_closing_the_platform_kills_every_job(here):
 async def test_many_jobs_at_once_do_not_disturb_one_another(here):
     await here.client.put(WORKLOADS, json=workload())
     bodies = [
-        run_body(overrides=[{"name": "main", "command": "sh", "args": ["-c", f"echo job {number}; exit {number % 2}"]}])
+        run_body(
+            overrides=[
+                {
+                    "name": "main",
+                    "command": "sh",
+                    "args": ["-c", f"echo job {number}; exit {number % 2}"],
+                }
+            ]
+        )
         for number in range(8)
     ]
-    links = [response.headers["location"] for response in [await here.client.post(COMMANDS, json=body) for body in bodies]]
+    links = [
+        response.headers["location"]
+        for response in [await here.client.post(COMMANDS, json=body) for body in bodies]
+    ]
     stages = await asyncio.gather(*(here.end(link) for link in links))
     assert stages == ["completed", "failed"] * 4
     assert sorted(await here.lines()) == [f"job {number}" for number in range(8)]
@@ -317,7 +379,9 @@ async def test_the_search_path_can_be_given(anyio_backend, tmp_path):
     (tmp_path / "mine").chmod(0o755)
     platform = Platform(FIXED, executor=ProcessExecutor(path=[str(tmp_path)]))
     transport = httpx.ASGITransport(app=platform.app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://local", headers=AUTH) as client:
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://local", headers=AUTH
+    ) as client:
         found = Here(platform, client)
         assert await found.end(await found.start("mine")) == "completed"
         assert await found.lines() == ["found"]

@@ -1,6 +1,16 @@
 import pytest
 
-from cpln_flows.emulator import Container, Exit, ImagePullFailure, Line, ManualClock, NeverStart, OutOfMemory, RunSpec, Script
+from cpln_flows.emulator import (
+    Container,
+    Exit,
+    ImagePullFailure,
+    Line,
+    ManualClock,
+    NeverStart,
+    OutOfMemory,
+    RunSpec,
+    Script,
+)
 from cpln_flows.emulator.executors.script import ScriptedExecutor, describe_exit
 
 MAIN, SIDE = Container("main", "image"), Container("side", "image")
@@ -32,11 +42,21 @@ def test_steps_happen_at_their_times():
 @pytest.mark.parametrize(
     ("step", "told"),
     [
-        pytest.param(Exit(code=2), ("ended", 2, "Error", "the container ended with exit code 2"), id="failure"),
-        pytest.param(Exit(code=143), ("ended", 143, "Error", "the container ended by SIGTERM (exit code 143)"), id="signal"),
+        pytest.param(
+            Exit(code=2),
+            ("ended", 2, "Error", "the container ended with exit code 2"),
+            id="failure",
+        ),
+        pytest.param(
+            Exit(code=143),
+            ("ended", 143, "Error", "the container ended by SIGTERM (exit code 143)"),
+            id="signal",
+        ),
         pytest.param(Exit(code=1, reason="R", message="M"), ("ended", 1, "R", "M"), id="own-words"),
         pytest.param(
-            OutOfMemory(), ("ended", 137, "OOMKilled", "the container used more than its memory limit of 128Mi"), id="memory"
+            OutOfMemory(),
+            ("ended", 137, "OOMKilled", "the container used more than its memory limit of 128Mi"),
+            id="memory",
         ),
         pytest.param(ImagePullFailure("no"), ("waiting", "ImagePullBackOff", "no"), id="image"),
         pytest.param(NeverStart("full"), ("never_placed", "full"), id="capacity"),
@@ -76,6 +96,9 @@ def test_a_script_without_an_end_runs_for_ever():
     assert seen == [("started",)]
 
 
-@pytest.mark.parametrize(("code", "says"), [(0, ""), (1, "exit code 1"), (137, "SIGKILL"), (139, "SIGSEGV"), (200, "200")])
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [(0, ""), (1, "exit code 1"), (137, "SIGKILL"), (139, "SIGSEGV"), (200, "200")],
+)
 def test_an_exit_code_is_said_in_words(code, says):
     assert says in describe_exit(code)

@@ -16,7 +16,13 @@ JOB = {
     "apiVersion": "batch/v1",
     "kind": "Job",
     "metadata": {"name": "etl"},
-    "spec": {"template": {"spec": {"containers": [{"name": "main", "image": "ubuntu:24.04", "resources": AMOUNTS}]}}},
+    "spec": {
+        "template": {
+            "spec": {
+                "containers": [{"name": "main", "image": "ubuntu:24.04", "resources": AMOUNTS}]
+            }
+        }
+    },
 }
 
 

@@ -23,10 +23,17 @@ VOLUME = {"name": "vol", "emptyDir": {}}
 AROUND: dict[str, list[tuple[str, Any]]] = {
     "spec.selector": [],
     f"{MAIN}.env[0]": [(f"{MAIN}.env", [{"name": "A"}])],
-    f"{MAIN}.env[0].valueFrom.secretKeyRef": [(f"{MAIN}.env", [{"name": "A", "valueFrom": {"secretKeyRef": SECRET_KEY}}])],
-    f"{MAIN}.env[0].valueFrom.configMapKeyRef": [(f"{MAIN}.env", [{"name": "A", "valueFrom": {"configMapKeyRef": SECRET_KEY}}])],
+    f"{MAIN}.env[0].valueFrom.secretKeyRef": [
+        (f"{MAIN}.env", [{"name": "A", "valueFrom": {"secretKeyRef": SECRET_KEY}}])
+    ],
+    f"{MAIN}.env[0].valueFrom.configMapKeyRef": [
+        (f"{MAIN}.env", [{"name": "A", "valueFrom": {"configMapKeyRef": SECRET_KEY}}])
+    ],
     f"{MAIN}.env[0].valueFrom.resourceFieldRef": [
-        (f"{MAIN}.env", [{"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}])
+        (
+            f"{MAIN}.env",
+            [{"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}],
+        )
     ],
     f"{MAIN}.env[0].valueFrom.fieldRef": [
         (f"{MAIN}.env", [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}])
@@ -45,22 +52,35 @@ AROUND: dict[str, list[tuple[str, Any]]] = {
 for _place, _around in list(AROUND.items()):
     # A sidecar, as Kubernetes writes one: what becomes of a step is in the tests of steps.
     _own = [(path.replace(MAIN, f"{POD}.initContainers[0]"), value) for path, value in _around]
-    AROUND[_place.replace(MAIN, f"{POD}.initContainers[0]")] = [(f"{POD}.initContainers", [SIDECAR]), *_own]
+    AROUND[_place.replace(MAIN, f"{POD}.initContainers[0]")] = [
+        (f"{POD}.initContainers", [SIDECAR]),
+        *_own,
+    ]
 AROUND[f"{POD}.initContainers[0]"] = [(f"{POD}.initContainers", [SIDECAR])]
-for _kind, _name in (("secret", "secretName"), ("configMap", "name"), ("persistentVolumeClaim", "claimName")):
+for _kind, _name in (
+    ("secret", "secretName"),
+    ("configMap", "name"),
+    ("persistentVolumeClaim", "claimName"),
+):
     _source: dict[str, Any] = {_name: "keys"}
     AROUND[f"{POD}.volumes[0].{_kind}"] = [
         (f"{POD}.volumes", [{"name": "vol", _kind: _source}]),
         (f"{MAIN}.volumeMounts", [{"name": "vol", "mountPath": "/vol"}]),
     ]
     AROUND[f"{POD}.volumes[0].{_kind}.items[0]"] = [
-        (f"{POD}.volumes", [{"name": "vol", _kind: _source | {"items": [{"key": "pw", "path": "pw"}]}}]),
+        (
+            f"{POD}.volumes",
+            [{"name": "vol", _kind: _source | {"items": [{"key": "pw", "path": "pw"}]}}],
+        ),
         (f"{MAIN}.volumeMounts", [{"name": "vol", "mountPath": "/vol"}]),
     ]
     _part = {_kind: {"name": "keys"}}
     for _place, _items in (("", {}), (".items[0]", {"items": [{"key": "pw", "path": "pw"}]})):
         AROUND[f"{POD}.volumes[0].projected.sources[0].{_kind}{_place}"] = [
-            (f"{POD}.volumes", [{"name": "vol", "projected": {"sources": [{_kind: {"name": "keys"} | _items}]}}]),
+            (
+                f"{POD}.volumes",
+                [{"name": "vol", "projected": {"sources": [{_kind: {"name": "keys"} | _items}]}}],
+            ),
             (f"{MAIN}.volumeMounts", [{"name": "vol", "mountPath": "/vol"}]),
         ]
 
@@ -139,7 +159,14 @@ class Outcome:
 
 def outcome(path: str) -> Outcome:
     """What becomes of a job in which only this field is set."""
-    around = next((AROUND[prefix] for prefix in sorted(AROUND, key=len, reverse=True) if path.startswith(prefix)), [])
+    around = next(
+        (
+            AROUND[prefix]
+            for prefix in sorted(AROUND, key=len, reverse=True)
+            if path.startswith(prefix)
+        ),
+        [],
+    )
     found = [_outcome(path, around, value) for value in samples(path)]
     return next((one for one in found if one.kind != "without effect"), found[0])
 
@@ -152,7 +179,9 @@ def _outcome(path: str, around: list[tuple[str, Any]], value: Any) -> Outcome:
     said = [note.message for note in after.notes if _is_about(note.path, path)]
     if said:
         return Outcome("noted", said[0])
-    if isinstance(before, Outcome) or dataclasses.replace(before, notes=()) != dataclasses.replace(after, notes=()):
+    if isinstance(before, Outcome) or dataclasses.replace(before, notes=()) != dataclasses.replace(
+        after, notes=()
+    ):
         return Outcome("converted")
     return Outcome("without effect")
 
@@ -166,7 +195,11 @@ def _read(changes: list[tuple[str, Any]], path: str) -> JobManifest | Outcome:
 
 
 def _is_about(place: str, path: str) -> bool:
-    return place == path or path.startswith((f"{place}.", f"{place}[")) or place.startswith((f"{path}.", f"{path}["))
+    return (
+        place == path
+        or path.startswith((f"{place}.", f"{place}["))
+        or place.startswith((f"{path}.", f"{path}["))
+    )
 
 
 def table(found: Mapping[str, Outcome]) -> str:
@@ -203,7 +236,11 @@ def _rows(found: Mapping[str, Outcome]) -> Iterator[tuple[str, Outcome]]:
             continue
         place = path
         while (above := place.rpartition(".")[0]) and above.count(".") > 1:
-            below = [other for other in found if other.startswith((f"{above}.", above + "[")) or other == above]
+            below = [
+                other
+                for other in found
+                if other.startswith((f"{above}.", above + "[")) or other == above
+            ]
             if any(found[other] != one for other in below):
                 break
             place = above

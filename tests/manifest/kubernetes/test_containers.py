@@ -31,7 +31,9 @@ def test_amount_that_is_not_given_is_filled_in_and_noted(resources, amounts) -> 
     assert (job.main.cpu, job.main.memory) == amounts
     (message,) = notes(job).values()
     given = {key for part in resources.values() for key, value in part.items() if value}
-    filled = [amount for key, amount in zip(("cpu", "memory"), amounts, strict=True) if key not in given]
+    filled = [
+        amount for key, amount in zip(("cpu", "memory"), amounts, strict=True) if key not in given
+    ]
     assert all(amount in message for amount in filled)
 
 
@@ -39,9 +41,14 @@ def test_amount_that_is_not_given_is_filled_in_and_noted(resources, amounts) -> 
     ("changes", "gpu"),
     [
         pytest.param([_gpus(1), _model("T4")], {"model": "t4", "quantity": 1}, id="annotation"),
-        pytest.param([_gpus("4", "requests"), _model("t4")], {"model": "t4", "quantity": 4}, id="request"),
         pytest.param(
-            [_gpus(1), (f"{POD}.nodeSelector", {"cloud.google.com/gke-accelerator": "nvidia-tesla-t4"})],
+            [_gpus("4", "requests"), _model("t4")], {"model": "t4", "quantity": 4}, id="request"
+        ),
+        pytest.param(
+            [
+                _gpus(1),
+                (f"{POD}.nodeSelector", {"cloud.google.com/gke-accelerator": "nvidia-tesla-t4"}),
+            ],
             {"model": "t4", "quantity": 1},
             id="machine-of-google",
         ),
@@ -61,9 +68,19 @@ def test_gpu_of_a_container(changes, gpu) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        pytest.param([_gpus(1)], "the model is not known; set the annotation cpln/gpuModel", id="no-model"),
-        pytest.param([_gpus(5), _model("t4")], "a container can have 4 of the model t4, found 5", id="too-many"),
-        pytest.param([_gpus(2), _model("a10g")], "a container can have 1 of the model a10g, found 2", id="more-than-one"),
+        pytest.param(
+            [_gpus(1)], "the model is not known; set the annotation cpln/gpuModel", id="no-model"
+        ),
+        pytest.param(
+            [_gpus(5), _model("t4")],
+            "a container can have 4 of the model t4, found 5",
+            id="too-many",
+        ),
+        pytest.param(
+            [_gpus(2), _model("a10g")],
+            "a container can have 1 of the model a10g, found 2",
+            id="more-than-one",
+        ),
         pytest.param([_gpus(1), _model("h100")], "expected the model t4 or a10g", id="other-model"),
         pytest.param([_gpus("many"), _model("t4")], "expected one whole number", id="no-number"),
         pytest.param([_gpus(-1), _model("t4")], "expected one whole number", id="negative"),
@@ -76,11 +93,13 @@ def test_gpu_that_cannot_be_had_is_one_fault(changes, says) -> None:
 
 @pytest.mark.parametrize("device", ["amd.com/gpu", "aws.amazon.com/neuron", "hugepages-2Mi"])
 def test_device_of_another_kind_is_refused(device) -> None:
-    assert list(faults((f"{MAIN}.resources", {"limits": {"cpu": "1", "memory": "1Gi", device: 1}}))) == [
-        f"{MAIN}.resources.limits.{device}"
-    ]
+    assert list(
+        faults((f"{MAIN}.resources", {"limits": {"cpu": "1", "memory": "1Gi", device: 1}}))
+    ) == [f"{MAIN}.resources.limits.{device}"]
 
 
 def test_space_on_disk_is_noted() -> None:
-    job = converted((f"{MAIN}.resources", {"limits": {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "1Gi"}}))
+    job = converted(
+        (f"{MAIN}.resources", {"limits": {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "1Gi"}})
+    )
     assert list(notes(job)) == [f"{MAIN}.resources.limits.ephemeral-storage"]

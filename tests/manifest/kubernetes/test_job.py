@@ -40,7 +40,12 @@ def _scratch(*mounts: str):
 def test_the_least_job() -> None:
     job = _converted()
     assert (job.name, job.main.name, job.main.image) == ("etl", "main", "ubuntu:24.04")
-    assert (job.job_type, job.restart_policy, job.active_deadline_seconds, job.identity) == ("standard", "Never", None, None)
+    assert (job.job_type, job.restart_policy, job.active_deadline_seconds, job.identity) == (
+        "standard",
+        "Never",
+        None,
+        None,
+    )
     assert (dict(job.tags), dict(job.extra_spec), dict(job.main.extra)) == ({}, {}, {})
 
 
@@ -48,25 +53,55 @@ def test_the_least_job() -> None:
     ("changes", "read", "expected"),
     [
         pytest.param([("metadata.name", "n" * 49)], lambda j: j.name, "n" * 49, id="name"),
-        pytest.param([("metadata", {"generateName": "etl-"})], lambda j: j.name, "etl-", id="generate-name"),
-        pytest.param([("metadata", ABSENT)], lambda j: j.name, None, id="no-name"),
-        pytest.param([("metadata.labels", {"a": 1, "b": True})], lambda j: j.tags, {"a": "1", "b": "true"}, id="labels"),
-        pytest.param([("metadata.annotations", {"a/b": "c"})], lambda j: j.tags, {"a/b": "c"}, id="annotations"),
         pytest.param(
-            [("metadata.labels", {"a": "1"}), ("spec.template.metadata", {"labels": {"a": "1"}, "annotations": {"b": "2"}})],
+            [("metadata", {"generateName": "etl-"})], lambda j: j.name, "etl-", id="generate-name"
+        ),
+        pytest.param([("metadata", ABSENT)], lambda j: j.name, None, id="no-name"),
+        pytest.param(
+            [("metadata.labels", {"a": 1, "b": True})],
+            lambda j: j.tags,
+            {"a": "1", "b": "true"},
+            id="labels",
+        ),
+        pytest.param(
+            [("metadata.annotations", {"a/b": "c"})],
+            lambda j: j.tags,
+            {"a/b": "c"},
+            id="annotations",
+        ),
+        pytest.param(
+            [
+                ("metadata.labels", {"a": "1"}),
+                ("spec.template.metadata", {"labels": {"a": "1"}, "annotations": {"b": "2"}}),
+            ],
             lambda j: j.tags,
             {"a": "1", "b": "2"},
             id="labels-of-the-pod",
         ),
-        pytest.param([("metadata.labels", {f"t{n}": "" for n in range(47)})], lambda j: len(j.tags), 47, id="most-labels"),
-        pytest.param([("spec.activeDeadlineSeconds", 86_400)], lambda j: j.active_deadline_seconds, 86_400, id="deadline"),
+        pytest.param(
+            [("metadata.labels", {f"t{n}": "" for n in range(47)})],
+            lambda j: len(j.tags),
+            47,
+            id="most-labels",
+        ),
+        pytest.param(
+            [("spec.activeDeadlineSeconds", 86_400)],
+            lambda j: j.active_deadline_seconds,
+            86_400,
+            id="deadline",
+        ),
         pytest.param(
             [("spec.activeDeadlineSeconds", 9), (f"{POD}.activeDeadlineSeconds", 7)],
             lambda j: j.active_deadline_seconds,
             7,
             id="the-shorter-deadline",
         ),
-        pytest.param([(f"{POD}.restartPolicy", "OnFailure")], lambda j: j.restart_policy, "OnFailure", id="restart-policy"),
+        pytest.param(
+            [(f"{POD}.restartPolicy", "OnFailure")],
+            lambda j: j.restart_policy,
+            "OnFailure",
+            id="restart-policy",
+        ),
         pytest.param(
             [(f"{POD}.restartPolicy", "OnFailure"), ("spec.backoffLimit", 0)],
             lambda j: j.restart_policy,
@@ -74,7 +109,10 @@ def test_the_least_job() -> None:
             id="no-second-attempt",
         ),
         pytest.param(
-            [(f"{POD}.serviceAccountName", "etl")], lambda j: j.identity, "//gvc/dev/identity/etl", id="identity-by-name"
+            [(f"{POD}.serviceAccountName", "etl")],
+            lambda j: j.identity,
+            "//gvc/dev/identity/etl",
+            id="identity-by-name",
         ),
         pytest.param(
             [(f"{POD}.serviceAccount", "//gvc/dev/identity/etl")],
@@ -94,15 +132,30 @@ def test_the_least_job() -> None:
             {"securityOptions": {"runAsUser": 65_534, "filesystemGroupId": 1}},
             id="security",
         ),
-        pytest.param([(f"{MAIN}.image", "//image/etl:1")], lambda j: j.main.image, "//image/etl:1", id="image"),
+        pytest.param(
+            [(f"{MAIN}.image", "//image/etl:1")],
+            lambda j: j.main.image,
+            "//image/etl:1",
+            id="image",
+        ),
         pytest.param(
             [(f"{MAIN}.command", ["sh", "-c"]), (f"{MAIN}.args", ["true", 1])],
             lambda j: (j.main.command, j.main.args),
             ("sh", ("-c", "true", "1")),
             id="command-and-args",
         ),
-        pytest.param([(f"{MAIN}.args", ["-x"])], lambda j: (j.main.command, j.main.args), (None, ("-x",)), id="args-only"),
-        pytest.param([(f"{MAIN}.command", ["x" * 256])], lambda j: j.main.command, "x" * 256, id="longest-command"),
+        pytest.param(
+            [(f"{MAIN}.args", ["-x"])],
+            lambda j: (j.main.command, j.main.args),
+            (None, ("-x",)),
+            id="args-only",
+        ),
+        pytest.param(
+            [(f"{MAIN}.command", ["x" * 256])],
+            lambda j: j.main.command,
+            "x" * 256,
+            id="longest-command",
+        ),
         pytest.param(
             [(f"{MAIN}.env", {"A": "1", "B": None, "C": True})],
             lambda j: j.main.env,
@@ -116,13 +169,21 @@ def test_the_least_job() -> None:
             id="command-line-as-text",
         ),
         pytest.param(
-            [(f"{MAIN}.env", [{"name": "A", "value": "1"}, {"name": "B"}, {"name": "C", "value": True}])],
+            [
+                (
+                    f"{MAIN}.env",
+                    [{"name": "A", "value": "1"}, {"name": "B"}, {"name": "C", "value": True}],
+                )
+            ],
             lambda j: j.main.env,
             {"A": "1", "B": "", "C": "true"},
             id="env",
         ),
         pytest.param(
-            [(f"{MAIN}.env", [{"name": "A", "value": "cpln://secret/s.KEY"}])], lambda j: j.secrets, {"s"}, id="secret-in-env"
+            [(f"{MAIN}.env", [{"name": "A", "value": "cpln://secret/s.KEY"}])],
+            lambda j: j.secrets,
+            {"s"},
+            id="secret-in-env",
         ),
         pytest.param(
             [(f"{MAIN}.resources", {"limits": {"cpu": "0.5", "memory": "1Gi"}})],
@@ -137,12 +198,22 @@ def test_the_least_job() -> None:
             id="requests-alone",
         ),
         pytest.param(
-            [(f"{MAIN}.resources", {"limits": {"cpu": "1"}, "requests": {"cpu": "100m", "memory": "64Mi"}})],
+            [
+                (
+                    f"{MAIN}.resources",
+                    {"limits": {"cpu": "1"}, "requests": {"cpu": "100m", "memory": "64Mi"}},
+                )
+            ],
             lambda j: (j.main.cpu, j.main.memory, j.main.extra),
             ("1000m", "64Mi", {"minCpu": "100m"}),
             id="requests-below-limits",
         ),
-        pytest.param([(f"{MAIN}.workingDir", "/app")], lambda j: j.main.extra, {"workingDir": "/app"}, id="working-folder"),
+        pytest.param(
+            [(f"{MAIN}.workingDir", "/app")],
+            lambda j: j.main.extra,
+            {"workingDir": "/app"},
+            id="working-folder",
+        ),
         pytest.param(
             [(f"{MAIN}.lifecycle", {"preStop": {"exec": {"command": ["sync"]}}})],
             lambda j: j.main.extra,
@@ -152,10 +223,20 @@ def test_the_least_job() -> None:
         pytest.param(
             _scratch("/scratch", "/data/"),
             lambda j: j.main.extra,
-            {"volumes": [{"uri": "scratch://v0", "path": "/scratch"}, {"uri": "scratch://v1", "path": "/data"}]},
+            {
+                "volumes": [
+                    {"uri": "scratch://v0", "path": "/scratch"},
+                    {"uri": "scratch://v1", "path": "/data"},
+                ]
+            },
             id="scratch-volumes",
         ),
-        pytest.param(_scratch(*(f"/m{n}" for n in range(15))), lambda j: len(j.main.extra["volumes"]), 15, id="most-volumes"),
+        pytest.param(
+            _scratch(*(f"/m{n}" for n in range(15))),
+            lambda j: len(j.main.extra["volumes"]),
+            15,
+            id="most-volumes",
+        ),
         pytest.param(
             [(f"{POD}.containers", [{"name": f"c{n}", "image": "i"} for n in range(8)])],
             lambda j: [c.name for c in j.containers],
@@ -163,7 +244,12 @@ def test_the_least_job() -> None:
             id="sidecars",
         ),
         pytest.param(
-            [(f"{POD}.initContainers", [{"name": "proxy", "image": "i", "restartPolicy": "Always"}])],
+            [
+                (
+                    f"{POD}.initContainers",
+                    [{"name": "proxy", "image": "i", "restartPolicy": "Always"}],
+                )
+            ],
             lambda j: [c.name for c in j.containers],
             ["main", "proxy"],
             id="sidecar-as-kubernetes-writes-it",
@@ -327,16 +413,38 @@ def test_what_cannot_be_expressed_is_one_fault_at_its_path(path, value) -> None:
     [
         pytest.param([("metadata", "x")], ["metadata"], id="no-metadata"),
         pytest.param([("spec", "x")], ["spec", f"{POD}.containers"], id="no-spec"),
-        pytest.param([("spec.template", [1])], ["spec.template", f"{POD}.containers"], id="no-template"),
-        pytest.param([(f"{MAIN}.command", ["x" * 257])], [f"{MAIN}.command"], id="command-too-long"),
-        pytest.param([(f"{POD}.containers[1]", {"name": "main", "image": "i"})], [f"{POD}.containers[1].name"], id="same-name"),
         pytest.param(
-            [(f"{POD}.containers", ABSENT), (f"{POD}.initContainers", [{"name": "a1", "image": "i", "restartPolicy": "Always"}])],
+            [("spec.template", [1])], ["spec.template", f"{POD}.containers"], id="no-template"
+        ),
+        pytest.param(
+            [(f"{MAIN}.command", ["x" * 257])], [f"{MAIN}.command"], id="command-too-long"
+        ),
+        pytest.param(
+            [(f"{POD}.containers[1]", {"name": "main", "image": "i"})],
+            [f"{POD}.containers[1].name"],
+            id="same-name",
+        ),
+        pytest.param(
+            [
+                (f"{POD}.containers", ABSENT),
+                (
+                    f"{POD}.initContainers",
+                    [{"name": "a1", "image": "i", "restartPolicy": "Always"}],
+                ),
+            ],
             [f"{POD}.containers"],
             id="a-sidecar-alone",
         ),
-        pytest.param([(f"{MAIN}.env", [{"name": "A"}, {"name": "A"}])], [f"{MAIN}.env[1].name"], id="variable-given-twice"),
-        pytest.param([(f"{MAIN}.env", [{"value": "x"}])], [f"{MAIN}.env[0].name"], id="variable-without-a-name"),
+        pytest.param(
+            [(f"{MAIN}.env", [{"name": "A"}, {"name": "A"}])],
+            [f"{MAIN}.env[1].name"],
+            id="variable-given-twice",
+        ),
+        pytest.param(
+            [(f"{MAIN}.env", [{"value": "x"}])],
+            [f"{MAIN}.env[0].name"],
+            id="variable-without-a-name",
+        ),
         pytest.param(
             [("metadata.labels", {"a": "1"}), ("spec.template.metadata.labels", {"a": "2"})],
             ["metadata.labels.a"],
@@ -353,22 +461,47 @@ def test_what_cannot_be_expressed_is_one_fault_at_its_path(path, value) -> None:
             id="request-above-the-limit",
         ),
         pytest.param(
-            [(f"{MAIN}.resources", {"limits": {"cpu": "25m", "memory": "201Mi"}})], [f"{MAIN}.resources"], id="memory-to-cpu"
+            [(f"{MAIN}.resources", {"limits": {"cpu": "25m", "memory": "201Mi"}})],
+            [f"{MAIN}.resources"],
+            id="memory-to-cpu",
         ),
         pytest.param(_scratch("/dev"), [f"{MAIN}.volumeMounts[0].mountPath"], id="reserved-mount"),
         pytest.param(_scratch("/a", "/a/b"), [f"{MAIN}.volumeMounts"], id="mount-in-a-mount"),
-        pytest.param(_scratch(*(f"/m{n}" for n in range(16))), [f"{MAIN}.volumeMounts"], id="too-many-volumes"),
         pytest.param(
-            [(f"{MAIN}.volumeMounts", [{"name": "x", "mountPath": "/x"}])], [f"{MAIN}.volumeMounts[0].name"], id="no-volume"
+            _scratch(*(f"/m{n}" for n in range(16))),
+            [f"{MAIN}.volumeMounts"],
+            id="too-many-volumes",
         ),
         pytest.param(
-            [*_scratch("/x"), (f"{MAIN}.volumeMounts[0].subPath", "y")], [f"{MAIN}.volumeMounts[0].subPath"], id="sub-path"
+            [(f"{MAIN}.volumeMounts", [{"name": "x", "mountPath": "/x"}])],
+            [f"{MAIN}.volumeMounts[0].name"],
+            id="no-volume",
         ),
-        pytest.param([(f"{POD}.volumes", [{"name": "x"}])], [f"{POD}.volumes[0]"], id="volume-of-no-kind"),
-        pytest.param([(f"{POD}.volumes", [{"name": "No", "emptyDir": {}}])], [f"{POD}.volumes[0].name"], id="name-of-a-volume"),
-        pytest.param([(f"{POD}.volumes", [{"name": "x", "emptyDir": {}}] * 2)], [f"{POD}.volumes[1].name"], id="volume-twice"),
         pytest.param(
-            [(f"{MAIN}.image", ABSENT), (f"{MAIN}.args", 3), (f"{POD}.hostNetwork", True), ("spec.completions", 2)],
+            [*_scratch("/x"), (f"{MAIN}.volumeMounts[0].subPath", "y")],
+            [f"{MAIN}.volumeMounts[0].subPath"],
+            id="sub-path",
+        ),
+        pytest.param(
+            [(f"{POD}.volumes", [{"name": "x"}])], [f"{POD}.volumes[0]"], id="volume-of-no-kind"
+        ),
+        pytest.param(
+            [(f"{POD}.volumes", [{"name": "No", "emptyDir": {}}])],
+            [f"{POD}.volumes[0].name"],
+            id="name-of-a-volume",
+        ),
+        pytest.param(
+            [(f"{POD}.volumes", [{"name": "x", "emptyDir": {}}] * 2)],
+            [f"{POD}.volumes[1].name"],
+            id="volume-twice",
+        ),
+        pytest.param(
+            [
+                (f"{MAIN}.image", ABSENT),
+                (f"{MAIN}.args", 3),
+                (f"{POD}.hostNetwork", True),
+                ("spec.completions", 2),
+            ],
             ["spec.completions", f"{POD}.hostNetwork", f"{MAIN}.args", f"{MAIN}.image"],
             id="all-at-once",
         ),
@@ -411,7 +544,9 @@ def test_what_kubernetes_writes_changes_nothing(path, value) -> None:
     assert convert(changed(JOB, (path, value)), gvc="dev") == convert(JOB, gvc="dev")
 
 
-@pytest.mark.parametrize("part", ["metadata.annotations", "metadata.labels", "spec.template.metadata.labels"])
+@pytest.mark.parametrize(
+    "part", ["metadata.annotations", "metadata.labels", "spec.template.metadata.labels"]
+)
 @pytest.mark.parametrize(
     "name",
     [
@@ -429,7 +564,9 @@ def test_bookkeeping_of_tools_is_no_tag(part, name) -> None:
     assert tags["team"] == "data"
 
 
-@pytest.mark.parametrize("more", [{"readOnly": True}, {"subPath": "x"}, {"mountPropagation": "Bidirectional"}])
+@pytest.mark.parametrize(
+    "more", [{"readOnly": True}, {"subPath": "x"}, {"mountPropagation": "Bidirectional"}]
+)
 def test_mount_of_refused_volume_is_no_fault(more) -> None:
     volumes = (f"{POD}.volumes", [{"name": "s", "hostPath": {"path": "/x"}}])
     mounts = (f"{MAIN}.volumeMounts", [{"name": "s", "mountPath": "/s", **more}])
@@ -438,7 +575,9 @@ def test_mount_of_refused_volume_is_no_fault(more) -> None:
 
 def test_refused_value_says_what_is_allowed() -> None:
     (message,) = _faults((f"{POD}.dnsPolicy", "None")).values()
-    assert message.startswith("expected ClusterFirst or ClusterFirstWithHostNet or Default, found the text 'None'")
+    assert message.startswith(
+        "expected ClusterFirst or ClusterFirstWithHostNet or Default, found the text 'None'"
+    )
 
 
 @pytest.mark.parametrize(

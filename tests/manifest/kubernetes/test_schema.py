@@ -11,7 +11,12 @@ WITHOUT_EFFECT = (
     "spec.template.metadata.",  # Kubernetes writes these by itself; labels and annotations are converted
     "spec.template.spec.enableServiceLinks",
 )
-GENERIC = ("is not supported on Control Plane", "is not a field", "does not belong here", "UNRELATED")
+GENERIC = (
+    "is not supported on Control Plane",
+    "is not a field",
+    "does not belong here",
+    "UNRELATED",
+)
 TABLE = Path(__file__).parents[3] / "docs" / "manifest-fields.md"
 
 
@@ -23,11 +28,17 @@ def outcomes() -> dict[str, schema.Outcome]:
 
 def test_no_field_has_a_generic_sentence(outcomes) -> None:
     assert len(outcomes) > 500
-    assert [path for path, one in outcomes.items() if any(text in one.said for text in GENERIC)] == []
+    assert [
+        path for path, one in outcomes.items() if any(text in one.said for text in GENERIC)
+    ] == []
 
 
 def test_only_what_is_so_anyway_has_no_effect(outcomes) -> None:
-    silent = [path for path, one in outcomes.items() if one.kind == "without effect" and not path.startswith(WITHOUT_EFFECT)]
+    silent = [
+        path
+        for path, one in outcomes.items()
+        if one.kind == "without effect" and not path.startswith(WITHOUT_EFFECT)
+    ]
     assert {path.rpartition(".")[2] for path in silent} == {"apiVersion", "readOnly"}
 
 

@@ -6,7 +6,12 @@ import pytest
 
 from tests.manifest.kubernetes.jobs import MAIN, POD, converted, faults
 
-STEP = {"name": "init", "image": "ubuntu:24.04", "command": ["sh", "-c"], "args": ["echo 'first step'"]}
+STEP = {
+    "name": "init",
+    "image": "ubuntu:24.04",
+    "command": ["sh", "-c"],
+    "args": ["echo 'first step'"],
+}
 COMMAND = (f"{MAIN}.command", ["printf", "%s\n"])
 ARGS = (f"{MAIN}.args", ["it's", "$HOME"])
 
@@ -16,11 +21,15 @@ def _steps(*steps):
 
 
 def _run(job) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([job.main.command, *job.main.args], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [job.main.command, *job.main.args], capture_output=True, text=True, check=False
+    )
 
 
 def test_steps_run_before_the_main_program() -> None:
-    done = _run(converted(COMMAND, ARGS, _steps(STEP, STEP | {"name": "next", "args": ["echo second"]})))
+    done = _run(
+        converted(COMMAND, ARGS, _steps(STEP, STEP | {"name": "next", "args": ["echo second"]}))
+    )
     assert done.stdout == "first step\nsecond\nit's\n$HOME\n"
 
 
@@ -30,8 +39,12 @@ def test_failed_step_is_the_end_of_the_job() -> None:
 
 
 def test_main_program_takes_the_place_of_the_shell() -> None:
-    job = converted((f"{MAIN}.command", ["sh", "-c", "echo $$ $PPID"]), _steps(STEP | {"args": ["true"]}))
-    with subprocess.Popen([job.main.command, *job.main.args], stdout=subprocess.PIPE, text=True) as process:
+    job = converted(
+        (f"{MAIN}.command", ["sh", "-c", "echo $$ $PPID"]), _steps(STEP | {"args": ["true"]})
+    )
+    with subprocess.Popen(
+        [job.main.command, *job.main.args], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.communicate()[0].split()[0] == str(process.pid)
 
 
@@ -39,11 +52,23 @@ def test_main_program_takes_the_place_of_the_shell() -> None:
     ("step", "says"),
     [
         pytest.param(STEP | {"image": "busybox"}, "its image busybox differs", id="image"),
-        pytest.param({"name": "init", "image": "ubuntu:24.04"}, "it has no command", id="no-command"),
-        pytest.param(STEP | {"env": [{"name": "A", "value": "1"}]}, "it has other variables", id="variables"),
+        pytest.param(
+            {"name": "init", "image": "ubuntu:24.04"}, "it has no command", id="no-command"
+        ),
+        pytest.param(
+            STEP | {"env": [{"name": "A", "value": "1"}]}, "it has other variables", id="variables"
+        ),
         pytest.param(STEP | {"workingDir": "/x"}, "it has another working folder", id="folder"),
-        pytest.param(STEP | {"lifecycle": {"preStop": {"exec": {"command": ["x"]}}}}, "it has other hooks", id="hooks"),
-        pytest.param(STEP | {"command": ["python"]}, "neither it nor the main container starts a shell", id="no-shell"),
+        pytest.param(
+            STEP | {"lifecycle": {"preStop": {"exec": {"command": ["x"]}}}},
+            "it has other hooks",
+            id="hooks",
+        ),
+        pytest.param(
+            STEP | {"command": ["python"]},
+            "neither it nor the main container starts a shell",
+            id="no-shell",
+        ),
     ],
 )
 def test_step_that_would_run_otherwise_is_refused(step, says) -> None:
