@@ -210,9 +210,12 @@ class SyncCompatibleFlow(Flow[P, Coroutine[Any, Any, R]], Generic[P, R]):
     @overload  # type: ignore[override]
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
-    def __call__(
-        self, *args: P.args, return_state: Literal[True], **kwargs: P.kwargs
-    ) -> State[R]: ...  # type: ignore[valid-type]
+    def __call__(  # type: ignore[valid-type]
+        self,
+        *args: P.args,
+        return_state: Literal[True],
+        **kwargs: P.kwargs,
+    ) -> State[R]: ...
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the flow; arguments are those of Prefect's own flows."""
@@ -243,9 +246,12 @@ class SyncCompatibleTask(Task[P, Coroutine[Any, Any, R]], Generic[P, R]):
     @overload  # type: ignore[override]
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
-    def __call__(
-        self, *args: P.args, return_state: Literal[True], **kwargs: P.kwargs
-    ) -> State[R]: ...  # type: ignore[valid-type]
+    def __call__(  # type: ignore[valid-type]
+        self,
+        *args: P.args,
+        return_state: Literal[True],
+        **kwargs: P.kwargs,
+    ) -> State[R]: ...
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task; arguments are those of Prefect's own tasks."""

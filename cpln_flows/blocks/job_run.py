@@ -311,7 +311,10 @@ class CplnJobRun(PrefectJobRun[str]):
             self._leave(run, str(error))
 
     def _leave(self, run: JobRun, why: str) -> None:
-        self._leftover = f"The workload {run.workload.name} could not be deleted: {why}; the clean-up flow does that after 24 h without use"
+        self._leftover = (
+            f"The workload {run.workload.name} could not be deleted: {why}; the clean-up flow does"
+            " that after 24 h without use"
+        )
         run.journal.warning(Area.CLEANUP, self._leftover)
 
     async def _clean_after(self, error: CplnError) -> None:

@@ -26,7 +26,10 @@ async def manifests(sweep: Sweep, *, dry_run: bool) -> None:
     text = yaml.dump_all(
         [dict(one.manifest) for one in sweep.deletions], Dumper=_Readable, sort_keys=False
     )
-    description = f"{len(sweep.deletions)} to be deleted, {sweep.now.isoformat(timespec='seconds')}; {CLEANUP} shows what came of it"
+    description = (
+        f"{len(sweep.deletions)} to be deleted, {sweep.now.isoformat(timespec='seconds')};"
+        f" {CLEANUP} shows what came of it"
+    )
     masked = f" once each `{HIDDEN}` is replaced by its value" if HIDDEN in text else ""
     await acreate_markdown_artifact(
         f"`cpln apply --file` makes these again{masked}:\n\n```yaml\n{text}```\n",

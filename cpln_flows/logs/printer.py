@@ -18,9 +18,8 @@ def check(print_func: object) -> None:
     Raises:
         ConfigurationError: It is asynchronous; nobody would await it.
     """
-    if inspect.iscoroutinefunction(print_func) or inspect.iscoroutinefunction(
-        getattr(print_func, "__call__", None)
-    ):  # noqa: B004
+    called = getattr(print_func, "__call__", None)  # noqa: B004 - its function, not whether it has one
+    if inspect.iscoroutinefunction(print_func) or inspect.iscoroutinefunction(called):
         raise ConfigurationError(
             f"print_func: expected a plain function, found the asynchronous {print_func!r}; give one that only takes the line,"
             " such as put_nowait of a queue"

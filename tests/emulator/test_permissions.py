@@ -140,9 +140,9 @@ async def test_hidden_objects_are_404_when_switched():
         pytest.param("exec.stopReplica", "POST", COMMANDS, stop_body("x"), 201, id="stop"),
     ],
 )
-async def test_a_permission_allows_what_it_says_and_what_it_implies(
+async def test_a_permission_allows_what_it_says_and_what_it_implies(  # noqa: PLR0917 - a table's columns
     guarded, permission, method, path, body, status
-):  # noqa: PLR0917 - the columns of a table
+):
     await allow(guarded, permission)
     assert await ask(guarded, method, path, body) == status
 

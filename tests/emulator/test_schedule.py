@@ -8,6 +8,8 @@ from cpln_flows.emulator.schedule import InvalidScheduleError, parse_schedule
 
 START = datetime(2026, 1, 10, 10, 7, 30, tzinfo=UTC)  # a Saturday
 
+FIRST, LAST = datetime(2024, 1, 1), datetime(2030, 1, 1)  # noqa: DTZ001 - Hypothesis adds the zone
+
 
 @pytest.mark.parametrize(
     ("text", "following"),
@@ -54,8 +56,8 @@ def test_no_cron_expression_is_refused(text):
 @given(
     st.integers(0, 59),
     st.integers(0, 23),
-    st.datetimes(datetime(2024, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC)),
-)  # noqa: DTZ001 - Hypothesis adds the zone
+    st.datetimes(FIRST, LAST, timezones=st.just(UTC)),
+)
 def test_a_daily_schedule_comes_within_a_day(minute, hour, moment):
     following = parse_schedule(f"{minute} {hour} * * *").next_after(moment)
     assert (following.minute, following.hour) == (minute, hour)

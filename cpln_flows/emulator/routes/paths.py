@@ -128,10 +128,10 @@ class Paths:
 def _split_gvc(below: Sequence[str]) -> tuple[str | None, Sequence[str]]:
     """Tell ``gvc/G/<kind>/…`` from ``<kind>/…``; ``gvc/G`` itself is an object of kind gvc."""
     if (
-        len(below) > 2
+        len(below) > 2  # noqa: PLR2004
         and below[0] == "gvc"
         and not below[2].startswith("-")
         and below[1] != "-schema"
-    ):  # noqa: PLR2004
+    ):
         return below[1], below[2:]
     return None, below
