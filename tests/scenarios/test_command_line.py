@@ -34,6 +34,7 @@ def _run(*arguments: str, home: Path, **environment: str) -> subprocess.Complete
     )
 
 
+@pytest.mark.proof  # the first command of the README, which CI runs too
 def test_quickstart_shows_the_job_live_and_leaves_the_home_as_it_was(tmp_path) -> None:
     done = _run("quickstart", home=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

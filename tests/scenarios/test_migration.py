@@ -392,7 +392,7 @@ class LostAnswerError(Exception):
 @pytest.mark.parametrize(
     "every",
     [
-        pytest.param(4, id="some-requests"),
+        pytest.param(8, id="one-request"),
         pytest.param(1, id="any-request", marks=pytest.mark.proof),
     ],
 )

@@ -229,6 +229,7 @@ def test_the_job_flow_runs_in_a_container_and_starts_a_job_of_the_same_run(
     }
 
 
+@pytest.mark.proof
 def test_a_container_that_is_killed_crashes_the_run_and_the_next_one_goes_on_with_its_job_until_it_is_cancelled(
     pool, deployed, local
 ) -> None:
@@ -293,6 +294,7 @@ def test_a_pending_run_that_is_cancelled_has_its_job_stopped_at_once(pool, worke
     assert _active(local, run_id) == []
 
 
+@pytest.mark.proof
 def test_a_running_run_with_a_command_of_its_own_that_is_cancelled_has_its_job_stopped_at_once(
     pool, worker, local
 ) -> None:
