@@ -208,6 +208,12 @@ def _settings(url: str) -> Iterator[None]:
 
 
 @pytest.fixture
+def anyio_backend() -> str:
+    """The event loop that Prefect needs; older versions of anyio would try trio too."""
+    return "asyncio"
+
+
+@pytest.fixture
 def prefect_api(prefect_api_url: str) -> Iterator[str]:
     """Make this test talk to the Prefect server of the test run."""
     with _settings(prefect_api_url):

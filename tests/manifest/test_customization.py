@@ -116,7 +116,7 @@ def test_other_kinds_than_a_job_are_refused(kind) -> None:
 
 
 def test_copies_of_copies_are_bounded() -> None:
-    patch = [{"op": "copy", "from": "", "path": f"/spec/copy{index}"} for index in range(60)]
+    patch = [{"op": "copy", "from": "/spec", "path": f"/spec/copy{index}"} for index in range(60)]
     with pytest.raises(ManifestError, match="longer than 1 MiB"):
         customized(base_job(), Shortcuts(), patch)
 
