@@ -1,4 +1,7 @@
-"""One private Prefect server for the whole run, a local platform for each test that wants one, and nothing of the user's."""
+"""The shared fixtures: one private Prefect server for the whole run, a local platform for a test.
+
+Nothing of the user's own environment reaches a test.
+"""
 
 import os
 import signal
@@ -18,7 +21,8 @@ from hypothesis import settings
 
 from tests.patience import PATIENCE_SECONDS
 
-# What is compiled is kept, whatever the environment says: the suite has a hundred processes, and each would compile it anew.
+# Compiled files are kept, whatever the environment says: the suite starts a hundred processes, and
+# each would compile everything anew.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
@@ -26,8 +30,9 @@ pytest_plugins = ["pytester", "tests.facts", "tests.proof"]
 
 SHARED = "CPLN_FLOWS_TESTS_SHARED"  # a folder that all processes of this test run know
 
-# With several connections to SQLite, requests that write at the same time get a 503, and Prefect's client then waits for seconds.
-# Prefect's server opens a single one when it finds this word in the address; the file is one like others.
+# With several connections to SQLite, requests that write at the same time get a 503, and Prefect's
+# client then waits for seconds. Prefect's server opens a single connection when it finds this word
+# in the address; the file is an ordinary one.
 DATABASE = "prefect:memory:.db"
 # What no test needs only takes time.
 _SERVER = {
@@ -58,7 +63,8 @@ def _forget_the_user(shared: str) -> None:
     }
 
 
-# A shell that runs the tests in the background has them ignore Ctrl-C, and with them every program that they start.
+# A shell that runs the tests in the background makes them ignore Ctrl-C, and so does every program
+# that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -66,7 +72,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def _trust_one(shared: str) -> None:
     """Have every program trust one authority instead of a hundred.
 
-    Nothing here speaks TLS, but each client of httpx reads all certificates, for 40 ms of CPU, and a run makes thousands.
+    Nothing here speaks TLS, but each client of httpx reads all certificates, for 40 ms of CPU, and
+    a run creates thousands of clients.
     """
     certificates, mark = Path(certifi.where()).read_text(), "-----END CERTIFICATE-----\n"
     path = Path(shared, "one-authority.pem")
@@ -136,10 +143,12 @@ def _free_port() -> int:
 
 def _start_server(shared: Path) -> None:
     port = _free_port()
-    # Started by a process that ends at once: the server outlives the test process that happens to need it first.
+    # A launcher that ends at once starts it: the server outlives the test process that happens to
+    # need it first.
     launcher = (
         "import subprocess, sys; log = open(sys.argv[1], 'wb');"
-        " print(subprocess.Popen(sys.argv[2:], stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True).pid)"
+        " print(subprocess.Popen(sys.argv[2:], stdout=log, stderr=log,"
+        " stdin=subprocess.DEVNULL, start_new_session=True).pid)"
     )
     server = [
         sys.executable,
@@ -222,7 +231,10 @@ def prefect_api(prefect_api_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def local(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
-    """A local platform of this test's own, with the environment pointing at it; parametrize it with a Platform's maker."""
+    """Start a local platform for this test and point the environment at it.
+
+    Parametrize it with a function that creates the Platform.
+    """
     from cpln_flows.emulator import Platform, PlatformConfig
     from cpln_flows.local.pytest_plugin import pointed_at
 

@@ -1,4 +1,4 @@
-"""Counts which of the numbered facts about the platform this test run has shown; a plugin of pytest."""
+"""Count which of the numbered facts about the platform this test run has shown: a pytest plugin."""
 
 import re
 from collections.abc import Mapping
@@ -15,7 +15,11 @@ _PROPERTY = "fact"
 
 @cache
 def known() -> dict[str, dict[str, str]]:
-    """The facts, those out of scope, those that are modelled in part, and those shown on the local platform alone."""
+    """Return the facts, by group.
+
+    The groups are all facts, those out of scope, those that are modeled in part, and those shown on
+    the local platform alone.
+    """
     found: dict[str, dict[str, str]] = yaml.safe_load(
         (TESTS / "contract" / "facts.yaml").read_text()
     )
@@ -27,13 +31,17 @@ def in_scope() -> set[str]:
 
 
 def matched(shown: AbstractSet[str]) -> set[str]:
-    """Those of the facts shown that count: in scope, and modelled as a whole."""
+    """Return the shown facts that count: in scope, and modeled as a whole."""
     return (shown & in_scope()) - set(known()["partly"])
 
 
 def summary(shown: AbstractSet[str]) -> str:
-    """The line that says how many of the facts have been shown."""
-    return f"facts: {len(matched(shown))} matched / {len(in_scope())} in scope / {len(known()['out_of_scope'])} out of scope"
+    """Return the line that reports how many of the facts have been shown."""
+    out_of_scope = len(known()["out_of_scope"])
+    return (
+        f"facts: {len(matched(shown))} matched / {len(in_scope())} in scope"
+        f" / {out_of_scope} out of scope"
+    )
 
 
 @cache
@@ -53,7 +61,7 @@ def claimed() -> int:
 
 
 class Coverage:
-    """What the tests of this run have shown; reports come from the other processes of the run too."""
+    """Collects what the tests of this run have shown, from reports of its other processes too."""
 
     def __init__(self) -> None:
         self.passed: set[str] = set()
@@ -71,7 +79,10 @@ class Coverage:
         return {number: reason for number, reason in self.skipped.items() if number not in tried}
 
     def complaint(self, named: AbstractSet[str], claim: int) -> str | None:
-        """What is wrong with the README's number, if every test that names a fact was collected in this run."""
+        """Return what is wrong with the README's number, or None.
+
+        There is an answer only if every test that names a fact was collected in this run.
+        """
         if not named <= self.passed | self.failed | set(self.skipped):
             return None
         found = len(matched(self.shown | set(self.untried)))

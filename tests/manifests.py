@@ -1,4 +1,4 @@
-"""Manifests that tests run: the command is Python, which the local platform runs as a real process."""
+"""Manifests that tests run: the command is Python, which the local platform really executes."""
 
 import copy
 import itertools
@@ -26,7 +26,10 @@ SILENT = "pass"
 
 
 def goes_on_with(path: Path) -> str:
-    """Python code that waits until a file is there, which a test makes when it has seen what comes before."""
+    """Return Python code that waits until a file exists.
+
+    A test creates the file when it has seen what comes before.
+    """
     return (
         f"import pathlib, time\nwhile not pathlib.Path({str(path)!r}).exists(): time.sleep(0.02)\n"
     )
@@ -41,7 +44,10 @@ ABSENT = object()
 
 
 def changed(document: dict[str, Any], *changes: tuple[str, Any]) -> dict[str, Any]:
-    """A copy of a manifest with other values at some paths, written as the path of a fault is: ``spec.containers[0].env``."""
+    """Return a copy of a manifest with other values at some paths.
+
+    A path is written as the path of a fault is: ``spec.containers[0].env``.
+    """
     document = copy.deepcopy(document)
     for path, value in changes:
         parts = [

@@ -1,4 +1,7 @@
-"""The long profile: what only it runs, and which seed and how many examples a long run had, so that it can be run again."""
+"""The long profile: what only it runs, and the seed and number of examples of a long run.
+
+With these, a run can be repeated.
+"""
 
 from __future__ import annotations
 
@@ -59,5 +62,6 @@ def pytest_terminal_summary(
     examples = ", ".join(f"{count:,} of {name}" for name, count in counted.items())
     seed = config.getoption("hypothesis_seed")
     terminalreporter.write_line(
-        f"worlds: {examples}; {time.process_time():.0f} CPU seconds; again: --hypothesis-seed={seed}"
+        f"worlds: {examples}; {time.process_time():.0f} CPU seconds;"
+        f" again: --hypothesis-seed={seed}"
     )

@@ -1,4 +1,4 @@
-"""One token that must show up nowhere, in every object that holds it and in every form that leaves the process."""
+"""One token that must show up nowhere: in no object that holds it, in no output of the process."""
 
 import copy
 import json

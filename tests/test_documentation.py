@@ -165,7 +165,7 @@ def test_the_infrastructure_block_of_the_readme_runs_and_becomes_a_pool(
         assert client.read_work_pool("hello").type == "cpln"
 
 
-# What Prefect does at the end of a process that has started a temporary server: it logs that it stops it.
+# What Prefect does at the end of a process that has started a temporary server: it logs the stop.
 LAST_WORD = """
 import atexit, logging
 atexit.register(lambda: logging.getLogger("prefect").info("the last word"))

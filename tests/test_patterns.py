@@ -1,4 +1,4 @@
-"""Every regular expression of the package takes time in proportion to the text, whatever the text is."""
+"""Every regular expression of the package takes time in proportion to its input, whatever it is."""
 
 import ast
 import importlib
@@ -26,7 +26,9 @@ AT_RUN_TIME = {
     "logs/budget.py:__init__": "the user's own setting",
     "tasks/logs.py:_pattern": "the user's own argument",
     "api/companions.py:_ours": "names of the caller, escaped, in a pattern without ambiguity",
-    "emulator/executors/mounts.py:mapped": "paths of the container's own volumes, escaped, in a pattern without ambiguity",
+    "emulator/executors/mounts.py:mapped": (
+        "paths of the container's own volumes, escaped, in a pattern without ambiguity"
+    ),
     "emulator/faults.py:add": "the test's own fault",
     "emulator/selector.py:_compile": "looked at where the local platform is tested",
     "emulator/query.py": "looked at where the local platform is tested",
@@ -40,7 +42,7 @@ SIZES = (
     10_000,
 )  # what grows exponentially is seen at the first ones, or no test would end
 MOST_SECONDS = 0.3
-"""CPU time for 10,000 characters: some milliseconds at most, and more than a second where it grows with the square."""
+"""CPU time for 10,000 characters: milliseconds at most, but over a second with quadratic growth."""
 
 
 def modules() -> Iterator[object]:

@@ -1,1 +1,1 @@
-"""From what a user asks for to what the platform runs: manifests of Kubernetes and of Control Plane. Pure."""
+"""Convert manifests of Kubernetes and of Control Plane into what the platform runs. Pure."""

@@ -1,4 +1,4 @@
-"""What both kinds of manifest say of a container: environment, amounts, hooks, and the rules for all of them together."""
+"""Container fields that both kinds of manifest share: environment, amounts, hooks and rules."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _SCALARS = (str, int, float)
 
 
 def environment(container: Reader, source: Callable[[Reader], str] | None = None) -> dict[str, str]:
-    """Read the variables of a container; a number or a truth value is a text without quotes.
+    """Read the variables of a container; numbers and booleans count as unquoted strings.
 
     Args:
         container: The container.
-        source: Reads a value that is described by ``valueFrom``. Default: that is a fault.
+        source: Reads a value that is described by ``valueFrom``. Default: such a value is a fault.
     """
     found: dict[str, str] = {}
     for variable in container.pairs("env"):
@@ -30,11 +30,11 @@ def environment(container: Reader, source: Callable[[Reader], str] | None = None
         if source is None:
             variable.refuse("valueFrom", VALUE_ONLY)
         elif variable.raw("valueFrom") is not None and value not in {None, ""}:
-            variable.fault("valueFrom", "stands beside a value; remove one of them")
+            variable.fault("valueFrom", "is given in addition to a value; remove one of them")
         elif variable.raw("valueFrom") is not None:
             value = source(variable)
         if not isinstance(value, (*_SCALARS, type(None))):
-            variable.fault("value", f"expected a text, found {describe(value)}")
+            variable.fault("value", f"expected a string, found {describe(value)}")
         text = "" if value is None else text_of(value)
         if wrong := limits.env_value(text):
             variable.fault("value", wrong)
@@ -62,7 +62,7 @@ def amount(
 
 
 def working_folder(container: Reader) -> str | None:
-    """Read the working folder."""
+    """Read the working directory."""
     folder = container.text("workingDir")
     if folder is not None and not folder.startswith("/"):
         container.fault("workingDir", f"expected an absolute path, found {shown(folder)}")
@@ -72,7 +72,7 @@ def working_folder(container: Reader) -> str | None:
 def filled_amounts(
     container: Reader, name: str | None, cpu: str | None, memory: str | None, *, relaxed: bool
 ) -> tuple[str, str]:
-    """Return the amounts of a container, with what it gets where it gives none, which is noted."""
+    """Return the amounts of a container; fill in missing ones, and note that."""
     filled = limits.amounts(cpu, memory, relaxed=relaxed)
     missing = [key for key, given in (("cpu", cpu), ("memory", memory)) if given is None]
     if missing:
@@ -80,13 +80,14 @@ def filled_amounts(
         what = " and ".join(got[key] for key in missing)
         container.note(
             "resources",
-            f"no limit of {' and '.join(missing)} is given, so {name} gets {what}; set resources.limits to choose",
+            f"no limit of {' and '.join(missing)} is given, so {name} gets {what};"
+            " set resources.limits to choose",
         )
     return filled
 
 
 def lifecycle(container: Reader) -> dict[str, Any]:
-    """Read the hooks of a container: commands only."""
+    """Read the hooks of a container; only commands are supported."""
     return commands_of_hooks(container.child("lifecycle"))
 
 
@@ -97,7 +98,7 @@ def commands_of_hooks(
 
     Args:
         hooks: The object with the hooks.
-        look: Looks at each hook before its command is read.
+        look: Inspects each hook before its command is read.
     """
     found = {}
     for name in ("postStart", "preStop"):
@@ -113,7 +114,7 @@ def commands_of_hooks(
 
 
 def text_of(value: object) -> str:
-    """Return a value without quotes as the text that was meant.
+    """Return an unquoted value as the string that was meant.
 
     >>> text_of(True), text_of(1)
     ('true', '1')
@@ -133,7 +134,7 @@ def tags_of(reader: Reader, key: str) -> dict[str, str]:
         if not isinstance(value, _SCALARS):
             reader.fault(
                 f"{key}.{name}",
-                f"expected a text, a number or a truth value, found {describe(value)}",
+                f"expected a string, a number or a boolean, found {describe(value)}",
             )
         else:
             found[str(name)] = text_of(value)
@@ -143,25 +144,25 @@ def tags_of(reader: Reader, key: str) -> dict[str, str]:
 def check_containers(
     found: Sequence[tuple[Reader, ContainerSpec]], parent: Reader, *, relaxed: bool
 ) -> None:
-    """Note what is wrong with the containers as a whole and with each of them."""
+    """Record the faults of the containers as a whole and of each of them."""
     if not found and parent.raw("containers") in (None, []):
         parent.fault("containers", "there is none; a job needs at least one container")
     if len(found) > limits.CONTAINERS:
         parent.fault(
-            "containers", f"there are {len(found)}, the platform takes {limits.CONTAINERS}"
+            "containers", f"there are {len(found)}, the platform allows {limits.CONTAINERS}"
         )
     names: set[str] = set()
     for reader, spec in found:
         if spec.name and (wrong := limits.container_name(spec.name)):
             reader.fault("name", wrong)
         if spec.name in names:
-            reader.fault("name", f"{spec.name!r} is the name of another container too")
+            reader.fault("name", f"{spec.name!r} is also the name of another container")
         names.add(spec.name)
         if spec.command is not None and len(spec.command) > limits.COMMAND_LENGTH:
             reader.fault(
                 "command",
-                f"is {len(spec.command)} characters long, the platform takes {limits.COMMAND_LENGTH} for the executable; put"
-                " the rest into args",
+                f"is {len(spec.command)} characters long, the platform allows"
+                f" {limits.COMMAND_LENGTH} for the executable; put the rest into args",
             )
         if wrong := limits.ratio(spec.cpu, spec.memory, relaxed=relaxed):
             reader.fault("resources" if reader.raw("resources") else "memory", wrong)

@@ -1,4 +1,4 @@
-"""From a document to a job manifest: which kind it is, and YAML before that."""
+"""Convert a document, or the YAML text of one, into a job manifest according to its kind."""
 
 from __future__ import annotations
 
@@ -14,20 +14,25 @@ from cpln_flows.manifest.manifest import JobManifest
 from cpln_flows.manifest.source import Source, with_neighbors
 
 _SHORT = 16
-OF_A_CLIENT = "; give the object as JSON has it: kubernetes.client.ApiClient().sanitize_for_serialization(job)"
+OF_A_CLIENT = (
+    "; pass the object as plain JSON values:"
+    " kubernetes.client.ApiClient().sanitize_for_serialization(job)"
+)
 _TEMPLATE = re.compile(r"\{\{|\{%|<%")
 
 
 def convert(document: object, *, gvc: str, default_image: str | None = None) -> JobManifest:
-    """Read a manifest: a Kubernetes Job or a native cron workload.
+    """Convert a manifest: a Kubernetes Job or CronJob, or a native cron workload.
 
     Args:
         document: The manifest, as decoded from YAML or JSON.
-        gvc: Where it shall run; links of identities are made with it.
-        default_image: Image of a Kubernetes container that names none. Default: that is a fault.
+        gvc: The GVC in which it is to run, also used for links to identities.
+        default_image: Image of a Kubernetes container that names none. Default: such a container is
+            a fault.
 
     Raises:
-        ManifestError: It cannot be run on the platform; every fault is named, with its path.
+        ManifestError: The platform cannot run the manifest; the error lists every fault with its
+            path.
     """
     if not isinstance(document, Mapping):
         advice = OF_A_CLIENT if hasattr(document, "to_dict") else ""
@@ -44,9 +49,12 @@ def convert(document: object, *, gvc: str, default_image: str | None = None) -> 
         case "CronJob":
             return kubernetes.convert_cron_job(root, gvc=gvc, default_image=default_image)
         case kind:
-            wrong = f"expected Job or CronJob (of Kubernetes) or workload (of Control Plane), found {describe(kind)}"
+            wrong = (
+                "expected Job or CronJob (of Kubernetes) or workload (of Control Plane),"
+                f" found {describe(kind)}"
+            )
             if kind is None and (close := root.misspelled("kind")):
-                wrong += f"; did you mean it by {close!r}?"
+                wrong += f"; is it misspelled as {close!r}?"
             root.fault("kind", wrong)
             raise ManifestError(faults)
 
@@ -55,27 +63,29 @@ def parse_yaml(text: str | bytes, *, source: str) -> Mapping[str, Any]:
     """Decode one document of YAML or JSON.
 
     Args:
-        text: The document; as bytes it is UTF-8, or UTF-16 with its mark.
-        source: Where it comes from, for the error.
+        text: The document; bytes are UTF-8, or UTF-16 with a byte order mark.
+        source: Where the document comes from, for the error.
 
     Raises:
-        ManifestError: It is not YAML, not exactly one object, or says what JSON cannot.
+        ManifestError: The text is not YAML, is not exactly one object, or contains what JSON cannot
+            express.
     """
     return parse_source(text, source=source).document
 
 
 def parse_source(text: str | bytes, *, source: str) -> Source:
-    """Decode the manifest of a file: one document, or several of which the others are ConfigMaps and Secrets that it uses.
+    """Decode the manifest in a file, which may also contain the ConfigMaps and Secrets it uses.
 
     Args:
-        text: The file; as bytes it is UTF-8, or UTF-16 with its mark.
-        source: Its name, for errors.
+        text: The content of the file; bytes are UTF-8, or UTF-16 with a byte order mark.
+        source: Name of the file, for errors.
 
     Returns:
-        The manifest, and where in the file each of its fields stands.
+        The manifest, and the position of each of its fields in the file.
 
     Raises:
-        ManifestError: It is not YAML, not one manifest, or says what JSON cannot.
+        ManifestError: The text is not YAML, is not one manifest, or contains what JSON cannot
+            express.
     """
     try:
         documents = yaml_text.load(text)
@@ -100,16 +110,19 @@ def _plain(document: Any) -> Mapping[str, Any]:
 
 
 def _unrendered(text: str | bytes) -> str | None:
-    """Say that a document is a template that was not rendered, with the place, if it seems to be one."""
+    """Report a document that seems to be an unrendered template, with the position."""
     lines = (text.decode(errors="replace") if isinstance(text, bytes) else text).splitlines()
     for number, line in enumerate(lines, 1):
         if found := _TEMPLATE.search(line):
-            return f"line {number}, column {found.start() + 1}: this is a template that has not been rendered; render it first"
+            return (
+                f"line {number}, column {found.start() + 1}: this is a template that has not been"
+                " rendered; render it first"
+            )
     return None
 
 
 def _kind_of(document: object) -> str:
-    # The wrong file may be that of a token.
+    # The wrong file may be one with a token, so a long string is not shown.
     return (
         describe_apart(document)
         if isinstance(document, str) and len(document) > _SHORT

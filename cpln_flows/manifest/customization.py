@@ -1,7 +1,7 @@
-"""A Kubernetes Job with the fields of an infrastructure block and a JSON patch laid over it. Pure.
+"""Apply an infrastructure block's fields and a JSON patch to a Kubernetes Job. Pure.
 
-Prefect 2 called the fields shortcuts: each stands for one place of the manifest. The patch (RFC 6902) comes last and may
-change whatever the shortcuts have written.
+Prefect 2 called the fields shortcuts: each stands for one place in the manifest. The patch
+(RFC 6902) comes last and may change whatever the shortcuts have written.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cpln_flows.manifest import yaml_text
 from cpln_flows.manifest.document import describe, text_at
 
 MOST_OPERATIONS = 200
-"""More operations than any manifest needs; each one is applied to a copy of the document."""
+"""More than any manifest needs; each operation is applied to a copy of the document."""
 
 _FIELD, _KIND = "customizations", "Job"
 _OPERATION = 'an operation such as {"op": "add", "path": "/metadata/labels/team", "value": "data"}'
@@ -28,14 +28,14 @@ _OPERATION = 'an operation such as {"op": "add", "path": "/metadata/labels/team"
 
 @dataclass(frozen=True)
 class Shortcuts:
-    """What the fields of an infrastructure block put into its manifest.
+    """The values that the fields of an infrastructure block put into its manifest.
 
     Attributes:
         command: Arguments of the first container.
-        env: Variables of the first container; those without a value are left out.
+        env: Variables of the first container; a variable without a value is removed.
         image: Image of the first container.
         labels: Labels of the job.
-        name: What the names of its jobs begin with.
+        name: Prefix for the names of its jobs.
         service_account: Name of the identity.
     """
 
@@ -48,7 +48,7 @@ class Shortcuts:
 
 
 def base_job() -> dict[str, Any]:
-    """Return the manifest that the shortcuts are laid over where no other is given."""
+    """Return the manifest to which the shortcuts apply if no other is given."""
     pod = {"restartPolicy": "Never", "containers": [{"name": "prefect-job", "env": []}]}
     return {
         "apiVersion": "batch/v1",
@@ -62,10 +62,11 @@ def operations(value: object) -> list[dict[str, Any]]:
     """Return a JSON patch as the list of its operations.
 
     Args:
-        value: The list, one operation, the same as JSON or YAML text, or what a library holds a patch in.
+        value: The list, or one operation, or either of them as JSON or YAML text, or a patch object
+            of a library.
 
     Raises:
-        ManifestError: It is no patch; every faulty operation is named.
+        ManifestError: The value is not a patch; the error lists every faulty operation.
 
     Example:
         >>> operations('[{"op": "remove", "path": "/spec/parallelism"}]')
@@ -84,8 +85,8 @@ def operations(value: object) -> list[dict[str, Any]]:
         raise ManifestError([Fault(_FIELD, most)])
     if faults := [
         Fault(_place(index), wrong)
-        for index, one in enumerate(found)
-        if (wrong := _wrong(one)) is not None
+        for index, operation in enumerate(found)
+        if (wrong := _wrong(operation)) is not None
     ]:
         raise ManifestError(faults)
     return [dict(operation) for operation in found]
@@ -94,25 +95,33 @@ def operations(value: object) -> list[dict[str, Any]]:
 def customized(
     job: Mapping[str, Any], shortcuts: Shortcuts, patch: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Return a manifest with shortcuts and a patch laid over it; what is malformed is left to the conversion.
+    """Return a manifest with shortcuts and a patch applied to it.
+
+    The conversion reports malformed parts of the manifest; they are left alone here.
 
     Args:
         job: Manifest of a Kubernetes Job.
-        shortcuts: What the fields of the block stand for.
+        shortcuts: Values of the fields of the block.
         patch: Operations of a JSON patch.
 
     Raises:
-        ManifestError: It is no Kubernetes Job, or an operation cannot be applied, which is named.
+        ManifestError: The manifest is not a Kubernetes Job, or an operation cannot be applied; the
+            error names the operation.
 
     Example:
-        >>> patch = [{"op": "add", "path": "/spec/template/spec/containers/0/workingDir", "value": "/srv"}]
+        >>> place = "/spec/template/spec/containers/0/workingDir"
+        >>> patch = [{"op": "add", "path": place, "value": "/srv"}]
         >>> made = customized(base_job(), Shortcuts(image="busybox", env={"A": "1"}), patch)
-        >>> made["spec"]["template"]["spec"]["containers"]
-        [{'name': 'prefect-job', 'env': [{'name': 'A', 'value': '1'}], 'image': 'busybox', 'workingDir': '/srv'}]
+        >>> (container,) = made["spec"]["template"]["spec"]["containers"]
+        >>> container["env"], container["image"], container["workingDir"]
+        ([{'name': 'A', 'value': '1'}], 'busybox', '/srv')
     """
     made: dict[str, Any] = copy.deepcopy(dict(job))
     if made.get("kind") != _KIND:
-        wrong = f"expected {_KIND}, whose places the fields of the block stand for, found {describe(made.get('kind'))}"
+        wrong = (
+            f"expected {_KIND}, to which the fields of the block apply,"
+            f" found {describe(made.get('kind'))}"
+        )
         raise ManifestError([Fault("job.kind", wrong)])
     _shorten(made, shortcuts)
     for index, operation in enumerate(patch):
@@ -121,7 +130,10 @@ def customized(
 
 
 def pod_of(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the pod of a Kubernetes Job, to be changed in place; an empty one if the manifest is malformed."""
+    """Return the pod of a Kubernetes Job, to be changed in place.
+
+    If the manifest is malformed, the pod is an empty one of its own.
+    """
     found: Any = job
     for key in ("spec", "template", "spec"):
         found = found.get(key) if isinstance(found, dict) else None
@@ -129,7 +141,10 @@ def pod_of(job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def container_of(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the first container of a Kubernetes Job, to be changed in place; an empty one if there is none."""
+    """Return the first container of a Kubernetes Job, to be changed in place.
+
+    If there is none, the container is an empty one of its own.
+    """
     found = pod_of(job).get("containers")
     return found[0] if isinstance(found, list) and found and isinstance(found[0], dict) else {}
 
@@ -180,17 +195,17 @@ def _applied(document: dict[str, Any], operation: Mapping[str, Any], index: int)
             [Fault(_place(index), f"cannot be applied: {_reason(error)}")]
         ) from None
     if not isinstance(made, dict):
-        raise ManifestError([Fault(_place(index), "leaves no object of the manifest")])
-    # A copy of what holds itself doubles the document, and a few dozen of them fill any memory.
+        raise ManifestError([Fault(_place(index), "leaves no object as the manifest")])
+    # Copying a document into itself doubles it, and a few dozen such copies fill any memory.
     if len(json.dumps(made, default=str)) > yaml_text.MOST_BYTES:
         raise ManifestError([Fault(_place(index), "makes the manifest longer than 1 MiB")])
     return made
 
 
 def _reason(error: Exception) -> str:
-    # The library quotes the document, which may hold secrets: the test operation says what it has found.
+    # The library's message for a failed test quotes the document, which may contain secrets.
     if isinstance(error, jsonpatch.JsonPatchTestFailed):
-        return "the test has failed: the manifest has another value there"
+        return "the test has failed: the manifest has a different value there"
     return str(error)
 
 
@@ -203,7 +218,7 @@ def _decoded(text: str | bytes) -> Any:
 
 
 def _wrong(operation: object) -> str | None:
-    """Return what is wrong with an operation by itself."""
+    """Return what is wrong with an operation, regardless of the document."""
     if not isinstance(operation, Mapping):
         return f"expected {_OPERATION}, found {describe(operation)}"
     try:

@@ -1,8 +1,9 @@
-"""What differs between a manifest as it is written and the object that the platform has of it. Pure.
+"""Differences between a manifest and the live object that the platform made of it. Pure.
 
-The platform fills in defaults and drops what it does not know (control-plane-api.md, F196), so only what is written counts: a
-field that only the live object has is no difference. Variables, containers and volumes are compared by their names and places,
-not by their order, which the platform does not keep.
+The platform fills in defaults and drops unknown fields (control-plane-api.md, F196), so only the
+fields of the manifest count: a field that only the live object has is not a difference. Variables,
+containers and volumes are matched by their names and paths, not by their order, which the platform
+does not keep.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 _ABSENT = None
 _KEYS = ("name", "path", "number")
-"""Fields by which the objects of a list are told apart."""
+"""Fields that identify the objects of a list."""
 _EMPTY: tuple[object, ...] = (None, "", [], {}, ())
 
 
@@ -22,9 +23,9 @@ class Difference:
     """One field that differs.
 
     Attributes:
-        path: Where it stands.
-        live: What the platform has; nothing if the field is not there.
-        written: What the manifest says.
+        path: Path of the field.
+        live: Value on the platform; ``None`` if the field is absent.
+        written: Value in the manifest.
     """
 
     path: str
@@ -33,16 +34,17 @@ class Difference:
 
 
 def differences(written: Mapping[str, Any], live: Mapping[str, Any]) -> list[Difference]:
-    """Return the fields of a manifest that the live object has otherwise.
+    """Return the fields of a manifest whose values differ in the live object.
 
     Args:
         written: The manifest.
         live: The object.
 
     Example:
-        >>> found = differences({"spec": {"cpu": "1", "args": []}}, {"spec": {"cpu": "2", "memory": "1Gi"}, "version": 3})
-        >>> [(one.path, one.live, one.written) for one in found]
-        [('spec.cpu', '2', '1')]
+        >>> live = {"spec": {"cpu": "2", "memory": "1Gi"}, "version": 3}
+        >>> (found,) = differences({"spec": {"cpu": "1", "args": []}}, live)
+        >>> found.path, found.live, found.written
+        ('spec.cpu', '2', '1')
     """
     return list(_of_objects(written, live, ""))
 
@@ -70,7 +72,7 @@ def _of_lists(written: Sequence[Any], live: Sequence[Any], path: str) -> Iterato
         (
             key
             for key in _KEYS
-            if all(isinstance(one, Mapping) and key in one for one in (*written, *live))
+            if all(isinstance(item, Mapping) and key in item for item in (*written, *live))
         ),
         None,
     )
@@ -78,12 +80,12 @@ def _of_lists(written: Sequence[Any], live: Sequence[Any], path: str) -> Iterato
         if list(written) != list(live):
             yield Difference(path, list(live), list(written))
         return
-    there = {str(one[key]): one for one in live}
-    for one in written:
-        name = str(one[key])
+    there = {str(item[key]): item for item in live}
+    for item in written:
+        name = str(item[key])
         if name in there:
-            yield from _of_objects(one, there.pop(name), f"{path}[{name}]")
+            yield from _of_objects(item, there.pop(name), f"{path}[{name}]")
         else:
-            yield Difference(f"{path}[{name}]", None, one)
-    for name, one in there.items():
-        yield Difference(f"{path}[{name}]", one, None)
+            yield Difference(f"{path}[{name}]", None, item)
+    for name, item in there.items():
+        yield Difference(f"{path}[{name}]", item, None)

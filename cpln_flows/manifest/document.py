@@ -1,4 +1,7 @@
-"""Reading an untrusted document field by field: faults are collected with their paths, what nobody read is found at the end."""
+"""Read an untrusted document field by field, and collect its faults with their paths.
+
+Once a document is read, the fields that no code asked for turn out to be unknown ones.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,9 @@ _MOST_SUGGESTIONS = 20
 _MOST_PLACES = 3
 _UNKNOWN = "is not supported on Control Plane; remove it"
 _KINDS: Mapping[type, str] = {
-    str: "a text",
-    int: "a whole number",
-    bool: "true or false",
+    str: "a string",
+    int: "an integer",
+    bool: "a boolean",
     list: "a list",
     dict: "an object",
 }
@@ -43,7 +46,10 @@ _PARTS = re.compile(r"[.\[]")
 
 @dataclass
 class _Document:
-    """What all readers of one document share: once everything was read, it is known which field belongs where."""
+    """State that all readers of one document share.
+
+    Once everything is read, it shows which field belongs where.
+    """
 
     notes: list[Fault] = field(default_factory=list)
     levels: dict[str, Reader] = field(default_factory=dict)
@@ -51,7 +57,7 @@ class _Document:
 
 
 class Reader:
-    """One object of a document. Null counts as absent, as it does in Kubernetes."""
+    """One object of a document. Null counts as absent, as in Kubernetes."""
 
     def __init__(
         self,
@@ -74,7 +80,7 @@ class Reader:
 
     @property
     def faults(self) -> list[Fault]:
-        """What is wrong with the whole document so far; of a field that nobody knows, which one was meant."""
+        """The faults of the whole document so far, with suggestions for unknown fields."""
         for index, reader, key in self._document.unknown[:_MOST_SUGGESTIONS]:
             self._faults[index] = Fault(reader.at(key), reader._meant(key) or _UNKNOWN)  # noqa: SLF001 - of its own kind
         self._document.unknown.clear()
@@ -87,26 +93,26 @@ class Reader:
 
     @property
     def keys(self) -> list[str]:
-        """The names of the fields that are there."""
+        """The names of the fields that are present."""
         return list(self._value)
 
     @property
     def notes(self) -> list[Fault]:
-        """What has no effect in the whole document, or was filled in, so far."""
+        """What has no effect or was filled in, in the whole document so far."""
         return self._document.notes
 
     def note(self, key: str, message: str) -> None:
-        """Note that a field has no effect, or what stands in its place."""
+        """Note that a field has no effect, or what replaces it."""
         self._document.notes.append(Fault(self.at(key) if key else self.path, message))
 
     def at(self, key: str) -> str:
         """Return the path of a field."""
         if self._is_pair and key in {"name", "value"}:
-            return self.path  # an entry of an object, written as its name and its value
+            return self.path  # the document has an entry of an object here, not a pair
         return f"{self.path}.{key}" if self.path else key
 
     def fault(self, key: str, message: str) -> None:
-        """Note that a field is wrong."""
+        """Record that a field is wrong."""
         self._faults.append(Fault(self.at(key) if key else self.path, message))
 
     def raw(self, key: str) -> Any:
@@ -115,27 +121,27 @@ class Reader:
         return self._value.get(key)
 
     def text(self, key: str, *, required: bool = False) -> str | None:
-        """Return a text."""
+        """Return a string."""
         value: str | None = self._typed(key, str, required=required)
         return value
 
     def number(self, key: str, least: int, most: int) -> int | None:
-        """Return a whole number within bounds."""
+        """Return an integer within bounds."""
         value: int | None = self._typed(key, int, found=whole_number(self.raw(key)))
         if value is not None and not least <= value <= most:
-            self.fault(key, f"expected a whole number from {least} to {most}, found {value}")
+            self.fault(key, f"expected an integer from {least} to {most}, found {value}")
             return None
         return value
 
     def flag(self, key: str) -> bool | None:
-        """Return a truth value."""
+        """Return a boolean."""
         if isinstance(found := truth(self.raw(key)), bool):
             return found
         value: bool | None = self._typed(key, bool)
         return value
 
     def choice(self, key: str, *allowed: str) -> str | None:
-        """Return one of some words."""
+        """Return a string that must be one of the allowed ones."""
         value = self.text(key)
         if value is not None and value not in allowed:
             self.fault(key, f"expected {' or '.join(allowed)}, found {describe(value)}")
@@ -143,28 +149,28 @@ class Reader:
         return value
 
     def texts(self, key: str) -> list[str]:
-        """Return a list of texts; a number is a text without quotes."""
+        """Return a list of strings; a number counts as an unquoted string."""
         found = []
         for index, value in enumerate(self._typed(key, list) or []):
             if isinstance(value, str | int | float) and not isinstance(value, bool):
                 found.append(str(value))
             else:
-                self.fault(f"{key}[{index}]", f"expected a text, found {describe(value)}")
+                self.fault(f"{key}[{index}]", f"expected a string, found {describe(value)}")
         return found
 
     def words(self, key: str) -> list[str]:
-        """Return a command line: a list of texts, or one text that is split as a shell does."""
+        """Return a command line: a list of strings, or one string, split as a shell would."""
         value = self.raw(key)
         if not isinstance(value, str):
             return self.texts(key)
         try:
             return shlex.split(value)
         except ValueError as error:
-            self.fault(key, f"cannot be split into words ({error}); expected a list of texts")
+            self.fault(key, f"cannot be split into words ({error}); expected a list of strings")
             return []
 
     def child(self, key: str) -> Reader:
-        """Return an object, an empty one if it is absent."""
+        """Return an object, or an empty one if it is absent."""
         return Reader(self._typed(key, dict) or {}, self.at(key), self._faults, parent=self)
 
     def children(self, key: str) -> Iterator[Reader]:
@@ -178,46 +184,46 @@ class Reader:
                 )
 
     def pairs(self, key: str) -> Iterator[Reader]:
-        """Yield the objects with ``name`` and ``value`` of a list, or an object's entries in that form."""
+        """Yield a list's objects with ``name`` and ``value``, or an object's entries as such."""
         found = self.raw(key)
         if not isinstance(found, Mapping):
             yield from self.children(key)
             return
         for name, value in found.items():
-            if value is not None:  # which takes a variable away, as everywhere in Prefect
+            if value is not None:  # None removes a variable, as everywhere in Prefect
                 path = self.at(f"{key}.{name}")
                 yield Reader(
                     {"name": name, "value": value}, path, self._faults, parent=self, is_pair=True
                 )
 
     def accept(self, *keys: str) -> None:
-        """Note fields that need no translation."""
+        """Mark fields that need no translation as read."""
         self._read.update(keys)
 
     def beside(self, key: str) -> None:
-        """Note that a field is one of Kubernetes' but not of the platform's, so that nobody is told to use it."""
+        """Mark a field as one that only Kubernetes has, so that it is never suggested."""
         self._refused.add(key)
 
     def refuse(self, key: str, why: str) -> None:
-        """Note a field that cannot be expressed on the platform, if it is there."""
+        """Record a fault for a field that the platform cannot express, if it is present."""
         self._refused.add(key)
         if self.raw(key) not in (None, [], {}, ""):
             self.fault(key, why)
 
     def finish(self) -> None:
-        """Note every field that nobody asked for."""
+        """Record a fault for every field that was not read."""
         for key in sorted(map(str, set(self._value) - self._read)):
             if self._value.get(key) is not None:
                 self._document.unknown.append((len(self._faults), self, key))
                 self.fault(key, _UNKNOWN)
 
     def misspelled(self, key: str) -> str | None:
-        """Return a field of this object that may be meant to be another one, which is not there."""
+        """Return a field of this object that may be a misspelling of an absent field."""
         return suggestions.near(key, [name for name in self._value if name not in self._read])
 
     @property
     def _known(self) -> set[str]:
-        """The fields that may stand in this object."""
+        """The fields that are valid in this object."""
         return self._read - self._refused
 
     def _meant(self, key: str) -> str | None:
@@ -234,7 +240,10 @@ class Reader:
         return _INDEX.sub("[]", self.path)
 
     def _places_of(self, key: str) -> list[str]:
-        """Return the paths of fields of this name on other levels: the nearest one further up, else all others."""
+        """Return the paths of fields of this name on other levels.
+
+        That is the nearest one further up, or else all others.
+        """
         reader = self._parent
         while reader is not None:
             if close := suggestions.same(key, reader._known):  # noqa: SLF001 - of its own kind
@@ -276,7 +285,7 @@ _WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,18})|0[xX][0-9a-fA-F]{1,15}|0o[0-7]
 
 
 def truth(value: Any) -> Any:
-    """Return the truth value that YAML has in a word, where one is expected; anything else as it is.
+    """Return the boolean that a word means in YAML, for fields that expect one; else the value.
 
     >>> truth("False"), truth("no"), truth("nothing"), truth(1)
     (False, False, 'nothing', 1)
@@ -290,18 +299,20 @@ def truth(value: Any) -> Any:
 
 
 def whole_number(value: Any) -> Any:
-    """Return the whole number that YAML has in a text, where one is expected; anything else as it is.
+    """Return the integer that a string means in YAML, for fields that expect one; else the value.
 
-    A number that begins with a zero is left alone: it means one thing in YAML 1.1 and another in YAML 1.2.
+    A number with a leading zero is left alone, because YAML 1.1 and YAML 1.2 differ about it.
 
-    >>> whole_number("+60"), whole_number("0x3C"), whole_number("010"), whole_number("1h"), whole_number(True)
-    (60, 60, '010', '1h', True)
+    >>> [whole_number(value) for value in ("+60", "0x3C", "010", "1h", True)]
+    [60, 60, '010', '1h', True]
     """
     return int(value, 0) if isinstance(value, str) and _WHOLE.fullmatch(value) else value
 
 
 def text_at(found: object, key: str) -> str | None:
-    """Return a text of an object that may be anything; what is no text cannot be looked up in a set.
+    """Return a string of an object, if the object is a mapping that has one there.
+
+    Unlike an arbitrary value, a string can always be looked up in a set.
 
     >>> text_at({"kind": "Job"}, "kind"), text_at({"kind": []}, "kind"), text_at([], "kind")
     ('Job', None, None)
@@ -311,17 +322,19 @@ def text_at(found: object, key: str) -> str | None:
 
 
 def describe(value: object) -> str:
-    """Say what was found, short, for an error's text."""
+    """Describe briefly what was found, for an error message."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
         unfilled = (
-            ", a placeholder that was not filled; render the template first"
+            ", a placeholder that was not filled in; render the template first"
             if holds_placeholder(value)
             else ""
         )
-        return f"the text {shown(value)}{unfilled}"
-    if isinstance(value, int | float):
+        return f"the string {shown(value)}{unfilled}"
+    if isinstance(value, int):
+        return f"the integer {shown(value)}"
+    if isinstance(value, float):
         return f"the number {shown(value)}"
     if isinstance(value, list | Mapping):
         return "a list" if isinstance(value, list) else "an object"
@@ -329,9 +342,9 @@ def describe(value: object) -> str:
 
 
 def describe_apart(value: object) -> str:
-    """Say what was found in the place of something else, without a text that may be a secret.
+    """Describe what was found, without showing a string, because it may be a secret.
 
     >>> describe_apart("--password=hush"), describe_apart(3)
-    ('a text', 'the number 3')
+    ('a string', 'the integer 3')
     """
-    return "a text" if isinstance(value, str) else describe(value)
+    return "a string" if isinstance(value, str) else describe(value)

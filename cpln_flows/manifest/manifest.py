@@ -1,4 +1,7 @@
-"""A job's manifest as the platform runs it: a validated value, its workload and its overrides. How it is read stands beside."""
+"""A validated job manifest, with the workload and the overrides that are made of it.
+
+The modules beside this one read manifests.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ from typing import Any, Literal
 from cpln_flows.errors import Fault, ManifestError
 from cpln_flows.manifest import limits
 
-_EVERY_MINUTE = (
-    "* * * * *"  # required by the platform; never used, because the workload is suspended
-)
+# The platform requires a schedule; this one is never used, because the workload is suspended.
+_EVERY_MINUTE = "* * * * *"
 _SECRET = re.compile(r"cpln://secret/(?P<name>[^./:\s]+)")
 _VOLUMESET = re.compile(r"cpln://volumeset/(?P<name>[^./:\s]+)")
 _PLATFORM_TAGS = "cpln/"
-# Part of every hash: a change in what a shared workload holds must not meet workloads that were made before it.
+# Part of every hash: once the content of shared workloads changes, jobs must not reuse workloads
+# that were made before.
 _FORM = 1
 
 OPEN_OUTBOUND: dict[str, Any] = {
@@ -33,17 +36,20 @@ OPEN_OUTBOUND: dict[str, Any] = {
     },
     "internal": {"inboundAllowType": "none", "inboundAllowWorkload": []},
 }
-"""The platform denies all traffic by default; a job may call out and nobody may call in. A constant: copied, never changed."""
+"""The firewall of a job: it may call out, and nobody may call in.
+
+The platform denies all traffic by default. Copy this constant, never change it.
+"""
 
 
 @dataclass(frozen=True)
 class EnvSource:
-    """A secret all of whose keys become variables.
+    """A secret of which every key becomes a variable.
 
     Attributes:
         secret: Name of the secret.
-        prefix: What stands before each key in the name of its variable.
-        path: Where in the manifest this stands.
+        prefix: Prefix of each key in the name of its variable.
+        path: Path of the reference in the manifest.
     """
 
     secret: str
@@ -53,9 +59,10 @@ class EnvSource:
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """One container as it shall run; ``extra`` holds what a command cannot override (working folder, volumes, ...).
+    """One container as it is to run.
 
-    What is not in its text may hold secrets.
+    Fields that may contain secrets are not in the repr. ``extra`` has the fields that a command
+    cannot override, such as the working directory and the volumes.
     """
 
     name: str
@@ -70,7 +77,7 @@ class ContainerSpec:
 
     @property
     def secrets(self) -> frozenset[str]:
-        """Names of the platform's secrets that the container is given, as variables or as volumes."""
+        """Names of the platform's secrets that the container gets as variables or as volumes."""
         named = {
             match["name"]
             for text in (*self.env.values(), *self._uris)
@@ -94,12 +101,12 @@ class ContainerSpec:
         ]
 
     def override(self) -> dict[str, Any]:
-        """Return all of it that a command can carry."""
+        """Return the fields that a command can carry."""
         fields = {
             "name": self.name,
             "image": self.image,
             "command": self.command,
-            # A command of its own without arguments takes none, whatever the workload says.
+            # A command without arguments gets none, even if the workload has some.
             "args": list(self.args) if self.args or self.command is not None else None,
             "env": [{"name": name, "value": value} for name, value in sorted(self.env.items())]
             or None,
@@ -108,18 +115,17 @@ class ContainerSpec:
         return {name: value for name, value in fields.items() if value is not None}
 
     def body(self) -> dict[str, Any]:
-        """Return the container of the workload's manifest."""
+        """Return the container for the workload's manifest."""
         return self.override() | dict(self.extra)
 
     def shared_body(self) -> dict[str, Any]:
-        """Return the container of a workload that other jobs use too.
+        """Return the container for a workload that other jobs use too.
 
-        An override replaces and adds but cannot take away: what one job left there, a variable for instance, would reach every
-        job that does not set it.
+        An override replaces and adds but cannot remove. Anything that one job left in the workload,
+        such as a variable, would reach every job that does not set it.
         """
-        amounts = (
-            self._amounts if self._has_least else {}
-        )  # every job of this hash has it too, and so overrides both amounts
+        # Every job with this hash has minimums too, and therefore overrides both amounts.
+        amounts = self._amounts if self._has_least else {}
         return {"name": self.name, "image": self.image, **amounts, **self.extra}
 
     @property
@@ -128,7 +134,7 @@ class ContainerSpec:
 
     @property
     def _amounts(self) -> dict[str, str | None]:
-        """The amounts of CPU and memory, said in full where the platform compares them with the least."""
+        """The amounts of CPU and memory, explicit if the platform compares them to minimums."""
         if self._has_least:
             return {
                 "cpu": self.cpu or limits.DEFAULT_CPU,
@@ -139,7 +145,7 @@ class ContainerSpec:
 
 @dataclass(frozen=True)
 class JobManifest:
-    """A job that the platform can run. The first container is the main one, the others are sidecars."""
+    """A job that the platform can run: a main container first, then its sidecars."""
 
     containers: tuple[ContainerSpec, ...]
     name: str | None = None
@@ -156,7 +162,7 @@ class JobManifest:
     options: Mapping[str, Any] = field(default_factory=dict)
     extra_spec: Mapping[str, Any] = field(default_factory=dict, repr=False)
     notes: tuple[Fault, ...] = ()
-    """What has no effect, and what the conversion has filled in."""
+    """Fields without effect, and values that the conversion has filled in."""
 
     @property
     def main(self) -> ContainerSpec:
@@ -165,12 +171,12 @@ class JobManifest:
 
     @property
     def restarts(self) -> bool:
-        """Whether the platform starts a container again that has failed."""
+        """Whether the platform restarts a failed container."""
         return self.restart_policy != "Never"
 
     @property
     def secrets(self) -> frozenset[str]:
-        """Names of the platform's secrets that the job uses; its identity needs to reveal them."""
+        """Names of the platform's secrets that the job uses; its identity must reveal them."""
         return frozenset().union(*(container.secrets for container in self.containers))
 
     @property
@@ -180,7 +186,7 @@ class JobManifest:
 
     @property
     def needs(self) -> frozenset[str]:
-        """Names of the secrets whose keys must be known before the job can be started."""
+        """Names of the secrets whose keys must be known before the job can start."""
         return frozenset(
             source.secret for container in self.containers for source in container.env_from
         )
@@ -188,13 +194,15 @@ class JobManifest:
     def resolved(self, keys: Mapping[str, Collection[str]]) -> JobManifest:
         """Return the manifest with a variable for each key of the secrets it needs.
 
-        As on Kubernetes, a later source wins over an earlier one, and a variable that is written out over both.
+        As on Kubernetes, a later source overrides an earlier one, and an explicit variable
+        overrides both.
 
         Args:
-            keys: The keys of each secret by its name; a secret that does not exist is left out.
+            keys: The keys of each secret by its name, without secrets that do not exist.
 
         Raises:
-            ManifestError: A secret is missing, or the platform does not take the name of one of its keys as a variable.
+            ManifestError: A secret is missing, or the platform does not accept the name of one of
+                its keys as a variable.
         """
         faults: list[Fault] = []
         containers = tuple(_resolved(container, keys, faults) for container in self.containers)
@@ -205,13 +213,13 @@ class JobManifest:
     def workload(
         self, *, name: str, tags: Mapping[str, str], shared: bool = False
     ) -> dict[str, Any]:
-        """Return the manifest of a cron workload, suspended unless it lives on its own schedule.
+        """Return the manifest of a cron workload, suspended unless it runs on its own schedule.
 
         Args:
             name: Name of the workload.
-            tags: Tags that win over those of the manifest.
-            shared: Leave out what belongs to this job alone, because other jobs will run there. A job on its own schedule has
-                no command that could bring it back, so nothing is left out of that.
+            tags: Tags that override those of the manifest.
+            shared: Omit what belongs to this job alone, because other jobs will run there. Nothing
+                is omitted for a job on its own schedule, because no command could restore it.
         """
         shared = shared and self.job_type == "standard"
         body: dict[str, Any] = {
@@ -225,13 +233,15 @@ class JobManifest:
         return copy.deepcopy(body)
 
     def overrides(self, env: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-        """Return one override for each container, whole, so that a run never depends on what the workload says.
+        """Return one complete override for each container.
+
+        It is complete so that a run never depends on the content of the workload.
 
         Args:
-            env: More variables for the main container; they win.
+            env: Additional variables for the main container; they override its own.
 
         Raises:
-            ManifestError: The platform does not take one of these variables.
+            ManifestError: The platform does not accept one of these variables.
         """
         more = dict(env or {})
         if faults := _faults_of(more):
@@ -241,7 +251,7 @@ class JobManifest:
 
     @property
     def _platform_tags(self) -> dict[str, str]:
-        """The tags that change what the platform does, such as how much memory it allows for the CPU."""
+        """The tags that change the platform's behavior, such as its limit of memory per CPU."""
         return {name: value for name, value in self.tags.items() if name.startswith(_PLATFORM_TAGS)}
 
     def _spec(self, *, shared: bool) -> dict[str, Any]:
@@ -272,9 +282,8 @@ class JobManifest:
             "historyLimit": self.history_limit,
             "restartPolicy": self.restart_policy,
         }
-        if (
-            self.active_deadline_seconds is not None and not shared
-        ):  # a command brings its own, if it has one
+        # On a shared workload, each command brings its own deadline, if it has one.
+        if self.active_deadline_seconds is not None and not shared:
             job["activeDeadlineSeconds"] = self.active_deadline_seconds
         return job
 
@@ -282,9 +291,10 @@ class JobManifest:
 def spec_hash(job: JobManifest) -> str:
     """Return the hash that jobs with interchangeable workloads share.
 
-    It leaves out what a command brings along (image, command, args, env, cpu, memory, the deadline), the name and the tags that
-    only describe; it covers the identity, the set of secrets and all else. Of a job on its own schedule it covers everything,
-    because no command stands in for what the workload says.
+    The hash omits what a command brings along (image, command, args, env, cpu, memory, the
+    deadline), the name, and tags that only describe. It covers the identity, the set of secrets and
+    everything else. For a job on its own schedule it covers everything, because no command
+    overrides the workload.
     """
     covered = job.workload(name="", tags={}, shared=True)
     if job.job_type == "standard":
@@ -302,7 +312,10 @@ def _resolved(
     found: dict[str, str] = {}
     for source in container.env_from:
         if source.secret not in keys:
-            missing = f"there is no secret {source.secret!r}; create it as a secret of type dictionary, or remove the reference"
+            missing = (
+                f"there is no secret {source.secret!r}; create it as a secret of type dictionary,"
+                " or remove the reference"
+            )
             faults.append(Fault(source.path, missing))
         for key in sorted(keys.get(source.secret, ())):
             name = f"{source.prefix}{key}"

@@ -1,4 +1,4 @@
-"""From a native cron workload manifest to a job: passed on as it is, but for what would keep it from being one."""
+"""Convert a native cron workload into a job: pass its fields on, and check those that matter."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cpln_flows.manifest.document import Reader, describe
 from cpln_flows.manifest.manifest import OPEN_OUTBOUND, ContainerSpec, JobManifest
 
 _Carried = Mapping[str, Callable[[Reader, str], object]]
-"""Fields that are passed on, and what looks at their type."""
+"""Fields that are passed on, each with the function that checks its type."""
 
 
 def _objects(reader: Reader, key: str) -> list[Reader]:
@@ -24,7 +24,7 @@ _SPEC: _Carried = {
     "loadBalancer": Reader.child,
     "sidecar": Reader.child,
     "requestRetryPolicy": Reader.child,
-    "rolloutOptions": Reader.raw,  # looked at with their bounds
+    "rolloutOptions": Reader.raw,  # checked separately, for its bounds
     "securityOptions": Reader.raw,
     "localOptions": _objects,
     "supportDynamicTags": Reader.flag,
@@ -41,7 +41,7 @@ _OPTIONS: _Carried = {
 }
 _CONTAINER: _Carried = {
     "inheritEnv": Reader.flag,
-    "ports": Reader.raw,  # looked at one by one
+    "ports": Reader.raw,  # checked separately, one by one
     "readinessProbe": Reader.child,
     "livenessProbe": Reader.child,
     "metrics": Reader.child,
@@ -73,7 +73,11 @@ _LEAST = {"minCpu": ("cpu", limits.DEFAULT_CPU), "minMemory": ("memory", limits.
 
 
 def convert(root: Reader, *, gvc: str) -> JobManifest:
-    """Read a cron workload; raises ``ManifestError`` with every fault."""
+    """Convert a cron workload.
+
+    Raises:
+        ManifestError: The platform cannot run it as a job; the error lists every fault.
+    """
     root.accept("kind", *_READ_ONLY)
     fields: dict[str, Any] = {
         "name": _name(root, gvc),
@@ -84,7 +88,8 @@ def convert(root: Reader, *, gvc: str) -> JobManifest:
     if (kind := spec.text("type", required=True)) not in ("cron", None):
         spec.fault(
             "type",
-            f"expected cron, found {describe(kind)}: only a workload of type cron can run jobs; the type cannot be changed",
+            f"expected cron, found {describe(kind)}: only a workload of type cron can run jobs;"
+            " the type cannot be changed",
         )
     found = [(reader, _container(reader)) for reader in spec.children("containers")]
     check_containers(found, spec, relaxed=fields["tags"].get(limits.RELAXED_RATIO_TAG) == "true")
@@ -105,7 +110,7 @@ def convert(root: Reader, *, gvc: str) -> JobManifest:
 
 
 def _carried(reader: Reader, table: _Carried) -> dict[str, Any]:
-    """Return what is passed on: a number and a truth value as what a text of them means, all else as it is."""
+    """Return the fields that are passed on, with integers and booleans parsed from strings."""
     found = {key: look(reader, key) for key, look in table.items()}
     raw = {key: reader.raw(key) for key in table}
     return {
@@ -129,7 +134,8 @@ def _tags(root: Reader) -> dict[str, str]:
     if len(tags) > (most := limits.TAGS - limits.OWN_TAGS):
         root.fault(
             "tags",
-            f"there are {len(tags)}, the platform leaves room for {most} beside those of this library",
+            f"there are {len(tags)}, the platform leaves room for {most} besides those of this"
+            " library",
         )
     return tags
 
@@ -159,7 +165,7 @@ def _job(job: Reader) -> dict[str, Any]:
     }
     if found["schedule"] is not None and (wrong := limits.schedule(str(found["schedule"]))):
         job.fault("schedule", wrong)
-    # The vendor's documentation names this field, its schema does not have it.
+    # The vendor's documentation mentions this field, but its schema does not have it.
     job.refuse("suspend", "set spec.defaultOptions.suspend instead")
     job.finish()
     return {name: value for name, value in found.items() if value is not None}
@@ -178,14 +184,15 @@ def _identity(spec: Reader, gvc: str) -> str | None:
 
 
 def _firewall(spec: Reader) -> dict[str, Any]:
-    """Read the firewall; what it leaves open to say is said as for every job: out is allowed, in is not."""
+    """Read the firewall; by default, as for every job, only outbound traffic is allowed."""
     firewall = spec.child("firewallConfig")
     external, internal = firewall.child("external"), firewall.child("internal")
     found_external, found_internal = _carried(external, _EXTERNAL), _carried(internal, _INTERNAL)
     networks = external.raw("inboundAllowCIDR")
     if isinstance(networks, list) and len(networks) > limits.INBOUND_NETWORKS:
         external.fault(
-            "inboundAllowCIDR", f"there are more than the platform takes, {limits.INBOUND_NETWORKS}"
+            "inboundAllowCIDR",
+            f"there are {len(networks)}, the platform allows {limits.INBOUND_NETWORKS}",
         )
     for reader in (external, internal, firewall):
         reader.finish()
@@ -206,10 +213,10 @@ def _check_bounds(spec: Reader, *, relaxed: bool) -> None:
 
 
 def _check_number(spec: Reader, part: str, key: str, least: int, most: int) -> None:
-    """Look at a number of an object that is passed on, and put the number in the place of a text that means it."""
+    """Check an integer of an object that is passed on, and parse it if it is a string."""
     number, carried = spec.child(part).number(key, least, most), spec.raw(part)
     if number is not None and isinstance(carried, dict):
-        carried[key] = number  # of the copy that was made of the document
+        carried[key] = number  # changes our copy of the document
 
 
 def _container(reader: Reader) -> ContainerSpec:
@@ -225,7 +232,7 @@ def _container(reader: Reader) -> ContainerSpec:
         if text == "":
             reader.fault(
                 key,
-                "is empty; give one or leave the field out"
+                "is empty; give a command or remove the field"
                 if key == "command"
                 else "is empty; expected a name",
             )
@@ -267,7 +274,7 @@ def _check_ports(reader: Reader) -> None:
     for entry in reader.children("ports"):
         number = entry.raw("number")
         if not isinstance(number, int) or isinstance(number, bool):
-            entry.fault("number", f"expected a whole number, found {describe(number)}")
+            entry.fault("number", f"expected an integer, found {describe(number)}")
         elif wrong := limits.port(number):
             entry.fault("number", wrong)
         entry.choice("protocol", "http", "http2", "grpc", "tcp")

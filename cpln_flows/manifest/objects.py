@@ -1,8 +1,9 @@
-"""Objects of the platform as files have them: several documents, lists, and where each belongs. Pure.
+"""Read platform objects from files: several documents, lists, and the place of each object. Pure.
 
-The rules are those of the vendor's ``cpln apply`` (control-plane-api.md, F177 to F180): lists are taken apart; a workload, an
-identity, a volumeset and a dbcluster belong to a GVC, which a document names or takes from the one before it; what others refer
-to comes first.
+The rules are those of the vendor's ``cpln apply`` (control-plane-api.md, F177 to F180). Lists are
+split into their items. A workload, an identity, a volumeset and a dbcluster belong to a GVC; a
+document names it or inherits it from the previous document. Objects that others refer to come
+first.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ _LISTS = frozenset({"list", "queryresult"})
 
 @dataclass(frozen=True)
 class PlatformObject:
-    """One object, and where it belongs.
+    """One object and its place.
 
     Attributes:
-        kind: Such as ``workload``.
-        name: Its name.
-        collection: Path of the collection that it is put into.
-        body: What is sent.
-        source: The file that it stands in.
+        kind: Kind of the object, such as ``workload``.
+        name: Name of the object.
+        collection: Path of the collection that it belongs to.
+        body: The object as it is sent.
+        source: Name of the file that contains it.
     """
 
     kind: str
@@ -46,14 +47,14 @@ class PlatformObject:
 
 
 def parse(text: str | bytes, *, source: str) -> list[dict[str, Any]]:
-    """Decode the documents of a text, with lists taken apart.
+    """Decode the documents of a text, and split lists into their items.
 
     Args:
         text: One or several documents in YAML or JSON.
-        source: Where it comes from, for errors.
+        source: Where the text comes from, for errors.
 
     Raises:
-        ManifestError: It is neither YAML nor JSON, or something else than objects.
+        ManifestError: The text is neither YAML nor JSON, or contains something other than objects.
     """
     try:
         documents = yaml_text.load(text)
@@ -74,15 +75,16 @@ def parse(text: str | bytes, *, source: str) -> list[dict[str, Any]]:
 def placed(
     documents: Iterable[tuple[str, Mapping[str, Any]]], *, org: str, gvc: str | None
 ) -> list[PlatformObject]:
-    """Return the objects in the order in which they can be made.
+    """Return the objects in the order in which they can be created.
 
     Args:
-        documents: The objects, each with the file that it stands in.
+        documents: The objects, each with the name of its file.
         org: Name of the organization.
         gvc: Name of the GVC, if one is given.
 
     Raises:
-        ManifestError: Something is no object of the platform, or it cannot be told where it belongs; all faults at once.
+        ManifestError: A document is not a platform object, or its place is unknown; the error lists
+            all faults.
     """
     faults: list[Fault] = []
     found, latest = [], gvc
@@ -102,7 +104,7 @@ def placed(
             faults.append(
                 Fault(
                     "gvc",
-                    f"expected {gvc!r}, which is given, or nothing, found {describe(own)}",
+                    f"expected the given {gvc!r} or nothing, found {describe(own)}",
                     source,
                 )
             )
@@ -110,7 +112,7 @@ def placed(
             faults.append(
                 Fault(
                     "gvc",
-                    f"a {kind} belongs to a GVC: give one, or write gvc: NAME into the document",
+                    f"a {kind} belongs to a GVC: give one, or add gvc: NAME to the document",
                     source,
                 )
             )
@@ -121,7 +123,7 @@ def placed(
             )
     if faults:
         raise ManifestError(faults)
-    return sorted(found, key=_turn)  # sorting keeps the order of those that have the same turn
+    return sorted(found, key=_turn)  # sorting keeps the order of objects of one kind
 
 
 def _turn(one: PlatformObject) -> int:

@@ -1,4 +1,7 @@
-"""A document as plain JSON values, copied: what YAML or a caller can put in beside those is a fault. Knows no field."""
+"""Copy a document into plain JSON values, and report everything else. Knows no fields.
+
+YAML and callers can put values into a document that JSON does not have.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,15 @@ from cpln_flows.errors import Fault
 from cpln_flows.model.display import shown
 
 _DEPTH = 32
-_VALUES = 100_000  # far beyond any manifest; YAML aliases can make billions out of ten lines
+_VALUES = 100_000  # far beyond any manifest; ten lines of YAML aliases can produce billions
 _LARGEST_NUMBER = 2**63 - 1
-# Half of a pair of UTF-16 cannot be sent; a program's arguments and variables end at a NUL.
+# An unpaired surrogate cannot be sent, and a NUL ends a program's arguments and variables.
 _NO_TEXT = re.compile("[\x00\ud800-\udfff]")
-_ODD = "holds a NUL or half of a surrogate pair, which no program can be given; remove it"
+_ODD = "contains a NUL or an unpaired surrogate, which no program can receive; remove it"
 
 
 def copy(document: Mapping[Any, Any], faults: list[Fault]) -> dict[str, Any]:
-    """Return a deep copy that holds nothing but JSON; what is not JSON becomes null and a fault with its path."""
+    """Return a deep copy with JSON values only; anything else becomes null and a fault."""
     return _Walk(faults).mapping(document, "", 0)
 
 
@@ -36,7 +39,7 @@ class _Walk:
                 break
             if not isinstance(key, str):
                 self.faults.append(
-                    Fault(path, f"the key {_key(key)} is not a text; put quotes around it")
+                    Fault(path, f"the key {_key(key)} is not a string; put quotes around it")
                 )
             elif _NO_TEXT.search(key):
                 self.faults.append(Fault(path, f"the key {shown(key)} {_ODD}"))
@@ -56,9 +59,7 @@ class _Walk:
         self.left -= 1
         if self.left == 0:
             self.faults.append(
-                Fault(
-                    "", f"there are more than {_VALUES} values in it; that is no manifest of a job"
-                )
+                Fault("", f"it has more than {_VALUES:,} values, too many for a job's manifest")
             )
         if depth > _DEPTH:
             self.faults.append(Fault(path, f"is nested more than {_DEPTH} levels deep"))

@@ -1,4 +1,7 @@
-"""Kubernetes' quantities ("500m", "1.5Gi", 2, "1e9") as whole millicores and mebibytes. What is allowed stands in limits."""
+"""Convert Kubernetes quantities ("500m", "1.5Gi", 2, "1e9") to whole millicores and mebibytes.
+
+The ``limits`` module defines which amounts are allowed.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 _LENGTH = 20  # the platform's; it also bounds the arithmetic
-# Two digits of exponent are more than any amount needs, and without a bound one line could ask for gigabytes of digits.
+# Two digits of exponent are more than any amount needs. Without a bound, one line could expand to
+# gigabytes of digits.
 _QUANTITY = re.compile(
-    r"\+?(?P<number>[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE](?P<exponent>[-+]?[0-9]{1,2})|(?P<suffix>[a-zA-Z]{1,2}))?"
+    r"\+?(?P<number>[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+    r"(?:[eE](?P<exponent>[-+]?[0-9]{1,2})|(?P<suffix>[a-zA-Z]{1,2}))?"
 )
 _FACTORS: Mapping[str, Fraction] = {
     **{suffix: Fraction(10) ** power for suffix, power in {"n": -9, "u": -6, "m": -3}.items()},
@@ -26,7 +31,7 @@ _FACTORS: Mapping[str, Fraction] = {
 
 
 def millicores(value: object) -> int | None:
-    """Return an amount of CPU, rounded up; nothing if it is no quantity.
+    """Return an amount of CPU, rounded up, or ``None`` if the value is not a quantity.
 
     >>> millicores("0.5"), millicores("500m"), millicores(2), millicores("half")
     (500, 500, 2000, None)
@@ -36,7 +41,7 @@ def millicores(value: object) -> int | None:
 
 
 def mebibytes(value: object) -> int | None:
-    """Return an amount of memory, rounded up; nothing if it is no quantity.
+    """Return an amount of memory, rounded up, or ``None`` if the value is not a quantity.
 
     >>> mebibytes("1.5Gi"), mebibytes("128974848"), mebibytes("1G"), mebibytes("1 GB")
     (1536, 123, 954, None)
@@ -46,7 +51,7 @@ def mebibytes(value: object) -> int | None:
 
 
 def exact(value: object) -> Fraction | None:
-    """Return an amount in its base unit; nothing if it is no quantity.
+    """Return an amount in its base unit, or ``None`` if the value is not a quantity.
 
     >>> exact("500m"), exact("1Ki"), exact("much")
     (Fraction(1, 2), Fraction(1024, 1), None)
@@ -66,7 +71,7 @@ def _parse(value: object) -> Fraction | None:
 
 
 def _text(value: object) -> str | None:
-    """Return what would have been written: YAML has read a bare ``2`` or ``0.5`` as a number."""
+    """Return a value as it was written, because YAML reads a bare ``2`` or ``0.5`` as a number."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -1,4 +1,4 @@
-"""A manifest as it stands in a file: the place of each of its fields, and the ConfigMaps and Secrets beside it."""
+"""A manifest in a file: the positions of its fields, and the ConfigMaps and Secrets beside it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _REFERENCES = {
 
 @dataclass(frozen=True)
 class Source:
-    """The manifest of a file.
+    """The manifest in a file.
 
     Attributes:
         name: Name of the file.
         document: The manifest.
-        text: The whole file.
-        index: Which of its documents the manifest is.
+        text: Content of the file.
+        index: Index of the manifest among the documents of the file.
     """
 
     name: str
@@ -37,7 +37,10 @@ class Source:
     index: int = 0
 
     def located(self, error: ManifestError) -> ManifestError:
-        """Return an error with the place of each of its faults: of the field, else of the object it is missing in."""
+        """Return an error with the position of each of its faults.
+
+        That is the position of the field, or else of the object in which it is missing.
+        """
         found = yaml_text.marks(self.text)
         marks = found[self.index] if self.index < len(found) else {}
         return ManifestError(
@@ -56,17 +59,21 @@ def _place(path: str, marks: Marks) -> str:
 
 
 def with_neighbors(documents: Sequence[Any], name: str, text: str | bytes) -> Source:
-    """Return the one manifest of several documents, with what ConfigMaps and Secrets beside it say filled in.
+    """Return the one manifest among several documents, with its ConfigMaps and Secrets resolved.
 
-    Values of a ConfigMap come into the variables. Of a Secret only the names of its keys are used: the platform
-    must have a secret of its name.
+    The variables get the values of a ConfigMap. Of a Secret only the names of its keys are used:
+    the platform must have a secret of the same name.
 
     Raises:
-        ManifestError: There is not exactly one manifest of a job, or something else beside it.
+        ManifestError: There is not exactly one job, or there is a document that is neither a job
+            nor a ConfigMap nor a Secret.
     """
     jobs = [index for index, document in enumerate(documents) if text_at(document, "kind") in _JOBS]
     if len(jobs) != 1:
-        wrong = f"expected one Job, CronJob or workload, found {len(jobs)} in {len(documents)} documents"
+        wrong = (
+            f"expected one Job, CronJob or workload, found {len(jobs)} in"
+            f" {len(documents)} documents"
+        )
         raise ManifestError([Fault(name, wrong)])
     others = [document for document in documents if text_at(document, "kind") not in _JOBS]
     if faults := [
@@ -81,11 +88,14 @@ def with_neighbors(documents: Sequence[Any], name: str, text: str | bytes) -> So
 
 def _not_beside(document: object) -> str:
     found = describe(document.get("kind") if isinstance(document, Mapping) else None)
-    return f"expected ConfigMaps and Secrets beside the job, found {found}; apply it by itself, and remove it"
+    return (
+        f"expected ConfigMaps and Secrets beside the job, found {found};"
+        " apply it by itself, and remove it here"
+    )
 
 
 def _containers(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the containers of a Kubernetes Job or CronJob; what is malformed is left to the conversion."""
+    """Yield the containers of a Kubernetes Job or CronJob, and skip malformed parts."""
     spec: Any = document.get("spec")
     for key in (
         ("jobTemplate", "spec", "template", "spec")
@@ -96,7 +106,9 @@ def _containers(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for part in ("containers", "initContainers"):
         found = spec.get(part) if isinstance(spec, Mapping) else None
         yield from (
-            (one for one in found if isinstance(one, dict)) if isinstance(found, list) else ()
+            (container for container in found if isinstance(container, dict))
+            if isinstance(found, list)
+            else ()
         )
 
 
@@ -110,7 +122,9 @@ def _fill(container: dict[str, Any], neighbors: Sequence[Any]) -> None:
     for source in sources:
         entries = _entries(source, neighbors)
         if entries is None:
-            return  # one that only the platform knows: a later source wins, so none can be filled in before it is known
+            # Only the platform knows this source. Later sources override earlier ones, so none can
+            # be resolved before this one is.
+            return
         expanded |= entries
     written = {text_at(entry, "name") for entry in env or ()}
     container["env"] = [
@@ -121,25 +135,25 @@ def _fill(container: dict[str, Any], neighbors: Sequence[Any]) -> None:
 
 
 def _entries(source: Any, neighbors: Sequence[Any]) -> dict[str, dict[str, Any]] | None:
-    """Return the variables of a source; nothing if it is not beside the job."""
+    """Return the variables of a source, or ``None`` if it is not in the file."""
     if not isinstance(source, Mapping):
         return None
     prefix = source.get("prefix") or ""
-    for kind, (whole, one) in _REFERENCES.items():
+    for kind, (whole, by_key) in _REFERENCES.items():
         reference = source.get(whole)
         name = reference.get("name") if isinstance(reference, Mapping) else None
         if (data := _data(kind, name, neighbors)) is not None and isinstance(prefix, str):
             return {
                 f"{prefix}{key}": {"name": f"{prefix}{key}", "value": value}
                 if kind == "ConfigMap"
-                else {"name": f"{prefix}{key}", "valueFrom": {one: {"name": name, "key": key}}}
+                else {"name": f"{prefix}{key}", "valueFrom": {by_key: {"name": name, "key": key}}}
                 for key, value in data.items()
             }
     return None
 
 
 def _with_value(entry: Any, neighbors: Sequence[Any]) -> Any:
-    """Return a variable with its value, if a ConfigMap beside the job has it."""
+    """Return a variable with its value, if a ConfigMap in the file has it."""
     source = entry.get("valueFrom") if isinstance(entry, Mapping) else None
     reference = source.get("configMapKeyRef") if isinstance(source, Mapping) else None
     if not isinstance(reference, Mapping):

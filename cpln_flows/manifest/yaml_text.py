@@ -1,4 +1,4 @@
-"""From YAML text to values, without YAML 1.1's surprises. Knows no field."""
+"""Convert YAML text to values, without the surprises of YAML 1.1. Knows no fields."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from cpln_flows.model.display import shown
 Marks = Mapping[str, tuple[int, int]]
 """Line and column of each field, by the path of a fault such as ``spec.containers[0].image``."""
 MOST_BYTES = 2**20
-"""A manifest has some kilobytes, and a megabyte of YAML takes some ten seconds to read."""
+"""A manifest has a few kilobytes, and a megabyte of YAML takes about ten seconds to read."""
 _MOST_VALUES = 100_000
 _TAG = "tag:yaml.org,2002:"
 _MERGE = f"{_TAG}merge"
-# What is quoted after these may have been meant as a value, such as a password.
+# PyYAML quotes the text after these, which may be meant as a value, such as a password.
 _TAKEN = (
     "found undefined alias",
     "found duplicate anchor",
@@ -30,17 +30,18 @@ _TAKEN = (
 _TABS_AFTER = re.compile(r"(?<=[:,?\[{-])\t+")
 _TABS_BEFORE = re.compile(r"(?<!\t)\t++(?=[\]},])")
 _TAB = "\ue000"
-"""Stands for a tab within a text: a character for private use, which no manifest has."""
+"""Replaces a tab within a string: a private-use character, which no manifest contains."""
 _JSON_OBJECT = re.compile(r'[\[{]\s*(?:"(?:[^"\\]|\\.)*"\s*:|[\[{}\]])')
-_MOST_DIGITS = 4000  # Python reads no longer ones, and none of them is an amount
-_ADVICE = "; put quotes around a text that begins with *, & or !"
+_MOST_DIGITS = 4000  # Python reads no longer integers, and no amount is as long
+_ADVICE = "; put quotes around a string that begins with *, & or !"
 
 
 class _Loader(yaml.SafeLoader):
-    """Takes for a number or a truth value only what JSON would write in exactly this way; all else is the text that it is.
+    """Accept as a number or a boolean only what JSON writes in exactly this way.
 
-    YAML 1.1 makes ``12:30`` the number 750, ``010`` the number 8, ``1.10`` the number 1.1 and ``no`` the value false, and in the
-    variables, arguments and labels of a job they would silently arrive as that.
+    Anything else remains the string that it is. YAML 1.1 turns ``12:30`` into the number 750,
+    ``010`` into 8, ``1.10`` into 1.1 and ``no`` into false. The variables, arguments and labels of
+    a job would silently get these values.
     """
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own form
@@ -56,19 +57,19 @@ class _Loader(yaml.SafeLoader):
         self._values = self._merged = 0
 
     def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
-        """Count the values while they are made: each takes a thousand times the memory of its text."""
+        """Count the nodes as they are made: each takes a thousand times the memory of its text."""
         self._values += 1
         if self._values > _MOST_VALUES:
             raise ComposerError(
                 None,
                 None,
-                f"there are more than {_MOST_VALUES:,} values in it; that is no manifest of a job",
+                f"it has more than {_MOST_VALUES:,} values, too many for a job's manifest",
             )
         node: yaml.Node | None = super().compose_node(parent, index)
         return node
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Count what is merged before it is: ten lines that merge each other make billions of values."""
+        """Count values before merging: ten lines that merge one another make billions of them."""
         for key, value in node.value:
             parts = value.value if isinstance(value, yaml.SequenceNode) else [value]
             for part in parts if key.tag == _MERGE else ():
@@ -79,13 +80,13 @@ class _Loader(yaml.SafeLoader):
                     raise ComposerError(
                         None,
                         None,
-                        f"more than {_MOST_VALUES:,} values are merged in it",
+                        f"it merges more than {_MOST_VALUES:,} values",
                         key.start_mark,
                     )
         super().flatten_mapping(node)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Refuse a key that is given twice, of which YAML would drop the first."""
+        """Reject a key that is given twice; YAML would drop the first value."""
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
@@ -99,11 +100,14 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_yaml_float(self, node: Any) -> Any:
-        """Return a number, or the text if the number would be written in another way."""
+        """Return a number, or the string if the number would be written differently."""
         return _number(str(self.construct_scalar(node)))
 
     def construct_yaml_str(self, node: Any) -> str:
-        """Return a text, its pairs of surrogates joined: JSON escapes a character outside of 16 bits as such a pair."""
+        """Return a string with surrogate pairs joined.
+
+        JSON escapes a character beyond 16 bits as such a pair.
+        """
         text = str(self.construct_scalar(node))
         try:
             return text.encode("utf-16", "surrogatepass").decode("utf-16")
@@ -127,11 +131,12 @@ def load(text: str | bytes) -> list[Any]:
     """Return the documents of a text, without the empty ones.
 
     Raises:
-        ValueError: It is not YAML or JSON, or too much of it; the message says where and why, and holds no value.
+        ValueError: The text is not YAML or JSON, or is too long. The message has the position and
+            the cause, but no value.
     """
     if len(text) > MOST_BYTES:
         raise ValueError(
-            f"there are more than {MOST_BYTES // 2**20} MiB of it; that is no manifest of a job"
+            f"it has more than {MOST_BYTES // 2**20} MiB, too much for a job's manifest"
         )
     try:
         if (documents := _json(text)) is not None:
@@ -142,9 +147,10 @@ def load(text: str | bytes) -> list[Any]:
 
 
 def marks(text: str | bytes) -> list[Marks]:
-    """Return the line and column of each field by its path, for each document; of a text in neither form nothing.
+    """Return the line and column of each field by its path, for each document.
 
-    Reads the text again, for which it takes as long as ``load``: it is for errors.
+    A text that is neither YAML nor JSON has no documents. This parses the text again, which takes
+    as long as ``load``, so it is only meant for errors.
     """
     decoded = _decoded(text)
     flat = (
@@ -167,7 +173,10 @@ def _is_empty(node: yaml.Node) -> bool:
 
 
 def _places(node: yaml.Node, path: str) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yield the places of the fields below a node: of a key where there is one, else of the value; aliases are not followed."""
+    """Yield the positions of the fields below a node, without following aliases.
+
+    The position is that of the key if there is one, or else of the value.
+    """
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if isinstance(key, yaml.ScalarNode):
@@ -181,7 +190,7 @@ def _places(node: yaml.Node, path: str) -> Iterator[tuple[str, tuple[int, int]]]
 
 
 def _below(holder: yaml.Node, value: yaml.Node, path: str) -> Iterator[tuple[str, tuple[int, int]]]:
-    if value.start_mark.index >= holder.start_mark.index:  # the value of an alias stands further up
+    if value.start_mark.index >= holder.start_mark.index:  # the value of an alias is further up
         yield from _places(value, path)
 
 
@@ -199,7 +208,8 @@ def _yaml(text: str | bytes) -> list[Any]:
         raise ValueError(_said(error)) from None
     except (ValueError, LookupError):
         raise ValueError(
-            "a value does not fit the tag before it, or is a number without end; put quotes around it"
+            "a value does not fit the tag before it, or is a number that is too long;"
+            " put quotes around it"
         ) from None
 
 
@@ -208,10 +218,12 @@ def _documents(text: str | bytes) -> list[Any]:
 
 
 def _json(text: str | bytes) -> list[Any] | None:
-    """Return the document of a text in JSON, which YAML takes as well but for long keys and tabs; nothing if it is none.
+    """Return the document of a JSON text, or ``None`` if the text is not JSON.
+
+    YAML accepts JSON too, except for long keys and tabs.
 
     Raises:
-        ValueError: It is an object in JSON with something wrong in it.
+        ValueError: The text is meant to be JSON, but is malformed.
     """
     decoded = _decoded(text)
     if decoded is None or not decoded.startswith(("{", "[")):
@@ -227,12 +239,13 @@ def _json(text: str | bytes) -> list[Any] | None:
             return None
         place = f"line {error.lineno}, column {error.colno}"
         raise ValueError(
-            f"{place}: {error.msg[:1].lower()}{error.msg[1:]}; expected JSON, as the text begins with it"
+            f"{place}: {error.msg[:1].lower()}{error.msg[1:]};"
+            " expected JSON, because the text begins as JSON"
         ) from None
 
 
 def _is_yaml(text: str | bytes) -> bool:
-    """Whether a text that begins as JSON is YAML all the same: with comments, or several documents."""
+    """Whether a text that begins as JSON is YAML: with comments, or with several documents."""
     try:
         _yaml(text)
     except ValueError:
@@ -258,7 +271,7 @@ def _whole_number(text: str) -> int | str:
 
 
 def _decoded(text: str | bytes) -> str | None:
-    """Return a text without its mark and the blanks before it; nothing if it is not UTF-8."""
+    """Return a text without a byte order mark and leading blanks, or ``None`` if not UTF-8."""
     try:
         decoded = text.decode() if isinstance(text, bytes) else text
     except UnicodeDecodeError:
@@ -267,9 +280,10 @@ def _decoded(text: str | bytes) -> str | None:
 
 
 def _without_tabs(text: str | bytes) -> str | None:
-    """Return a text in which tabs that separate are blanks and tabs within texts are marks, for PyYAML takes neither.
+    """Return a text without the tabs that PyYAML rejects.
 
-    Tabs that indent stay: YAML forbids them.
+    Separating tabs become blanks, and tabs within strings become private-use characters. Indenting
+    tabs stay, because YAML forbids them.
     """
     try:
         decoded = text.decode() if isinstance(text, bytes) else text

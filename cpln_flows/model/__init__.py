@@ -1,1 +1,1 @@
-"""What the platform's things are: names, tags, answers, manifests and log lines. Pure; no input or output."""
+"""Names, tags, API answers and log lines of the platform as values. Pure: no input or output."""

@@ -1,4 +1,4 @@
-"""Addresses of services: what they lead to, and what must not stand in them. Pure."""
+"""Addresses of services: where they lead, and what they must not contain. Pure."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 def is_loopback(url: str | None) -> bool:
-    """Whether an address leads back to the machine that uses it, which is another one for every container.
+    """Whether an address leads back to the machine that uses it.
 
-    >>> is_loopback("http://127.0.0.1:4200/api"), is_loopback("http://prefect-server.prefect.cpln.local/api")
+    For every container that is a different machine.
+
+    >>> is_loopback("http://127.0.0.1:4200/api"), is_loopback("http://prefect.cpln.local/api")
     (True, False)
     """
     try:
         host = urlsplit(url or "").hostname or ""
     except ValueError:
-        return False  # no address at all
+        return False  # not an address at all
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -27,10 +29,12 @@ def is_loopback(url: str | None) -> bool:
 
 
 def is_url(text: str, *schemes: str) -> bool:
-    """Whether a text is the address of a service.
+    """Whether a string is the address of a service.
 
-    >>> is_url("https://api.cpln.io", "https"), is_url("api.cpln.io", "https"), is_url("https://api:99999", "https")
-    (True, False, False)
+    >>> is_url("https://api.cpln.io", "https"), is_url("api.cpln.io", "https")
+    (True, False)
+    >>> is_url("https://api:99999", "https")
+    False
     """
     try:
         parts = urlsplit(text)
@@ -45,10 +49,14 @@ def is_url(text: str, *schemes: str) -> bool:
 
 
 def is_endpoint(url: str) -> bool:
-    """Whether paths can be put after an address: it ends with its host, or with a path, and carries no user.
+    """Whether paths can be appended to an address.
 
-    >>> is_endpoint("https://api.cpln.io"), is_endpoint("https://api.cpln.io?a=b"), is_endpoint("https://me:pass@api.cpln.io")
-    (True, False, False)
+    Such an address ends with its host or with a path, and carries no user.
+
+    >>> is_endpoint("https://api.cpln.io"), is_endpoint("https://api.cpln.io?a=b")
+    (True, False)
+    >>> is_endpoint("https://me:pass@api.cpln.io")
+    False
     """
     return is_url(url, *PORTS) and not has_credentials(url) and "?" not in url and "#" not in url
 
@@ -62,16 +70,18 @@ def host(url: str) -> str | None:
 
 
 def keeps_secrets(url: str) -> bool:
-    """Whether nobody on the way reads what is sent to an address.
+    """Whether nobody on the way can read what is sent to an address.
 
-    >>> keeps_secrets("wss://logs.cpln.io"), keeps_secrets("http://logs.cpln.io"), keeps_secrets("http://127.0.0.1:80")
-    (True, False, True)
+    >>> keeps_secrets("wss://logs.cpln.io"), keeps_secrets("http://logs.cpln.io")
+    (True, False)
+    >>> keeps_secrets("http://127.0.0.1:80")
+    True
     """
     return url.lower().startswith(("https:", "wss:")) or is_loopback(url)
 
 
 def origin(url: str) -> str | None:
-    """Return scheme, host and port of an address, always in the same form; nothing if it is no address of a service.
+    """Return scheme, host and port of an address in a normal form, or ``None`` if it has none.
 
     >>> origin("HTTPS://API.cpln.io/org"), origin("http://[::1]:80"), origin("/org/acme")
     ('https://api.cpln.io:443', 'http://[::1]:80', None)
@@ -88,7 +98,7 @@ def origin(url: str) -> str | None:
 
 
 def has_credentials(url: str) -> bool:
-    """Whether an address may carry a user or a password, also one that cannot be parsed.
+    """Whether an address may carry a user or a password, even if it cannot be parsed.
 
     >>> has_credentials("https://me:pass@api.cpln.io"), has_credentials("https://api.cpln.io/a@b")
     (True, False)
@@ -99,8 +109,10 @@ def has_credentials(url: str) -> bool:
 def without_credentials(url: str) -> str:
     """Return an address as a log or an error may show it.
 
-    >>> without_credentials("http://me:pass@proxy:3128"), without_credentials("me:pass@proxy"), without_credentials("http://proxy")
-    ('http://...@proxy:3128', '...@proxy', 'http://proxy')
+    >>> without_credentials("http://me:pass@proxy:3128"), without_credentials("me:pass@proxy")
+    ('http://...@proxy:3128', '...@proxy')
+    >>> without_credentials("http://proxy")
+    'http://proxy'
     """
     authority = _authority(url)
     return (

@@ -1,4 +1,4 @@
-"""The conversion of manifests under its former name, for programs that import it from here."""
+"""The former import path of the manifest conversion, kept for programs that still use it."""
 
 from cpln_flows.manifest.conversion import convert, parse_yaml
 

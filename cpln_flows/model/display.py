@@ -1,4 +1,4 @@
-"""How a value is shown in the text of an error. Pure."""
+"""How error messages show values. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PLACEHOLDER = re.compile(
 
 
 def shown(value: object) -> str:
-    """Return a value for an error's text, cut if it is long.
+    """Return a value as an error message shows it, cut if it is long.
 
     >>> shown("main"), shown(3), len(shown("x" * 1000))
     ("'main'", '3', 63)
@@ -21,9 +21,12 @@ def shown(value: object) -> str:
 
 
 def holds_placeholder(text: str) -> bool:
-    """Whether a text looks like a template that was not rendered, where no such text is ever meant.
+    """Whether a string looks like an unrendered template.
 
-    >>> [holds_placeholder(text) for text in ("gcr.io/$PROJECT/etl", "%IMAGE%", "__IMAGE__", "{{ image }}", "a__b:1")]
+    Meant for fields in which such a string is never intended.
+
+    >>> texts = ("gcr.io/$PROJECT/etl", "%IMAGE%", "__IMAGE__", "{{ image }}", "a__b:1")
+    >>> [holds_placeholder(text) for text in texts]
     [True, True, True, True, False]
     """
     return _PLACEHOLDER.search(text) is not None

@@ -1,8 +1,9 @@
-"""How a job ended, read off the platform's answers. Pure.
+"""Derive how a job ended from the platform's answers. Pure.
 
-The end of the main container is the end of the job, whatever its sidecars do and whenever somebody looks: a sidecar that fails
-while the job is being cleaned up makes the platform call a job failed that has done its work. Only a stop and a deadline beat
-the main container's exit code, because a program that handles SIGTERM may well exit with 0 then.
+The end of the main container is the end of the job, whatever its sidecars do and whenever we look.
+If a sidecar fails while the job is being cleaned up, the platform reports a job as failed although
+it has done its work. Only a stop and a deadline outweigh the main container's exit code, because a
+program that handles SIGTERM may well exit with 0 then.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from cpln_flows.model.resources import Command, JobContainer, JobExecution
 
 _SIGNALLED = 128
 _DEADLINE = "DeadlineExceeded"
-# What the job controller reports when it gives up; the cause is the container's.
+# What the job controller reports when it gives up; the actual cause lies in the container.
 _GAVE_UP = frozenset(
     {"BackoffLimitExceeded", "PodFailurePolicy", "MaxFailedIndexesExceeded", "FailedIndexes"}
 )
@@ -25,7 +26,7 @@ _EXECUTION_STAGES = {"successful": Stage.COMPLETED, "failed": Stage.FAILED}
 
 @dataclass(frozen=True)
 class Ending:
-    """The end of a job: its stage, and what is known of the main container."""
+    """The end of a job: its stage, and what is known about the main container."""
 
     stage: str
     exit_code: int | None = None
@@ -35,17 +36,17 @@ class Ending:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the main container did what it should."""
+        """Whether the main container succeeded."""
         return self.stage == Stage.COMPLETED
 
     def describe(self) -> str:
-        """Say in words how it ended, as far as it is known."""
-        return ", ".join([f"the platform says {self.stage}", *self._known()])
+        """Describe how the job ended, as far as it is known."""
+        return ", ".join([f"the platform reports {self.stage}", *self._known()])
 
     @property
     def cause(self) -> str:
-        """Why it ended, in words: exit code, reason and what else the platform says, each once."""
-        return ", ".join(self._known()) or f"the platform says {self.stage} and not why"
+        """Why the job ended: exit code, reason and the platform's messages, each once."""
+        return ", ".join(self._known()) or f"the platform reports {self.stage} without a reason"
 
     def _known(self) -> list[str]:
         said = (
@@ -57,7 +58,11 @@ class Ending:
         return said + [message for message in self.messages if not self._is_said(message)]
 
     def _is_said(self, message: str) -> bool:
-        """Whether a message only repeats the exit code or another message, or says that the platform does not try again."""
+        """Whether a message adds nothing.
+
+        Such a message repeats the exit code or another message, or only reports that the platform
+        does not retry.
+        """
         if any(message in other for other in self.messages if other != message):
             return True
         known = self.exit_code is not None
@@ -67,7 +72,7 @@ class Ending:
 
 
 def ending_of(command: Command, execution: JobExecution | None, main: str) -> Ending:
-    """Put together what a command and its execution say about the end.
+    """Combine what a command and its execution report about the end.
 
     Args:
         command: The command, in a terminal stage.
@@ -104,14 +109,14 @@ def _is_late(execution: JobExecution) -> bool:
 
 
 def _exit_code(stage: str, container: JobContainer | None) -> int | None:
-    """Return the exit code, unless it contradicts the end: a job that was stopped may still have exited with 0."""
+    """Return the exit code, unless it contradicts the end: a stopped job may have exited with 0."""
     if stage == Stage.COMPLETED:
         return 0
     return (container.restarts.exit_code or None) if container else None
 
 
 def _reason(execution: JobExecution | None, container: JobContainer | None) -> str | None:
-    """Return the cause: the deadline, else what the container says, and the controller's word only if nothing else is known."""
+    """Return the cause: the deadline, else the container's reason, else the controller's."""
     given = (
         [condition.reason for condition in execution.conditions if condition.reason]
         if execution
@@ -126,7 +131,9 @@ def _reason(execution: JobExecution | None, container: JobContainer | None) -> s
 
 
 def waiting_for(command: Command | None, execution: JobExecution | None) -> str:
-    """Say what a job that does not get on waits for, as far as the platform tells it: an image, room, a secret.
+    """Describe what a stalled job is waiting for, as far as the platform reports it.
+
+    Typical causes are an image, capacity or a secret.
 
     Args:
         command: The command, if it was read.
@@ -152,7 +159,7 @@ def main_ended(
     Args:
         execution: The execution, if it was read.
         main: Name of the main container.
-        restarts: Whether the platform starts a container again that has failed.
+        restarts: Whether the platform restarts a failed container.
     """
     container = execution.containers.get(main) if execution else None
     if container is None or not container.has_ended:
@@ -170,12 +177,15 @@ def main_ending(container: JobContainer) -> Ending:
 def forgotten_ending(
     execution: JobExecution | None, main: str, *, restarts: bool = False
 ) -> Ending | None:
-    """Return the end of a job whose command the platform does not show any more; nothing while the execution is active.
+    """Return the end of a job whose command the platform no longer shows.
 
     Args:
         execution: The execution, if the platform lists it.
         main: Name of the main container.
-        restarts: Whether the platform starts a container again that has failed.
+        restarts: Whether the platform restarts a failed container.
+
+    Returns:
+        The end, or ``None`` while the execution is active.
     """
     stage = _EXECUTION_STAGES.get(execution.status) if execution else None
     container = main_ended(execution, main, restarts=restarts and stage is None)

@@ -1,7 +1,7 @@
-"""What pydantic says of wrong fields, as one sentence of ours for each: the field, what was expected, what was found.
+"""Turn pydantic's errors into one sentence per field: the field, the expectation, the finding.
 
-A value is shown only where it cannot be a secret: never of a token, nor of what holds one, and of other fields only what is
-short and plain.
+A sentence shows a value only where it cannot be a secret: never the value of a token, nor of
+anything that contains one. Of other fields it shows only short and plain values.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def configuration_error(
     """Return the error for wrong fields.
 
     Args:
-        subject: What the fields are of, which the message begins with.
-        error: What pydantic says.
-        known: The fields that there are.
-        rename: Says what users call a field.
+        subject: The owner of the fields; the message begins with it.
+        error: The error that pydantic raised.
+        known: The fields that exist.
+        rename: Returns the name by which users know a field.
     """
-    # The errors hold the input, which may be a secret; only a few of them are looked at, one by one.
+    # The errors carry the input, which may be a secret, so only a few are formatted, one by one.
     found = error.errors(include_url=False, include_context=False)
     said = [_sentence(each, known, rename) for each in found[:_MOST]]
     more = f"; and {len(found) - _MOST} more" if len(found) > _MOST else ""
@@ -64,7 +64,7 @@ def _what(error: Mapping[str, Any], field: str, known: Collection[str]) -> str:
             return "is not a field" + (
                 f"; did you mean {close!r}?" if close else f"; there are {', '.join(sorted(known))}"
             )
-        case "value_error" | "assertion_error":  # of ours, and whole
+        case "value_error" | "assertion_error":  # our own, and complete
             return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
     expected = message.removeprefix("Input should be ").split(", ", 1)[0]
     if expected.startswith(("greater", "less")):
@@ -82,18 +82,18 @@ def _found(error: Mapping[str, Any]) -> str:
 
 
 if TYPE_CHECKING:
-    ClearErrors = ABCMeta  # of which pydantic's own metaclass is one
+    ClearErrors = ABCMeta  # the base of pydantic's own metaclass
 else:
 
     class ClearErrors(type(BaseModel)):
-        """Metaclass of models whose construction by users raises a ``ConfigurationError``.
+        """Metaclass of models that raise a ``ConfigurationError`` when a user constructs them.
 
-        Where pydantic constructs one (Prefect loads what it has stored, a field has the values of another model), it gets its own
-        error, from which it makes others.
+        Where pydantic constructs a model (Prefect loads a stored one, or a field holds the values
+        of another model), it gets its own error, because it derives others from it.
         """
 
         def __call__(cls, *args, **kwargs):
-            """Make an instance."""
+            """Create an instance."""
             __tracebackhide__ = True
             if (
                 inspect.currentframe().f_back.f_globals.get("__name__", "").partition(".")[0]
@@ -101,7 +101,7 @@ else:
             ):
                 return super().__call__(*args, **kwargs)
             known = cls.model_fields
-            for name in kwargs.keys() - known.keys():  # Prefect's blocks keep what they do not know
+            for name in kwargs.keys() - known.keys():  # Prefect's blocks keep unknown fields
                 if cls.model_config.get("extra") == "allow" and (
                     close := suggestions.near(name, known.keys() - kwargs.keys())
                 ):

@@ -1,4 +1,4 @@
-"""What a job is known by: its tags, its submission, and the prefix of every log line about it."""
+"""What identifies a job: its tags, its submission, and the prefix of its log lines."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Role(StrEnum):
 
 
 class Area(StrEnum):
-    """The part of the integration that a log line comes from; users filter by these words."""
+    """The part of the integration that a log line comes from; users filter by these names."""
 
     JOB = "Job"
     WORKLOAD = "Workload"
@@ -50,25 +50,28 @@ class Area(StrEnum):
 
 @dataclass(frozen=True)
 class Submission:
-    """The identity of one intended job: whoever finds a command with it has found that job, whoever started it."""
+    """The identity of one intended job.
+
+    A command that carries it is that job, whoever started it.
+    """
 
     id: UUID = field(default_factory=uuid4)
     attempt: int = 0
 
     @property
     def suffix(self) -> str:
-        """A short, stable text for names: the same submission always meets the same workload."""
+        """A short, stable suffix: the same submission always gets the same workload name."""
         return hashlib.sha256(f"{self.id}:{self.attempt}".encode()).hexdigest()[:10]
 
     @property
     def tags(self) -> dict[str, str]:
-        """The two tags that find the command of this submission."""
+        """The two tags by which the command of this submission is found."""
         return {SUBMISSION: str(self.id), ATTEMPT: str(self.attempt)}
 
 
 @dataclass(frozen=True)
 class Owner:
-    """The flow run that a job belongs to, as far as it is known; outside of a flow run all is unknown."""
+    """The flow run that a job belongs to, as far as it is known; outside of a run nothing is."""
 
     flow_run_id: UUID | None = None
     flow_name: str | None = None
@@ -77,7 +80,7 @@ class Owner:
     agent: str | None = None
 
     def tags(self, role: Role) -> dict[str, str]:
-        """Return the command's tags that name the owner; what is unknown is left out."""
+        """Return the command tags that name the owner, without those that are unknown."""
         known = {
             FLOW_RUN_ID: self.flow_run_id,
             FLOW_NAME: self.flow_name,
@@ -90,10 +93,11 @@ class Owner:
 
 
 def attempt_starts(state_types: Sequence[str]) -> list[int]:
-    """Return where in the states of a flow run an attempt begins: each time the run became PENDING.
+    """Return the positions at which an attempt begins: each time the run became PENDING.
 
-    The run's own count grows only when the flow begins, so two containers of which the first never came so far would share a
-    number; and it grows with retries inside of one container, which pass through AwaitingRetry and not through PENDING.
+    The run's own count does not serve. It grows only when the flow begins, so two containers would
+    share a number if the first never got that far. It also grows with retries inside one container,
+    which pass through AwaitingRetry and not through PENDING.
 
     Args:
         state_types: Types of all states that the run has had, oldest first.
@@ -112,7 +116,7 @@ def workload_tags(*, spec_hash: str, job_type: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class LogContext:
-    """The known ends of the chain flow run → workload → command, put before each log line about it.
+    """The known links of the chain flow run → workload → command, which prefix each log line.
 
     >>> LogContext(flow="etl", workload="w").line(Area.JOB, "Creating Control Plane job...")
     '[CPLN] Job | Flow: etl, Workload: w > Creating Control Plane job...'
@@ -125,7 +129,7 @@ class LogContext:
     command_id: str | None = None
 
     def line(self, area: Area, message: str) -> str:
-        """Return the whole log line; unknown fields are left out."""
+        """Return the complete log line, without unknown fields."""
         fields = {
             "Flow": self.flow,
             "RunID": self.run_id,

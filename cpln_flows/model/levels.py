@@ -1,4 +1,4 @@
-"""Which level a line of a job's log has in Prefect's logs, by the words in it."""
+"""The Prefect log level of a job's log line, derived from the words in it."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ LEVELS: Mapping[str, str] = {
     r"\bWARN(ING)?\b": "WARNING",
     r"\bDEBUG\b": "DEBUG",
 }
-"""Which words in a line mean which level; the first that fits counts, and what fits none is INFO."""
+"""Patterns and their levels. The first match counts; a line that matches none is INFO."""

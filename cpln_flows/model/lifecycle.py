@@ -1,4 +1,4 @@
-"""The life of one job as the platform tells it: stages, and what follows from them. Pure; reads nothing."""
+"""The lifecycle of a job as the platform reports it: stages and what they imply. Pure."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ TERMINAL_STAGES = frozenset({Stage.COMPLETED, Stage.FAILED, Stage.CANCELLED})
 
 
 def is_terminal(stage: str) -> bool:
-    """Whether a command in this stage is over; a stage nobody has heard of counts as active, never as an end."""
+    """Whether a command in this stage is over; an unknown stage counts as active."""
     return stage in TERMINAL_STAGES
 
 
 def poll_delay(age_seconds: float, ceiling_seconds: float) -> float:
-    """Return how long to wait before the next look at a job of this age, in seconds.
+    """Return how long to wait before polling a job of this age again, in seconds.
 
-    Short jobs are looked at often, long ones seldom: a third of the age, at least 0.75 s, at most the ceiling.
-    The end of a job is so noticed within a third of its length, while the number of looks grows slowly.
+    The delay is a third of the age, at least 0.75 s and at most the ceiling: short jobs are polled
+    often, long ones rarely. The end of a job is thus noticed within a third of its duration, while
+    the number of polls grows slowly.
 
     >>> [poll_delay(age, 5) for age in (0, 3, 60)]
     [0.75, 1.0, 5]
@@ -37,8 +38,9 @@ def poll_delay(age_seconds: float, ceiling_seconds: float) -> float:
 
 
 def hinted_delay(age_seconds: float, ceiling_seconds: float) -> float:
-    """Return the least time between two looks at a job that has just printed a line and fallen silent, in seconds.
+    """Return the minimum delay before polling a job that just logged a line, in seconds.
 
-    Programs tend to print and then end, so a line is a reason to look sooner; a chatty job must not cost more for it.
+    Programs tend to print and then end, so a line followed by silence is a reason to poll sooner.
+    A chatty job must not cost more requests for it.
     """
     return min(ceiling_seconds, max(0.7, age_seconds / 6))

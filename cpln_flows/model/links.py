@@ -1,4 +1,4 @@
-"""Names and links of the platform's things: parse them, build them. Nothing here asks whether they exist."""
+"""Parse and build names and links of platform objects. Nothing here checks that they exist."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ _PID_FORM = "org:gvc:workload:command_id"
 
 
 def is_name(text: str) -> bool:
-    """Whether a text can be the name of an organization or of a GVC: one part of a path, and of an infrastructure pid.
+    """Whether a string can be the name of an organization or of a GVC.
+
+    Such a name is one part of a path, and of an infrastructure pid.
 
     >>> is_name("acme"), is_name("/org/acme"), is_name("a:b")
     (True, False, False)
@@ -40,62 +42,65 @@ def is_name(text: str) -> bool:
 
 
 class Named(NamedTuple):
-    """A thing that was given by its name or by its link, which may say the organization too."""
+    """An object given by its name or by its link, which may name the organization too."""
 
     name: str
     org: str | None = None
 
 
 def organization(text: str) -> str:
-    """Return the name of an organization, given as such or as a link.
+    """Return the name of an organization, given as a name or as a link.
 
     >>> organization("acme"), organization("/org/acme")
     ('acme', 'acme')
 
     Raises:
-        ValueError: It is neither.
+        ValueError: The string is neither.
     """
     return _named("org", text).name
 
 
 def gvc(text: str) -> Named:
-    """Return the name of a GVC, given as such or as a link.
+    """Return the name of a GVC, given as a name or as a link.
 
     >>> gvc("dev"), gvc("//gvc/dev").name, gvc("/org/acme/gvc/dev")
     (Named(name='dev', org=None), 'dev', Named(name='dev', org='acme'))
 
     Raises:
-        ValueError: It is neither.
+        ValueError: The string is neither.
     """
     return _named("gvc", text)
 
 
 def location(text: str) -> str:
-    """Return the name of a location, given as such or as a link.
+    """Return the name of a location, given as a name or as a link.
 
-    >>> location("aws-us-west-2"), location("//location/aws-us-west-2"), location("/org/acme/location/aws-us-west-2")
-    ('aws-us-west-2', 'aws-us-west-2', 'aws-us-west-2')
+    >>> location("aws-us-west-2"), location("//location/aws-us-west-2")
+    ('aws-us-west-2', 'aws-us-west-2')
+    >>> location("/org/acme/location/aws-us-west-2")
+    'aws-us-west-2'
 
     Raises:
-        ValueError: It is neither.
+        ValueError: The string is neither.
     """
     return _named("location", text).name
 
 
 def gvc_of(org: str | None, text: str) -> Named:
-    """Return the name of a GVC, given as such or as a link, and the organization that it is in.
+    """Return the name of a GVC, given as a name or as a link, and its organization.
 
     Args:
         org: Name of the organization, if it is known.
         text: Name or link of the GVC.
 
     Raises:
-        ValueError: It is neither, or the link is of another organization.
+        ValueError: The string is neither, or the link belongs to another organization.
     """
     found = gvc(text)
     if found.org and org and found.org != org:
         raise ValueError(
-            f"{text!r} is in the organization {found.org!r}, and the organization given is {org!r}: give one of the two"
+            f"{text!r} is in the organization {found.org!r}, and the organization given is {org!r}:"
+            " give one of the two"
         )
     return Named(found.name, org or found.org)
 
@@ -107,13 +112,14 @@ def _named(kind: str, text: str) -> Named:
     if form is None:
         example = _EXAMPLES[kind]
         raise ValueError(
-            f"expected a name such as {last_segment(example)}, or a link such as {example}, found {text[:_SHOWN]!r}"
+            f"expected a name such as {last_segment(example)}, or a link such as {example},"
+            f" found {text[:_SHOWN]!r}"
         )
     return Named(form["name"], form.groupdict().get("org"))
 
 
 def absolute(link: str, org: str) -> str:
-    """Return the full link of what a manifest names within its organization.
+    """Return the full link of an object that a manifest names within its organization.
 
     >>> absolute("//gvc/dev/identity/etl", "acme"), absolute("/org/acme/secret/db", "acme")
     ('/org/acme/gvc/dev/identity/etl', '/org/acme/secret/db')
@@ -124,7 +130,8 @@ def absolute(link: str, org: str) -> str:
 def last_segment(name_or_link: str) -> str:
     """Return the name at the end of a link, or the name itself.
 
-    The platform injects ``CPLN_LOCATION`` and ``CPLN_WORKLOAD`` as full links although its documentation shows names.
+    The platform injects ``CPLN_LOCATION`` and ``CPLN_WORKLOAD`` as full links, although its
+    documentation shows names.
 
     >>> last_segment("/org/acme/location/aws-eu-central-1"), last_segment("aws-eu-central-1")
     ('aws-eu-central-1', 'aws-eu-central-1')
@@ -151,7 +158,7 @@ class GvcRef:
 
 @dataclass(frozen=True, order=True)
 class WorkloadRef:
-    """A workload, which jobs run on."""
+    """A workload, on which jobs run."""
 
     org: str
     gvc: str
@@ -159,7 +166,7 @@ class WorkloadRef:
 
     @classmethod
     def parse(cls, link: str) -> WorkloadRef:
-        """Read a full link such as ``/org/acme/gvc/dev/workload/etl``."""
+        """Parse a full link such as ``/org/acme/gvc/dev/workload/etl``."""
         if match := _WORKLOAD.match(link):
             return cls(**match.groupdict())
         raise ConfigurationError(
@@ -168,7 +175,9 @@ class WorkloadRef:
 
     @classmethod
     def of_pid(cls, pid: str) -> WorkloadRef | None:
-        """Read the workload of an infrastructure pid; prefect-cpln's had three parts and named no command.
+        """Return the workload of an infrastructure pid, if it is one.
+
+        The pids of prefect-cpln had three parts and named no command; they are accepted too.
 
         >>> WorkloadRef.of_pid("my-org:my-gvc:courageous-jaguar").name
         'courageous-jaguar'
@@ -200,13 +209,13 @@ class CommandRef:
 
     @classmethod
     def parse(cls, pid: str) -> CommandRef:
-        """Read an infrastructure pid.
+        """Parse an infrastructure pid.
 
         >>> CommandRef.parse("my-org:my-gvc:courageous-jaguar:9b38a647").workload
         'courageous-jaguar'
 
         Raises:
-            ConfigurationError: The text does not have the four parts of a pid.
+            ConfigurationError: The string does not have the four parts of a pid.
         """
         if found := cls.find(pid):
             return found
@@ -214,7 +223,10 @@ class CommandRef:
 
     @classmethod
     def find(cls, pid: str) -> CommandRef | None:
-        """Read an infrastructure pid; anything else, such as the pid of another work pool's process, is no command."""
+        """Parse an infrastructure pid; return ``None`` for anything else.
+
+        Another work pool, for example, stores the pid of a process.
+        """
         match = _PID.match(pid)
         return cls(**match.groupdict()) if match else None
 

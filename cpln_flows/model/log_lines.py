@@ -1,6 +1,7 @@
-"""Lines of a job's log: messages parsed, lines rendered, and the selector of one job. What was delivered is in ``cursor``.
+"""Lines of a job's log: parse messages, render lines, build the selector of one job.
 
-Nothing here connects to anything; times are nanoseconds since the epoch, as the logs service counts them.
+Nothing here connects to anything. Times are nanoseconds since the epoch, as the logs service counts
+them. The ``cursor`` module tracks which lines were delivered.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _STAMP = re.compile(r"[0-9]{1,19}")
 
 
 class StreamKey(NamedTuple):
-    """One stream of lines: within it the order is the program's own."""
+    """One stream of lines, in which the order is the program's own."""
 
     replica: str
     container: str
@@ -29,14 +30,14 @@ class StreamKey(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Lines of one stream with their times in nanoseconds, as they were shown."""
+    """Lines of one stream with their times in nanoseconds, in the order received."""
 
     key: StreamKey
     stamps: list[int]
     lines: list[str]
 
     def within(self, since_ns: int, until_ns: int | None) -> Batch:
-        """Return the lines from one time on and before another; ``None`` has no end."""
+        """Return the lines from one time up to, but excluding, another; ``None`` sets no end."""
         if not self.stamps or (
             min(self.stamps) >= since_ns and (until_ns is None or max(self.stamps) < until_ns)
         ):
@@ -51,16 +52,24 @@ class Batch(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """What one message of the live log holds; ``dropped`` are the times of lines that the service says it left out."""
+    """The content of one message of the live log.
+
+    Attributes:
+        batches: The lines by stream.
+        dropped: Times of lines that the service reports as left out.
+    """
 
     batches: list[Batch]
     dropped: list[int]
 
 
 def selector(ref: CommandRef, location: str | None = None) -> str:
-    """Return the LogQL selector of one job: every container of the replica that its command started."""
+    """Return the LogQL selector of one job: all containers of the replica of its command."""
     place = f', location="{location}"' if location else ""
-    return f'{{gvc="{ref.gvc}"{place}, workload="{ref.workload}", replica=~"command-{ref.command_id}.+"}}'
+    return (
+        f'{{gvc="{ref.gvc}"{place}, workload="{ref.workload}",'
+        f' replica=~"command-{ref.command_id}.+"}}'
+    )
 
 
 def selector_of_id(gvc: GvcRef, command_id: str) -> str:
@@ -69,11 +78,11 @@ def selector_of_id(gvc: GvcRef, command_id: str) -> str:
 
 
 def render(batch: Batch, label: str = "") -> list[str]:
-    """Return lines as users get them, ``{timestamp} - {line}``, the time in UTC.
+    """Return lines as users see them, ``{timestamp} - {line}``, with the time in UTC.
 
     Args:
         batch: The lines.
-        label: Put before the text of each line.
+        label: Prefix for the content of each line.
 
     >>> render(Batch(StreamKey("r", "c", "stdout"), [1_768_039_212_500_000_000], ["hello"]))
     ['2026-01-10T10:00:12.500000+00:00 - hello']
@@ -84,7 +93,7 @@ def render(batch: Batch, label: str = "") -> list[str]:
     while start < count:
         seconds = batch.stamps[start] // NS
         end = _end_of_second(batch.stamps, start, seconds)
-        # The costly part is the same for all lines of a second.
+        # The expensive part is the same for all lines of a second.
         prefix = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
         stamps, lines = batch.stamps[start:end], batch.lines[start:end]
         digits = map(str, stamps) if seconds else (f"{ns:010}" for ns in stamps)
@@ -96,7 +105,7 @@ def render(batch: Batch, label: str = "") -> list[str]:
 
 
 def _end_of_second(stamps: list[int], start: int, seconds: int) -> int:
-    """Return where the lines from ``start`` on leave this second; lines need not be in order."""
+    """Return the position where the lines from ``start`` on leave this second, in any order."""
     low, high = seconds * NS, (seconds + 1) * NS
     if low <= stamps[-1] < high and max(stamps) < high and min(stamps) >= low:
         return len(stamps)
@@ -107,7 +116,7 @@ def _end_of_second(stamps: list[int], start: int, seconds: int) -> int:
 
 
 def parse_tail(message: object) -> Frame:
-    """Read one message of a tail: ``{"streams": [...], "dropped_entries": [...]}``.
+    """Parse one message of a tail: ``{"streams": [...], "dropped_entries": [...]}``.
 
     Raises:
         UnexpectedResponseError: The message does not have this form.
@@ -120,7 +129,7 @@ def parse_tail(message: object) -> Frame:
 
 
 def parse_range(answer: object) -> list[Batch]:
-    """Read the answer of a range query, ``{"data": {"result": [...]}}``.
+    """Parse the answer to a range query, ``{"data": {"result": [...]}}``.
 
     Raises:
         UnexpectedResponseError: The answer does not have this form.
@@ -132,7 +141,7 @@ def parse_range(answer: object) -> list[Batch]:
 
 
 def parse_labels(answer: object) -> dict[str, str] | None:
-    """Return the labels of the first stream in the answer of a range query, if there is one."""
+    """Return the labels of the first stream in the answer to a range query, if there is one."""
     try:
         result = answer["data"]["result"]  # type: ignore[index]
         return (
@@ -162,19 +171,22 @@ def _batch(labels: Any, values: Any) -> Batch:
     if stamps and not (
         min(stamps) >= 0 and max(stamps) <= _LATEST_NS and set(map(type, lines)) == {str}
     ):
-        raise ValueError("a time out of all bounds, or a line that is no text")
+        raise ValueError("a time out of bounds, or a line that is not a string")
     return Batch(key, stamps, lines)
 
 
 def _scalar(value: Any) -> str:
-    """Return a label's text; a list or an object is none, however deep it is."""
+    """Return a label as a string; reject a list or an object, however deep it is."""
     if isinstance(value, Mapping | list):
-        raise TypeError("a label that is no text")
+        raise TypeError("a label that is not a string")
     return str(value)
 
 
 def _dropped(entries: Any) -> list[int]:
-    """Read the times of lines that were left out; one that cannot be read may be any line, also the first."""
+    """Parse the times of dropped lines.
+
+    An unreadable time becomes 0, because it may belong to any line, even the first.
+    """
     if not isinstance(entries, list):
         return [0]
     found = (entry.get("timestamp") if isinstance(entry, Mapping) else None for entry in entries)
@@ -183,7 +195,10 @@ def _dropped(entries: Any) -> list[int]:
 
 
 def in_order(batches: list[Batch]) -> list[Batch]:
-    """Return the lines of several streams in the order of time, as few batches as that takes; equal times keep their order."""
+    """Return the lines of several streams in chronological order, in as few batches as possible.
+
+    Lines with equal times keep their order.
+    """
     filled = [batch for batch in batches if batch.stamps]
     if len(filled) <= 1:
         return filled

@@ -1,9 +1,11 @@
-"""Whether a job that cannot be found is lost: presence anywhere outweighs absence elsewhere. Pure.
+"""Decide whether a missing job is lost: presence anywhere outweighs absence elsewhere. Pure.
 
-The platform shows a job in three places: as a command, as an execution of the workload's deployment, and by its log. Queries
-can be stale and a command can answer 404 while its job runs, so one place alone proves nothing. A job counts as absent only in
-looks that read both the command and the deployment and found it in neither, without a line of its log in between. It is lost
-once such looks have followed one another for minutes. What could not be read neither counts nor starts the count anew.
+The platform shows a job in three places: as a command, as an execution in the deployment of its
+workload, and by its log. Queries can be stale, and a command can answer 404 while its job runs, so
+one place alone proves nothing. A check counts as an absence only if it read both the command and
+the deployment, found the job in neither, and no log line arrived in between. The job is lost after
+minutes of consecutive absences. A check that could not read a place neither counts nor resets the
+count.
 """
 
 from __future__ import annotations
@@ -11,13 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-_LEAST_LOOKS = (
-    5  # so that a process that was suspended for an hour does not judge by a single answer
-)
+# A process that was suspended for an hour must not judge by a single answer.
+_LEAST_LOOKS = 5
 
 
 class Sighting(Enum):
-    """What one place says about a job."""
+    """What one place shows of a job."""
 
     SHOWN = auto()
     """The place shows the job."""
@@ -29,11 +30,11 @@ class Sighting(Enum):
 
 @dataclass(frozen=True)
 class Absence:
-    """An uninterrupted series of looks in which nothing showed the job.
+    """An uninterrupted series of checks in which nothing showed the job.
 
     Attributes:
-        looks: How many looks there were.
-        since: Time of the first one, in seconds of a monotonic clock.
+        looks: Number of checks.
+        since: Time of the first check, in seconds of a monotonic clock.
     """
 
     looks: int = 0
@@ -42,13 +43,13 @@ class Absence:
     def after(
         self, *, command: Sighting, execution: Sighting, last_line: float | None, now: float
     ) -> Absence:
-        """Return the series after one more look.
+        """Return the series after one more check.
 
         Args:
             command: Whether the command was found.
             execution: Whether the deployment lists the job's execution, or its container.
-            last_line: When the last line of its log arrived.
-            now: When the look was made, on the same clock.
+            last_line: When the last line of the job's log arrived.
+            now: When the check was made, on the same clock.
         """
         if Sighting.SHOWN in (command, execution):
             return Absence()

@@ -1,4 +1,4 @@
-"""Which proxy a request goes by, as the variables of the environment say. Pure; nothing here reads the environment."""
+"""Choose the proxy for a request from proxy variables. Pure: the caller reads the environment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cpln_flows.model import addresses
 _SCHEMES: Mapping[str, tuple[str, ...]] = {
     "http": ("http", "all"),
     "https": ("https", "all"),
-    # Most environments name no proxy for WebSockets; both connect through those for HTTP.
+    # Most environments name no proxy for WebSockets, so these fall back to the HTTP proxies.
     "ws": ("ws", "http", "all"),
     "wss": ("wss", "https", "all"),
 }
@@ -31,7 +31,7 @@ class Proxy(NamedTuple):
 
 @dataclass(frozen=True)
 class _Exception:
-    """One entry of ``NO_PROXY``: a network, or a name with all below it; with a port only that."""
+    """One entry of ``NO_PROXY``: a network, or a domain with its subdomains, maybe for one port."""
 
     network: IPv4Network | IPv6Network | None = None
     name: str = ""
@@ -39,7 +39,7 @@ class _Exception:
 
     @classmethod
     def parse(cls, entry: str) -> _Exception | None:
-        """Read an entry; nothing if it can match no host."""
+        """Parse an entry; return ``None`` if it cannot match any host."""
         entry = entry.strip().rpartition("://")[2]
         try:
             return cls(network=ip_network(entry.strip("[]"), strict=False))
@@ -59,7 +59,7 @@ class _Exception:
             return cls(name=name, port=port) if _NAME.fullmatch(name) else None
 
     def covers(self, host: str, port: int | None) -> bool:
-        """Whether a host is meant."""
+        """Whether the entry applies to a host."""
         if self.port not in (None, port):
             return False
         if self.network is None:
@@ -77,24 +77,25 @@ class Proxies:
     """The proxies of an environment.
 
     Args:
-        by_scheme: Address of a proxy by the scheme of the requests it is for, or ``all``.
-        exceptions: The hosts that are reached without.
-        is_off: Whether all hosts are.
+        by_scheme: Address of a proxy by the scheme of the requests that use it, or ``all``.
+        exceptions: The hosts that are reached without a proxy.
+        is_off: Whether all hosts are reached without a proxy.
     """
 
-    by_scheme: Mapping[str, str] = field(
-        default_factory=dict, repr=False
-    )  # an address may hold a password
+    # Not in the repr, because an address may contain a password.
+    by_scheme: Mapping[str, str] = field(default_factory=dict, repr=False)
     exceptions: tuple[_Exception, ...] = ()
     is_off: bool = False
 
     @classmethod
     def of(cls, found: Mapping[str, str]) -> Self:
-        """Read what ``urllib.request.getproxies`` returns.
+        """Parse the result of ``urllib.request.getproxies``.
 
-        An entry of ``NO_PROXY`` that can match no host is left out: it may be meant for other programs.
+        Entries of ``NO_PROXY`` that cannot match any host are skipped: they may be meant for other
+        programs.
 
-        >>> proxies = Proxies.of({"https": "proxy:3128", "no": "fd00:1234::/64, .internal, 10.0.0.0/8"})
+        >>> exceptions = "fd00:1234::/64, .internal, 10.0.0.0/8"
+        >>> proxies = Proxies.of({"https": "proxy:3128", "no": exceptions})
         >>> proxies.proxy_of("https://api.cpln.io")
         Proxy(url='http://proxy:3128', variable='HTTPS_PROXY')
         >>> proxies.proxy_of("https://[fd00:1234::7]"), proxies.proxy_of("https://api.internal")
@@ -108,10 +109,11 @@ class Proxies:
         )
 
     def proxy_of(self, url: str) -> Proxy | None:
-        """Return the proxy that a request for this address goes by, if it goes by one.
+        """Return the proxy for a request to this address, if it needs one.
 
         Raises:
-            ConfigurationError: What the environment names is no proxy; the message has variable and value.
+            ConfigurationError: The environment names an invalid proxy; the message has the variable
+                and its value.
         """
         parts = urlsplit(url)
         schemes = _SCHEMES.get(parts.scheme, ())
@@ -135,8 +137,8 @@ def _proxy(text: str, variable: str) -> Proxy:
         url
     ).path not in ("", "/"):
         raise ConfigurationError(
-            f"{variable}: {addresses.without_credentials(text)!r} is not the address of a proxy; expected one such as"
-            " http://proxy:3128 or socks5://proxy:1080; correct or unset it"
+            f"{variable}: {addresses.without_credentials(text)!r} is not the address of a proxy;"
+            " expected one such as http://proxy:3128 or socks5://proxy:1080; correct or unset it"
         )
     return Proxy(url, variable)
 

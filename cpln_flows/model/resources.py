@@ -1,4 +1,4 @@
-"""The platform's answers as types. Unknown fields are ignored, missing ones get their documented meaning."""
+"""The platform's answers as types: ignore unknown fields, give missing ones their defaults."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def _scalars_as_text(value: object) -> object:
-    """Tags compare as text on the platform: ``true`` and ``"true"`` are the same tag."""
+    """Turn tag values into strings: to the platform, ``true`` and ``"true"`` are the same tag."""
     if not isinstance(value, Mapping) or all(type(item) is str for item in value.values()):
         return value
     return {
@@ -54,7 +54,7 @@ _ACTIVE = frozenset({"active", "pending"})
 
 
 def _in_utc(value: datetime) -> datetime:
-    """Times compare with one another only if all of them have a zone; one without is taken for UTC, as the platform has it."""
+    """Give a time without a zone UTC, as the platform means it: only aware times are comparable."""
     return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
 
 
@@ -62,7 +62,7 @@ Moment = Annotated[datetime, AfterValidator(_in_utc)]
 
 
 class Resource(BaseModel):
-    """Base of all answers: frozen, camelCase on the wire, tolerant of what it does not know."""
+    """Base of all answers: frozen, camelCase on the wire, tolerant of unknown fields."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True
@@ -70,11 +70,11 @@ class Resource(BaseModel):
 
     @classmethod
     def parse(cls, answer: object, *, source: str) -> Self:
-        """Read an answer of the platform.
+        """Parse an answer of the platform.
 
         Args:
             answer: The decoded JSON.
-            source: What was asked, for the error's text.
+            source: What was requested, for the error message.
 
         Raises:
             UnexpectedResponseError: The answer does not have the documented form.
@@ -86,7 +86,7 @@ class Resource(BaseModel):
                 f"{'.'.join(map(str, e['loc'])) or 'the answer'}: {e['msg']}"
                 for e in error.errors()[:3]
             )
-            # The cause is left out on purpose: pydantic's error carries the whole input.
+            # Not chained on purpose: pydantic's error carries the whole input.
             raise UnexpectedResponseError(
                 f"{source}: the answer does not have the documented form ({where})"
             ) from None
@@ -100,7 +100,7 @@ class Link(Resource):
 
 
 class Named(Resource):
-    """What every object of the platform has."""
+    """The fields that every object of the platform has."""
 
     name: str
     version: int = 0
@@ -117,7 +117,7 @@ class Named(Resource):
 
 
 class StaticPlacement(Resource):
-    """The locations of a GVC by name; one that is placed by a query has none."""
+    """The locations of a GVC by name; a GVC that is placed by a query has none."""
 
     location_links: Annotated[list[str], BeforeValidator(_none_as_no_items)] = Field(
         default_factory=list
@@ -125,7 +125,7 @@ class StaticPlacement(Resource):
 
 
 class GvcSpec(Resource):
-    """What a GVC was asked to be."""
+    """The specification of a GVC."""
 
     static_placement: Annotated[StaticPlacement, BeforeValidator(_none_as_empty)] = (
         StaticPlacement()
@@ -139,30 +139,29 @@ class Gvc(Resource):
 
 
 class Workload(Named):
-    """What jobs run on."""
+    """A workload, on which jobs run."""
 
-    spec: dict[str, Any] = Field(
-        default_factory=dict, repr=False
-    )  # variables and arguments may be secrets
+    # Not in the repr, because variables and arguments may be secrets.
+    spec: dict[str, Any] = Field(default_factory=dict, repr=False)
 
     @property
     def ref(self) -> WorkloadRef:
-        """Which workload it is.
+        """The reference to this workload.
 
         Raises:
-            ConfigurationError: The platform sent no link of it.
+            ConfigurationError: The platform sent no link to it.
         """
         return WorkloadRef.parse(self.link)
 
     @property
     def identity(self) -> str | None:
-        """Link of its identity."""
+        """Link to its identity."""
         found = self.spec.get("identityLink")
         return found if isinstance(found, str) else None
 
     @property
     def main_container(self) -> str | None:
-        """Name of the container whose end is the end of a job: the first."""
+        """Name of the first container, whose end is the end of a job."""
         containers = self.spec.get("containers")
         main = containers[0] if isinstance(containers, list) and containers else None
         name = main.get("name") if isinstance(main, dict) else None
@@ -170,18 +169,18 @@ class Workload(Named):
 
     @property
     def restarts(self) -> bool:
-        """Whether the platform starts a container again that has failed."""
+        """Whether the platform restarts a failed container."""
         job = self.spec.get("job")
         return isinstance(job, dict) and job.get("restartPolicy") == "OnFailure"
 
     @property
     def secrets(self) -> frozenset[str]:
-        """Names of the secrets that it refers to, wherever in its specification."""
+        """Names of the secrets that its specification refers to anywhere."""
         return frozenset(_SECRET.findall("\n".join(_texts(self.spec))))
 
 
 class Identity(Named):
-    """What a workload may do is granted to its identity."""
+    """An identity, through which a workload is granted its permissions."""
 
 
 class Secret(Named):
@@ -191,11 +190,11 @@ class Secret(Named):
 
 
 _REVEALING = frozenset({"reveal", "edit", "manage"})
-"""The permissions on a secret that include to reveal it (control-plane-api.md, F118)."""
+"""The permissions on a secret that include revealing it (control-plane-api.md, F118)."""
 
 
 class Binding(Resource):
-    """Who is granted what by a policy."""
+    """The permissions that a policy grants to principals."""
 
     permissions: list[str] = Field(default_factory=list)
     principal_links: list[str] = Field(default_factory=list)
@@ -216,12 +215,12 @@ class PlatformPolicy(Named):
 
     @property
     def principals(self) -> frozenset[str]:
-        """Links of everybody who is granted something."""
+        """Links of all principals that are granted something."""
         return frozenset(link for binding in self.bindings for link in binding.principal_links)
 
     @property
     def secrets(self) -> frozenset[str]:
-        """Names of the secrets that something is granted on."""
+        """Names of the secrets on which permissions are granted."""
         return (
             frozenset(map(links.last_segment, self.target_links))
             if self.target_kind == "secret"
@@ -229,11 +228,11 @@ class PlatformPolicy(Named):
         )
 
     def lets_reveal(self, principal: str, org: str) -> bool:
-        """Whether it lets somebody reveal some secrets.
+        """Whether the policy lets a principal reveal some secrets.
 
         Args:
             principal: The full link of an identity.
-            org: The organization, which links may leave out.
+            org: The organization, which links may omit.
         """
         return self.target_kind == "secret" and any(
             not _REVEALING.isdisjoint(binding.permissions)
@@ -243,14 +242,14 @@ class PlatformPolicy(Named):
 
 
 class CommandSpec(Resource):
-    """What a command was asked to do."""
+    """The specification of a command."""
 
     location: str | None = None
     replica: str | None = None
 
 
 class CommandStatus(Resource):
-    """What became of a command; ``replica`` is set once a container exists."""
+    """The status of a command; ``replica`` is set once a container exists."""
 
     replica: str | None = None
     messages: Annotated[list[Any], BeforeValidator(_none_as_no_items)] = Field(default_factory=list)
@@ -275,14 +274,14 @@ class Command(Resource):
 
     @property
     def ended_ns(self) -> int | None:
-        """When the platform noted its end, in nanoseconds since the epoch; ``None`` if it has not, or does not say."""
+        """When the platform recorded the end, in nanoseconds since the epoch, if it did."""
         if not self.is_terminal or self.last_modified is None:
             return None
         return int(self.last_modified.timestamp() * 1_000_000) * 1000
 
 
 class Restarts(Resource):
-    """How a container ended the last time."""
+    """How a container last ended."""
 
     exit_code: int | None = None
     reason: str | None = None
@@ -299,12 +298,12 @@ class JobContainer(Resource):
 
     @property
     def has_ended(self) -> bool:
-        """Whether the container has an exit code and does not run again."""
+        """Whether the container has an exit code and is not running again."""
         return self.restarts.exit_code is not None and not self.ready
 
 
 class Condition(Resource):
-    """One condition of a job execution, as Kubernetes reports them."""
+    """One condition of a job execution, as Kubernetes reports it."""
 
     type: str = ""
     status: Any = None
@@ -313,7 +312,10 @@ class Condition(Resource):
 
 
 class JobExecution(Resource):
-    """One execution of a cron workload at one location; of an on-demand run the name is ``command-<command id>``."""
+    """One execution of a cron workload at one location.
+
+    The execution of an on-demand run is named ``command-<command id>``.
+    """
 
     name: str = ""
     status: str = ""
@@ -329,15 +331,13 @@ class JobExecution(Resource):
 
     @property
     def is_active(self) -> bool:
-        """Whether it runs, or is about to."""
+        """Whether it is running, or is about to."""
         return self.status in _ACTIVE
 
     def is_of(self, command_id: str) -> bool:
         """Whether it is the execution of this job."""
-        return self.name in (
-            f"command-{command_id}",
-            f"run-for-command-{command_id}",
-        )  # the second is the older form
+        # The second is the older form.
+        return self.name in (f"command-{command_id}", f"run-for-command-{command_id}")
 
 
 class DeploymentVersion(Resource):
@@ -372,7 +372,10 @@ class WorkloadDeployment(Resource):
 
     @property
     def runs_jobs(self) -> bool:
-        """Whether a job that is started now runs, and on the newest version; a platform that names no versions is believed."""
+        """Whether a job that starts now would run, and on the newest version.
+
+        If the platform reports no versions, its readiness alone decides.
+        """
         processed, expected = (
             self.status.last_processed_version,
             self.status.expected_deployment_version,
@@ -390,16 +393,16 @@ class WorkloadDeployment(Resource):
 
     @property
     def last_run(self) -> datetime | None:
-        """When something last began or ended here, as far as executions are listed."""
+        """When one of the listed executions last began or ended."""
         moments = [
             moment
-            for one in self.status.job_executions
-            for moment in (one.start_time, one.completion_time)
+            for execution in self.status.job_executions
+            for moment in (execution.start_time, execution.completion_time)
             if moment
         ]
         return max(moments, default=None)
 
     def report(self) -> str:
-        """Say in words what the deployment says of itself."""
+        """Return the messages of the deployment, each once."""
         said = [self.status.message, *(version.message for version in self.status.versions)]
         return "; ".join(dict.fromkeys(filter(None, said))) or "it reports nothing"

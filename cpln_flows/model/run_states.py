@@ -1,4 +1,4 @@
-"""The states of a flow run, in Prefect's words and without Prefect."""
+"""The states of a flow run under Prefect's names, without importing Prefect."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class RunState(StrEnum):
-    """Type of a flow run's state, in Prefect's words."""
+    """Type of a flow run's state, named as in Prefect."""
 
     SCHEDULED = "SCHEDULED"
     PENDING = "PENDING"

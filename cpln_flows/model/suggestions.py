@@ -1,4 +1,4 @@
-"""Which field was meant by one that nobody knows: another spelling of a field beside it, or one of another level. Pure."""
+"""Guess which field an unknown one was meant to be, by similarity of their names. Pure."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 from collections.abc import Collection, Iterable
 
 _CUTOFF = 0.75
-_LONGEST = 100  # comparing takes time that grows with both lengths
+_LONGEST = 100  # the time of a comparison grows with both lengths
 
 
 def near(name: str, known: Collection[str], *, cutoff: float = _CUTOFF) -> str | None:
-    """Return the known name that another one is closest to, if it is close at all.
+    """Return the known name that is closest to another name, if any is close at all.
 
     >>> near("api_version", ["apiVersion", "kind"]), near("imge", ["image"]), near("x", ["image"])
     ('apiVersion', 'image', None)
@@ -24,7 +24,7 @@ def near(name: str, known: Collection[str], *, cutoff: float = _CUTOFF) -> str |
 
 
 def same(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that this one is, but for capitals, dashes and underscores."""
+    """Return the known name that equals this one except for case, dashes and underscores."""
     return next(
         (candidate for candidate in sorted(known) if _plain(candidate) == _plain(name)), None
     )

@@ -62,7 +62,8 @@ async def test_an_answer_whose_body_takes_long_holds_up_no_other_request() -> No
         with contextlib.suppress(asyncio.IncompleteReadError):
             while head := await reader.readuntil(b"\r\n\r\n"):
                 writer.write(
-                    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n"
+                    b"HTTP/1.1 200 OK\r\n"
+                    b"content-type: application/json\r\ncontent-length: 2\r\n\r\n"
                 )
                 await writer.drain()
                 if b"/slow" in head:
@@ -84,7 +85,7 @@ async def test_an_answer_whose_body_takes_long_holds_up_no_other_request() -> No
 
 
 async def test_a_request_that_is_cancelled_at_any_point_holds_up_no_other_one() -> None:
-    """httpcore counts a connection as busy for ever if a task is cancelled while it closes an answer."""
+    """Without our care, httpcore counts a connection as busy forever if its close is cancelled."""
     with serve_in_thread(Platform(PlatformConfig(token=TOKEN))) as server:
         async with client(server.url) as api:
             await api.get("/org/local")

@@ -45,10 +45,8 @@ def test_the_token_counts_as_required_so_that_references_to_the_block_can_be_tol
 
 def test_the_token_is_in_no_text_of_the_block() -> None:
     block = CplnCredentials(config=CplnConfig(token=CANARY))
-    assert (
-        CANARY
-        not in f"{block!r} {block} {block.model_dump()} {block.model_dump_json()} {block.get_client()!r}"
-    )
+    shown = f"{block!r} {block} {block.model_dump()} {block.model_dump_json()}"
+    assert CANARY not in f"{shown} {block.get_client()!r}"
 
 
 def test_a_client_of_the_block_uses_the_endpoint_of_the_environment(monkeypatch) -> None:

@@ -1,4 +1,4 @@
-"""The fork's infrastructure blocks: what they hold, a command that they run, and the work pool that they become."""
+"""The fork's infrastructure blocks: their fields, a command that they run, and their work pool."""
 
 import json
 import pickle
@@ -86,7 +86,7 @@ def test_open_places_stay_open_when_saved(local, prefect_api) -> None:
 def test_wrong_fields_are_named() -> None:
     with pytest.raises(
         ConfigurationError,
-        match=r"customizations: \[0\] expected an operation .*, found the number 1",
+        match=r"customizations: \[0\] expected an operation .*, found the integer 1",
     ):
         CplnInfrastructure(customizations=[1])
     with pytest.raises(ConfigurationError, match="imagee: is not a field; did you mean 'image'"):

@@ -1,4 +1,7 @@
-"""What users of Prefect 2 with prefect-cpln have saved: each document loads, and its job runs or says what to change."""
+"""What users of Prefect 2 with prefect-cpln have saved.
+
+Each document loads, and its job runs or reports what to change.
+"""
 
 import json
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""One platform for the whole suite: a local one, or the organisation that ``CONTRACT_CPLN_*`` names.
+"""One platform for the whole suite: local, or the organization that ``CONTRACT_CPLN_*`` names.
 
-The names are not those that clients read, so that nobody tests on an organisation by accident.
+The names are not those that clients read, so that nobody tests on an organization by accident.
 """
 
 import os

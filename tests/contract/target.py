@@ -84,7 +84,7 @@ class Target:
         tags: Any = None,
         **spec: Any,
     ) -> str:
-        """Create a suspended cron workload that runs a Python script, and wait until it is ready."""
+        """Create a suspended cron workload that runs a Python script; wait until it is ready."""
         document = self.workload_document(script, name=name, tags=tags, **spec)
         link = self.create(f"{self.gvc_link}/workload", document)
         self.until(lambda: self.deployment(link).get("ready"))
@@ -167,7 +167,11 @@ class Target:
         return self.client(self.key(*bindings))
 
     def key(self, *bindings: dict[str, Any]) -> str:
-        """A key of a new service account, with a policy for each of ``{targetKind, permissions, …}``."""
+        """Return the key of a new service account.
+
+        Args:
+            bindings: A policy is created for each ``{targetKind, permissions, …}``.
+        """
         account = self.create(f"{self.org_link}/serviceaccount", {"name": self.name("sa")})
         key = self.http.post(f"{account}/-addKey", json={"description": "contract"}).json()["key"]
         for binding in bindings:

@@ -91,7 +91,8 @@ def test_groups_are_built_in_and_have_no_identities_as_members(platform) -> None
 PERMISSIONS = [
     pytest.param(
         "workload",
-        "view create delete edit connect configureLoadBalancer exec exec.runCronWorkload exec.stopReplica",
+        "view create delete edit connect configureLoadBalancer exec exec.runCronWorkload"
+        " exec.stopReplica",
         {"edit": "view", "exec": "exec.runCronWorkload exec.stopReplica"},
         marks=pytest.mark.fact("F116"),
     ),

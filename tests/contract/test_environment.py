@@ -14,7 +14,11 @@ pytestmark = pytest.mark.xdist_group("contract")
 # The token itself stays out of the log.
 TELL = """
 import json, os, urllib.request
-env = {name: value for name, value in os.environ.items() if name.startswith("CPLN_") or name == "PORT"}
+env = {
+    name: value
+    for name, value in os.environ.items()
+    if name.startswith("CPLN_") or name == "PORT"
+}
 request = urllib.request.Request(env["CPLN_ENDPOINT"] + "/org/" + env["CPLN_ORG"])
 request.add_header("authorization", "Bearer " + env["CPLN_TOKEN"])
 env["answer"] = json.load(urllib.request.urlopen(request))["name"]
@@ -89,7 +93,8 @@ def test_its_own_token_reads_the_organisation_over_plain_http_without_an_identit
 ASK = """
 import os, urllib.error, urllib.request
 for name in ("CPLN_TOKEN", "KEY"):
-    request = urllib.request.Request(os.environ["LOGS"], headers={"authorization": os.environ[name]})
+    headers = {"authorization": os.environ[name]}
+    request = urllib.request.Request(os.environ["LOGS"], headers=headers)
     try:
         print(urllib.request.urlopen(request).status, flush=True)
     except urllib.error.HTTPError as error:
@@ -136,7 +141,10 @@ def said(
 @pytest.mark.fact("F027")
 def test_logs_are_read_with_a_key_and_not_with_the_containers_own_token(platform) -> None:
     key = platform.key({"targetKind": "org", "target": "all", "permissions": ["readLogs"]})
-    url = f"{platform.logs_url}/logs/org/{platform.org}/loki/api/v1/query_range?query=%7Bgvc%3D%22none%22%7D"
+    url = (
+        f"{platform.logs_url}/logs/org/{platform.org}"
+        "/loki/api/v1/query_range?query=%7Bgvc%3D%22none%22%7D"
+    )
     own, with_key = said(
         platform, ASK, {"LOGS": url, "KEY": key}, bound(platform, "org", "readLogs"), count=2
     )

@@ -1,4 +1,4 @@
-"""The logs service as Grafana Loki's clients use it: range queries, tails, selectors and filters."""
+"""The logs service as clients of Grafana Loki use it: range queries, tails, selectors, filters."""
 
 import json
 import threading

@@ -112,7 +112,10 @@ def test_a_job_from_manifest_to_last_line(platform, incumbent) -> None:
         workload, {**override, "env": [{"name": "PREFECT_API_URL", "value": "http://x/api"}]}
     )
 
-    selector = f'{{gvc="{platform.gvc}", location="{platform.location}", workload="{name}", replica=~"command-{command_id}.+"}}'
+    selector = (
+        f'{{gvc="{platform.gvc}", location="{platform.location}", workload="{name}",'
+        f' replica=~"command-{command_id}.+"}}'
+    )
     five_minutes_back = int((time.time() - 300) * 1e9)
     query = {"query": selector, "start": five_minutes_back, "limit": 1000, "direction": "forward"}
     url = (

@@ -128,7 +128,7 @@ def test_all_pages_come_in_the_order_that_was_asked_for(platform, family, by, nu
     if numbers is not None:
         assert up == list(numbers)
         assert down == list(reversed(numbers))
-    # Moments of the same millisecond have no order among themselves, and ids none that is known before.
+    # Times within the same millisecond have no order among themselves, and ids have no known order.
     values = found(platform, family, by=by, sort={"by": by, "order": "asc"})
     assert values == sorted(values)
     assert found(platform, family, by=by, sort={"by": by, "order": "desc"}) == values[::-1]

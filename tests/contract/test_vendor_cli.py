@@ -1,4 +1,7 @@
-"""Every request of the vendor's command line that needs no Docker, one row for each: exit code and effect."""
+"""Every request of the vendor's command line that needs no Docker.
+
+One row for each: its exit code and its effect.
+"""
 
 import json
 import os
@@ -34,7 +37,7 @@ def cli(
 
 @dataclass
 class Row:
-    """What a row has at hand: the platform, names of its own, and in the end what the command has done."""
+    """What a row works with: the platform, names of its own, and the finished command."""
 
     platform: Target
     folder: Path
@@ -116,9 +119,10 @@ def row(
     facts: tuple[str, ...] = (),
     is_proof: bool = False,
 ):
-    """Enter a row; the decorated function looks whether the command has had its effect.
+    """Enter a row; the decorated function checks whether the command has had its effect.
 
-    Each row starts Node.js, for a second of CPU: those for objects that jobs do not need are left to the long profile.
+    Each row starts Node.js, which takes a second of CPU: rows for objects that jobs do not need run
+    only in the long profile.
     """
 
     def enter(effect: Callable[[Row], None]) -> Callable[[Row], None]:
@@ -358,7 +362,8 @@ def the_run_is_active_and_completes(row):
 
 @row(
     "workload cron start {w} --location {location} --env A=1 --command python"
-    " --arg=-c --arg=\"import os; print('A is', os.environ['A'])\" --active-deadline-seconds 600 -o json",
+    " --arg=-c --arg=\"import os; print('A is', os.environ['A'])\""
+    " --active-deadline-seconds 600 -o json",
     before=with_workload(),
 )
 def the_override_reaches_the_container(row):
@@ -427,7 +432,8 @@ def the_command_is_found(row):
 
 
 @rare_row(
-    "workload cron run --image {image} --location {location} --env A=5 -- python -c \"import os; assert os.environ['A'] == '5'\""
+    "workload cron run --image {image} --location {location} --env A=5"
+    " -- python -c \"import os; assert os.environ['A'] == '5'\""
 )
 def the_run_is_awaited(row):
     assert row.json["status"] == "completed"

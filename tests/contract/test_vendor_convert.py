@@ -1,4 +1,7 @@
-"""The vendor's own conversion of Kubernetes manifests, `cpln convert`, as the oracle of ours (control-plane-api.md, F187)."""
+"""The vendor's conversion of Kubernetes manifests, `cpln convert`, as the oracle of ours.
+
+See control-plane-api.md, F187.
+"""
 
 import json
 import random
@@ -45,11 +48,17 @@ VOLUMES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"emptyDir": {}}, {"mountPath": "/scratch"}),
     ({"emptyDir": {"medium": "Memory"}}, {"mountPath": "/memory"}),
     ({"secret": {"secretName": "keys"}}, {"mountPath": "/keys", "readOnly": True}),
-    ({"secret": {"secretName": "keys", "items": [{"key": "pw", "path": "pw.txt"}]}}, {"mountPath": "/chosen"}),
+    (
+        {"secret": {"secretName": "keys", "items": [{"key": "pw", "path": "pw.txt"}]}},
+        {"mountPath": "/chosen"},
+    ),
     ({"secret": {"secretName": "keys"}}, {"mountPath": "/user", "subPath": "user"}),
     ({"configMap": {"name": "conf"}}, {"mountPath": "/conf"}),
     ({"configMap": {"name": "conf"}}, {"mountPath": "/etc/app.yaml", "subPath": "app.yaml"}),
-    ({"configMap": {"name": "conf", "items": [{"key": "app.yaml", "path": "in/app.yaml"}]}}, {"mountPath": "/nested"}),
+    (
+        {"configMap": {"name": "conf", "items": [{"key": "app.yaml", "path": "in/app.yaml"}]}},
+        {"mountPath": "/nested"},
+    ),
     ({"persistentVolumeClaim": {"claimName": "data"}}, {"mountPath": "/data"}),
     (
         {"projected": {"sources": [
@@ -165,7 +174,7 @@ DIFFERENCES: dict[str, tuple[list[tuple[str, Any]], str, Any, Any]] = {
         "cpln://reference/metadata.labels['team']",
     ),
 }
-"""What differs on purpose, each with its reason: changes of a job, what to look at, ours, the vendor's."""
+"""What differs on purpose, by reason: changes of a job, the compared place, ours, the vendor's."""
 
 
 def _other(name: str) -> dict[str, Any]:

@@ -278,16 +278,16 @@ def test_status_and_health_are_shown_and_not_taken(platform) -> None:
     )
     status, health = stored["status"], stored["health"]
     types = {
-        "parentId": str, "canonicalEndpoint": str, "endpoint": str, "replicaInternalNames": list, "healthCheck": dict,
-        "resolvedImages": dict, "loadBalancer": list,
+        "parentId": str, "canonicalEndpoint": str, "endpoint": str, "replicaInternalNames": list,
+        "healthCheck": dict, "resolvedImages": dict, "loadBalancer": list,
     }  # fmt: skip
     assert {name: type(status[name]) for name in types} == types
     assert status["endpoint"] != "mine"
     assert status["internalName"] == f"{stored['name']}.{platform.gvc}.cpln.local"
     assert (status["suspendedStatus"], status["currentReplicaCount"]) == ("suspended", 0)
     assert health == {
-        "readiness": "ready", "syncFailed": False, "readyLocations": locations, "totalLocations": locations,
-        "readyReplicas": 0, "totalReplicas": 0,
+        "readiness": "ready", "syncFailed": False, "readyLocations": locations,
+        "totalLocations": locations, "readyReplicas": 0, "totalReplicas": 0,
     }  # fmt: skip
 
 

@@ -29,7 +29,7 @@ def install(config: pytest.Config) -> Path:
     folder = config.rootpath / ".pytest_cache" / "vendor-cli" / PACKAGE.rpartition("@")[2]
     program = folder / "node_modules" / ".bin" / "cpln"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Two processes of one test run want it at the same time: the second waits until the first is done.
+    # Two processes of one test run need it at the same time: the second waits for the first.
     with (folder.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not program.exists():

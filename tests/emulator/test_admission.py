@@ -1,4 +1,4 @@
-"""Who is let in: the address, the origin and the token of a request, before anything of its body is read."""
+"""Which requests are admitted: by address, origin and token, before any of the body is read."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ CONTROL = ["faults", "clock", "requests", "config", "lines", "none"]
 
 
 async def answer_of(method="GET", *, headers=(), platform=None):
-    """Status and headers of the answer to a request of which everything is given, its Host and Origin too."""
+    """Return status and headers of the answer to a request given in full, Host and Origin too."""
     sent = []
 
     async def send(message):

@@ -1,6 +1,6 @@
-"""What a request may not hold: more than fits, deeper than can be written, or what takes ages to work out.
+"""What a request may not hold: too much, too deep to be written, or too slow to work out.
 
-A case that is not refused, or not quick, ends by the timeout of the test.
+A case that is not refused, or not quick, runs into the timeout of the test.
 """
 
 import itertools

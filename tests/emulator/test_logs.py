@@ -44,7 +44,10 @@ async def test_what_a_container_writes_is_found_with_its_labels():
         await here.advance(5)
         replica = (await here.get(link))["status"]["replica"]
         command_id = link.rsplit("/", 1)[-1]
-        query = f'{{gvc="quickstart", location="local-1", workload="w-1", replica=~"command-{command_id}.+"}}'
+        query = (
+            '{gvc="quickstart", location="local-1", workload="w-1",'
+            f' replica=~"command-{command_id}.+"}}'
+        )
         result = (await ask(here, query, direction="forward")).json()["data"]["result"]
         labels = {
             "gvc": "quickstart",

@@ -1,4 +1,7 @@
-"""Regular expressions of requests: RE2's, and none that freezes the platform. One that did would end by the test's timeout."""
+"""Regular expressions of requests: the syntax of RE2, and none that freezes the platform.
+
+A pattern that did freeze it would run into the timeout of the test.
+"""
 
 import json
 

@@ -1,4 +1,7 @@
-"""Wrong JSON types anywhere: refused with the name of the field, never an exception, and nothing stored that breaks a reader."""
+"""Wrong JSON types anywhere: refused with the name of the field, and never an exception.
+
+Nothing is stored that breaks a reader.
+"""
 
 import asyncio
 import copy
@@ -17,13 +20,17 @@ from tests.emulator.support import COMMANDS, GVC, RANGE, WORKLOADS, local, run_b
 ORG = "/org/local"
 ENV = [{"name": "A", "value": "1"}]
 OPTIONS = {
-    "suspend": True, "capacityAI": False, "debug": False, "spot": False, "timeoutSeconds": 5, "autoscaling": {}, "multiZone": {},
+    "suspend": True, "capacityAI": False, "debug": False, "spot": False, "timeoutSeconds": 5,
+    "autoscaling": {}, "multiZone": {},
 }  # fmt: skip
 CONTAINER = {
-    "name": "main", "image": "busybox", "cpu": "50m", "memory": "128Mi", "minCpu": "50m", "minMemory": "128Mi",
-    "command": "true", "args": ["-c"], "env": ENV, "inheritEnv": True, "workingDir": "/srv", "port": 80,
-    "ports": [{"number": 80, "protocol": "http"}], "lifecycle": {}, "readinessProbe": {}, "livenessProbe": {},
-    "volumes": [{"uri": "scratch://x", "path": "/data", "recoveryPolicy": "retain"}], "metrics": {}, "gpu": {},
+    "name": "main", "image": "busybox", "cpu": "50m", "memory": "128Mi", "minCpu": "50m",
+    "minMemory": "128Mi", "command": "true", "args": ["-c"], "env": ENV, "inheritEnv": True,
+    "workingDir": "/srv", "port": 80,
+    "ports": [{"number": 80, "protocol": "http"}], "lifecycle": {}, "readinessProbe": {},
+    "livenessProbe": {},
+    "volumes": [{"uri": "scratch://x", "path": "/data", "recoveryPolicy": "retain"}],
+    "metrics": {}, "gpu": {},
 }  # fmt: skip
 QUERY = {"kind": "secret", "fetch": "items", "spec": {
     "match": "all", "sort": {"by": "name", "order": "asc"},
@@ -34,7 +41,8 @@ QUERY = {"kind": "secret", "fetch": "items", "spec": {
 }}  # fmt: skip
 BASE = {"kind": None, "name": "x-1", "description": "d", "tags": {"a": "b"}}
 EXTERNAL = {
-    "inboundAllowCIDR": ["10.0.0.0/8"], "inboundBlockedCIDR": ["10.0.0.0/8"], "outboundAllowHostname": ["x"],
+    "inboundAllowCIDR": ["10.0.0.0/8"], "inboundBlockedCIDR": ["10.0.0.0/8"],
+    "outboundAllowHostname": ["x"],
     "outboundAllowPort": [{"protocol": "tcp", "number": 80}], "outboundAllowCIDR": ["10.0.0.0/8"],
     "outboundBlockedCIDR": ["10.0.0.0/8"], "http": {},
 }  # fmt: skip
@@ -44,21 +52,27 @@ OBJECTS = {
         "spec": {
             "type": "cron", "containers": [CONTAINER], "identityLink": f"{GVC}/identity/id-1",
             "job": {
-                "schedule": "* * * * *", "concurrencyPolicy": "Forbid", "historyLimit": 5, "restartPolicy": "Never",
+                "schedule": "* * * * *", "concurrencyPolicy": "Forbid", "historyLimit": 5,
+                "restartPolicy": "Never",
                 "activeDeadlineSeconds": 60,
             },
-            "defaultOptions": OPTIONS, "localOptions": [{**OPTIONS, "location": "//location/local-1"}],
+            "defaultOptions": OPTIONS,
+            "localOptions": [{**OPTIONS, "location": "//location/local-1"}],
             "firewallConfig": {
-                "external": EXTERNAL, "internal": {"inboundAllowType": "none", "inboundAllowWorkload": ["//gvc/g/workload/w"]},
+                "external": EXTERNAL, "internal": {
+                    "inboundAllowType": "none", "inboundAllowWorkload": ["//gvc/g/workload/w"],
+                },
             },
             "rolloutOptions": {"terminationGracePeriodSeconds": 5, "minReadySeconds": 1},
-            "securityOptions": {"runAsUser": 5, "filesystemGroupId": 5}, "loadBalancer": {}, "sidecar": {},
+            "securityOptions": {"runAsUser": 5, "filesystemGroupId": 5},
+            "loadBalancer": {}, "sidecar": {},
             "supportDynamicTags": True, "requestRetryPolicy": {},
         }
     },
     f"{ORG}/gvc": {
         "spec": {
-            "staticPlacement": {"locationLinks": ["//location/local-1"]}, "env": ENV, "pullSecretLinks": ["//secret/s"],
+            "staticPlacement": {"locationLinks": ["//location/local-1"]}, "env": ENV,
+            "pullSecretLinks": ["//secret/s"],
             "loadBalancer": {"dedicated": False, "trustedProxies": 0},
         }
     },
@@ -88,7 +102,10 @@ RUN = {
     "spec": {
         "location": "local-1", "scheduleName": "s", "activeDeadlineSeconds": 5,
         "containerOverrides": [
-            {"name": "main", "env": ENV, "command": "true", "args": ["-c"], "memory": "64Mi", "cpu": "60m", "image": "x"}
+            {
+                "name": "main", "env": ENV, "command": "true", "args": ["-c"], "memory": "64Mi",
+                "cpu": "60m", "image": "x",
+            }
         ],
     },
 }  # fmt: skip
@@ -218,7 +235,10 @@ OPERATORS = st.sampled_from(["", "$append/", "$drop/", "$replace/", "$patch/", "
 
 @st.composite
 def mutations(draw):
-    """A request whose body is right but for one place, which has any JSON; in a PATCH behind any operator."""
+    """Draw a request whose body is right except for one place.
+
+    That place has any JSON; in a PATCH it may stand behind any operator.
+    """
     collection = draw(st.sampled_from(list(OBJECTS) + list(BODIES)))
     body = document(collection) if collection in OBJECTS else BODIES[collection]
     path = collection.partition("#")[0]

@@ -1,4 +1,4 @@
-"""What a client may not do to the platform on the wire: send too much, too slowly or for nobody, and not read."""
+"""What a client may not do on the wire: send too much, too slowly or for nobody, and not read."""
 
 import contextlib
 import dataclasses

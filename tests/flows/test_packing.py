@@ -1,4 +1,4 @@
-"""Flows that Prefect packs for another process, module and all, as it does for a submission from a clone."""
+"""Flows that Prefect packs for another process, with their module, as it does from a clone."""
 
 import subprocess
 import sys
@@ -36,7 +36,8 @@ def test_packed_flow_knows_its_parameters_in_another_process(tmp_path) -> None:
         "import sys, pathlib, cloudpickle\n"
         "flow = cloudpickle.loads(pathlib.Path(sys.argv[1]).read_bytes())\n"
         "job = {'org': 'acme', 'namespace': 'dev', 'v1_job': {}}\n"
-        "print(type(flow.validate_parameters({'cpln_job': job, 'print_func': None})['cpln_job']).__name__)\n"
+        "values = flow.validate_parameters({'cpln_job': job, 'print_func': None})\n"
+        "print(type(values['cpln_job']).__name__)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False

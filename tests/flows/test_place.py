@@ -1,4 +1,7 @@
-"""Where a maintenance flow works: organization and GVC, as names or links, of its arguments or of the environment."""
+"""Where a maintenance flow works: organization and GVC, from its arguments or the environment.
+
+Both may be names or links.
+"""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""The status board against a platform in process: how many requests a look takes, and what a failed one changes."""
+"""The status board on a platform in this process.
+
+How many requests a poll takes, and what a failed one changes.
+"""
 
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,7 @@
-"""What a flow run's state asks of its job, and a job's end of its flow run: one row for a rule, and every pair answered."""
+"""What a flow run's state asks of its job, and a job's end of its flow run.
+
+One row for a rule, and an answer for every pair.
+"""
 
 from dataclasses import replace
 from datetime import timedelta

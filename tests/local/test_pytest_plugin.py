@@ -28,8 +28,9 @@ def test_a_flow_of_the_user_runs_its_job_on_the_platform_of_the_test(users, pref
         from prefect import flow
         from cpln_flows import CplnJob, run_namespaced_job
 
-        JOB = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": {"template": {"spec": {
-            "containers": [{"name": "main", "image": "busybox", "command": ["echo", "hello"]}]}}}}
+        MAIN = {"name": "main", "image": "busybox", "command": ["echo", "hello"]}
+        JOB = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": {
+            "template": {"spec": {"containers": [MAIN]}}}}
 
         def test_it(cpln_local):
             @flow

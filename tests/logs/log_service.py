@@ -1,4 +1,7 @@
-"""A logs service in virtual time that does what a schedule says: every line, when it arrives, and what befalls each message."""
+"""A logs service in virtual time that follows a schedule.
+
+The schedule has every line, when it arrives, and what happens to each message.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,7 @@ class Answer(StrEnum):
 
 @dataclass
 class Room:
-    """How many live logs there may be at a time; a further one is closed at once, or refused at its upgrade."""
+    """How many live logs may be open at a time; a further one is closed at once, or refused."""
 
     most: float = math.inf
     refuses: bool = False
@@ -67,7 +70,7 @@ class Room:
 
 @dataclass
 class Service:
-    """Holds the lines; is a source of them as the real one is, whose pages it asks for as that one does.
+    """Holds the lines and serves them as the real service does, which pages through a range query.
 
     Args:
         lines: What is printed.
@@ -76,8 +79,8 @@ class Service:
         limit: Lines of the past that a tail shows.
         frame_lines: Lines of a message.
 
-    The pages of one range query show one moment. On the platform a line can come in while they are read, and then be behind
-    newer ones of its stream if other streams are ahead of it.
+    The pages of one range query show one moment. On the platform a line can arrive while they are
+    read, and then be behind newer ones of its stream if other streams are ahead of it.
     """
 
     lines: Sequence[Printed]

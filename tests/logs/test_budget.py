@@ -57,9 +57,15 @@ def test_repeats_are_folded_and_counted() -> None:
     records = forwarding.take(_lines("a", "a", "a", "b", "b"), 0) + forwarding.flush(0)
     assert _texts(records) == [
         "a",
-        "[the same line 2 more times (from 2026-01-10T12:01:07.001000+00:00 to 2026-01-10T12:01:07.002000+00:00)]",
+        (
+            "[the same line 2 more times"
+            " (from 2026-01-10T12:01:07.001000+00:00 to 2026-01-10T12:01:07.002000+00:00)]"
+        ),
         "b",
-        "[the same line once more (from 2026-01-10T12:01:07.004000+00:00 to 2026-01-10T12:01:07.004000+00:00)]",
+        (
+            "[the same line once more"
+            " (from 2026-01-10T12:01:07.004000+00:00 to 2026-01-10T12:01:07.004000+00:00)]"
+        ),
     ]
 
 

@@ -1,4 +1,7 @@
-"""Reading somebody else's job where the platform does not make it easy; what users see of it is in tests/scenarios."""
+"""Reading another user's job where the platform makes it hard.
+
+What users see of it is in tests/scenarios.
+"""
 
 from __future__ import annotations
 

@@ -37,7 +37,11 @@ def _read(
     pace: Pace | None = None,
     knows_end: bool = True,
 ) -> tuple[list[str], LogStream, float]:
-    """Follow a job to its end; return what was delivered, the last follower, and how long after the end it was done."""
+    """Follow a job to its end.
+
+    Returns:
+        What was delivered, the last follower, and how long after the end it was done.
+    """
 
     async def main() -> tuple[list[str], LogStream, float]:
         service = Service(lines, list(fates), limit=999, frame_lines=1)

@@ -1,7 +1,7 @@
-"""Whatever the logs service does, what is delivered is what was printed: the follower itself, on schedules of all kinds.
+"""Whatever the logs service does, the follower delivers what was printed: schedules of all kinds.
 
-The long run, about ten minutes: ``pytest -n 0 tests/jobs/test_stream_proof.py --hypothesis-profile=long --timeout=3600``.
-It prints its seed, how many worlds there were, and the CPU seconds.
+The long run takes about ten minutes, and prints its seed, the number of worlds and the CPU seconds:
+``pytest -n 0 tests/logs/test_stream_proof.py --hypothesis-profile=long --timeout=3600``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ KEYS = [
 LATEST_SECONDS = Pace().settle - 0.1
 """A line comes at most so long after the end of a job that was silent before it."""
 CLOSE_SECONDS = MARGIN_SECONDS - 0.02
-"""And so much later than a line from the job's last moment has come, if it was printed at the end."""
+"""And this much later than the newest line of the job's last moment, if printed at the end."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -50,7 +50,7 @@ def _cursors_and_pages_are_short() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class World:
-    """What is printed, what befalls it, when the job ends, and when one process hands over to the next."""
+    """What is printed, what happens to it, when the job ends, and when processes hand over."""
 
     lines: tuple[Printed, ...]
     fates: tuple[Fate, ...]
@@ -104,7 +104,10 @@ def worlds(
 
 
 def _latest(lines: list[tuple[float, float]], ends: float) -> float:
-    """Return until when lines come that the follower promises to wait for: it depends on those that the job printed last."""
+    """Return how long the follower promises to wait for lines.
+
+    It depends on the lines that the job printed last.
+    """
     close = [arrives + ends - at for at, arrives in lines if at >= ends - MOMENT_SECONDS]
     return min(
         [ends + LATEST_SECONDS, *(max(ends + 0.04, reached + CLOSE_SECONDS) for reached in close)]
@@ -116,14 +119,14 @@ HONEST = worlds(
     fates=st.sampled_from([fate for fate in Fate if fate is not Fate.SILENT]),
     steady=True,
 )
-"""Worlds in which the service says what it leaves out, and gives the lines of a stream in their order."""
+"""Worlds in which the service reports what it leaves out, and keeps each stream in order."""
 
 WILD = worlds(
     lags=st.sampled_from([0.0, 0.02, 1.0, 30.0, 200.0]),
     fates=st.sampled_from(list(Fate)),
     steady=False,
 )
-"""Worlds in which lines are lost in silence, come late within their stream, and the store fails too."""
+"""Worlds in which lines are lost silently or come late within a stream, and the store fails too."""
 
 
 ONE_COUNTER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,4 +1,7 @@
-"""An event loop whose clock jumps to the next thing that is due: hours pass in no time, and always in the same way."""
+"""An event loop whose clock jumps to what is due next.
+
+Hours pass in no time, and always in the same way.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Manifests by chance: good ones, good ones with something wrong in them, and anything that JSON or YAML can say."""
+"""Manifests by chance: good ones, nearly good ones, and anything that JSON or YAML can express."""
 
 from __future__ import annotations
 
@@ -185,9 +185,10 @@ ANYTHING = st.recursive(
 )
 
 _PLAUSIBLE: st.SearchStrategy[Any] = st.sampled_from([
-    None, True, False, 0, 1, 25, 600, 900, 65_534, "", "a", "main", "x" * 49, "x" * 256, "/work", "/x/y", "25m", "1", "32Mi",
-    "Allow", "OnFailure", "same-gvc", "etl-2", "//gvc/dev/identity/x", "cpln://secret/s", "scratch://y", "//image/a:1", "8Gi",
-    [], ["a"], ["a", "b"], {}, {"a": "b"}, {"cpu": "1"}, {"name": "x", "image": "y"}, {"name": "x", "value": "y"},
+    None, True, False, 0, 1, 25, 600, 900, 65_534, "", "a", "main", "x" * 49, "x" * 256, "/work",
+    "/x/y", "25m", "1", "32Mi", "Allow", "OnFailure", "same-gvc", "etl-2", "//gvc/dev/identity/x",
+    "cpln://secret/s", "scratch://y", "//image/a:1", "8Gi", [], ["a"], ["a", "b"], {}, {"a": "b"},
+    {"cpu": "1"}, {"name": "x", "image": "y"}, {"name": "x", "value": "y"},
 ])  # fmt: skip
 
 
@@ -240,15 +241,19 @@ _BESIDE = [
     {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}},
 ]
 _PIECES = [
-    "- ", ": ", "? ", "&a ", "*a", "<<: *a", "!!binary ", "!!set ", "!x ", "|\n", ">-\n", "---\n", "...\n", "{", "}",
-    "[", "]", '"', "'", "#", "\t", "%", "@", "`", "{{ x }}", "{% if x %}", "$(A)", "null", "~", "yes", "0o17",
-    "0x1F", "1_0", "1e400", ".inf", "2026-11-28", "\xe9", "\ufeff", "\U0001f600", "\x00", "\x85", "\u2028", "\r",
+    "- ", ": ", "? ", "&a ", "*a", "<<: *a", "!!binary ", "!!set ", "!x ", "|\n", ">-\n", "---\n",
+    "...\n", "{", "}", "[", "]", '"', "'", "#", "\t", "%", "@", "`", "{{ x }}", "{% if x %}",
+    "$(A)", "null", "~", "yes", "0o17", "0x1F", "1_0", "1e400", ".inf", "2026-11-28", "\xe9",
+    "\ufeff", "\U0001f600", "\x00", "\x85", "\u2028", "\r",
 ]  # fmt: skip
 
 
 @st.composite
 def yaml_texts(draw: st.DrawFn) -> str:
-    """The text of a nearly good manifest, alone or with others beside it, in which something is added, left out or doubled."""
+    """Draw the text of a nearly good manifest, alone or with others beside it.
+
+    Something in it is added, left out or doubled.
+    """
     documents = [draw(nearly_good() | st.sampled_from([KUBERNETES, NATIVE]))]
     documents += draw(st.lists(st.sampled_from(_BESIDE), max_size=2))
     text = _dumped(draw, draw(st.permutations(documents)))

@@ -50,7 +50,7 @@ def _refused_or_converted(document: Any):
             "expected Job or CronJob (of Kubernetes) or workload (of Control Plane)",
             id="wrong-kind",
         ),
-        pytest.param({"kind": "job"}, "kind", "found the text 'job'", id="wrong-case"),
+        pytest.param({"kind": "job"}, "kind", "found the string 'job'", id="wrong-case"),
         pytest.param({"kind": ["Job"]}, "kind", "found a list", id="kind-of-another-type"),
         pytest.param({"kind": "x" * 10_000}, "kind", "xxx...", id="endless-kind"),
     ],
@@ -71,7 +71,7 @@ def test_what_is_no_manifest_is_said(document, path, says) -> None:
         pytest.param(10**5000, "more than 64 bits", id="endless-number"),
         pytest.param(b"x", "is a bytes", id="bytes"),
         pytest.param({"x"}, "is a set", id="set"),
-        pytest.param("\ud800", "half of a surrogate pair", id="surrogate"),
+        pytest.param("\ud800", "an unpaired surrogate", id="surrogate"),
         pytest.param("a\0b", "NUL", id="nul"),
     ],
 )
@@ -109,7 +109,7 @@ def test_a_document_without_end_is_refused() -> None:
         widening = [widening] * 10
     for document, says in (
         (endless, "levels deep"),
-        ({"kind": widening}, "more than 100000 values"),
+        ({"kind": widening}, "more than 100,000 values"),
     ):
         with pytest.raises(ManifestError, match=says):
             convert(document, gvc="dev")
@@ -172,7 +172,10 @@ def test_any_yaml_text_is_taken_or_refused_with_its_place(text, shared) -> None:
 
 
 def _is_taken(job: JobManifest, *, shared: bool) -> None:
-    """The rules of the local platform are written by other hands; only what a schedule's fields hold is left to them."""
+    """Check that the local platform accepts the job, whose rules are written independently.
+
+    Only the content of a schedule's fields is left to the platform.
+    """
     if job.schedule not in ("0 3 * * *", "* * * * *"):
         return
     tags = identifiers.workload_tags(spec_hash=spec_hash(job), job_type=job.job_type)
@@ -267,7 +270,7 @@ def test_anchors_and_merge_keys_are_read() -> None:
         pytest.param("# nothing", "0 documents", id="comment"),
         pytest.param("a: 1\n---\nb: 2", "2 documents", id="two-documents"),
         pytest.param("- a", "found a list", id="list"),
-        pytest.param("Job", "found the text 'Job'", id="text"),
+        pytest.param("Job", "found the string 'Job'", id="text"),
         pytest.param("a: \0", "not YAML", id="nul"),
         pytest.param(
             "a: !!python/object:os.system {}", "could not determine a constructor", id="object"
@@ -276,13 +279,13 @@ def test_anchors_and_merge_keys_are_read() -> None:
         pytest.param("a: !!int x", "does not fit the tag", id="no-number"),
         pytest.param("a: !!int ''", "does not fit the tag", id="empty-number"),
         pytest.param("a: !!bool x", "does not fit the tag", id="no-truth-value"),
-        pytest.param("a: " + "9" * 5000, "number without end", id="endless-number"),
+        pytest.param("a: " + "9" * 5000, "a number that is too long", id="endless-number"),
         pytest.param("a: " + "9" * 30, "more than 64 bits", id="number-of-100-bits"),
         pytest.param("[" * 5000, "nested too deeply", id="deep"),
         pytest.param("? [1]\n: 2", "unhashable", id="list-as-a-key"),
         pytest.param("a: *x", "undefined alias", id="alias"),
         pytest.param("a: &a {b: *a}", "levels deep", id="circle"),
-        pytest.param("a: {1: x}", "the key 1 is not a text", id="number-as-a-key"),
+        pytest.param("a: {1: x}", "the key 1 is not a string", id="number-as-a-key"),
         pytest.param('a: "\\ud800"', "surrogate", id="surrogate"),
     ],
 )

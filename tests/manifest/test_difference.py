@@ -1,4 +1,4 @@
-"""A written manifest beside the live object: what the platform fills in or drops is no difference."""
+"""A manifest compared with its live object: what the platform adds or drops is no difference."""
 
 import pytest
 

@@ -43,73 +43,73 @@ def test_a_field_of_the_right_type_is_read(read, value, found) -> None:
         pytest.param(
             lambda r: r.text("x", required=True),
             None,
-            "spec.x: is missing; expected a text",
+            "spec.x: is missing; expected a string",
             id="missing",
         ),
         pytest.param(
-            lambda r: r.text("x"), 1, "spec.x: expected a text, found the number 1", id="no-text"
+            lambda r: r.text("x"), 1, "spec.x: expected a string, found the integer 1", id="no-text"
         ),
         pytest.param(
-            lambda r: r.text("x"), [], "spec.x: expected a text, found a list", id="list-for-text"
+            lambda r: r.text("x"), [], "spec.x: expected a string, found a list", id="list-for-text"
         ),
         pytest.param(
             lambda r: r.number("x", 1, 3),
             0,
-            "spec.x: expected a whole number from 1 to 3, found 0",
+            "spec.x: expected an integer from 1 to 3, found 0",
             id="too-small",
         ),
         pytest.param(
             lambda r: r.number("x", 1, 3),
             4,
-            "spec.x: expected a whole number from 1 to 3, found 4",
+            "spec.x: expected an integer from 1 to 3, found 4",
             id="too-large",
         ),
         pytest.param(
             lambda r: r.number("x", 0, 3),
             True,
-            "spec.x: expected a whole number, found true",
+            "spec.x: expected an integer, found true",
             id="flag-for-number",
         ),
         pytest.param(
             lambda r: r.number("x", 0, 3),
             1.5,
-            "spec.x: expected a whole number, found the number 1.5",
+            "spec.x: expected an integer, found the number 1.5",
             id="fraction",
         ),
         pytest.param(
             lambda r: r.choice("x", "a", "b"),
             "c",
-            "spec.x: expected a or b, found the text 'c'",
+            "spec.x: expected a or b, found the string 'c'",
             id="no-choice",
         ),
         pytest.param(
             lambda r: r.flag("x"),
             "maybe",
-            "spec.x: expected true or false, found the text 'maybe'",
+            "spec.x: expected a boolean, found the string 'maybe'",
             id="no-flag",
         ),
         pytest.param(
             lambda r: r.texts("x"),
             "a",
-            "spec.x: expected a list, found the text 'a'",
+            "spec.x: expected a list, found the string 'a'",
             id="text-for-texts",
         ),
         pytest.param(
             lambda r: r.texts("x"),
             ["a", None],
-            "spec.x[1]: expected a text, found nothing",
+            "spec.x[1]: expected a string, found nothing",
             id="null-in-texts",
         ),
         pytest.param(
             lambda r: r.texts("x"),
             [True],
-            "spec.x[0]: expected a text, found true",
+            "spec.x[0]: expected a string, found true",
             id="flag-in-texts",
         ),
         pytest.param(
             lambda r: r.child("x"),
             1,
-            "spec.x: expected an object, found the number 1",
+            "spec.x: expected an object, found the integer 1",
             id="no-object",
         ),
         pytest.param(
@@ -121,7 +121,7 @@ def test_a_field_of_the_right_type_is_read(read, value, found) -> None:
         pytest.param(
             lambda r: list(r.children("x")),
             [1],
-            "spec.x[0]: expected an object, found the number 1",
+            "spec.x[0]: expected an object, found the integer 1",
             id="no-child",
         ),
         pytest.param(lambda r: r.refuse("x", "remove it"), 1, "spec.x: remove it", id="refused"),
@@ -160,10 +160,10 @@ def test_children_share_the_faults_of_their_parent() -> None:
     [
         (None, "nothing"),
         (True, "true"),
-        (1, "the number 1"),
+        (1, "the integer 1"),
         (0.5, "the number 0.5"),
-        ("a", "the text 'a'"),
-        ("x" * 100, "the text '" + "x" * 59 + "..."),
+        ("a", "the string 'a'"),
+        ("x" * 100, "the string '" + "x" * 59 + "..."),
         ([1], "a list"),
         ({"a": 1}, "an object"),
         (b"", "a bytes"),

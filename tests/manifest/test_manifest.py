@@ -169,7 +169,10 @@ def test_a_job_on_its_own_schedule_keeps_everything_even_on_a_shared_workload() 
 
 
 def test_the_hash_changes_only_on_purpose() -> None:
-    """Workloads that exist are found by it: who changes what a shared workload holds changes its form, and this line."""
+    """Existing workloads are found by the hash.
+
+    Whoever changes what a shared workload holds changes its form, and this line.
+    """
     least = JobManifest((ContainerSpec("main", "a:1"),))
     assert spec_hash(least) == "4df07ce7c21577da2baebec2803227b5d38f633b37893ff8b577457a58469d22"
 

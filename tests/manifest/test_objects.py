@@ -43,7 +43,10 @@ def test_what_others_refer_to_comes_first() -> None:
 
 
 def test_lists_are_taken_apart() -> None:
-    text = "kind: list\nitems: [{kind: secret, name: s-1}, [{kind: secret, name: s-2}]]\n---\n[{kind: secret, name: s-3}]"
+    text = (
+        "kind: list\nitems: [{kind: secret, name: s-1}, [{kind: secret, name: s-2}]]\n"
+        "---\n[{kind: secret, name: s-3}]"
+    )
     assert _paths(text) == [f"/org/acme/secret/s-{number}" for number in (1, 2, 3)]
 
 
@@ -76,7 +79,7 @@ def test_gvc_of_an_object(text, gvc, paths) -> None:
     [
         pytest.param(
             "{kind: workload, name: w, gvc: other}",
-            "expected 'dev', which is given, or nothing",
+            "expected the given 'dev' or nothing",
             id="two-gvcs",
         ),
         pytest.param("{name: w}", "expected the kind of an object, found nothing", id="no-kind"),
@@ -89,7 +92,7 @@ def test_gvc_of_an_object(text, gvc, paths) -> None:
             "expected the kind of an object, found a list",
             id="list-as-a-kind",
         ),
-        pytest.param("just text", "expected objects, found the text", id="text"),
+        pytest.param("just text", "expected objects, found the string", id="text"),
         pytest.param("a: [", "not YAML", id="no-yaml"),
     ],
 )

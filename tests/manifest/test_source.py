@@ -144,7 +144,7 @@ def test_source_that_only_the_platform_knows_keeps_the_order() -> None:
         ),
         pytest.param(
             JOB + "---\nkind: Service\n",
-            "found the text 'Service'; apply it by itself",
+            "found the string 'Service'; apply it by itself",
             id="something-else",
         ),
         pytest.param(JOB + "---\n- a\n", "found nothing; apply it by itself", id="no-object"),

@@ -45,7 +45,7 @@ def test_bomb_is_refused(text) -> None:
 
 
 def test_merges_that_repeat_each_other_are_counted() -> None:
-    """Newer versions of PyYAML leave out what they have merged already; older ones make billions of it."""
+    """Newer versions of PyYAML skip what they have merged; older ones make billions of it."""
     with pytest.raises(ManifestError):
         conversion.parse_yaml(
             laughs("{{<<: [{}]}}") + laughs("{{<<: [{}]}}").replace("k: v", WIDE[7:-2]),

@@ -321,7 +321,7 @@ def replaced(document: Any, path: tuple[str | int, ...], value: Any) -> Any:
 
 
 class TestHostile:
-    """Something else at any place of a document is refused or taken, and never ends the migration."""
+    """Any value at any place of a document is refused or accepted, and never ends the migration."""
 
     @given(st.sampled_from(list(places(prefect_2.fork_template()))), JSON)
     def test_templates(self, path, value) -> None:

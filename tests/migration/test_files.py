@@ -1,4 +1,4 @@
-"""Exported files are somebody's until they are parsed: each fault has its place, and nothing of it is quoted."""
+"""Exported files may hold anything: each fault names its place, and nothing of a file is quoted."""
 
 import json
 

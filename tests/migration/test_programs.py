@@ -18,7 +18,8 @@ SEED = """\
 import os
 from prefect.infrastructure import CplnInfrastructure, CplnInfrastructureConfig
 
-cpln_infra_config_block = CplnInfrastructureConfig(token=os.getenv("CPLN_TOKEN")) # Your Control Plane token here
+cpln_infra_config_block = CplnInfrastructureConfig(token=os.getenv("CPLN_TOKEN")) \
+# Your Control Plane token here
 cpln_infra_config_block.save("cpln-infra-config")
 """
 DEPLOYMENT = """\
@@ -45,6 +46,12 @@ block.publish_as_work_pool("cpln-infra")
 deployment = flow.from_source(source="/srv/flows", entrypoint="report.py:report")
 deployment.deploy({arguments})
 """
+
+
+REPOSITORIES = (
+    'parameters={"github_repos":'
+    ' ["PrefectHQ/prefect", "pydantic/pydantic", "huggingface/transformers"]}'
+)
 
 
 def deployed(more: str = "") -> str:
@@ -78,7 +85,8 @@ def test_names_of_the_table_exist() -> None:
 
 def test_comments_and_layout_stay() -> None:
     made = rewrite(
-        "# about\n\nfrom prefect_cpln.flows import run_namespaced_job  # this is a flow\n\nx = 1 ;y=2\n"
+        "# about\n\nfrom prefect_cpln.flows import run_namespaced_job  # this is a flow\n\n"
+        "x = 1 ;y=2\n"
     )
     assert (
         made.text
@@ -131,11 +139,7 @@ def test_schedule_becomes_its_keyword(schedule, argument) -> None:
 
 
 def test_long_call_is_written_on_lines() -> None:
-    made = rewrite(
-        deployed(
-            'parameters={"github_repos": ["PrefectHQ/prefect", "pydantic/pydantic", "huggingface/transformers"]}'
-        )
-    )
+    made = rewrite(deployed(REPOSITORIES))
     assert "deployment.deploy(\n    name=" in made.text
     compile(made.text, "made", "exec")
 
@@ -206,16 +210,14 @@ def test_what_prefect_3_does_not_have_is_listed(text, line) -> None:
 def test_mixed_import_is_split() -> None:
     made = rewrite("from prefect.infrastructure import CplnInfrastructure, KubernetesJob\n")
     assert (
-        made.text
-        == "from cpln_flows import CplnInfrastructure\nfrom prefect.infrastructure import KubernetesJob\n"
+        made.text == "from cpln_flows import CplnInfrastructure\n"
+        "from prefect.infrastructure import KubernetesJob\n"
     )
     assert len(made.left) == 1
 
 
 def test_code_in_a_function_keeps_its_indent() -> None:
-    body = deployed(
-        'parameters={"github_repos": ["PrefectHQ/prefect", "pydantic/pydantic", "huggingface/transformers"]}'
-    )
+    body = deployed(REPOSITORIES)
     imports, _, rest = body.partition("\n\n")
     text = f"{imports}\n\ndef main():\n" + "".join(f"    {line}\n" for line in rest.splitlines())
     made = rewrite(text)

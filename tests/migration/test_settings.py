@@ -48,11 +48,15 @@ def test_own_variable_in_the_environment_is_no_setting() -> None:
 def test_profiles_are_read_by_name(tmp_path) -> None:
     path = tmp_path / "profiles.toml"
     path.write_text(
-        'active = "prod"\n[profiles.prod]\nPREFECT_API_URL = "http://x/api"\nPREFECT_AGENT_QUERY_INTERVAL = "5"\n'
+        'active = "prod"\n[profiles.prod]\nPREFECT_API_URL = "http://x/api"\n'
+        'PREFECT_AGENT_QUERY_INTERVAL = "5"\n'
     )
     (item,) = settings.decide(settings.of_profiles(path))
     assert item.by_hand == (
-        "in the profile 'prod': Prefect 3 does not read it; set PREFECT_WORKER_QUERY_SECONDS instead",
+        (
+            "in the profile 'prod': Prefect 3 does not read it;"
+            " set PREFECT_WORKER_QUERY_SECONDS instead"
+        ),
     )
 
 

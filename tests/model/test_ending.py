@@ -20,24 +20,45 @@ def _execution(conditions=(), **container) -> JobExecution:
 @pytest.mark.parametrize(
     ("command", "execution", "exit_code", "reason", "says"),
     [
-        pytest.param(_command("completed"), None, 0, None, "completed, exit code 0", id="success-without-an-execution"),
-        pytest.param(_command(), None, None, None, "the platform says failed", id="failure-of-which-nothing-is-known"),
-        pytest.param(_command(), _execution(restarts={"exitCode": 3, "reason": "Error"}), 3, "Error", "exit code 3", id="code"),
-        pytest.param(_command(), _execution(restarts={"exitCode": 137}), 137, None, "exit code 137 (SIGKILL)", id="signal"),
+        pytest.param(
+            _command("completed"), None,
+            0, None, "completed, exit code 0", id="success-without-an-execution",
+        ),
+        pytest.param(
+            _command(), None,
+            None, None, "the platform reports failed", id="failure-of-which-nothing-is-known",
+        ),
+        pytest.param(
+            _command(), _execution(restarts={"exitCode": 3, "reason": "Error"}),
+            3, "Error", "exit code 3", id="code",
+        ),
+        pytest.param(
+            _command(), _execution(restarts={"exitCode": 137}),
+            137, None, "exit code 137 (SIGKILL)", id="signal",
+        ),
         pytest.param(
             _command(),
-            _execution(restarts={"exitCode": 137, "reason": "OOMKilled"}, message="memory limit reached"),
+            _execution(
+                restarts={"exitCode": 137, "reason": "OOMKilled"}, message="memory limit reached"
+            ),
             137, "OOMKilled", "memory limit reached", id="out-of-memory",
         ),
         pytest.param(
             _command(),
-            _execution([{"type": "FailureTarget", "reason": "DeadlineExceeded", "message": "was active too long"}]),
+            _execution([{
+                "type": "FailureTarget", "reason": "DeadlineExceeded",
+                "message": "was active too long",
+            }]),
             None, "DeadlineExceeded", "was active too long", id="deadline",
         ),
         pytest.param(
-            _command(messages=["cannot pull image"]), _execution(), None, None, "cannot pull image", id="messages-of-the-command"
+            _command(messages=["cannot pull image"]), _execution(),
+            None, None, "cannot pull image", id="messages-of-the-command",
         ),
-        pytest.param(_command(messages=[{"message": "no room"}]), None, None, None, "no room", id="messages-that-are-objects"),
+        pytest.param(
+            _command(messages=[{"message": "no room"}]), None,
+            None, None, "no room", id="messages-that-are-objects",
+        ),
     ],
 )  # fmt: skip
 def test_an_ending_says_what_the_platform_says(command, execution, exit_code, reason, says) -> None:
@@ -88,7 +109,7 @@ def test_cause_says_each_thing_once() -> None:
         Ending("failed", messages=("pulls: no such image", "no such image")).cause
         == "pulls: no such image"
     )
-    assert Ending("cancelled").cause == "the platform says cancelled and not why"
+    assert Ending("cancelled").cause == "the platform reports cancelled without a reason"
 
 
 DEADLINE = {"type": "FailureTarget", "reason": "DeadlineExceeded", "message": "was active too long"}

@@ -51,7 +51,8 @@ def test_two_submissions_outside_of_a_run_are_two_jobs() -> None:
     [
         pytest.param(
             LogContext("etl", RUN, "dev", "w", "9b38"),
-            f"[CPLN] Kill | Flow: etl, RunID: {RUN}, GVC: dev, Workload: w, Cmd: 9b38 > Sending stopReplica",
+            f"[CPLN] Kill | Flow: etl, RunID: {RUN}, GVC: dev, Workload: w, Cmd: 9b38"
+            " > Sending stopReplica",
             id="all-known",
         ),
         pytest.param(
@@ -66,5 +67,6 @@ def test_a_log_line_has_the_prefix_that_users_filter_by(context, line) -> None:
 
 def test_the_areas_are_written_as_users_are_told() -> None:
     assert [str(area) for area in Area] == [
-        "Job", "Workload", "Sync CPLN→Prefect", "Sync Prefect→CPLN", "Kill", "Cleanup", "Logs", "Init"
+        "Job", "Workload", "Sync CPLN→Prefect", "Sync Prefect→CPLN", "Kill", "Cleanup", "Logs",
+        "Init",
     ]  # fmt: skip

@@ -106,6 +106,8 @@ def test_gvc_and_organization_come_together(org, text, found) -> None:
 def test_gvc_of_another_organization_names_both() -> None:
     with pytest.raises(
         ValueError,
-        match="'/org/acme/gvc/dev' is in the organization 'acme', and the organization given is 'b'",
+        match=(
+            "'/org/acme/gvc/dev' is in the organization 'acme', and the organization given is 'b'"
+        ),
     ):
         links.gvc_of("b", "/org/acme/gvc/dev")

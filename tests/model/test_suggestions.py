@@ -53,7 +53,8 @@ def _faults(document) -> list[str]:
         ),
         pytest.param(
             changed(kubernetes_job("x"), ("spec.labels", {"a": "b"})),
-            "spec.labels: does not belong here; move it to metadata.labels or spec.template.metadata.labels",
+            "spec.labels: does not belong here;"
+            " move it to metadata.labels or spec.template.metadata.labels",
             id="beside",
         ),
         pytest.param(
@@ -73,7 +74,7 @@ def _faults(document) -> list[str]:
         ),
         pytest.param(
             changed(kubernetes_job("x"), ("Kind", "Job"), ("kind", ABSENT)),
-            "found nothing; did you mean it by 'Kind'?",
+            "found nothing; is it misspelled as 'Kind'?",
             id="the-kind",
         ),
         pytest.param(
@@ -99,9 +100,9 @@ def test_second_container_is_told_its_own_place() -> None:
         (f"{POD}.containers[1]", {"name": "two", "image": "x", "limits": {"cpu": "1"}}),
     )
     (fault,) = _faults(job)
-    assert (
-        fault
-        == f"{POD}.containers[1].limits: does not belong here; move it to {POD}.containers[1].resources.limits"
+    assert fault == (
+        f"{POD}.containers[1].limits: does not belong here;"
+        f" move it to {POD}.containers[1].resources.limits"
     )
 
 

@@ -1,4 +1,7 @@
-"""What a flow run leaves behind when its process dies ends with it; what has a process of its own goes on."""
+"""What a flow run leaves behind when its process dies ends with it.
+
+What has a process of its own keeps running.
+"""
 
 import uuid
 

@@ -26,7 +26,7 @@ def run_once(started, *, interval, cycles, successor, cycle_takes):
 def test_over_an_hour_no_two_cycles_lie_more_than_two_intervals_apart(
     minutes, cycles, start_seconds, cycle_seconds
 ) -> None:
-    """A scheduled run begins when its time has come and the run before it is over, and then its container starts."""
+    """Begin each scheduled run when it is due and the last one is over; then start a container."""
     began, free = [], NOW
     every = timedelta(minutes=minutes)
     for number in range(60 // minutes):

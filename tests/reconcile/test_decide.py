@@ -1,4 +1,4 @@
-"""Every row of the table of both directions is a test with a name; then all of their combinations."""
+"""A named test for every row of the table of both directions, then all of their combinations."""
 
 import itertools
 from dataclasses import replace

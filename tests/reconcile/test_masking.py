@@ -1,4 +1,4 @@
-"""What an artifact shows of the platform's objects: nothing that somebody may have meant to keep secret."""
+"""What an artifact shows of the platform's objects: nothing that may have been meant as secret."""
 
 import json
 from uuid import UUID

@@ -106,7 +106,10 @@ async def test_a_cycle_holds_the_loop_for_a_bounded_time_a_run(monkeypatch) -> N
 
 
 async def longest_turn(function: Callable[[], Awaitable[None]]) -> int:
-    """Return how many calls were made at most before another task of the loop had its turn: no clock, so no slow machine."""
+    """Return the most calls that were made before another task of the loop had its turn.
+
+    It uses no clock, so a slow machine does not matter.
+    """
     turns = [0]
 
     def count(_frame: object, event: str, _argument: object) -> None:

@@ -1,4 +1,4 @@
-"""Flow runs and jobs as the decisions see them, with everything that a test does not care about filled in."""
+"""Flow runs and jobs as the decisions see them; what a test does not care about has defaults."""
 
 from __future__ import annotations
 

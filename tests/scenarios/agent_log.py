@@ -1,4 +1,7 @@
-"""The log of an agent that runs on the platform: what its process prints, kept by the logs service, read as its users do."""
+"""The log of an agent that runs on the platform.
+
+Its process prints, the logs service keeps what it prints, and the test reads it as a user does.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ def console_formatter() -> logging.Formatter:
 
 @contextmanager
 def kept(local: LocalPlatform) -> Iterator[None]:
-    """Give what this process logs at its default level to the platform, as the log of a worker's workload."""
+    """Send what this process logs at its default level to the platform, as the log of a worker."""
     logger, printed = logging.getLogger("prefect"), _Printed(console_formatter())
     logger.addHandler(printed)
     try:
@@ -79,7 +82,7 @@ class Reader:
 
 
 def query(filters: Sequence[str]) -> str:
-    """The LogQL of the seed, with its filters where they belong: within what the shell takes for one argument."""
+    """Return the seed's LogQL, with its filters inside of what the shell takes as one argument."""
     return f'{{gvc="quickstart", workload="{WORKLOAD}"}}' + "".join(
         f' |= "{text}"' for text in filters
     )

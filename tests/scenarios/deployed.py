@@ -1,4 +1,4 @@
-"""A deployment of a flow whose run is executed again and again, as a worker does that lost its process."""
+"""A deployment whose flow run is executed again and again, as by a worker that lost its process."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What a worker does, done by hand: flow runs in a cpln pool, and the commands that are their containers."""
+"""What a worker does, done by hand: flow runs in a cpln pool, and the commands that run them."""
 
 from __future__ import annotations
 

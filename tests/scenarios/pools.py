@@ -1,4 +1,7 @@
-"""Work pools of type cpln on the tests' Prefect server: deployments, flow runs, and workers in this process or their own."""
+"""Work pools of type cpln on the tests' Prefect server.
+
+With their deployments, flow runs, and workers in this process or their own.
+"""
 
 from __future__ import annotations
 
@@ -142,7 +145,10 @@ def messages(run_id: UUID) -> list[str]:
 
 
 def lines(run_id: UUID, count: int) -> list[str]:
-    """The lines of a job in the flow run's log, once there are so many: Prefect sends them in its own time."""
+    """Return a job's lines in the flow run's log, once there are this many.
+
+    Prefect sends them in its own time.
+    """
 
     def look() -> list[str] | None:
         found = [text.split(" - ")[1] for text in messages(run_id) if " - line " in text]

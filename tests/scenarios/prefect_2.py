@@ -1,4 +1,7 @@
-"""What a server holds that was migrated from Prefect 2: block documents with the schemas of then, agent pools, deployments."""
+"""What a server holds that was migrated from Prefect 2.
+
+Block documents with the schemas of that time, agent pools, and deployments.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +111,7 @@ def fork_template(**defaults: Any) -> dict[str, Any]:
 
 
 def infrastructure(**fields: Any) -> dict[str, Any]:
-    """The fields of an infrastructure block as the fork stored them on a machine without ``CPLN_*``."""
+    """Return an infrastructure block's fields as the fork stored them without ``CPLN_*`` set."""
     pod = {
         "parallelism": 1,
         "completions": 1,

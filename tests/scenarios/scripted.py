@@ -1,4 +1,4 @@
-"""Jobs that follow a script on a platform of their own: many of them can wait at the same time in one process."""
+"""Jobs that follow a script on a platform of their own: one process can wait for many at once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ FAILURE = Script([Line(0, "one"), Exit(0.1, code=3)])
 ENDLESS = Script([Line(0, "one")])
 
 _AT_ONCE = 16
-# Whatever is waited for comes, however slow the machine is; only what never comes is given up, after a time that no answer needs.
+# Whatever is awaited comes, however slow the machine is; a wait is given up only after a time that
+# no answer needs.
 _QUICK = {
     "request_timeout_seconds": PATIENCE_SECONDS,
     "log_settle_seconds": 0.1,
@@ -103,7 +104,7 @@ def run_of(
     given = {"v1_job": kubernetes_job("the executor runs its script instead"), **fields}
     credentials = CplnCredentials(config=CplnConfig(token=local.settings.token))
     job = CplnJob(credentials=credentials, org="local", namespace="quickstart", **given)
-    # A run that somebody hangs up on is made to notice it; the platform's faults are those that it has now.
+    # A run whose caller hangs up is made to notice it; the platform's faults are the current ones.
     unanswered = any(fault["timeout"] for fault in local.platform.faults.as_documents())
     wanted = local.settings.model_copy(
         update={**_QUICK, **(_UNANSWERED if unanswered else {}), **(settings or {})}

@@ -1,4 +1,7 @@
-"""A stand-in for Prefect's engine in a container: it reports Running, prints, and reports Completed, and needs no Prefect."""
+"""A stand-in for Prefect's engine in a container.
+
+It reports Running, prints, and reports Completed; it does not need Prefect.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ def report(state):
     for _ in range(200):  # Prefect's server may be busy, or away for a while
         try:
             connection = http.client.HTTPConnection(api.hostname, api.port, timeout=20)
-            connection.request("POST", f"{api.path}/flow_runs/{run}/set_state", body, {"content-type": "application/json"})
+            headers = {"content-type": "application/json"}
+            connection.request("POST", f"{api.path}/flow_runs/{run}/set_state", body, headers)
             answer = connection.getresponse()
             text = answer.read()
             if answer.status < 300 and json.loads(text)["status"] == "ACCEPT":

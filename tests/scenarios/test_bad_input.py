@@ -1,4 +1,4 @@
-"""What users get wrong: each is a clear error that names the field and the fix, found early; nothing is half made."""
+"""What users get wrong: a clear, early error names field and fix, and nothing is half created."""
 
 from __future__ import annotations
 

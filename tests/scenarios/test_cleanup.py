@@ -1,4 +1,7 @@
-"""The clean-up, on the local platform and a real Prefect server: what nobody uses goes, with what belongs to it."""
+"""The clean-up, on the local platform and a real Prefect server.
+
+What nobody uses is deleted, together with what belongs to it.
+"""
 
 from datetime import UTC, datetime, timedelta
 
@@ -34,7 +37,10 @@ FOREVER = "for ever"
 
 
 def aged() -> Platform:
-    """A platform that is 100 hours behind; tests bring it forward. A job whose tag says so never ends."""
+    """Return a platform that is 100 hours behind; tests bring it forward.
+
+    A job with ``FOREVER`` in a tag never ends.
+    """
 
     def script(run):
         return Script(steps=()) if FOREVER in run.tags.values() else Script((Exit(1),))
@@ -162,8 +168,9 @@ async def test_a_job_that_is_started_between_look_and_deletion_saves_its_workloa
     await job(hands, "never-ran", FOREVER)
     deleted = await Deleter(observer).delete(sweep)
     assert names(hands) == sorted([*KEPT, "never-ran"])
-    assert [one.said for one in deleted if not one.done] == [
-        f"changed meanwhile: command {hands.local.platform.commands('never-ran')[0]['id']} is active"
+    active = hands.local.platform.commands("never-ran")[0]
+    assert [deletion.said for deletion in deleted if not deletion.done] == [
+        f"changed meanwhile: command {active['id']} is active"
     ]
 
 
@@ -289,7 +296,10 @@ KEYS = "prefect-api-0123456789ab-"
 async def key(
     hands: Hands, number: int, workload: str | None = None, identity: str | None = None
 ) -> str:
-    """The secret of a Prefect API key with what a job needs to read it, as a worker makes it, and a workload that does."""
+    """Store a Prefect API key's secret, as a worker does, and return its name.
+
+    A job gets what it needs to read the secret, and a workload that uses it if one is named.
+    """
     name = f"{KEYS}{number:08x}"
     await secrets.put_dictionary(
         hands.client, "local", name, {"PREFECT_API_KEY": "canary"}, description="for a job"
@@ -304,7 +314,7 @@ async def key(
 
 
 def keys(hands: Hands) -> list[int]:
-    """The numbers of the secrets that are left; a deletion takes a moment of the platform's time."""
+    """Return the numbers of the remaining secrets; a deletion takes a moment of platform time."""
     hands.local.platform.clock.advance(1)
     return sorted(
         int(one["name"][-8:], 16)

@@ -1,4 +1,4 @@
-"""Clocks that disagree: the platform's, this machine's, and in between them the jobs, their logs and their retries."""
+"""Clocks that disagree: the platform's and this machine's, with jobs, logs and retries between."""
 
 from __future__ import annotations
 

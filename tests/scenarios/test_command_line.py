@@ -159,7 +159,10 @@ def test_a_command_has_the_programs_of_cpln_flows_first_on_its_path(tmp_path) ->
 
 
 def test_a_command_sees_no_other_platform(tmp_path) -> None:
-    program = "import os; print(sorted(name for name in os.environ if 'CPLN_' in name), os.environ['CPLN_TOKEN'])"
+    program = (
+        "import os; print(sorted(name for name in os.environ if 'CPLN_' in name),"
+        " os.environ['CPLN_TOKEN'])"
+    )
     foreign = {
         "PREFECT_INTEGRATIONS_CPLN_TOKEN": "s.real",
         "PREFECT_INTEGRATIONS_CPLN_ORG": "acme",
@@ -179,8 +182,8 @@ def test_a_port_can_be_chosen_and_a_taken_one_is_named(tmp_path) -> None:
         done = _run("local", "--port", str(port), "--", "true", home=tmp_path)
         assert (done.returncode, done.stdout) == (1, "")
         assert (
-            done.stderr
-            == f"cpln-flows: port {port} is in use; choose another --port, or leave it out for a free one\n"
+            done.stderr == f"cpln-flows: port {port} is in use;"
+            " choose another --port, or leave it out for a free one\n"
         )
     done = _run(
         "local",
@@ -227,7 +230,10 @@ def test_a_shell_completes_the_commands(tmp_path) -> None:
 
 @pytest.mark.parametrize("code", [0, 7])
 def test_a_command_runs_on_a_local_platform_and_its_code_is_ours(code, tmp_path) -> None:
-    program = f"import os, sys; print(os.environ['CPLN_ENDPOINT'], os.environ['CPLN_ORG']); sys.exit({code})"
+    program = (
+        "import os, sys; print(os.environ['CPLN_ENDPOINT'], os.environ['CPLN_ORG']);"
+        f" sys.exit({code})"
+    )
     done = _run("local", "--", sys.executable, "-c", program, home=tmp_path)
     assert done.returncode == code
     assert re.match(r"http://127\.0\.0\.1:\d+ local\n", done.stdout), done.stderr

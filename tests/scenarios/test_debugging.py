@@ -1,4 +1,4 @@
-"""What the seed's "Debugging & Troubleshooting" tells users to look for stands in the agent's log at the default level."""
+"""The lines that the seed's "Debugging & Troubleshooting" names are in the agent's default log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What is deployed: `run_namespaced_job` in a process of its own, and the maintenance flows with the rights that they get."""
+"""What is deployed: `run_namespaced_job` in a process of its own, and the maintenance flows.
+
+The latter run with the permissions that they are given.
+"""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What a person reads of a job that fails: one paragraph, once, and nothing of the library around it."""
+"""What a person reads of a job that fails: one paragraph, once, and no internals of the library."""
 
 import re
 import shlex
@@ -154,7 +154,10 @@ def test_outside_of_a_run_the_error_is_the_report() -> None:
 )
 def test_failed_maintenance_is_one_paragraph(call, area, local, prefect_api, tmp_path) -> None:
     name = call.split("(", maxsplit=1)[0]
-    program = f"from prefect import flow\nfrom cpln_flows import {name}\n\n@flow\ndef night():\n    {call}\n\nnight()\n"
+    program = (
+        f"from prefect import flow\nfrom cpln_flows import {name}\n\n"
+        f"@flow\ndef night():\n    {call}\n\nnight()\n"
+    )
     if name != "stream_logs":
         program = f"from cpln_flows import {name}\n{call}\n"
     _, output = programs.run(

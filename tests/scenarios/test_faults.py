@@ -1,4 +1,7 @@
-"""Every request of a job's life meets every fault of the network and the platform: one grid, one job in each of its cells."""
+"""Every request of a job's life meets every fault of the network and the platform.
+
+All of them form one grid, with one job in each of its cells.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +88,10 @@ LASTING_KINDS = ["503-before", "timeout-after", "not-json"]
 
 
 def _cells(*, is_long: bool) -> list[tuple[str, str, int]]:
-    """Which request meets which fault, and how often: the long profile has every combination, the default suite each kind."""
+    """Return which request meets which fault, and how often.
+
+    The long profile has every combination, the default suite each kind.
+    """
     return [
         (request, fault, times)
         for request in REQUESTS

@@ -1,4 +1,4 @@
-"""Following a job that does not go as it should: it waits, vanishes, ends in its own way, or cannot be stopped."""
+"""Following a job that misbehaves: it waits, vanishes, ends in an odd way, or cannot be stopped."""
 
 import logging
 import threading
@@ -210,7 +210,10 @@ def test_answers_of_wrong_shape_are_asked_again(body) -> None:
 
 
 def test_a_stage_that_nobody_knows_is_an_active_one() -> None:
-    odd = '{"kind": "command", "id": "x", "type": "runCronWorkload", "lifecycleStage": "paused-by-the-moon"}'
+    odd = (
+        '{"kind": "command", "id": "x", "type": "runCronWorkload",'
+        ' "lifecycleStage": "paused-by-the-moon"}'
+    )
     with local_platform(scripted.platform(SUCCESS)) as local:
         local.platform.faults.add(
             Fault(

@@ -1,4 +1,7 @@
-"""Jobs that use secrets: they get an identity for exactly these, and what is missing is said before the start."""
+"""Jobs that use secrets: each gets an identity for exactly these.
+
+What is missing is reported before the start.
+"""
 
 import re
 import uuid
@@ -24,7 +27,10 @@ from tests.scenarios.hands import GVC
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
 MAIN = "spec.template.spec.containers[0]"
-PRINT = "import os; print(os.environ.get('DB_USER'), os.environ.get('DB_PW'), os.environ.get('MODE'), sep=':')"
+PRINT = (
+    "import os; print(os.environ.get('DB_USER'), os.environ.get('DB_PW'),"
+    " os.environ.get('MODE'), sep=':')"
+)
 SOURCES = (
     f"{MAIN}.envFrom",
     [{"prefix": "DB_", "secretRef": {"name": "keys"}}, {"configMapRef": {"name": "conf"}}],

@@ -1,4 +1,4 @@
-"""What interrupts a caller stops its job: real processes, real signals, Prefect's own cancellation."""
+"""What interrupts a caller stops its job: real processes, signals, and Prefect's cancellation."""
 
 import os
 import signal

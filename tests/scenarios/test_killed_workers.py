@@ -1,4 +1,7 @@
-"""Workers that are killed at random instants, as real processes: each flow run ends, and no line is lost or comes twice."""
+"""Workers that are killed at random instants, as real processes.
+
+Each flow run ends, and no line is lost or printed twice.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ def _delivered(run_id) -> list[str]:
 
 
 def _one_round(pool: Pool, dice: random.Random, folder: Path) -> int:
-    """Kill a worker, and perhaps its successor, at a random instant of their runs; return how many were killed."""
+    """Kill a worker, perhaps its successor too, at random instants; return how many were killed."""
     names, killed = ["steady", dice.choice(["steady", "another"]), "steady"], 0
     deployment = pool.deploy(command=stand_in.command(_LINES, 0.25))
     runs: list = []

@@ -1,4 +1,7 @@
-"""The log of a job against everything that the logs service can do: nothing lost, nothing twice, or a gap that is declared."""
+"""The log of a job against everything that the logs service can do.
+
+Nothing is lost or delivered twice, or a gap is declared.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +75,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
 ALL = [
     fault for name in FAULTS if not name.startswith(("no-tail", "store-")) for fault in FAULTS[name]
 ] + FAULTS["store-fails"]
-# Lines that were dropped before a cut come when the store is read, which on a slow machine is after the next connection's.
+# Lines that were dropped before a cut arrive when the store is read, which on a slow machine is
+# after the lines of the next connection.
 OUT_OF_ORDER = {
     "silent-drops",
     "drops-and-cuts",

@@ -1,4 +1,4 @@
-"""Many objects from manifests: applied in their order, again without change, and deleted in reverse."""
+"""Many objects from manifests: applied in order, again without change, and deleted in reverse."""
 
 import pytest
 from prefect import flow

@@ -1,4 +1,7 @@
-"""Many jobs at once: what they ask for grows with workloads, not with jobs (`benchmarks/many_jobs.py` runs more of them)."""
+"""Many jobs at once: the number of requests grows with workloads, not with jobs.
+
+`benchmarks/many_jobs.py` runs more of them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,11 @@ SCRIPT = Script([Line(0, "one"), Exit(1)])
 async def _run_all(
     local, workloads: int, clock: ManualClock
 ) -> tuple[list[str], list[RequestRecord]]:
-    """Run the jobs at the same time; return their results, and the requests of some looks at all of them."""
+    """Run the jobs at the same time.
+
+    Returns:
+        Their results, and the requests of some looks at all of them.
+    """
     results: list[str] = []
     quiet: list[RequestRecord] = []
     runs = []

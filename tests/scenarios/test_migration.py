@@ -1,4 +1,7 @@
-"""What Prefect 2 has left on a server, brought over and run: a real Prefect server, a local platform, real workers."""
+"""What Prefect 2 has left on a server, migrated and run.
+
+With a real Prefect server, a local platform and real workers.
+"""
 
 import json
 import os
@@ -65,12 +68,14 @@ deployment.apply()
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[str]:
-    """A Prefect server of this module's own, because a migration looks at everything that a server holds."""
+    """Run a Prefect server for this module: a migration reads everything that a server holds."""
     folder, port = tmp_path_factory.mktemp("server"), conftest._free_port()
     url = f"http://127.0.0.1:{port}/api"
     environment = conftest._SERVER | {
         "PREFECT_HOME": str(folder / "home"),
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / conftest.DATABASE}",
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": (
+            f"sqlite+aiosqlite:///{folder / conftest.DATABASE}"
+        ),
     }
     with (folder / "server.log").open("w") as log:
         command = [
@@ -99,7 +104,10 @@ def client(server) -> Iterator[SyncPrefectClient]:
 
 
 class Left:
-    """What one user of Prefect 2 has left: a job block, an infrastructure block, an agent pool, a deployment and a pool."""
+    """What one user of Prefect 2 has left.
+
+    A job block, an infrastructure block, an agent pool, a deployment and a pool.
+    """
 
     def __init__(self, client: SyncPrefectClient, local, url: str, folder: Path) -> None:
         self.client, self.name = client, f"left-{uuid4().hex[:8]}"
@@ -142,7 +150,7 @@ class Left:
         return found
 
     def seen(self) -> str:
-        """Everything of this user's on the server, without what differs from one server to the next."""
+        """Return all that this user has on the server, without what differs between servers."""
         found = {
             path: [entry for entry in self._all(path) if self.name in json.dumps(entry)]
             for path in ("/block_documents/filter", "/work_pools/filter", "/deployments/filter")

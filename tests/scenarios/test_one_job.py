@@ -18,11 +18,15 @@ pytestmark = [pytest.mark.usefixtures("prefect_api")]
 def test_a_job_runs_streams_its_log_and_leaves_nothing_behind(local, tmp_path) -> None:
     seen: list[str] = []
     shown = tmp_path / "shown"
-    script = f"print('line 0', flush=True)\n{goes_on_with(shown)}\nfor n in range(1, 5): print('line', n, flush=True)"
+    script = (
+        f"print('line 0', flush=True)\n{goes_on_with(shown)}\n"
+        "for n in range(1, 5): print('line', n, flush=True)"
+    )
 
     def show(line: str) -> None:
         seen.append(line)
-        shown.touch()  # lines that came all at once, at the end, would never come: the job waits for the first to be shown
+        # The job waits until its first line is shown: if lines came only at the end, none would.
+        shown.touch()
 
     result = run_namespaced_job(
         CplnJob(v1_job=kubernetes_job(script), timeout_seconds=PATIENCE_SECONDS), print_func=show

@@ -1,4 +1,7 @@
-"""What the platform's documentation leaves open does not matter to a job: both answers are tried, the harsher is the default."""
+"""What the platform's documentation leaves open does not matter to a job.
+
+Both answers are tried; the harsher one is the default.
+"""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A token that lacks one permission: the error names it, and what could be done without it was done."""
+"""A token that lacks one permission: the error names it; what was possible without it was done."""
 
 from __future__ import annotations
 

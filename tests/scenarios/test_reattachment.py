@@ -1,4 +1,4 @@
-"""A job survives its caller: whoever runs the same flow run again goes on with it, or takes its result."""
+"""A job survives its caller: the next execution of its flow run adopts it, or takes its result."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

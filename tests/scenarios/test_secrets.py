@@ -1,4 +1,7 @@
-"""A token that must show up nowhere goes through a good job, a failing one and a refused one, with everything logged."""
+"""A token that must show up nowhere goes through a good job, a failing one and a refused one.
+
+Everything is logged.
+"""
 
 import os
 import sqlite3
@@ -25,7 +28,10 @@ CANARY = "s.canary-of-every-output-0123456789"
 PROGRAM = f"""
 import logging
 logging.basicConfig(level=logging.DEBUG)
-for name in ("", "httpx", "httpcore", "h11", "websockets", "websockets.client", "cpln_flows", "cpln_flows.websocket", "prefect"):
+for name in (
+    "", "httpx", "httpcore", "h11", "websockets", "websockets.client", "cpln_flows",
+    "cpln_flows.websocket", "prefect",
+):
     logging.getLogger(name).setLevel(logging.DEBUG)
 
 from prefect import flow
@@ -43,7 +49,9 @@ def parent(script, refused=False):
     print(job, repr(job), job.model_dump(), job.credentials.config)
     run_namespaced_job.with_options(persist_result=True)(job, print_func=print)
 
-for script, refused in [({LINES!r}, False), ({FAILING!r}, False), ({LINES!r}, True), ({LINES!r}, False)]:
+for script, refused in [
+    ({LINES!r}, False), ({FAILING!r}, False), ({LINES!r}, True), ({LINES!r}, False),
+]:
     state = parent(script, refused, return_state=True)
     with open("ends", "a") as ends:
         print(state.state_details.flow_run_id, state.type.value, file=ends)
@@ -58,7 +66,8 @@ for script, refused in [({LINES!r}, False), ({FAILING!r}, False), ({LINES!r}, Tr
 @pytest.mark.parametrize("local", [lambda: Platform(PlatformConfig(token=CANARY))], indirect=True)
 def test_the_token_is_in_no_log_result_run_or_block(local, prefect_api, tmp_path) -> None:
     results = tmp_path / "storage"
-    # The first job's live log is refused; the last job is, with the token in the words of the refusal.
+    # The first job's live log is refused; so is the last job itself, with the token quoted in the
+    # refusal.
     echo = f"the token {CANARY} is unknown"
     local.platform.faults.add(Fault(path="/tail$", status=403, message=echo, times=1))
     local.platform.faults.add(
@@ -122,7 +131,10 @@ def test_reference_to_a_saved_job_is_all_that_is_stored(local, by) -> None:
 
 
 def _assert_not_in_database() -> None:
-    """Parameters, logs, artifacts, events and results of every run of these tests, and the documents of blocks."""
+    """Check all that the runs of these tests have stored.
+
+    Parameters, logs, artifacts, events and results, and the documents of blocks.
+    """
     database = Path(os.environ[SHARED]) / DATABASE
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
         tables = [

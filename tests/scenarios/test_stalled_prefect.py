@@ -1,4 +1,7 @@
-"""Prefect's log API takes lines and never answers: the job's result and its runs' states are there in time all the same."""
+"""Prefect's log API takes lines and never answers.
+
+The job's result and the states of its runs are there in time all the same.
+"""
 
 import select
 import socket
@@ -31,7 +34,7 @@ Path("result.part").rename("result")
 
 
 class Stalling:
-    """Passes on what is sent to Prefect's server, but for logs: these it keeps, and says nothing."""
+    """Forwards requests to Prefect's server, except for logs: it keeps these and never answers."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -92,7 +95,7 @@ def test_a_log_api_that_never_answers_does_not_hold_up_the_job(
         try:
             programs.until(lambda: result.exists() or process.poll() is not None)
         finally:
-            process.kill()  # at its exit Prefect tries to get rid of its logs, however long that takes
+            process.kill()  # at exit, Prefect tries to send its logs, however long that takes
             output, _ = process.communicate()
     assert proxy.stalled, output
     assert len(result.read_text().splitlines()) == 300, output

@@ -1,4 +1,7 @@
-"""Starts whose answer is lost, and starts of one intent from several processes: one job, or an error that says what is known."""
+"""Starts whose answer is lost, and starts of one intent from several processes.
+
+The outcome is one job, or an error that states what is known.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stopping a job when its time is over or nobody wants it any more, whatever cannot be read or asked meanwhile."""
+"""Stopping a job when its time is over or nobody needs it, whatever cannot be read meanwhile."""
 
 import logging
 

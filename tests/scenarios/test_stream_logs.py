@@ -1,4 +1,7 @@
-"""Reading the log of a job that somebody else has started: from a place on, to a place, while it runs and long after."""
+"""Reading the log of a job that another user has started.
+
+From one position to another, while it runs and long after.
+"""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""Both sides brought into agreement: a real Prefect server, the local platform, and what a worker would have done."""
+"""Both sides are reconciled: a real Prefect server, the local platform, and a worker's traces."""
 
 import itertools
 import logging
@@ -151,7 +151,10 @@ async def outlives_its_run(hands, script):
     return ref
 
 
-STUBBORN = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(60)"
+STUBBORN = (
+    "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    "print('up', flush=True)\ntime.sleep(60)"
+)
 ENDED = ("completed", "failed", "cancelled")
 
 
@@ -171,7 +174,8 @@ async def test_a_container_that_fails_crashes_its_run_with_exit_code_and_reason(
     assert result["changes"] == 1
     line = next(line for line in caplog.messages if "Marking as CRASHED" in line)
     assert line.startswith(
-        f"[CPLN] Sync CPLN→Prefect | Flow: nothing, RunID: {run.id}, GVC: quickstart, Workload: {ref.workload}"
+        f"[CPLN] Sync CPLN→Prefect | Flow: nothing, RunID: {run.id}, GVC: quickstart,"
+        f" Workload: {ref.workload}"
     )
     artifact = await hands.artifact("cpln-sync")
     assert ref.command_id in artifact["data"]
@@ -1048,7 +1052,7 @@ async def test_what_somebody_should_look_at_is_said_once_by_all_runs(hands, capl
 
 
 class Between:
-    """Counts the cycles of a run between which Prefect fails; the time between them passes at once."""
+    """Counts the cycles of a run between which Prefect fails; the pauses between take no time."""
 
     def __init__(self, hands: Hands, monkeypatch, successor, cycles: int) -> None:
         self.slept: list[float] = []

@@ -1,4 +1,7 @@
-"""The sync and the clean-up on a machine whose clock is wrong: they judge ages by the clocks of Prefect and the platform."""
+"""The sync and the clean-up on a machine whose clock is wrong.
+
+They judge ages by the clocks of Prefect and the platform.
+"""
 
 import re
 import time

@@ -1,4 +1,7 @@
-"""The sync beside a real worker that is killed: every run that it had started ends as the platform or Prefect says."""
+"""The sync beside a real worker that is killed.
+
+Every run that the worker had started ends as the platform or Prefect reports.
+"""
 
 import pytest
 from prefect.states import Cancelling, Running
@@ -21,10 +24,16 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def runs(local, prefect_api, tmp_path):
-    """Flow runs whose worker was killed once their containers ran, by what is to become of them; and their pool."""
+    """Return flow runs whose worker was killed once their containers ran, and their pool.
+
+    The runs are keyed by what is to become of them.
+    """
     pool = Pool(local, prefect_api)
     signal = tmp_path / "fail"
-    fails = f"import pathlib, sys, time\nwhile not pathlib.Path({str(signal)!r}).exists(): time.sleep(0.05)\nsys.exit(3)"
+    fails = (
+        f"import pathlib, sys, time\nwhile not pathlib.Path({str(signal)!r}).exists():"
+        " time.sleep(0.05)\nsys.exit(3)"
+    )
     forever = pool.deploy(command=pools.command(FOREVER), stream_output=False)
     deployments = {
         "fails": pool.deploy(command=pools.command(fails), stream_output=False),

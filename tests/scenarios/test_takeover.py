@@ -77,7 +77,10 @@ _LIFE: ContextVar[_Life | None] = ContextVar("life", default=None)
 
 
 def _life() -> _Life | None:
-    """The life that this costs; none for threads of Prefect, which have its context and serve the whole process."""
+    """Return the life that this costs, or None for threads of Prefect.
+
+    These have its context and serve the whole process.
+    """
     return _LIFE.get() if threading.current_thread() is threading.main_thread() else None
 
 
@@ -124,7 +127,10 @@ def _mortal(monkeypatch) -> Iterator[None]:
 async def _serve(
     pool: Pool, name: str, deployment: UUID, lives: dict[UUID, _Life], step: int
 ) -> None:
-    """Have a worker submit flow runs, as if it had found them: one to its end, and each further one for some requests more."""
+    """Have a worker submit flow runs, as if it had found them.
+
+    One runs to its end, and each further one is allowed some requests more.
+    """
     worker = CplnWorker(work_pool_name=pool.name, name=name, heartbeat_interval_seconds=1)
     worker._serves, worker._preparing = True, anyio.CapacityLimiter(1000)
     await worker.__aenter__()
@@ -157,7 +163,7 @@ async def _serve(
 
 @contextmanager
 def _killed_after(pool: Pool, name: str, lives: dict[UUID, _Life], step: int) -> Iterator[None]:
-    """A worker that has done what its lives allowed; its event loop stands still from then on, as after SIGKILL."""
+    """Run a worker until its lives are used up; its event loop then stops, as after SIGKILL."""
     loop, deployment = asyncio.new_event_loop(), pool.deploy(command=stand_in.command(_LINES, 0.02))
     try:
         loop.run_until_complete(_serve(pool, name, deployment, lives, step))

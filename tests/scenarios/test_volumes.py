@@ -1,4 +1,7 @@
-"""What was converted is there when the job runs: secrets as files, scratch space, claims, steps and sidecars."""
+"""What was converted is there when the job runs.
+
+Secrets as files, scratch space, claims, steps and sidecars.
+"""
 
 import os
 import re
@@ -36,7 +39,10 @@ MAPPED_OR_NOT = pytest.mark.parametrize(
 
 def _allows_mounts() -> bool:
     with tempfile.TemporaryDirectory() as root:
-        code = f"import sys; sys.path.append({str(EXECUTORS)!r}); import namespace; namespace.enter([], {root!r})"
+        code = (
+            f"import sys; sys.path.append({str(EXECUTORS)!r});"
+            f" import namespace; namespace.enter([], {root!r})"
+        )
         return (
             subprocess.run(
                 [sys.executable, "-c", code], capture_output=True, check=False
@@ -81,7 +87,10 @@ def _mounted(*volumes):
 
 @MAPPED_OR_NOT
 def test_secret_is_a_folder_with_a_file_for_each_key() -> None:
-    script = "import os\nfor name in sorted(os.listdir('/keys')): print(name, open(f'/keys/{name}').read())"
+    script = (
+        "import os\nfor name in sorted(os.listdir('/keys')):"
+        " print(name, open(f'/keys/{name}').read())"
+    )
     assert _run(script, *_mounted(({"secret": {"secretName": "keys"}}, "/keys"))) == [
         "pw hush",
         "user ada",
@@ -89,7 +98,7 @@ def test_secret_is_a_folder_with_a_file_for_each_key() -> None:
 
 
 def test_volumes_stand_where_a_program_looks_for_them() -> None:
-    """Also for a program that puts its paths together, in folders of the machine, and beside what is there."""
+    """Also for a program that joins its paths, in the machine's folders, beside existing files."""
     if not _allows_mounts():
         pytest.skip("this machine lets no process mount anything, so paths are mapped instead")
     volumes = [
@@ -99,7 +108,8 @@ def test_volumes_stand_where_a_program_looks_for_them() -> None:
     ]
     script = (
         f"import os; there = [os.path.join('/', *parts) for parts in {volumes}];"
-        " print(*(open(os.path.join(path, 'pw')).read() for path in there)); print(len(os.listdir('/etc')) > 1, os.getuid());"
+        " print(*(open(os.path.join(path, 'pw')).read() for path in there));"
+        " print(len(os.listdir('/etc')) > 1, os.getuid());"
         " open(os.path.join(there[1], 'note'), 'w').close()"
     )
     found = _run(

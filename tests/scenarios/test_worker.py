@@ -1,4 +1,7 @@
-"""The worker as users run it: a server, a local platform, `prefect deploy`, `prefect worker start`, real flows in containers."""
+"""The worker as users run it.
+
+A server, a local platform, `prefect deploy`, `prefect worker start`, and real flows in containers.
+"""
 
 import json
 import os
@@ -255,7 +258,7 @@ def test_a_container_that_is_killed_crashes_the_run_and_the_next_one_goes_on_wit
 
 
 def _sync_would_stop(pool: Pool, local, job: dict) -> None:
-    """See that the sync, should nobody run the flow again, stops the job that its dead container has left running."""
+    """Check that the sync, if nobody runs the flow again, stops the job of the dead container."""
     with pytest.MonkeyPatch.context() as patched:
         for name, value in local.environment.items():
             patched.setenv(name, value)
@@ -428,7 +431,8 @@ def test_a_worker_that_is_killed_and_started_again_takes_up_its_run_whose_flow_t
             state = pools.final(run_id).state
             programs.until(
                 lambda: any(
-                    "Ended: the platform says completed" in text for text in pools.messages(run_id)
+                    "Ended: the platform reports completed" in text
+                    for text in pools.messages(run_id)
                 )
             )
         finally:

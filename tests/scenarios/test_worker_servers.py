@@ -1,4 +1,7 @@
-"""A worker under a Prefect server of its own, which tears down what does not cancel: with SQLite, and with PostgreSQL."""
+"""A worker under a Prefect server of its own, which tears down what does not cancel.
+
+With SQLite, and with PostgreSQL.
+"""
 
 import getpass
 import os
@@ -24,7 +27,8 @@ pytestmark = [pytest.mark.xdist_group("worker-servers"), pytest.mark.proof]
 _BIN = next(
     (path for path in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None
 )
-_HANGS = f"{pools.command(FOREVER)} prefect flow-run execute"  # looks supervised, and does nothing about a cancellation
+# It looks supervised, and ignores a cancellation.
+_HANGS = f"{pools.command(FOREVER)} prefect flow-run execute"
 
 
 def _user() -> str | None:

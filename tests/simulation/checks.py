@@ -55,7 +55,7 @@ class Judge:
         return owed
 
     def after(self, owed: set[tuple[str, UUID | str]], *, all_read: bool) -> None:
-        """Judge a cycle: what it did was right, and what was owed at its beginning is not owed for a second cycle."""
+        """Judge a cycle: it did the right things, and nothing is owed for a second cycle."""
         for proposal in self.world.prefect.proposals[self._judged :]:
             self._judge(proposal)
         self._judged = len(self.world.prefect.proposals)
@@ -86,11 +86,13 @@ class Judge:
         if state.type not in {RunState.PENDING, RunState.RUNNING, RunState.CANCELLING}:
             return
         cancelling = state.type is RunState.CANCELLING
-        # A run whose pid is not recorded is found by a search, which waits until the worker had its time.
+        # A run whose pid is not recorded is found by a search, which waits until the worker had
+        # time to record it.
         found = 0.0 if run.pid and truth.job and run.pid == truth.job.pid else since + RECORD_AFTER
         job = self.world.job(truth.job)
         if truth.job is None:
-            # The pid of an attempt before may lead to a workload that is gone, and is counted as if it were the present one's.
+            # The pid of an earlier attempt may lead to a workload that is gone, and is counted as
+            # if it were the current one.
             cancelled = self._counted(since + CANCEL_GRACE) if run.pid else since + CANCEL_GRACE
             yield Owed(
                 "end of a run without job",
@@ -99,7 +101,8 @@ class Judge:
             )
         elif job is None:
             gone = self._seconds(self.world.gone[truth.workload.path])
-            # While a run is pending again, its pid may be that of the attempt before: then only the lists tell.
+            # While a run is pending again, its pid may be that of the earlier attempt: then only
+            # the lists tell.
             by_lists = found or (state.type is RunState.PENDING and len(truth.jobs) > 1)
             # The pid of a later attempt counts only once the worker had its time to record it.
             patience = (
@@ -158,13 +161,16 @@ class Judge:
 
     def _judge(self, proposal: Proposal) -> None:
         if not proposal.accepted or proposal.before in FINAL:
-            return  # refused, or taken over a final state of the same moment, which `_finals_stay` looks at
+            # Refused, or over a final state of the same moment, which `_finals_stay` checks.
+            return
         truth = self.world.truths[proposal.run_id]
         if not self._is_right(truth, proposal):
             job = self.world.job(truth.job)
             self.wrong.append(
-                f"{proposal.before} -> {proposal.after} of {proposal.run_id} after {proposal.at - proposal.since}, because"
-                f" {proposal.message!r}, while its job {truth.job} is {job} and its pid {truth.run.pid}"
+                f"{proposal.before} -> {proposal.after} of {proposal.run_id}"
+                f" after {proposal.at - proposal.since}, because"
+                f" {proposal.message!r}, while its job {truth.job} is {job}"
+                f" and its pid {truth.run.pid}"
             )
 
     def _is_right(self, truth: Truth, proposal: Proposal) -> bool:

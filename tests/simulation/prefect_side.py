@@ -1,4 +1,4 @@
-"""Prefect's side of a simulated world: flow runs in memory, changed by the rules of Prefect's server."""
+"""Prefect's side of a simulated world: flow runs in memory that follow Prefect's server's rules."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from cpln_flows.model.run_states import FINAL, UNDER_WAY, RunState
 from cpln_flows.orchestration import Proposed
 from cpln_flows.reconcile.snapshot import Misses, RunView, StateView
 
-# As seen on 3.8.8 and 3.9.1: what a final state is kept from. Any other state replaces it, PENDING and RUNNING too.
+# As seen on 3.8.8 and 3.9.1: the states that cannot replace a final one. Any other state replaces
+# it, PENDING and RUNNING too.
 _KEPT_FROM = frozenset({RunState.CRASHED, RunState.CANCELLING, RunState.PAUSED})
 
 
@@ -81,7 +82,7 @@ class Run:
 
 
 class PrefectSide:
-    """Flow runs of a Prefect server; ``meanwhile`` is called before each look at a run and each proposal."""
+    """Flow runs of a Prefect server; ``meanwhile`` is called before each read and each proposal."""
 
     def __init__(self, installation: UUID, clock: Callable[[], datetime]) -> None:
         self.runs: dict[UUID, Run] = {}
@@ -97,7 +98,7 @@ class PrefectSide:
         self.become(run.id, RunState.SCHEDULED)
 
     def become(self, run_id: UUID, state: RunState, name: str | None = None) -> None:
-        """Change a state as an engine or a user does, by the world's own will; of a run that was deleted, nothing."""
+        """Change a state as an engine or a user does; do nothing to a run that was deleted."""
         if run_id in self.runs:
             self.runs[run_id].states.append(StateView(state, name or state.title(), self.clock()))
 

@@ -1,4 +1,6 @@
-"""The clean-up in many worlds: nothing that is used goes, everything that nobody uses goes, and what was planned is what goes.
+"""The clean-up in many worlds: all that nobody uses is deleted, and nothing that is used.
+
+What was planned is what is deleted.
 
 More of them: ``pytest tests/simulation -n 0 --worlds 10000 -k cleanup``; one again: ``--world 17``.
 """

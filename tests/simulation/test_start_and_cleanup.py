@@ -1,4 +1,6 @@
-"""Starts and clean-ups of the same workloads at the same moment, around the hours at which both change their mind.
+"""Starts and clean-ups of the same workloads at the same moment.
+
+The times are around the hours at which both change their decision.
 
 More of them: ``pytest tests/simulation -n 0 -k start_and_cleanup --worlds 50`` (20 races a world).
 """
@@ -121,7 +123,8 @@ def test_no_job_is_lost_when_start_and_cleanup_race(race_worlds) -> None:
     for seed in race_worlds:
         gone, lost = asyncio.run(races(seed))
         assert lost == 0, (
-            f"pytest tests/simulation -n 0 -k start_and_cleanup --world {seed}: {lost} jobs are lost"
+            f"pytest tests/simulation -n 0 -k start_and_cleanup --world {seed}:"
+            f" {lost} jobs are lost"
         )
         deleted += gone
     assert deleted > 0

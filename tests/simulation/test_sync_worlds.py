@@ -1,7 +1,7 @@
 """Thousands of worlds in which everything happens that can: the sync is right in all of them.
 
-More of them: ``pytest tests/simulation -n 0 -s -k sync --worlds 2000``. One again, by the seed that a failure names:
-``pytest tests/simulation -n 0 --world 17``.
+More of them: ``pytest tests/simulation -n 0 -s -k sync --worlds 2000``.
+One again, by the seed that a failure names: ``pytest tests/simulation -n 0 --world 17``.
 """
 
 import asyncio

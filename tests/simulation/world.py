@@ -1,8 +1,10 @@
-"""A simulated world: flow runs and jobs whose lives are drawn from a seed, on the local platform with a clock that is moved.
+"""A simulated world, on the local platform with a clock that the simulation moves.
 
-What happens to a run is planned as events: a worker starts its job or dies before, its engine reports or is killed, a user
-cancels, stops, deletes or retries. The flows under test see the two sides only through their APIs; the checks of the
-simulation look at the world itself.
+The lives of its flow runs and jobs are drawn from a seed.
+
+What happens to a run is planned as events: a worker starts its job or dies before, its engine
+reports or is killed, a user cancels, stops, deletes or retries. The flows under test see the two
+sides only through their APIs; the checks of the simulation look at the world itself.
 """
 
 from __future__ import annotations
@@ -93,7 +95,8 @@ class World:
         self.clock: ManualClock = platform.clock  # type: ignore[assignment]
         self.start = self.clock.now()
         self.installation = self.id()
-        # What Prefect's clock shows beyond the platform's; no process of the flows under test has a clock of its own.
+        # How far Prefect's clock is ahead of the platform's; no process of the flows under test has
+        # a clock of its own.
         self.skew = timedelta(minutes=self.chance.choice([0, 0, -20, 20]))
         self.prefect = PrefectSide(self.installation, lambda: self.clock.now() + self.skew)
         self.truths: dict[UUID, Truth] = {}
@@ -214,7 +217,10 @@ class World:
         return Script(steps, stop_after_seconds=slow), None if kind == "nowhere" else seconds
 
     def _engine(self, truth: Truth, started: float, end: float, others: WorkloadRef | None) -> None:
-        """The engine of the container reports that it runs, starts a job of its own, reports the end; or is killed before."""
+        """Plan what the container's engine does, unless it is killed before.
+
+        It reports that it runs, starts a job of its own, and reports the end.
+        """
         chance = self.chance
         self.at(
             started + 2,
@@ -241,7 +247,8 @@ class World:
         if truth.run.state.type is not RunState.PENDING or not truth.jobs:
             return
         owner = Owner(truth.run.id, "etl", installation=self.installation, agent="w")
-        # A worker counts what it reads, also a PENDING that had replaced a final state before that was given back.
+        # A worker counts what it reads, including a PENDING that had replaced a final state before
+        # the final state was restored.
         attempt = len(attempt_starts([state.type for state in truth.run.states])) - 1
         tags = owner.tags(Role.CONTAINER) | Submission(truth.run.id, attempt).tags
         truth.jobs[-1] = await self._start(truth.workload, tags, script)
@@ -303,7 +310,7 @@ class World:
             self.end(truth, state)
 
     def end(self, truth: Truth, state: RunState) -> None:
-        """Give a run a final state by the world's own will; what an engine runs inside of it ends with it."""
+        """Give a run a final state, by the world's decision; what an engine runs in it ends too."""
         truth.ended_as = state
         self.prefect.become(truth.run.id, state)
 

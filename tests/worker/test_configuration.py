@@ -1,4 +1,7 @@
-"""From a pool's template to the job of a flow run: variables, defaults, what travels, and what a user gets wrong."""
+"""From a pool's template to the job of a flow run.
+
+Variables, defaults, what travels, and what a user gets wrong.
+"""
 
 import json
 import traceback

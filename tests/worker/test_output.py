@@ -18,7 +18,10 @@ MAIN = StreamKey("r", "main", "stdout")
 SENT = "10:00:00.123 | INFO    | Flow run 'happy-fox' - Beginning flow run"
 ERROR = "10:00:00.123 | ERROR   | Task run 'x' - it failed"
 
-REPORT = "10:00:00.123 | ERROR   | Task run 'x' - [CPLN] Job | RunID: 1 > job a:b:c:d failed: exit code 3"
+REPORT = (
+    "10:00:00.123 | ERROR   | Task run 'x' - [CPLN] Job | RunID: 1"
+    " > job a:b:c:d failed: exit code 3"
+)
 TRACEBACK = "Traceback (most recent call last):"
 GROUP = "  + Exception Group Traceback (most recent call last):"
 CHAINED = "During handling of the above exception, another exception occurred:"

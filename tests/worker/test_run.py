@@ -1,4 +1,4 @@
-"""One flow run's container, from its start to its end: a worker in this process, scripts instead of flows."""
+"""One flow run's container from start to end: a worker in this process, scripts as its flows."""
 
 import functools
 import time
@@ -29,7 +29,7 @@ _MANY = 15
 
 
 def supervised(script: str) -> str:
-    """A script that the worker takes for Prefect's supervisor, as which it does nothing about a cancellation."""
+    """Return a script that the worker takes for Prefect's supervisor; it ignores cancellation."""
     return f"{pools.command(script)} prefect flow-run execute"
 
 
@@ -430,7 +430,10 @@ class _Looks:
         self.seen.append((begun, before, len(self._platform.requests)))
 
     def were_all(self, number: int) -> bool:
-        """Whether nothing else was asked between so many looks in a row, and each was one request, or two when jobs are old."""
+        """Whether the last looks came in a row, with nothing else requested between them.
+
+        Each is one request, or two when jobs are old.
+        """
         last = self.seen[-number:]
         ends = [before for _, before, _ in last[1:]]
         return (
@@ -501,7 +504,10 @@ def test_many_jobs_share_client_and_looks(pool) -> None:
 def _with_a_sidecar(kind: str, said) -> dict:
     """A pool's template with two containers, as a Kubernetes Job and as a native workload."""
     template = CplnWorker.get_default_base_job_template()
-    script = f"import pathlib, time; print('beside it', flush=True); pathlib.Path({str(said)!r}).touch(); time.sleep(600)"
+    script = (
+        "import pathlib, time; print('beside it', flush=True);"
+        f" pathlib.Path({str(said)!r}).touch(); time.sleep(600)"
+    )
     says = ["-c", script]
     if kind == "kubernetes":
         pod = template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]

@@ -1,4 +1,7 @@
-"""Secrets that a deployment or a run gives its job, and what opens Prefect's API: no job carries them in clear."""
+"""Secrets that a deployment or a run gives its job, and the key to Prefect's API.
+
+No job carries them in clear text.
+"""
 
 import logging
 from uuid import uuid4
@@ -58,11 +61,18 @@ def _exits_well_if(*conditions: str) -> str:
 
 
 def _runs(pool: Pool, command: str, **variables) -> str:
-    """Run a job to its end, which has to be a good one; returns everything that the platform and the run's log show of it."""
+    """Run a job to its end, which must be a good one.
+
+    Returns:
+        Everything that the platform and the run's log show of it.
+    """
     run_id = pool.start(pool.deploy(command=command, **variables), Pending())
     assert _run_and(pool, run_id, wait_for_container=False).status_code == 0
     platform = pool.local.platform
-    return f"{platform.commands()} {platform.workloads()} {pools.messages(run_id)} {pools.read(run_id).model_dump_json()}"
+    return (
+        f"{platform.commands()} {platform.workloads()} {pools.messages(run_id)}"
+        f" {pools.read(run_id).model_dump_json()}"
+    )
 
 
 @ENFORCING

@@ -1,4 +1,7 @@
-"""Prefect's own submission of a flow from a program: its bundle goes into a store, its container comes from our worker class."""
+"""Prefect's own submission of a flow from a program.
+
+Its bundle goes into a store; its container comes from our worker class.
+"""
 
 import importlib
 import sys
@@ -21,7 +24,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
 
-# A folder that both sides see, as a bucket is. The container does not need Prefect to say what the engine says.
+# A folder that both sides see, as a bucket is. The container reports what the engine would report,
+# without Prefect.
 STORE = """
 import json, os, pathlib, shutil, sys, time, urllib.request
 
@@ -44,7 +48,8 @@ else:
 """
 
 
-# A module of its own: Prefect packs what a flow's module imports from a source folder, as this library is in its own tests.
+# A module of its own: Prefect packs what a flow's module imports from a source folder, and in its
+# own tests this library is in one.
 FLOW = """
 from prefect import flow
 

@@ -1,4 +1,4 @@
-"""A pool's manifest and what a run brings into it: ours, prefect-cpln's, a native one, and malformed ones."""
+"""A pool's manifest and what a run adds to it: ours, prefect-cpln's, native, and malformed ones."""
 
 import contextlib
 import copy

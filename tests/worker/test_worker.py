@@ -1,4 +1,4 @@
-"""The worker around its flow runs: what it says at its start, what it takes up, and the errors its users meet."""
+"""The worker around its flow runs: what it logs at its start, what it resumes, and its errors."""
 
 import logging
 import re
@@ -47,8 +47,8 @@ def _said_at_start(pool, caplog) -> list[str]:
 def test_a_start_validates_token_org_and_gvc(pool, caplog) -> None:
     said = _said_at_start(pool, caplog)
     assert any(
-        "[CPLN] Init | GVC: quickstart > Ready: token, organization local and GVC quickstart are valid"
-        in s
+        "[CPLN] Init | GVC: quickstart"
+        " > Ready: token, organization local and GVC quickstart are valid" in s
         for s in said
     )
     assert any("PREFECT_API_URL" in s and "127.0.0.1" in s for s in said)
@@ -473,7 +473,10 @@ def test_prefects_key_reaches_the_job_through_a_secret_and_stands_nowhere_in_cle
 
 @pytest.mark.parametrize("local", [lambda: enforcing("s.root")], indirect=True)
 def test_key_and_secrets_of_a_deployment_are_revealed_by_one_identity(pool, monkeypatch) -> None:
-    script = "import os, sys; sys.exit((os.environ['PREFECT_API_KEY'], os.environ['PW']) != ('one', 'hush'))"
+    script = (
+        "import os, sys;"
+        " sys.exit((os.environ['PREFECT_API_KEY'], os.environ['PW']) != ('one', 'hush'))"
+    )
     env = {"PREFECT_API_KEY": "one", "PW": "cpln://secret/keys.pw"}
     run_id = pool.start(pool.deploy(command=pools.command(script), env=env), Pending())
 

@@ -1,1 +1,1 @@
-"""Kubernetes Jobs: what becomes of each of their fields. Pure."""
+"""Convert Kubernetes Jobs, field by field. Pure."""

@@ -15,11 +15,11 @@ from cpln_flows.manifest.kubernetes.volumes import Volume
 from cpln_flows.manifest.manifest import ContainerSpec
 
 GPU_MODEL = "cpln/gpuModel"
-"""Annotation that says which model of GPU a job wants: t4 or a10g."""
+"""Annotation that names the GPU model that a job wants: t4 or a10g."""
 
 _GPU = "nvidia.com/gpu"
 _GPUS = {"t4": 4, "a10g": 1}
-"""The platform's models, and how many a container can have (control-plane-api.md, F189)."""
+"""The platform's models, and how many a container may have (control-plane-api.md, F189)."""
 _GPU_OF_SELECTOR = re.compile(r"(?:^|[^a-z0-9])(t4|a10g)(?:[^a-z0-9]|$)")
 _AMOUNTS: Mapping[str, Callable[[object], tuple[str | None, str | None]]] = {
     "cpu": limits.cpu,
@@ -30,13 +30,13 @@ _LEAST = {"cpu": "minCpu", "memory": "minMemory"}
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a container is read with.
+    """The context in which a container is read.
 
     Attributes:
-        pod: What its variables may be read from.
+        pod: The pod, from which its variables may be read.
         default_image: Image of a container that names none.
-        is_relaxed: Whether the platform allows more memory for the CPU than usually.
-        gpu_model: Which model of GPU is meant, if that is said.
+        is_relaxed: Whether the platform allows more memory per CPU than usual.
+        gpu_model: The GPU model, if the job names one.
         volumes: The volumes of the pod by their names.
     """
 
@@ -48,7 +48,7 @@ class Surroundings:
 
 
 def gpu_model(pod: Reader, annotations: Mapping[str, str]) -> str | None:
-    """Return the model of GPU that a pod asks for, by its annotation or by the machines it selects."""
+    """Return the GPU model that a pod requests by an annotation or by its node selector."""
     if model := annotations.get(GPU_MODEL):
         return model.lower()
     selector = pod.raw("nodeSelector")
@@ -63,10 +63,12 @@ def read(
 ) -> tuple[list[tuple[Reader, ContainerSpec]], list[Reader]]:
     """Read all containers of a pod.
 
-    Kubernetes' own way to write a sidecar is an init container that always restarts. Of it only the order of the starts is lost.
+    In Kubernetes, a sidecar is an init container that always restarts. The conversion keeps
+    everything but the start order.
 
     Returns:
-        The containers of the job, the main one first, then its sidecars; and all containers of the pod as they are written.
+        The containers of the job, the main one first, then its sidecars; and the readers of all
+        containers of the pod.
     """
     around = replace(around, volumes=volumes.volumes_of(pod))
     found = [(reader, _container(reader, around)) for reader in pod.children("containers")]
@@ -129,13 +131,13 @@ def _container(reader: Reader, around: Surroundings, *, sidecar: bool = False) -
         memory=memory,
         extra={key: value for key, value in extra.items() if value},
     )
-    reader.accept("securityContext")  # looked at for all containers together
+    reader.accept("securityContext")  # read for all containers together
     reader.finish()
     return spec
 
 
 def _image(reader: Reader, default: str | None) -> str | None:
-    """Read the image; an empty one is none, and a job that names none gets the default."""
+    """Read the image; an empty or missing one is replaced by the default, if there is one."""
     if default is not None and reader.raw("image") in {None, ""}:
         return default
     return reader.text("image", required=True)
@@ -144,7 +146,7 @@ def _image(reader: Reader, default: str | None) -> str | None:
 def _resources(
     container: Reader, name: str | None, around: Surroundings
 ) -> tuple[str, str, dict[str, Any]]:
-    """Read limits and requests: the limit is what the container may use, the request its least; one alone is both."""
+    """Read limits and requests: the maximum and the minimum; one alone serves as both."""
     resources = container.child("resources")
     fields.apply(resources, fields.RESOURCES)
     most, least = (_amounts(resources.child(part)) for part in ("limits", "requests"))
@@ -173,9 +175,9 @@ def _amounts(part: Reader) -> dict[str, str | None]:
     for key in part.keys:
         if key == "ephemeral-storage":
             part.accept(key)
-            part.note(key, "has no effect: space on disk cannot be asked for")
+            part.note(key, "has no effect: disk space cannot be requested")
         elif key.startswith("hugepages-"):
-            part.refuse(key, "huge pages cannot be had; ask for memory")
+            part.refuse(key, "huge pages are not available; request memory instead")
         elif "/" in key and key != _GPU:
             part.refuse(key, f"the platform has no such device; the only one is {_GPU}")
     part.finish()
@@ -183,7 +185,7 @@ def _amounts(part: Reader) -> dict[str, str | None]:
 
 
 def _gpu(resources: Reader, model: str | None) -> dict[str, Any] | None:
-    """Read how many GPUs are asked for, which limit and request say alike on Kubernetes."""
+    """Read the number of requested GPUs; on Kubernetes, limit and request must agree."""
     parts = {part: resources.raw(part) for part in ("limits", "requests")}
     asked = [(part, found.get(_GPU)) for part, found in parts.items() if isinstance(found, Mapping)]
     given = [(part, value) for part, value in asked if value not in (None, "", 0, "0")]
@@ -194,19 +196,21 @@ def _gpu(resources: Reader, model: str | None) -> dict[str, Any] | None:
     count = int(value) if str(value).isdecimal() and len(str(value)) < len("1000") else None
     if count is None or len({str(value) for _, value in given}) > 1:
         resources.fault(
-            place, f"expected one whole number in limits and requests, found {describe(value)}"
+            place, f"expected the same integer in limits and requests, found {describe(value)}"
         )
         return None
     if model is None:
         resources.fault(
             place,
-            f"the model is not known; set the annotation {GPU_MODEL} of the job to {' or '.join(_GPUS)}",
+            f"the model is not known; set the annotation {GPU_MODEL} of the job to"
+            f" {' or '.join(_GPUS)}",
         )
         return None
     if (most := _GPUS.get(model)) is None:
         resources.fault(
             place,
-            f"expected the model {' or '.join(_GPUS)} in the annotation {GPU_MODEL}, found {describe(model)}",
+            f"expected the model {' or '.join(_GPUS)} in the annotation {GPU_MODEL},"
+            f" found {describe(model)}",
         )
     elif count > most:
         resources.fault(place, f"a container can have {most} of the model {model}, found {count}")

@@ -1,7 +1,8 @@
-"""What becomes of the fields that have no counterpart on the platform: they are noted, or refused with the reason.
+"""Rules for fields without a counterpart on the platform: note them, or refuse them with a reason.
 
-A field is refused where leaving it out would change what the job does or who may do it; it is noted where it only says where or
-how Kubernetes runs a pod, or has no effect on a job there either. Values that say what is so anyway pass without a word.
+A field is refused if dropping it would change what the job does or what it is allowed to do. It is
+noted if it only controls where or how Kubernetes runs a pod, or has no effect on a job there
+either. Values that agree with the platform's behavior pass silently.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from cpln_flows.manifest.document import Reader, describe, truth
 
 @dataclass(frozen=True)
 class Rule:
-    """What becomes of a field.
+    """How a field is handled.
 
     Attributes:
-        outcome: Whether the job runs without it.
-        why: What stands in its way, and what to do.
-        agreeing: Values that say what is so anyway.
+        outcome: Whether the job runs without the field.
+        why: Why the platform cannot honor the field, and what to do.
+        agreeing: Values that agree with the platform's behavior.
     """
 
     outcome: Literal["noted", "refused"]
@@ -49,13 +50,12 @@ def apply(reader: Reader, rules: Rules) -> None:
 
 
 def _is_one_of(value: object, known: tuple[object, ...]) -> bool:
-    return any(
-        type(value) is type(one) and value == one for one in known
-    )  # by type too: true is not 1
+    # Types must match too: true is not 1.
+    return any(type(value) is type(item) and value == item for item in known)
 
 
 def _listed(known: tuple[object, ...]) -> str:
-    return " or ".join(str(one).lower() if isinstance(one, bool) else str(one) for one in known)
+    return " or ".join(str(item).lower() if isinstance(item, bool) else str(item) for item in known)
 
 
 def _noted(why: str, *agreeing: object) -> Rule:
@@ -68,20 +68,23 @@ def _refused(why: str, *agreeing: object) -> Rule:
 
 _ONE_RUN = "a job on Control Plane is one run; start several jobs instead"
 _NO_RETRIES = (
-    "the platform does not run a failed job again; set retries on the flow or the task instead"
+    "the platform does not rerun a failed job; set retries on the flow or the task instead"
 )
-_PLACEMENT = "has no effect: the platform chooses the machine, and a job's location is chosen by the block or the work pool"
+_PLACEMENT = (
+    "has no effect: the platform chooses the machine, and the block or the work pool chooses the"
+    " location of a job"
+)
 _ISOLATED = "a job is isolated from the machine it runs on; remove it"
 _SANDBOX = "has no effect: the platform isolates its containers in its own way"
-_NAMES = "names are looked up as the platform does it, which a job cannot change; remove it"
+_NAMES = "the platform resolves names in its own way, which a job cannot change; remove it"
 _TERMINAL = "has no effect: nobody can type into a job"
 _HOSTNAME = "has no effect: the platform names its replicas by itself"
-_QUEUE = "has no effect: the platform has no queue of jobs; set a concurrency limit on the work pool instead"
-_KERNEL = "a container has the kernel settings and the rights that the platform gives it; remove it"
-_DEVICES = "devices cannot be claimed; ask for a GPU with resources.limits['nvidia.com/gpu']"
-_LAST_MESSAGE = (
-    "has no effect: the platform keeps no last message of a container; print it to the log"
+_QUEUE = (
+    "has no effect: the platform has no job queue; set a concurrency limit on the work pool instead"
 )
+_KERNEL = "the platform sets the kernel settings and the rights of a container; remove it"
+_DEVICES = "devices cannot be claimed; request a GPU with resources.limits['nvidia.com/gpu']"
+_LAST_MESSAGE = "has no effect: the platform keeps no termination message; print it to the log"
 
 JOB: Rules = {
     "completions": _refused(_ONE_RUN, 1),
@@ -100,41 +103,44 @@ JOB: Rules = {
     "successPolicy": _refused(_ONE_RUN),
     "managedBy": _noted(_QUEUE, "kubernetes.io/job-controller"),
     "ttlSecondsAfterFinished": _noted(
-        "has no effect: a workload of a job's own is deleted after it (delete_after_completion), a shared one by the clean-up"
-        " flow once it lies idle"
+        "has no effect: a dedicated workload is deleted after its job (delete_after_completion),"
+        " a shared one by the cleanup flow once it is idle"
     ),
     "scheduling": _noted(_QUEUE),
 }
 CRON_JOB: Rules = {
     "concurrencyPolicy": _noted("has no effect: set a concurrency limit on the deployment instead"),
-    "startingDeadlineSeconds": _noted("has no effect: the job starts when it is asked for"),
+    "startingDeadlineSeconds": _noted("has no effect: the job starts on demand"),
     "successfulJobsHistoryLimit": _noted(
         "has no effect: the platform keeps the last runs of a workload by itself"
     ),
     "failedJobsHistoryLimit": _noted(
         "has no effect: the platform keeps the last runs of a workload by itself"
     ),
-    "suspend": _noted("has no effect: the job runs when it is asked for", False),
+    "suspend": _noted("has no effect: the job runs on demand", False),
     "timeZone": _noted(
         "has no effect: set the time zone on the schedule of the deployment instead"
     ),
 }
 POD: Rules = {
-    # prefect-cpln demanded both of the pod.
+    # prefect-cpln required both fields in the pod.
     "completions": _refused(_ONE_RUN, 1),
     "parallelism": _refused(_ONE_RUN, 1),
     "affinity": _noted(_PLACEMENT),
     "automountServiceAccountToken": _noted(
-        "has no effect: every container gets CPLN_TOKEN, which may do what the policies of the job's identity allow",
+        "has no effect: every container gets CPLN_TOKEN, which allows what the policies of the"
+        " job's identity allow",
         True,
     ),
     "dnsConfig": _refused(_NAMES),
     "dnsPolicy": _refused(_NAMES, "ClusterFirst", "ClusterFirstWithHostNet", "Default"),
     "evictionResponders": _noted(
-        "has no effect: nobody is asked before a job is moved to another machine"
+        "has no effect: the platform moves a job to another machine without asking"
     ),
-    "enableServiceLinks": _noted("has no effect: no variables of services are set", True, False),
-    "ephemeralContainers": _noted("has no effect: containers cannot be added to a job that runs"),
+    "enableServiceLinks": _noted(
+        "has no effect: the platform sets no service variables", True, False
+    ),
+    "ephemeralContainers": _noted("has no effect: containers cannot be added to a running job"),
     "hostAliases": _refused(_NAMES),
     "hostIPC": _refused(_ISOLATED, False),
     "hostNetwork": _refused(_ISOLATED, False),
@@ -151,9 +157,11 @@ POD: Rules = {
     "preemptionPolicy": _noted(_PLACEMENT, "PreemptLowerPriority"),
     "priority": _noted(_PLACEMENT),
     "priorityClassName": _noted(_PLACEMENT),
-    "readinessGates": _noted("has no effect on a job, on Kubernetes neither"),
+    "readinessGates": _noted("has no effect on a job, not even on Kubernetes"),
     "resourceClaims": _refused(_DEVICES),
-    "resources": _refused("amounts belong to containers here; move them to containers[].resources"),
+    "resources": _refused(
+        "resources belong to containers here; move them to containers[].resources"
+    ),
     "runtimeClassName": _noted(_SANDBOX),
     "schedulerName": _noted(_PLACEMENT, "default-scheduler"),
     "schedulingGates": _noted(_QUEUE),
@@ -170,22 +178,19 @@ POD: Rules = {
 OS: Rules = {"name": _refused("the platform runs Linux containers", "linux")}
 CONTAINER: Rules = {
     "imagePullPolicy": _refused(
-        "no machine of the platform has the image beforehand; remove it", "Always", "IfNotPresent"
+        "no machine of the platform has the image in advance; remove it", "Always", "IfNotPresent"
     ),
     "livenessProbe": _refused(
-        "a cron workload has no probes; remove it, and end a job that hangs with spec.activeDeadlineSeconds"
+        "a cron workload has no probes; remove it, and set spec.activeDeadlineSeconds to end a job"
+        " that hangs"
     ),
     "ports": _noted("has no effect: nobody can connect to a job"),
     "readinessProbe": _noted(
-        "has no effect: nobody waits for a job to become ready, on Kubernetes neither"
+        "has no effect: nothing waits for a job to become ready, not even on Kubernetes"
     ),
-    "resizePolicy": _noted("has no effect: amounts of a job that runs cannot be changed"),
-    "restartPolicy": _refused(
-        "it is set for all containers by restartPolicy of the pod; remove it"
-    ),
-    "restartPolicyRules": _refused(
-        "it is set for all containers by restartPolicy of the pod; remove it"
-    ),
+    "resizePolicy": _noted("has no effect: the resources of a running job cannot be changed"),
+    "restartPolicy": _refused("the pod's restartPolicy applies to all containers; remove it"),
+    "restartPolicyRules": _refused("the pod's restartPolicy applies to all containers; remove it"),
     "startupProbe": _refused(
         "a cron workload has no probes; remove it, and wait in the command instead"
     ),
@@ -195,13 +200,13 @@ CONTAINER: Rules = {
     "terminationMessagePolicy": _noted(_LAST_MESSAGE, "File"),
     "tty": _noted(_TERMINAL, False),
     "volumeDevices": _refused(
-        "a volume cannot be had as a block device; mount it with volumeMounts"
+        "a volume is not available as a block device; mount it with volumeMounts"
     ),
 }
 RESOURCES: Rules = {"claims": _refused(_DEVICES)}
 HOOKS: Rules = {
     "stopSignal": _refused(
-        "a job is stopped with SIGTERM; handle that, or send another signal in preStop.exec"
+        "the platform stops a job with SIGTERM; handle it, or send another signal in preStop.exec"
     )
 }
 HOOK: Rules = dict.fromkeys(
@@ -232,7 +237,8 @@ CONTAINER_SECURITY: Rules = {
     "privileged": _refused(_ISOLATED, False),
     "procMount": _refused(_KERNEL, "Default"),
     "readOnlyRootFilesystem": _noted(
-        "has no effect: a job can write, and what it writes is gone with it", False
+        "has no effect: the root file system is writable, and its data is lost when the job ends",
+        False,
     ),
 }
 CAPABILITIES: Rules = {"add": _refused(_KERNEL), "drop": _noted(_SANDBOX)}
@@ -267,24 +273,26 @@ VOLUME: Rules = {
         _refused(_NO_SUCH_VOLUME),
     ),
     "downwardAPI": _refused(
-        "a field of the pod cannot be had as a file; give it as a variable with valueFrom.fieldRef"
+        "a field of the pod is not available as a file; use a variable with valueFrom.fieldRef"
     ),
     "gitRepo": _refused(
         "clone the repository in the command, or in a step of the deployment's pull section"
     ),
     "hostPath": _refused(f"{_ISOLATED}, or use an emptyDir"),
-    "image": _refused("a volume cannot be made of an image; copy its files into the job's image"),
+    "image": _refused(
+        "a volume cannot be created from an image; copy its files into the job's image"
+    ),
 }
 EMPTY_DIR: Rules = {
     "mode": _noted("has no effect: the platform sets the mode of a scratch volume"),
-    "medium": _noted("has no effect: a scratch volume lies on disk"),
+    "medium": _noted("has no effect: a scratch volume is on disk"),
     "sizeLimit": _noted("has no effect: the size of a scratch volume cannot be set"),
 }
-CLAIM: Rules = {"readOnly": _noted("has no effect: a volumeset is mounted to be written to", False)}
+CLAIM: Rules = {"readOnly": _noted("has no effect: a volumeset is mounted read-write", False)}
 FILES: Rules = {
     "defaultMode": _noted("has no effect: the platform sets the mode of a secret's files"),
     "defaultUser": _noted("has no effect: the platform sets the owner of a secret's files"),
-    "optional": _noted("has no effect: the job starts only when the secret is there", False),
+    "optional": _noted("has no effect: the job starts only if the secret exists", False),
 }
 FILE: Rules = {
     "mode": _noted("has no effect: the platform sets the mode of a secret's files"),
@@ -295,20 +303,18 @@ SOURCE: Rules = {
     "downwardAPI": VOLUME["downwardAPI"],
     "podCertificate": _refused("the platform has no such certificates; put them into a secret"),
     "serviceAccountToken": _refused(
-        "the platform has no such token; the job has CPLN_TOKEN, for its identity"
+        "the platform has no such token; the job has CPLN_TOKEN for its identity"
     ),
 }
 MOUNT: Rules = {
     "bindMountOptions": _noted("has no effect: the platform mounts volumes in its own way"),
     "mountPropagation": _refused(_ISOLATED, "None", "HostToContainer"),
-    "readOnly": _noted("has no effect: the volume can be written to", False),
-    "recursiveReadOnly": _noted("has no effect: the volume can be written to", "Disabled"),
-    "subPathExpr": _refused(
-        "a part of a volume cannot be chosen by a variable; mount the whole volume"
-    ),
+    "readOnly": _noted("has no effect: the volume is mounted read-write", False),
+    "recursiveReadOnly": _noted("has no effect: the volume is mounted read-write", "Disabled"),
+    "subPathExpr": _refused("a variable cannot select a part of a volume; mount the whole volume"),
 }
 REFERENCE: Rules = {
-    "optional": _noted("has no effect: the job starts only when the secret is there", False)
+    "optional": _noted("has no effect: the job starts only if the secret exists", False)
 }
 VARIABLE: Rules = {
     "fileKeyRef": _refused("a variable cannot be read from a file; read the file in the command"),

@@ -1,12 +1,14 @@
-"""From a Kubernetes Job to a job of the platform.
+"""Convert a Kubernetes Job into a job of the platform.
 
-Each field has one of three outcomes, none of them silent: it is *converted*; or *noted*, where it has no effect here, or on
-Kubernetes neither; or *refused* with its path, where leaving it out would change what the job does or who may do it (which of the
-two stands in ``fields``). What Kubernetes writes into an object by itself (``status``, ``uid``, its defaults) and what tools keep
-books in (``kubectl.kubernetes.io/...``) passes without a word.
+Each field has one of three outcomes, none of them silent. It is *converted*; or *noted*, if it has
+no effect here; or *refused* with its path, if dropping it would change what the job does or what it
+is allowed to do. The ``fields`` module decides between the last two. Fields that Kubernetes itself
+writes into an object (``status``, ``uid``, its defaults) and those in which tools keep their state
+(``kubectl.kubernetes.io/...``) pass silently.
 
-What prefect-cpln took is taken too: ``completions`` and ``parallelism`` on the pod, variables as an object, a command line as one
-text, and containers without an image or without limits, which get its defaults.
+Whatever prefect-cpln accepted is accepted too: ``completions`` and ``parallelism`` on the pod,
+variables as an object, a command line as one string, and containers without an image or without
+limits, which get its defaults.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from cpln_flows.manifest.kubernetes.containers import Surroundings
 from cpln_flows.manifest.kubernetes.variables import Pod
 from cpln_flows.manifest.manifest import JobManifest
 
-_LARGEST_NUMBER = 2**31 - 1  # Kubernetes' own
+_LARGEST_NUMBER = 2**31 - 1  # the maximum of Kubernetes
 _WRITTEN_BY_KUBERNETES = (
     "creationTimestamp",
     "deletionGracePeriodSeconds",
@@ -37,7 +39,8 @@ _WRITTEN_BY_KUBERNETES = (
     "selfLink",
     "uid",
 )
-# Labels and annotations in which Kubernetes and the tools around it keep books, the manifest with its variables among them.
+# Labels and annotations in which Kubernetes and the tools around it keep their state. It includes
+# the whole manifest with its variables.
 _BOOKKEEPING = frozenset({"controller-uid", "job-name", "pod-template-hash"})
 _LAST_APPLIED = "last-applied-configuration"
 _BOOKKEEPERS = (
@@ -60,7 +63,7 @@ _CONTROLLER_UIDS = frozenset({"controller-uid", "batch.kubernetes.io/controller-
 
 @dataclass(frozen=True)
 class _Parts:
-    """The objects of a Job that fields stand in."""
+    """The objects of a Job that contain fields."""
 
     metadata: Reader
     spec: Reader
@@ -80,12 +83,15 @@ class _Parts:
 
 
 def convert(root: Reader, *, gvc: str, default_image: str | None = None) -> JobManifest:
-    """Read a Kubernetes Job; raises ``ManifestError`` with every fault.
+    """Convert a Kubernetes Job.
 
     Args:
         root: The document.
-        gvc: Where the job runs.
-        default_image: Image of a container that names none. Default: that is a fault.
+        gvc: The GVC in which the job runs.
+        default_image: Image of a container that names none. Default: such a container is a fault.
+
+    Raises:
+        ManifestError: The platform cannot run the job; the error lists every fault.
     """
     root.accept("kind", "status")
     _check_version(root)
@@ -95,7 +101,11 @@ def convert(root: Reader, *, gvc: str, default_image: str | None = None) -> JobM
 
 
 def convert_cron_job(root: Reader, *, gvc: str, default_image: str | None = None) -> JobManifest:
-    """Read the job of a Kubernetes CronJob, which runs when it is asked for; raises ``ManifestError`` with every fault."""
+    """Convert the job of a Kubernetes CronJob, which runs on demand.
+
+    Raises:
+        ManifestError: The platform cannot run the job; the error lists every fault.
+    """
     root.accept("kind", "status")
     _check_version(root)
     metadata, spec = root.child("metadata"), root.child("spec")
@@ -105,7 +115,7 @@ def convert_cron_job(root: Reader, *, gvc: str, default_image: str | None = None
     if schedule is not None:
         spec.note(
             "schedule",
-            "has no effect: the job runs when it is asked for; give the schedule to a deployment",
+            "has no effect: the job runs on demand; give the schedule to a deployment",
         )
     parts = _Parts.of(job)
     name = _name(metadata, gvc)
@@ -116,7 +126,10 @@ def convert_cron_job(root: Reader, *, gvc: str, default_image: str | None = None
 
 
 def _unless_wrong(made: JobManifest, readers: Sequence[Reader]) -> JobManifest:
-    """Return what was read, with its notes, once every field was asked for; raises ``ManifestError`` with every fault."""
+    """Return the job with its notes; raise ``ManifestError`` if there are faults.
+
+    All fields must have been read before, because any other field is a fault.
+    """
     for reader in readers:
         reader.finish()
     root = readers[-1]
@@ -165,17 +178,16 @@ def _name(metadata: Reader, gvc: str) -> str | None:
             metadata.fault(key, wrong)
     if (namespace := metadata.text("namespace")) not in (None, "", "default", gvc):
         metadata.note(
-            "namespace", f"has no effect: the job runs in the GVC {gvc}, and not in {namespace!r}"
+            "namespace", f"has no effect: the job runs in the GVC {gvc}, not in {namespace!r}"
         )
     metadata.accept(*_WRITTEN_BY_KUBERNETES)
     return name or prefix
 
 
 def _labels_and_annotations(parts: _Parts) -> tuple[dict[str, str], dict[str, str]]:
-    """Read labels and annotations, the pod's over the job's; those of tools are left out."""
-    parts.pod_metadata.accept(
-        "name", "generateName", "namespace", *_WRITTEN_BY_KUBERNETES
-    )  # Kubernetes names pods itself
+    """Read labels and annotations, except those of tools; the pod's override the job's."""
+    # Kubernetes names pods itself.
+    parts.pod_metadata.accept("name", "generateName", "namespace", *_WRITTEN_BY_KUBERNETES)
     found: list[dict[str, str]] = []
     for part in ("labels", "annotations"):
         both: dict[str, str] = {}
@@ -194,7 +206,10 @@ def _is_bookkeeping(name: str) -> bool:
 
 
 def _tags(parts: _Parts, labels: dict[str, str], annotations: dict[str, str]) -> dict[str, str]:
-    """Return labels and annotations as tags, of which the platform has only one set; two values of one tag are a fault."""
+    """Return labels and annotations as tags; two values of one tag are a fault.
+
+    The platform has only one set of tags.
+    """
     found = labels | annotations
     for reader in (parts.metadata, parts.pod_metadata):
         for part in ("labels", "annotations"):
@@ -208,13 +223,14 @@ def _tags(parts: _Parts, labels: dict[str, str], annotations: dict[str, str]) ->
     if len(found) > (most := limits.TAGS - limits.OWN_TAGS):
         parts.metadata.fault(
             "labels",
-            f"there are {len(found)} labels and annotations in all, the platform leaves room for {most}",
+            f"there are {len(found)} labels and annotations in total,"
+            f" the platform leaves room for {most}",
         )
     return found
 
 
 def _selector(spec: Reader) -> None:
-    """Take the selector that Kubernetes has made, which every job that a cluster shows has; note one of a user's own."""
+    """Accept the selector that Kubernetes generates for every job; note one that a user wrote."""
     made = spec.raw("selector")
     if made in (None, {}):
         return
@@ -224,7 +240,7 @@ def _selector(spec: Reader) -> None:
 
 
 def _deadline(spec: Reader, pod: Reader) -> int | None:
-    """Read the deadline of the job and that of its pod, which is the job's only one: the shorter holds."""
+    """Read the deadlines of the job and of its only pod; the shorter one applies."""
     found = [
         reader.number("activeDeadlineSeconds", 1, limits.DEADLINE_SECONDS) for reader in (spec, pod)
     ]
@@ -235,16 +251,17 @@ def _restart_policy(spec: Reader, pod: Reader) -> str:
     policy = pod.choice("restartPolicy", "Never", "OnFailure") or "Never"
     limit = spec.number("backoffLimit", 0, _LARGEST_NUMBER)
     if limit == 0:
-        return "Never"  # what OnFailure comes to when there is no second attempt
+        return "Never"  # without a second attempt, OnFailure means the same
     if limit is not None and policy == "OnFailure":
         spec.note(
             "backoffLimit",
-            "has no effect: how often a failed container is started again cannot be set",
+            "has no effect: the number of restarts of a failed container cannot be set",
         )
     elif limit is not None:
         spec.note(
             "backoffLimit",
-            "has no effect: the platform does not run a failed job again; set retries on the flow instead",
+            "has no effect: the platform does not rerun a failed job;"
+            " set retries on the flow instead",
         )
     return policy
 
@@ -269,7 +286,7 @@ def _identity(pod: Reader, gvc: str) -> str | None:
     if older is not None and account is not None and older != account:
         pod.fault(
             "serviceAccount",
-            "differs from serviceAccountName, of which it is the older name; remove it",
+            "differs from serviceAccountName, which replaces it; remove it",
         )
     name = account or older
     if not name:

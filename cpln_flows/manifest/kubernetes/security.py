@@ -1,4 +1,4 @@
-"""Users and groups: the platform knows one user and one group of volumes for all containers of a job."""
+"""Users and groups: all containers of a job share one user and one group of volumes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LARGEST = 65_534
 
 
 def options(pod: Reader, containers: Sequence[Reader]) -> dict[str, int]:
-    """Read the security contexts of a pod and of all its containers; return the platform's options, if there are any."""
+    """Return the platform's options for the security contexts of a pod and its containers."""
     context = pod.child("securityContext")
     user, group = context.number("runAsUser", 1, _LARGEST), context.number("fsGroup", 1, _LARGEST)
     _check_group(context, user, group)
@@ -31,7 +31,7 @@ def options(pod: Reader, containers: Sequence[Reader]) -> dict[str, int]:
         for reader in wants_user[:1]:
             reader.fault(
                 "runAsNonRoot",
-                "the platform does not look at an image's user; say which with runAsUser",
+                "the platform does not check the user of an image; set the user with runAsUser",
             )
     found = {"runAsUser": chosen, "filesystemGroupId": group}
     return {name: value for name, value in found.items() if value is not None}
@@ -48,13 +48,13 @@ def _user_of(context: Reader, of_pod: int | None, group: int | None) -> int | No
 
 
 def _check_group(context: Reader, *known: int | None) -> None:
-    """Take a group that is the user's own or that of the volumes; the platform cannot set another one."""
+    """Accept a group that equals the user or the group of volumes; no other one can be set."""
     group = context.number("runAsGroup", 0, 2**31 - 1)
     if group is None:
         return
     if group in known:
         context.note(
-            "runAsGroup", "has no effect: the platform sets the user and the group of volumes only"
+            "runAsGroup", "has no effect: the platform only sets the user and the group of volumes"
         )
     else:
         context.fault(
@@ -66,4 +66,4 @@ def _check_agreement(users: Sequence[tuple[Reader, int | None]], chosen: int | N
     for context, user in users:
         if user != chosen:
             expected = f"expected {chosen or 'none'}, as in the first one"
-            context.fault("runAsUser", f"all containers of a job run as one user; {expected}")
+            context.fault("runAsUser", f"all containers of a job run as the same user; {expected}")

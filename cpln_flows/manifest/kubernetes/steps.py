@@ -1,8 +1,9 @@
 """Init containers: steps that run before the main container, as a part of its command.
 
-The platform has no init containers. A step becomes a part of the main command where that does the same: it runs in the same
-image, with the same variables, mounts and user, and one of the two commands shows that the image has a shell. Each step must
-succeed before the next begins, and the main program takes the place of the shell, so signals and the exit code are its own.
+The platform has no init containers. A step becomes a part of the main command if that is
+equivalent: it runs in the same image, with the same variables, mounts and user, and one of the two
+commands shows that the image has a shell. Each step must succeed before the next begins. The main
+program replaces the shell, so it receives the signals, and the exit code is its own.
 """
 
 from __future__ import annotations
@@ -20,37 +21,46 @@ _INSTEAD = "run it in the main container's command, or as a job before this one"
 
 
 def not_exact(step: ContainerSpec, main: ContainerSpec) -> str | None:
-    """Say why a step cannot be a part of the main command, or nothing.
+    """Explain why a step cannot be a part of the main command, if it cannot.
 
     Args:
         step: The init container.
         main: The main container.
     """
     if step.image != main.image:
-        return f"its image {step.image} differs from the main container's, and a job has one command; {_INSTEAD}"
+        return (
+            f"its image {step.image} differs from the main container's, and a job has one command;"
+            f" {_INSTEAD}"
+        )
     if step.command is None or main.command is None:
         which = "it" if step.command is None else "the main container"
-        return f"{which} has no command, and that of an image is not known; write the command, or {_INSTEAD}"
+        return (
+            f"{which} has no command, and the command of an image is not known;"
+            f" write the command, or {_INSTEAD}"
+        )
     if _shell((step, main)) is None:
-        return f"neither it nor the main container starts a shell, so it is not known whether the image has one; {_INSTEAD}"
+        return (
+            "neither it nor the main container starts a shell, so the image may not have one;"
+            f" {_INSTEAD}"
+        )
     if other := _surroundings(step, main):
         return f"it has {other} than the main container; give both the same, or {_INSTEAD}"
     return None
 
 
 def _surroundings(step: ContainerSpec, main: ContainerSpec) -> str | None:
-    """Say what a step has that the main container does not have, or nothing."""
+    """Name something that a step has and the main container does not have, if there is any."""
     if dict(step.env).items() - dict(main.env).items() or set(step.env_from) - set(main.env_from):
         return "other variables"
     if any(volume not in main.extra.get("volumes", ()) for volume in step.extra.get("volumes", ())):
         return "other mounts"
     if step.extra.get("workingDir") != main.extra.get("workingDir"):
-        return "another working folder"
+        return "another working directory"
     return "other hooks" if step.extra.get("lifecycle") else None
 
 
 def joined(steps: Sequence[ContainerSpec], main: ContainerSpec) -> ContainerSpec:
-    """Return the main container with its steps before its own program.
+    """Return the main container with the steps before its own program.
 
     Args:
         steps: Init containers that can be a part of the main command, in their order.

@@ -1,6 +1,7 @@
-"""Environment variables: values that are read from secrets, ConfigMaps, fields of the pod and amounts of its containers.
+"""Environment variables with values from secrets, ConfigMaps, pod fields and container resources.
 
-A ConfigMap is a secret of type dictionary and of the same name on the platform, as the vendor's ``cpln convert`` makes it.
+On the platform, a ConfigMap is a secret of type dictionary with the same name, as the vendor's
+``cpln convert`` creates it.
 """
 
 from __future__ import annotations
@@ -25,20 +26,23 @@ _OF_POD = (
     "status.podIP",
     "status.podIPs",
 )
-_KNOWN = "metadata.name, metadata.namespace, metadata.labels['KEY'], metadata.annotations['KEY'], spec.serviceAccountName"
+_KNOWN = (
+    "metadata.name, metadata.namespace, metadata.labels['KEY'], metadata.annotations['KEY'],"
+    " spec.serviceAccountName"
+)
 _SUBSCRIPT = re.compile(r"metadata\.(?P<part>labels|annotations)\['(?P<name>[^']{1,253})'\]")
 _DEFAULT_ACCOUNT = "default"
 
 
 @dataclass(frozen=True)
 class Pod:
-    """What a variable may be read from, besides secrets.
+    """The values of a pod that a variable may refer to.
 
     Attributes:
-        gvc: Where the job runs: its namespace.
+        gvc: The GVC in which the job runs, which serves as its namespace.
         account: Name of the service account.
-        labels: Labels of the pod, and those of the job.
-        annotations: Annotations of both.
+        labels: Labels of the pod and of the job.
+        annotations: Annotations of the pod and of the job.
     """
 
     gvc: str
@@ -52,8 +56,9 @@ def environment(container: Reader, pod: Pod, amounts: Mapping[str, str]) -> dict
 
     Args:
         container: The container.
-        pod: What a variable may be read from.
-        amounts: What the container gets, as the platform writes it, such as ``{"limits.cpu": "500m"}``.
+        pod: The values that a variable may refer to.
+        amounts: The resources of the container in the platform's form, such as
+            ``{"limits.cpu": "500m"}``.
     """
     return containers.environment(
         container, lambda variable: _source(variable.child("valueFrom"), pod, amounts)
@@ -61,7 +66,7 @@ def environment(container: Reader, pod: Pod, amounts: Mapping[str, str]) -> dict
 
 
 def sources(container: Reader) -> tuple[EnvSource, ...]:
-    """Read the secrets and ConfigMaps all of whose keys become variables."""
+    """Read the secrets and ConfigMaps of which every key becomes a variable."""
     found = []
     for entry in container.children("envFrom"):
         prefix = entry.text("prefix") or ""
@@ -133,7 +138,7 @@ def _field(reference: Reader, pod: Pod) -> str:
         return f"{_REFERENCE}{path}"
     if path in _OF_POD:
         reference.fault(
-            "fieldPath", f"{path} is not known before the job runs; let the command find it out"
+            "fieldPath", f"{path} is not known before the job runs; determine it in the command"
         )
     elif path:
         reference.fault("fieldPath", f"expected one of {_KNOWN}, found {describe(path)}")
@@ -141,7 +146,7 @@ def _field(reference: Reader, pod: Pod) -> str:
 
 
 def _amount(reference: Reader, amounts: Mapping[str, str]) -> str:
-    """Return an amount as Kubernetes writes it into a variable: in units of the divisor, rounded up."""
+    """Return an amount as Kubernetes gives it to a variable: divided by the divisor, rounded up."""
     if reference.text("containerName") is not None:
         reference.fault(
             "containerName",

@@ -1,8 +1,9 @@
 """Volumes and where they are mounted.
 
-A secret and a ConfigMap are mounted as a secret of the platform, a claim as a volumeset of the claim's name, scratch space as
-``scratch://NAME``. The platform mounts a whole secret as a folder of its keys, or one key as a file, so a selection of keys and a
-``subPath`` become one mount for each file.
+A secret or a ConfigMap becomes a secret of the platform, a claim becomes a volumeset with the name
+of the claim, and scratch space becomes ``scratch://NAME``. The platform mounts a whole secret as a
+directory with its keys, or one key as a file. A selection of keys, or a ``subPath``, therefore
+becomes one mount for each file.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ _WRITABLE = frozenset({"/tmp", "/var/log"})  # noqa: S108 - names, not files
 
 @dataclass(frozen=True)
 class Volume:
-    """What a volume is on the platform.
+    """The counterpart of a volume on the platform.
 
     Attributes:
-        uri: Address of the whole; none if it was refused.
-        files: Addresses of single files by their paths in the volume, if only these are in it.
-        mounts: How many containers mount it.
+        uri: Address of the whole volume, or ``None`` if it has only single files or was refused.
+        files: Addresses of single files by their paths in the volume, if it has only these.
+        mounts: Number of containers that mount it.
     """
 
     uri: str | None
@@ -40,12 +41,12 @@ class Volume:
 
     @property
     def is_refused(self) -> bool:
-        """Whether its fault was said already."""
+        """Whether it was refused, and the fault recorded."""
         return self.uri is None and not self.files
 
     @property
     def is_scratch(self) -> bool:
-        """Whether nothing is in it when the job starts."""
+        """Whether it is empty when the job starts."""
         return self.uri is not None and self.uri.startswith(_SCRATCH)
 
 
@@ -53,17 +54,21 @@ _REFUSED = Volume(None)
 
 
 def volumes_of(pod: Reader) -> dict[str, Volume]:
-    """Read the volumes of a pod; one that cannot be had is there as well, so that its mounts are no faults too."""
+    """Read the volumes of a pod.
+
+    The result includes refused volumes, so that their mounts do not become faults too.
+    """
     found: dict[str, Volume] = {}
     mounts = _mounting_containers(pod)
     for volume in pod.children("volumes"):
         name = volume.text("name", required=True) or ""
         if name in found:
-            volume.fault("name", f"{shown(name)} is the name of another volume too")
+            volume.fault("name", f"{shown(name)} is also the name of another volume")
         elif name and not _NAME.fullmatch(name):
             volume.fault(
                 "name",
-                f"expected at most 63 lower-case letters, digits and inner dashes, found {shown(name)}",
+                "expected at most 63 lowercase letters, digits and inner dashes,"
+                f" found {shown(name)}",
             )
         made = _volume(volume, name)
         found[name] = Volume(made.uri, made.files, mounts[name])
@@ -72,7 +77,7 @@ def volumes_of(pod: Reader) -> dict[str, Volume]:
 
 
 def _mounting_containers(pod: Reader) -> Counter[str]:
-    """Count the containers that mount a volume; what is malformed is said where it is read."""
+    """Count the containers that mount each volume; malformed parts are reported elsewhere."""
     counted: Counter[str] = Counter()
     for part in ("containers", "initContainers"):
         for container in _objects(pod.raw(part)):
@@ -82,7 +87,7 @@ def _mounting_containers(pod: Reader) -> Counter[str]:
 
 
 def _objects(found: object) -> list[Mapping[str, object]]:
-    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+    return [item for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
 
 
 def _volume(volume: Reader, name: str) -> Volume:
@@ -95,9 +100,8 @@ def _volume(volume: Reader, name: str) -> Volume:
         "projected": _projected,
         "secret": lambda source: _files(source, variables.secret(source, "secretName")),
     }
-    given = [
-        kind for kind in kinds if volume.raw(kind) is not None
-    ]  # an empty object is a kind as well
+    # An empty object names a kind as well.
+    given = [kind for kind in kinds if volume.raw(kind) is not None]
     if not given:
         if not any(volume.raw(kind) is not None for kind in fields.VOLUME):
             volume.fault("", f"expected one of {', '.join(sorted(kinds))}")
@@ -130,13 +134,13 @@ def _claim(source: Reader) -> Volume:
         return _REFUSED
     source.note(
         "claimName",
-        f"becomes the volumeset {name!r}, which must be there, with the file system `shared`",
+        f"becomes the volumeset {name!r}, which must exist, with the file system `shared`",
     )
     return Volume(f"cpln://volumeset/{name}")
 
 
 def _files(source: Reader, name: str | None) -> Volume:
-    """Read a secret or a ConfigMap: whole, or the keys that are chosen."""
+    """Read a secret or a ConfigMap: all of it, or the selected keys."""
     fields.apply(source, fields.FILES)
     files: dict[str, str] = {}
     for item in source.children("items"):
@@ -159,7 +163,7 @@ def _path_fault(path: str) -> str | None:
 
 
 def _projected(volume: Reader) -> Volume:
-    """Read a volume of several sources: their files beside one another, or the one source as it is."""
+    """Read a volume of several sources: merge their files, or take a single source as it is."""
     fields.apply(
         volume, {key: rule for key, rule in fields.FILES.items() if key.startswith("default")}
     )
@@ -174,17 +178,18 @@ def _projected(volume: Reader) -> Volume:
         source.finish()
     if len(found) == 1:
         return found[0]
-    if any(one.uri is not None for one in found):
+    if any(single.uri is not None for single in found):
         volume.fault(
             "sources",
-            "two secrets cannot be mounted at one place; choose their keys with items, or mount them apart",
+            "two secrets cannot be mounted at one path; select their keys with items, or mount them"
+            " separately",
         )
         return _REFUSED
-    return Volume(None, {path: uri for one in found for path, uri in one.files.items()})
+    return Volume(None, {path: uri for single in found for path, uri in single.files.items()})
 
 
 def mounts_of(container: Reader, volumes: Mapping[str, Volume]) -> list[dict[str, str]]:
-    """Read where a container mounts volumes; returns them in the platform's form."""
+    """Return the volume mounts of a container in the platform's form."""
     found: list[dict[str, str]] = []
     for mount in container.children("volumeMounts"):
         name, path = mount.text("name", required=True), mount.text("mountPath", required=True)
@@ -221,7 +226,7 @@ _OF_SECRETS: fields.Rules = {
 def _places(mount: Reader, volume: Volume, path: str, part: str | None) -> list[dict[str, str]]:
     if wrong := limits.mount(path):
         if volume.is_scratch and volume.mounts == 1 and path in _WRITABLE:
-            mount.note("mountPath", f"is left out: a container can write to {path} anyway")
+            mount.note("mountPath", f"is omitted: a container can write to {path} anyway")
             return []
         mount.fault("mountPath", wrong)
     if part is not None and (wrong := _path_fault(part)):

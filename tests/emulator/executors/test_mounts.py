@@ -1,4 +1,4 @@
-"""Where the volumes of a process are, and what takes the place of the paths that its container names."""
+"""Where the volumes of a process are, and what replaces the paths that its container names."""
 
 import json
 from pathlib import Path

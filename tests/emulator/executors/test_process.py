@@ -283,7 +283,8 @@ async def test_a_stop_is_sigterm_to_the_first_process_only(here):
             print("asked to stop", flush=True)
             sys.exit(0)
         signal.signal(signal.SIGTERM, stop)
-        child = subprocess.Popen(["sh", "-c", "trap 'echo child heard' TERM; echo ready; while :; do sleep 0.05; done"])
+        script = "trap 'echo child heard' TERM; echo ready; while :; do sleep 0.05; done"
+        child = subprocess.Popen(["sh", "-c", script])
         child.wait()
     """)
     link = await here.start("python", "-c", program)

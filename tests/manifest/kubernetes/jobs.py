@@ -32,7 +32,7 @@ def converted(*changes: tuple[str, Any]) -> JobManifest:
 
 
 def faults(*changes: tuple[str, Any]) -> dict[str, str]:
-    """What is wrong with the job after some changes, by path; nothing is said twice of one place."""
+    """Return what is wrong with the job after some changes, by path; each place has one message."""
     with pytest.raises(ManifestError) as caught:
         converted(*changes)
     found = {fault.path: fault.message for fault in caught.value.faults}

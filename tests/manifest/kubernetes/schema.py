@@ -203,7 +203,10 @@ def _is_about(place: str, path: str) -> bool:
 
 
 def table(found: Mapping[str, Outcome]) -> str:
-    """The outcome of each field as a table in Markdown; fields of one object that share an outcome are one row."""
+    """Return the outcome of each field as a Markdown table.
+
+    Fields of one object that share an outcome are one row.
+    """
     rows = []
     for place, same in _rows(found):
         said = re.sub(r", found [^:]*", "", same.said) if same.kind != "converted" else ""
@@ -217,12 +220,24 @@ HEAD = [
     "Each field of a `batch/v1` Job has one of these outcomes:",
     "",
     "- *converted*: the job does on Control Plane what it does on Kubernetes;",
-    "- *noted*: it has no effect; the log and `preview()` say so, and `strict=True` makes it an error;",
-    "- *refused*: without it the job would do, or be allowed, something else; the error says what to do;",
+    (
+        "- *noted*: it has no effect; the log and `preview()` say so,"
+        " and `strict=True` makes it an error;"
+    ),
+    (
+        "- *refused*: without it the job would do, or be allowed, something else;"
+        " the error says what to do;"
+    ),
     "- *without effect*: Kubernetes writes it by itself, or it says what is so anyway.",
     "",
-    "`poe fields` makes this table from the code and from the published schema. Init containers are sidecars here",
-    "(`restartPolicy: Always`); others become steps before the main command where that does the same.",
+    (
+        "`poe fields` makes this table from the code and from the published schema."
+        " Init containers are sidecars here"
+    ),
+    (
+        "(`restartPolicy: Always`);"
+        " others become steps before the main command where that does the same."
+    ),
     "",
     "| field | outcome | why, and what to do |",
     "| --- | --- | --- |",

@@ -82,8 +82,8 @@ def test_gpu_of_a_container(changes, gpu) -> None:
             id="more-than-one",
         ),
         pytest.param([_gpus(1), _model("h100")], "expected the model t4 or a10g", id="other-model"),
-        pytest.param([_gpus("many"), _model("t4")], "expected one whole number", id="no-number"),
-        pytest.param([_gpus(-1), _model("t4")], "expected one whole number", id="negative"),
+        pytest.param([_gpus("many"), _model("t4")], "expected the same integer", id="no-number"),
+        pytest.param([_gpus(-1), _model("t4")], "expected the same integer", id="negative"),
     ],
 )
 def test_gpu_that_cannot_be_had_is_one_fault(changes, says) -> None:

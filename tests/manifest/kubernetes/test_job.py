@@ -576,7 +576,7 @@ def test_mount_of_refused_volume_is_no_fault(more) -> None:
 def test_refused_value_says_what_is_allowed() -> None:
     (message,) = _faults((f"{POD}.dnsPolicy", "None")).values()
     assert message.startswith(
-        "expected ClusterFirst or ClusterFirstWithHostNet or Default, found the text 'None'"
+        "expected ClusterFirst or ClusterFirstWithHostNet or Default, found the string 'None'"
     )
 
 
@@ -647,4 +647,4 @@ def test_what_has_no_effect_is_one_note(path, value) -> None:
 )
 def test_placeholder_in_image_is_named(image) -> None:
     (message,) = _faults((f"{MAIN}.image", image)).values()
-    assert "placeholder that was not filled; render the template first" in message
+    assert "placeholder that was not filled in; render the template first" in message

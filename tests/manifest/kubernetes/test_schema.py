@@ -8,7 +8,8 @@ import pytest
 from tests.manifest.kubernetes import schema
 
 WITHOUT_EFFECT = (
-    "spec.template.metadata.",  # Kubernetes writes these by itself; labels and annotations are converted
+    # Kubernetes writes these by itself; labels and annotations are converted.
+    "spec.template.metadata.",
     "spec.template.spec.enableServiceLinks",
 )
 GENERIC = (

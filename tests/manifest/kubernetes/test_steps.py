@@ -58,7 +58,7 @@ def test_main_program_takes_the_place_of_the_shell() -> None:
         pytest.param(
             STEP | {"env": [{"name": "A", "value": "1"}]}, "it has other variables", id="variables"
         ),
-        pytest.param(STEP | {"workingDir": "/x"}, "it has another working folder", id="folder"),
+        pytest.param(STEP | {"workingDir": "/x"}, "it has another working directory", id="folder"),
         pytest.param(
             STEP | {"lifecycle": {"preStop": {"exec": {"command": ["x"]}}}},
             "it has other hooks",
