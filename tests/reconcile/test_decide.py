@@ -543,7 +543,7 @@ def test_what_one_dead_parent_has_left_behind_is_no_reason_to_change_nothing() -
         decide.decide(Snapshot(CLOCKS, INSTALLATION, jobs=left_behind(1)), SCOPE, POLICY).withheld
         is None
     )
-    assert "30 changes of 30" in str(
+    assert "30 changes among 30" in str(
         decide.decide(Snapshot(CLOCKS, INSTALLATION, jobs=left_behind(30)), SCOPE, POLICY).withheld
     )
     few = Policy(limits=Limits(most=29))

@@ -298,7 +298,7 @@ def test_containers_are_chosen_and_labelled_and_all_are_in_the_receipt(fields, e
     ]
 
 
-def test_a_connection_is_replaced_before_the_platform_cuts_it_and_a_long_job_says_how_far_its_log_is(
+def test_connection_is_replaced_before_the_platform_cuts_it(
     caplog,
 ) -> None:
     caplog.set_level(logging.INFO)

@@ -233,9 +233,7 @@ def test_the_job_flow_runs_in_a_container_and_starts_a_job_of_the_same_run(
 
 
 @pytest.mark.proof
-def test_a_container_that_is_killed_crashes_the_run_and_the_next_one_goes_on_with_its_job_until_it_is_cancelled(
-    pool, deployed, local
-) -> None:
+def test_next_run_resumes_the_job_of_a_killed_container(pool, deployed, local) -> None:
     _save_job(local, FOREVER)
     run_id = pool.start(deployed["run-namespaced-job"].id)
     job = _job(local, run_id, "job")

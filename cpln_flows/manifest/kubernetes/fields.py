@@ -104,7 +104,7 @@ JOB: Rules = {
     "managedBy": _noted(_QUEUE, "kubernetes.io/job-controller"),
     "ttlSecondsAfterFinished": _noted(
         "has no effect: a dedicated workload is deleted after its job (delete_after_completion),"
-        " a shared one by the cleanup flow once it is idle"
+        " a shared one by the clean-up flow once it is idle"
     ),
     "scheduling": _noted(_QUEUE),
 }
