@@ -6,7 +6,7 @@ open. A document is tried out as a block, with made-up places, before anything i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from prefect.blocks.core import Block
@@ -105,9 +105,8 @@ def decide(document: Document) -> Item:
 
 def faults(document: Document) -> tuple[str, ...]:
     """Return why no version of the library has written a document, or why it cannot be run."""
-    unknown = _unknown(document.slug, document.data, "")
-    if unknown:
-        return tuple(unknown)
+    if wrong := [*_unknown(document.slug, document.data, ""), *_masked(document.data, "")]:
+        return tuple(wrong)
     try:
         instance(document)
     except ConfigurationError as error:
@@ -192,6 +191,18 @@ def _unknown(slug: str, data: Mapping[str, Any], path: str) -> Sequence[str]:
         if (nested := _NESTED.get((slug, name))) is not None and isinstance(value, Mapping):
             found += _unknown(nested, value, f"{path}{name}.")
     return found
+
+
+def _masked(data: Mapping[str, Any], path: str) -> Iterator[str]:
+    """Yield the tokens that are nothing but the mask with which a server shows a secret."""
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            yield from _masked(value, f"{path}{name}.")
+        elif name == "token" and isinstance(value, str) and value and not value.strip("*"):
+            yield (
+                f"{path}token: is the mask of a secret; export the block with its secrets, or read"
+                " the server itself"
+            )
 
 
 def _completed(slug: str, data: Mapping[str, Any]) -> dict[str, Any]:

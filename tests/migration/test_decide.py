@@ -161,6 +161,7 @@ class TestBlocks:
                 id="unknown",
             ),
             pytest.param(blocks.CONFIG, {"token": 5}, "token: ", id="a number"),
+            pytest.param(blocks.CONFIG, {"token": "********"}, "token: is the mask", id="a mask"),
             pytest.param(
                 blocks.CREDENTIALS,
                 {"config": {"key": TOKEN}},
