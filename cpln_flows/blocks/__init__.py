@@ -1,4 +1,7 @@
-"""The blocks: credentials, jobs and infrastructure. Prefect imports this package to register them."""
+"""The blocks: credentials, jobs and infrastructure.
+
+Prefect imports this package to register them.
+"""
 
 from cpln_flows.blocks.credentials import CplnConfig, CplnCredentials
 from cpln_flows.blocks.infrastructure import (

@@ -1,4 +1,7 @@
-"""The two blocks that hold a token; names and fields are those of prefect-cpln, so that its saved documents load."""
+"""The two blocks that hold a token.
+
+Names and fields are those of prefect-cpln, so that its saved documents load.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +36,8 @@ class _LeftBehind:
     """Where a block finds the token that it had before it was pickled.
 
     Attributes:
-        document_id: The saved block that holds it, if there is one.
-        was_environments: Whether it was that of the environment.
+        document_id: The saved block that holds the token, if there is one.
+        was_environments: Whether the token came from the environment.
     """
 
     document_id: UUID | None
@@ -44,18 +47,20 @@ class _LeftBehind:
         """Return the token.
 
         Raises:
-            ConfigurationError: It is not to be found here.
+            ConfigurationError: The token cannot be found here.
         """
         if self.document_id is not None:
             return _of_document(self.document_id)
         if settings.token is None:
             raise ConfigurationError(
-                "token: it stayed behind when this block was pickled, for another process or as a result, and CPLN_TOKEN is not"
-                " set here; save the block before, so that it is loaded again, or set CPLN_TOKEN"
+                "token: it stayed behind when this block was pickled, for another process or as a"
+                " result, and CPLN_TOKEN is not set here; save the block first, so that the token"
+                " can be loaded again, or set CPLN_TOKEN"
             )
         if not self.was_environments:
             _LOGGER.warning(
-                "The token of this block stayed behind when it was pickled; CPLN_TOKEN of this process takes its place"
+                "The token of this block stayed behind when it was pickled; CPLN_TOKEN of this"
+                " process takes its place"
             )
         return settings.token
 
@@ -66,30 +71,31 @@ def _of_document(document_id: UUID) -> SecretStr:
         found = load({"block_document_id": document_id}, _sync=True)
     except Exception as error:
         raise ConfigurationError(
-            f"token: this block was pickled without it, or the platform refuses it, and the saved block {document_id} cannot be"
-            f" loaded again: {error}"
+            "token: this block was pickled without it, or the platform refuses it, and the saved"
+            f" block {document_id} cannot be loaded again: {error}"
         ) from error
     for name in ("credentials", "config"):  # the block itself, or one that holds it
         found = getattr(found, name, found)
     if not isinstance(found, CplnConfig):
         raise ConfigurationError(
-            f"token: the saved block {document_id} holds none any more; save one that does"
+            f"token: the saved block {document_id} no longer holds one; save a block that does"
         )
     return found.token
 
 
 async def _present_token(document_id: UUID | None) -> SecretStr:
-    """Return the token as it is configured by now, in a saved block or else in the environment."""
+    """Return the token as it is configured now, in a saved block or else in the environment."""
     if document_id is None:
         return CplnSettings.load().api().token
     return await anyio.to_thread.run_sync(_of_document, document_id)
 
 
 def _token_is_required(schema: dict[str, Any], model: Any) -> None:
-    # Prefect's own additions say which fields are secret: without them a block of its own is stored with a row of asterisks.
+    # Prefect's own additions mark the secret fields. Without them, Prefect would store this block
+    # with a row of asterisks in place of the token.
     schema_extra(schema, model)
-    # The environment fills the token in, yet Prefect needs one required field: it cannot tell a reference to a block whose fields
-    # are all optional from the block itself.
+    # The environment fills in the token, yet Prefect needs one required field: it cannot
+    # distinguish a reference to a block from the block itself if all fields are optional.
     schema["required"] = sorted({*schema.get("required", []), "token"})
 
 
@@ -97,8 +103,8 @@ class CplnConfig(Block, metaclass=ClearErrors):
     """How to authenticate with Control Plane.
 
     Attributes:
-        token: A service account key. A worker on the platform needs one too: the token that the platform injects cannot
-            read logs.
+        token: A service account key. A worker on the platform needs one too, because the token
+            that the platform injects cannot read logs.
 
     Example:
         Save a configuration:
@@ -109,7 +115,7 @@ class CplnConfig(Block, metaclass=ClearErrors):
         ```
     """
 
-    # An error of pydantic quotes what it was given, and that may be the token in the wrong place.
+    # Pydantic's errors quote their input, which may be a token in the wrong place.
     model_config: ClassVar[ConfigDict] = ConfigDict(
         json_schema_extra=_token_is_required, hide_input_in_errors=True
     )
@@ -120,18 +126,20 @@ class CplnConfig(Block, metaclass=ClearErrors):
 
     token: SecretStr = Field(
         default_factory=_token_from_environment,
-        description="Service account key of the organization. Default: the environment variable CPLN_TOKEN.",
+        description=(
+            "Service account key of the organization. Default: the environment variable CPLN_TOKEN."
+        ),
     )
     _left_behind: _LeftBehind | None = PrivateAttr(default=None)
 
     @model_validator(mode="before")
     @classmethod
     def _token_of_environment(cls, values: Any) -> Any:
-        """Leave an empty token to the environment, as prefect-cpln saved it when none was given."""
+        """Leave an empty token to the environment; prefect-cpln saved one when none was given."""
         return without_empty(values, "token")
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Pickle without the token: results and packed flows lie in stores that many can read."""
+        """Pickle without the token: many can read the stores of results and pickled flows."""
         state = super().__getstate__()
         left = self._left_behind or _LeftBehind(
             self._block_document_id, self.token == environments_token()
@@ -147,7 +155,8 @@ class CplnConfig(Block, metaclass=ClearErrors):
         """Return what a client needs: this token, and the rest from the environment.
 
         Raises:
-            ConfigurationError: There is no token, or the block was pickled and its token cannot be found again.
+            ConfigurationError: There is no token, or the block was pickled and its token cannot be
+                found again.
         """
         settings = settings or CplnSettings.load()
         if self._left_behind is not None and not self.token.get_secret_value():
@@ -155,19 +164,19 @@ class CplnConfig(Block, metaclass=ClearErrors):
         return settings.api(self.token)
 
     def is_part_of(self, document_id: UUID | None) -> None:
-        """Note, after this block was pickled, which saved block it is a part of: its token is there."""
+        """Record, once unpickled, which saved block this is a part of; the token is there."""
         left = self._left_behind
         if left is not None and left.document_id is None and document_id is not None:
             self._left_behind = _LeftBehind(document_id, left.was_environments)
 
     async def present_token(self, holder_id: UUID | None = None) -> SecretStr:
-        """Return the token as it is configured by now: it may have been renewed since this block was loaded.
+        """Return the token as configured now; it may have been renewed since this block was loaded.
 
         Args:
             holder_id: The saved block that this one is a part of.
 
         Raises:
-            ConfigurationError: It is not to be found.
+            ConfigurationError: The token cannot be found.
         """
         left = self._left_behind.document_id if self._left_behind else None
         return await _present_token(self._block_document_id or holder_id or left)
@@ -181,7 +190,8 @@ class CplnCredentials(CredentialsBlock, metaclass=ClearErrors):
     """Credentials of Control Plane, as other blocks refer to them.
 
     Attributes:
-        config: The configuration that holds the token; without it the environment variable CPLN_TOKEN is used.
+        config: The configuration that holds the token. Default: the environment variable
+            ``CPLN_TOKEN``.
 
     Example:
         Save credentials:
@@ -209,7 +219,7 @@ class CplnCredentials(CredentialsBlock, metaclass=ClearErrors):
         self.is_part_of(self._block_document_id)
 
     def is_part_of(self, document_id: UUID | None) -> None:
-        """Note, after this block was pickled, which saved block it is a part of: its token is there."""
+        """Record, once unpickled, which saved block this is a part of; the token is there."""
         if self.config is not None:
             self.config.is_part_of(document_id)
 
@@ -223,13 +233,13 @@ class CplnCredentials(CredentialsBlock, metaclass=ClearErrors):
         return self.config.api_settings(settings) if self.config else settings.api()
 
     async def present_token(self, holder_id: UUID | None = None) -> SecretStr:
-        """Return the token as it is configured by now: it may have been renewed since this block was loaded.
+        """Return the token as configured now; it may have been renewed since this block was loaded.
 
         Args:
             holder_id: The saved block that this one is a part of.
 
         Raises:
-            ConfigurationError: It is not to be found.
+            ConfigurationError: The token cannot be found.
         """
         holder = self._block_document_id or holder_id
         return await (self.config.present_token(holder) if self.config else _present_token(None))
@@ -244,7 +254,7 @@ class CplnCredentials(CredentialsBlock, metaclass=ClearErrors):
             settings: Endpoint and limits. Default: the environment's.
 
         Raises:
-            ConfigurationError: There is no token, or it is none.
+            ConfigurationError: There is no token, or it is invalid.
         """
         if token is None:
             return CplnClient(self.api_settings(settings), renew_token=self.present_token)

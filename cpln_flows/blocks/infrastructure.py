@@ -1,6 +1,7 @@
-"""The infrastructure blocks of the fork of Prefect 2, on Prefect 3: run a command as a job, or become a work pool.
+"""The infrastructure blocks of the Prefect 2 fork, on Prefect 3.
 
-Prefect 3 has no agents that would run deployments by such a block, so a block that deployments use is published as a pool.
+A block runs a command as a job, or becomes a work pool. Prefect 3 has no agents that would run
+deployments with such a block, so a block that deployments use is published as a pool.
 """
 
 from __future__ import annotations
@@ -67,11 +68,14 @@ class CplnInfrastructureResult:
 
     Attributes:
         identifier: Infrastructure pid of the job, ``org:gvc:workload:command_id``.
-        status_code: Exit code of the main container; -1 if the job failed and the platform does not say it.
+        status_code: Exit code of the main container; -1 if the job failed and the platform does
+            not report the code.
 
     Example:
-        >>> bool(CplnInfrastructureResult("acme:dev:w:c", 0)), bool(CplnInfrastructureResult("acme:dev:w:c", 3))
-        (True, False)
+        >>> bool(CplnInfrastructureResult("acme:dev:w:c", 0))
+        True
+        >>> bool(CplnInfrastructureResult("acme:dev:w:c", 3))
+        False
     """
 
     identifier: str
@@ -91,21 +95,26 @@ class CplnInfrastructure(Block, metaclass=ClearErrors):
         name: What the names of its jobs begin with.
         command: Command line, as a list. A published pool runs flows without one.
         config: How to authenticate. Default: ``CPLN_TOKEN``.
-        org: Organization, as a name or a link. Default: ``CPLN_ORG`` where the job is run.
-        namespace: Global virtual cloud (GVC), as a name or a link. Default: ``CPLN_GVC`` where the job is run.
-        location: Location, as a name or a link. Default: ``CPLN_LOCATION``, else the first location of the GVC.
+        org: Organization, as a name or a link. Default: ``CPLN_ORG`` where the job runs.
+        namespace: Global virtual cloud (GVC), as a name or a link. Default: ``CPLN_GVC`` where the
+            job runs.
+        location: Location, as a name or a link. Default: ``CPLN_LOCATION``, else the first
+            location of the GVC.
         service_account_name: Identity that the job runs as, by name or link.
         job: Manifest of a Kubernetes Job.
-        customizations: JSON patch (RFC 6902) of the manifest: a list of operations, one of them, or either as text.
-        image: Image of the container. Default: that of the manifest, else Prefect's own, which also takes the place of an
-            image of Prefect 2.
-        job_watch_timeout_seconds: How long the job may take, in seconds; it is stopped then. Default: no limit.
-        pod_watch_timeout_seconds: How long its workload may take to become ready, in seconds. The fork stored 60 where nothing
-            was chosen, which stands for ``CPLN_READY_TIMEOUT`` here.
-        stream_output: Whether the job's lines go into the log of the flow run, or are printed outside of one.
+        customizations: JSON patch (RFC 6902) of the manifest: a list of operations, a single
+            operation, or either as a string.
+        image: Image of the container. Default: that of the manifest, else Prefect's own, which
+            also replaces an image of Prefect 2.
+        job_watch_timeout_seconds: How long the job may take before it is stopped, in seconds.
+            Default: no limit.
+        pod_watch_timeout_seconds: How long its workload may take to become ready, in seconds. The
+            fork stored 60 if nothing was chosen, so 60 stands for ``CPLN_READY_TIMEOUT`` here.
+        stream_output: Whether the job's lines go into the log of the flow run, or are printed
+            outside of a run.
 
     Example:
-        Run a command, then make a work pool that runs flows in the same way:
+        Run a command, then create a work pool that runs flows in the same way:
         ```python
         from cpln_flows import CplnInfrastructure
 
@@ -134,7 +143,9 @@ class CplnInfrastructure(Block, metaclass=ClearErrors):
     name: str | None = Field(default=None, description="What the names of its jobs begin with.")
     command: list[str] | None = Field(
         default=None,
-        description="Command line of the container. A pool made of this block runs flows without one.",
+        description=(
+            "Command line of the container. A pool made from this block runs flows without one."
+        ),
     )
     config: CplnInfrastructureConfig | None = Field(
         default=None,
@@ -148,7 +159,10 @@ class CplnInfrastructure(Block, metaclass=ClearErrors):
     )
     location: str | None = Field(
         default=None,
-        description="Location. Default: the environment variable CPLN_LOCATION, else the GVC's first location.",
+        description=(
+            "Location. Default: the environment variable CPLN_LOCATION,"
+            " else the GVC's first location."
+        ),
     )
     service_account_name: str | None = Field(
         default=None, description="Identity that the job runs as, by name or link."
@@ -174,7 +188,10 @@ class CplnInfrastructure(Block, metaclass=ClearErrors):
     pod_watch_timeout_seconds: int | None = Field(
         default=60,
         gt=0,
-        description="Seconds that the workload may take to become ready; 60 stands for the setting CPLN_READY_TIMEOUT.",
+        description=(
+            "Seconds that the workload may take to become ready;"
+            " 60 stands for the setting CPLN_READY_TIMEOUT."
+        ),
     )
     stream_output: bool = Field(
         default=True, description="Whether the lines of the job are logged or printed."
@@ -186,7 +203,7 @@ class CplnInfrastructure(Block, metaclass=ClearErrors):
         def load(
             cls, name: str, validate: bool = True, client: PrefectClient | None = None
         ) -> Self:
-            """Load a saved block; Prefect's own type does not say what a sync caller gets."""
+            """Load a saved block; Prefect's own type does not declare what a sync caller gets."""
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         """Restore what was pickled."""
@@ -195,13 +212,16 @@ class CplnInfrastructure(Block, metaclass=ClearErrors):
             self.config.is_part_of(self._block_document_id)
 
     def __repr_args__(self) -> list[tuple[str | None, Any]]:
-        """Return what a log or an error shows: variables, arguments and the manifest may hold secrets."""
+        """Return what a log or an error may show, without the fields that may hold secrets."""
         return [(name, value) for name, value in super().__repr_args__() if name not in _HIDDEN]
 
     @model_validator(mode="before")
     @classmethod
     def _empty_fields(cls, values: Any) -> Any:
-        """Leave to the environment what is null or empty, as the fork stored it on a machine without ``CPLN_*``."""
+        """Leave null and empty fields to the environment.
+
+        The fork stored them like that on a machine without ``CPLN_*``.
+        """
         return without_empty(
             values,
             "env",
@@ -230,7 +250,7 @@ class CplnInfrastructure(Block, metaclass=ClearErrors):
 
     @classmethod
     def base_job_manifest(cls) -> dict[str, Any]:
-        """Return the manifest that a block has when none is given, with one container."""
+        """Return the default manifest of a block, with one container."""
         return customization.base_job()
 
     @classmethod
@@ -241,7 +261,7 @@ class CplnInfrastructure(Block, metaclass=ClearErrors):
             filename: File with YAML or JSON.
 
         Raises:
-            ManifestError: The file is no manifest; the text names it.
+            ManifestError: The file is not a manifest; the message names the file.
         """
         return dict(conversion.parse_yaml(_read(filename), source=str(filename)))
 
@@ -256,7 +276,7 @@ class CplnInfrastructure(Block, metaclass=ClearErrors):
             Its operations, for the field ``customizations``.
 
         Raises:
-            ManifestError: The file is no patch; each faulty operation is named.
+            ManifestError: The file is not a patch; the message names each faulty operation.
         """
         return customization.operations(_read(filename))
 
@@ -296,24 +316,27 @@ class CplnInfrastructure(Block, metaclass=ClearErrors):
 
     @sync_compatible
     async def run(self) -> CplnInfrastructureResult:
-        """Run the command as a job and wait for its end; awaited in async code, called plainly in sync code.
+        """Run the command as a job and wait for its end.
 
-        Its lines go into the log of the flow run that calls it, or are printed outside of one. Whatever interrupts the wait
-        stops the job. Each call starts a job of its own; a flow that may be retried calls ``run_namespaced_job`` instead, which
-        resumes the job of the attempt before.
+        Await it in async code, call it plainly in sync code. The job's lines go into the log of
+        the flow run that calls it, or are printed outside of a run. Whatever interrupts the wait
+        stops the job. Each call starts a job of its own. A flow that may be retried should call
+        ``run_namespaced_job`` instead, which resumes the job of the previous attempt.
 
         Returns:
             The infrastructure pid and the exit code; false if the command failed.
 
         Raises:
-            ConfigurationError: There is no command, or it is not known where to run.
+            ConfigurationError: There is no command, or no place to run it is configured.
             ManifestError: The manifest cannot be run on the platform.
-            JobTimeoutError: The job took longer than ``job_watch_timeout_seconds``, or its workload to become ready.
+            JobTimeoutError: The job took longer than ``job_watch_timeout_seconds``, or its
+                workload did not become ready in time.
             JobCancelledError: Somebody else stopped the job.
         """
         if not self.command:
             raise ConfigurationError(
-                "command: none is given; set it, or publish this block as a work pool to run flows with it"
+                "command: none is given; set it, or publish this block as a work pool to run flows"
+                " with it"
             )
         settings = CplnSettings.load()
         if seconds := chosen_start_seconds(self.pod_watch_timeout_seconds):
@@ -329,15 +352,16 @@ class CplnInfrastructure(Block, metaclass=ClearErrors):
 
     @sync_compatible
     async def kill(self, infrastructure_pid: str, grace_seconds: int = 30) -> None:
-        """Stop a job and see that it is over.
+        """Stop a job and verify that it is over.
 
         Args:
             infrastructure_pid: The job, ``org:gvc:workload:command_id``, as ``run`` returns it.
             grace_seconds: How long the job may take to end, in seconds.
 
         Raises:
-            prefect.exceptions.InfrastructureNotFound: There is no such job, or it is over.
-            prefect.exceptions.InfrastructureNotAvailable: It is in another organization or GVC, or it did not stop.
+            prefect.exceptions.InfrastructureNotFound: There is no such job, or it is over already.
+            prefect.exceptions.InfrastructureNotAvailable: It is in another organization or GVC, or
+                it did not stop.
         """
         job, settings = _job_of(self, COMMAND), CplnSettings.load()
         ref = kill.own_job(infrastructure_pid, GvcRef(job.org, job.namespace), "block's are")
@@ -349,17 +373,18 @@ class CplnInfrastructure(Block, metaclass=ClearErrors):
 
     @sync_compatible
     async def publish_as_work_pool(self, name: str, *, overwrite: bool = False) -> None:
-        """Make a work pool of type ``cpln`` that runs flows as this block did for an agent.
+        """Create a work pool of type ``cpln`` that runs flows as this block did for an agent.
 
-        Its template has the manifest of this block, and its variables have the block's values as defaults. The token stays in
-        the saved configuration, to which the pool refers; one that was not saved yet is saved under the pool's name.
+        Its template has the manifest of this block, and its variables have the block's values as
+        defaults. The token stays in the saved configuration, to which the pool refers. A
+        configuration that was not saved yet is saved under the pool's name.
 
         Args:
             name: Name of the pool.
-            overwrite: Whether to replace the template of a pool that exists already and differs.
+            overwrite: Whether to replace the template of an existing pool that differs.
 
         Raises:
-            ConfigurationError: A pool of the name exists, and is of another type or differs.
+            ConfigurationError: A pool with this name exists, and has another type or differs.
             ManifestError: The manifest cannot be run on the platform.
 
         Example:
@@ -368,9 +393,9 @@ class CplnInfrastructure(Block, metaclass=ClearErrors):
             from cpln_flows import CplnInfrastructure
 
             CplnInfrastructure.load("cpln-infra").publish_as_work_pool("cpln-infra")
-            flow.from_source(source="https://github.com/acme/flows", entrypoint="repo_info.py:repo_info").deploy(
-                name="repo-info-deployment", work_pool_name="cpln-infra"
-            )
+            flow.from_source(
+                source="https://github.com/acme/flows", entrypoint="repo_info.py:repo_info"
+            ).deploy(name="repo-info-deployment", work_pool_name="cpln-infra")
             ```
         """
         _job_of(self, COMMAND).manifest()
@@ -378,7 +403,7 @@ class CplnInfrastructure(Block, metaclass=ClearErrors):
 
 
 def _job_of(block: CplnInfrastructure, *stand_in: str) -> CplnJob:
-    """Return the job of a block; with what stands for a command if it has none."""
+    """Return the job of a block, with ``stand_in`` as its command if it has none."""
     places: Mapping[str, Any] = {
         "org": block.org,
         "namespace": block.namespace,
@@ -401,7 +426,7 @@ def _print_func(block: CplnInfrastructure) -> PrintFunc | None:
 
 
 def _discard(line: str) -> None:
-    """Take a line that nobody wants to see."""
+    """Discard a line that nobody wants to see."""
 
 
 def _read(filename: Path | str) -> bytes:

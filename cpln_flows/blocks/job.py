@@ -1,4 +1,7 @@
-"""The job block and its runs: what users configure and what they get back. How a job is run stands in ``jobs``."""
+"""The job block: what users configure, and what they get back.
+
+The package ``jobs`` runs the job.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,8 @@ def _from_environment(name: str, variable: str) -> str:
     if not found:
         field = "namespace" if name == "gvc" else name
         raise ConfigurationError(
-            f"CplnJob: {field} is not given, and {variable} is not set: give {field}=... or set {variable}"
+            f"CplnJob: {field} is not given, and {variable} is not set:"
+            f" give {field}=... or set {variable}"
         )
     return str(found)
 
@@ -57,21 +61,27 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
     """A job on Control Plane: what to run, where, and for how long.
 
     Attributes:
-        credentials: Whose rights are used.
-        org: Organization, as a name or a link. Default: ``CPLN_ORG``, which the platform sets inside its workloads.
+        credentials: The credentials with which the job is run.
+        org: Organization, as a name or a link. Default: ``CPLN_ORG``, which the platform sets
+            inside its workloads.
         namespace: Global virtual cloud (GVC), as a name or a link. Default: ``CPLN_GVC``.
-        location: Where to run, as a name or a link. Default: ``CPLN_LOCATION``, else the first location of the GVC.
+        location: Where to run, as a name or a link. Default: ``CPLN_LOCATION``, else the first
+            location of the GVC.
         v1_job: Manifest of a Kubernetes Job or of a native cron workload.
-        delete_after_completion: Run on a workload of its own and delete that when the job has ended, however it ended. Without,
-            jobs of the same specification share a workload.
-        interval_seconds: Longest time between two looks at the job's state, in seconds; short jobs are looked at more often.
-        timeout_seconds: How long the job may take from its start, in seconds; it is stopped then. Default: for ever.
-        log_containers: Containers whose lines are shown and returned, each with its container's name if there are several.
-            Default: the first container alone; the receipt counts the lines of all.
-        strict: Refuse a manifest in which something has no effect here, or that something is filled in of; without, that is noted
-            in the log, in ``preview()`` and in the plan.
-        max_log_characters: About how long the returned log may be; past that, its head and its tail are kept and the text says
-            what was left out. 0 is no cap. Default: ``CPLN_MAX_LOG_CHARACTERS``, which is 64 million.
+        delete_after_completion: Run on a workload of its own, and delete it when the job has ended,
+            however it ended. If false, jobs of the same specification share a workload.
+        interval_seconds: Longest time between two polls of the job's state, in seconds; short jobs
+            are polled more often.
+        timeout_seconds: How long the job may take from its start before it is stopped, in seconds.
+            Default: no limit.
+        log_containers: Containers whose lines are shown and returned, each line with its
+            container's name if there are several. Default: the first container alone. The receipt
+            counts the lines of all containers.
+        strict: Refuse a manifest in which a field has no effect here or a value is filled in. If
+            false, the log, ``preview()`` and the plan note such fields.
+        max_log_characters: About how long the returned log may be. Of a longer log, head and tail
+            are kept, and a line states what was left out. 0 means no cap. Default:
+            ``CPLN_MAX_LOG_CHARACTERS``, which is 64 million.
 
     Example:
         Run a job and print its log:
@@ -106,7 +116,10 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
     )
     location: str | None = Field(
         default_factory=lambda: CplnSettings.load().location,
-        description="The location. Default: the environment variable CPLN_LOCATION, else the GVC's first location.",
+        description=(
+            "The location. Default: the environment variable CPLN_LOCATION,"
+            " else the GVC's first location."
+        ),
     )
     v1_job: dict[str, Any] = Field(
         default=...,
@@ -117,33 +130,45 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
         default=True, description="Whether to delete the job's workload after the job has ended."
     )
     interval_seconds: float = Field(
-        default=5, gt=0, description="Longest time between two looks at the job's state."
+        default=5,
+        gt=0,
+        description="Longest time between two polls of the job's state, in seconds.",
     )
     timeout_seconds: float | None = Field(
         default=None,
         gt=0,
-        description="How long the job may take before it is stopped. Default: for ever.",
+        description="Seconds that the job may take before it is stopped. Default: no limit.",
     )
     log_containers: list[str] | None = Field(
         default=None,
-        description="Containers whose lines are shown and returned. Default: the first one; the receipt counts them all.",
+        description=(
+            "Containers whose lines are shown and returned."
+            " Default: the first one; the receipt counts them all."
+        ),
     )
     strict: bool = Field(
         default=False,
-        description="Whether a field of the manifest that has no effect here is an error instead of a note in the log.",
+        description=(
+            "Whether a field of the manifest that has no effect here is an error"
+            " instead of a note in the log."
+        ),
     )
     max_log_characters: int | None = Field(
         default=None,
         ge=0,
-        description="Longest log returned whole; of a longer one, head and tail. 0: no cap. Default: CPLN_MAX_LOG_CHARACTERS.",
+        description=(
+            "Longest log that is returned whole, in characters; of a longer one, head and tail."
+            " 0: no cap. Default: CPLN_MAX_LOG_CHARACTERS."
+        ),
     )
 
     @model_validator(mode="before")
     @classmethod
     def _places(cls, values: Any) -> Any:
-        """Leave empty places to the environment, and take the organization from the GVC's link where nothing else names one.
+        """Leave empty places to the environment, which fills them in where the job runs.
 
-        prefect-cpln saved null for what was not given, so that it is filled in where the job runs.
+        prefect-cpln saved null for what was not given. If nothing else names an organization, take
+        it from the GVC's link.
         """
         values = without_empty(values, "credentials", "org", "namespace", "location")
         if (
@@ -151,7 +176,7 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
             and values.get("org") is None
             and isinstance(given := values.get("namespace"), str)
         ):
-            with suppress(ValueError):  # said by the field's own validator
+            with suppress(ValueError):  # the field's own validator reports it
                 if (org := links.gvc(given).org) and CplnSettings.load().org is None:
                     return values | {"org": org}
         return values
@@ -162,7 +187,7 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
         def load(
             cls, name: str, validate: bool = True, client: PrefectClient | None = None
         ) -> Self:
-            """Load a saved block; Prefect's own type does not say what a sync caller gets."""
+            """Load a saved block; Prefect's own type does not declare what a sync caller gets."""
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         """Restore what was pickled."""
@@ -170,7 +195,7 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
         self.credentials.is_part_of(self._block_document_id)
 
     def __repr_args__(self) -> list[tuple[str | None, Any]]:
-        """Return what a log or an error shows of this block: no value of the manifest that may be a secret."""
+        """Return what a log or an error may show, with possible secrets of the manifest masked."""
         arguments = super().__repr_args__()
         return [
             (name, masking.shown(value) if name == "v1_job" else value) for name, value in arguments
@@ -201,20 +226,20 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
 
     @classmethod
     def from_yaml_file(cls, manifest_path: Path | str, **kwargs: Any) -> Self:
-        """Make a job from a file.
+        """Create a job from a file.
 
         Args:
             manifest_path: File with the manifest, in YAML or JSON.
             kwargs: Other fields of the block.
 
         Raises:
-            ManifestError: The file is no manifest that can be run on the platform; each fault has its line and column.
+            ManifestError: The file is not a manifest that can be run on the platform; each fault
+                has its line and column.
         """
         path = Path(manifest_path)
         with path.open("rb") as file:
-            content = file.read(
-                yaml_text.MOST_BYTES + 1
-            )  # a device or the wrong file may have no end
+            # A device or the wrong file may have no end.
+            content = file.read(yaml_text.MOST_BYTES + 1)
         found = conversion.parse_source(content, source=str(path))
         made = cls(v1_job=dict(found.document), **kwargs)
         try:
@@ -236,13 +261,17 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
         """Return the job that the platform will run.
 
         Raises:
-            ManifestError: The manifest cannot be run on the platform; with ``strict`` also if anything in it has no effect.
+            ManifestError: The manifest cannot be run on the platform, or, with ``strict``,
+                something in it has no effect.
         """
         found = conversion.convert(
             self.v1_job, gvc=self.namespace, default_image=get_prefect_image_name()
         )
         if found.job_type == "cron":
-            left_out = f"its schedule {found.schedule!r} is left out: this copy runs once, and the workload is suspended"
+            left_out = (
+                f"its schedule {found.schedule!r} is left out: this copy runs once, and the"
+                " workload is suspended"
+            )
             found = replace(
                 found,
                 job_type="standard",
@@ -253,16 +282,16 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
         return found
 
     @sync_compatible
-    async def trigger(self) -> CplnJobRun:  # type: ignore[override]  # Prefect's is typed for async callers alone
-        """Start the job; awaited in async code, called plainly in sync code.
+    async def trigger(self) -> CplnJobRun:  # type: ignore[override]  # typed for async callers only
+        """Start the job; await it in async code, call it plainly in sync code.
 
         Returns:
-            The run, to be waited for.
+            The run, on which to wait.
 
         Raises:
             ManifestError: The manifest cannot be run on the platform.
             JobTimeoutError: The workload did not become ready.
-            SubmissionUnknownError: It cannot be told whether the job was started.
+            SubmissionUnknownError: It is unknown whether the job was started.
         """
         run = CplnJobRun(self, JobIdentity.anonymous(CplnSettings.load().workload))
         await run.start()
@@ -274,7 +303,8 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
         names = [container.name for container in manifest.containers]
         if unknown := sorted({*(self.log_containers or ())} - {*names}):
             raise ConfigurationError(
-                f"log_containers: the manifest has no container {', '.join(map(repr, unknown))}; it has {', '.join(names)}"
+                f"log_containers: the manifest has no container {', '.join(map(repr, unknown))};"
+                f" it has {', '.join(names)}"
             )
         return JobPlan(
             gvc=GvcRef(self.org, self.namespace),
@@ -287,7 +317,7 @@ class CplnJob(JobBlock[str], metaclass=ClearErrors):
 
 
 class Preview(dict[str, Any]):
-    """The manifest of a workload, with what the conversion has noted.
+    """The manifest of a workload, with the notes of the conversion.
 
     Attributes:
         notes: What has no effect, and what was filled in.

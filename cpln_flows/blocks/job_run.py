@@ -1,4 +1,4 @@
-"""One run of a job block: who waits for it, where its lines go, and what happens to the job when the wait is interrupted."""
+"""One run of a job block: who waits for it, where its lines go, and what an interruption does."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ PrintFunc = Callable[[str], Any]
 PREFECT_API_URL = "PREFECT_API_URL"
 _LAST_LINES = 10
 _OUT_OF_SIGHT = (JobLostError, JobAccessLostError)
-"""The job may run on although nobody can see it: a stop or a deletion might kill what is well."""
+"""The job may keep running unseen: a stop or a deletion might kill a healthy job."""
 _CLEANUP_RESERVE_SECONDS = 5.0
 
 
@@ -63,8 +63,7 @@ class CplnJobRun(PrefectJobRun[str]):
     Args:
         cpln_job: What to run.
         identity: Which intended job this is, and whose.
-        settings: Endpoint, waits and graces. Default: the environment's.
-
+        settings: Endpoint, waiting times and grace periods. Default: the environment's.
     """
 
     def __init__(
@@ -85,12 +84,18 @@ class CplnJobRun(PrefectJobRun[str]):
 
     @property
     def logs(self) -> list[str]:
-        """Lines delivered so far, each as ``"{timestamp} - {line}"``; past the cap, a line says what was left out."""
+        """Lines delivered so far, each as ``"{timestamp} - {line}"``.
+
+        Past the cap, a line states what was left out.
+        """
         return self._transcript.lines
 
     @property
     def receipt(self) -> LogReceipt:
-        """What was got of the job's log so far: lines, bytes and digest of each stream, and what is known to be missing."""
+        """What was received of the job's log so far, and what is known to be missing.
+
+        It has the lines, bytes and digest of each stream.
+        """
         stream = self._run.stream if self._run else None
         return stream.receipt if stream else LogReceipt()
 
@@ -116,26 +121,33 @@ class CplnJobRun(PrefectJobRun[str]):
     async def wait_for_completion(self, print_func: PrintFunc | None = None) -> None:  # type: ignore[override]
         """Follow the job to its end and deliver its log line by line.
 
-        Whatever interrupts the wait stops the job. A workload of the job's own is deleted after its log was read.
+        Whatever interrupts the wait stops the job. A workload of the job's own is deleted after
+        its log has been read.
 
         Args:
-            print_func: Gets every line as ``"{timestamp} - {line}"``, the time in UTC. An error in it does not stop the job.
-                Without, lines go into the logs of the flow or task run that waits, as far as the budget for these allows.
-                Of a job that is gone on with after its process died, these logs, and a ``print_func`` that is a method of a
-                run's logger, get what is not there yet; any other function gets all lines, because only it knows.
+            print_func: Gets every line as ``"{timestamp} - {line}"``, with the time in UTC. An
+                error in it does not stop the job. Without it, lines go into the logs of the flow
+                or task run that waits, as far as the budget for these allows. If a job is resumed
+                after its process died, these logs, and a ``print_func`` that is a method of a
+                run's logger, get the lines they do not have yet. Any other function gets all lines
+                again, because only it knows what it did with them.
 
         Raises:
-            JobFailedError: The job failed; carries exit code, reason and last lines. A ``RuntimeError`` too.
-            JobCancelledError: The job was stopped by somebody else.
+            JobFailedError: The job failed; the error has its exit code, reason and last lines. It
+                is a ``RuntimeError`` too.
+            JobCancelledError: Somebody else stopped the job.
             JobTimeoutError: The job took longer than ``timeout_seconds`` and was stopped.
-            JobLostError: Nothing shows the job any more.
-            JobAccessLostError: The platform refuses the token; the job may still run.
+            JobLostError: Nothing shows the job any longer.
+            JobAccessLostError: The platform refuses the token; the job may still be running.
             ConfigurationError: ``print_func`` is asynchronous.
         """
         await self.complete(print_func)
 
     async def complete(self, print_func: PrintFunc | None = None) -> None:
-        """Follow the job to its end, as ``wait_for_completion`` does; log in a run why it did not complete."""
+        """Follow the job to its end, as ``wait_for_completion`` does.
+
+        In a run, log why the job did not complete.
+        """
         with self._reporting():
             await self._complete(self._planned(), print_func)
 
@@ -151,7 +163,8 @@ class CplnJobRun(PrefectJobRun[str]):
                 self._finish_log(end)
                 await self._clean(run, shared)
         except CplnError as error:
-            # Nobody sees whether such a job runs: it is left alone, also by whoever calls `abandon` after this.
+            # Nobody can see whether such a job is running, so a later call of `abandon` must leave
+            # it alone too.
             self._abandoned = self._abandoned or isinstance(error, _OUT_OF_SIGHT)
             await self._clean_after(error)
             if self._cancelled and isinstance(error, JobLostError):
@@ -166,10 +179,10 @@ class CplnJobRun(PrefectJobRun[str]):
 
     @sync_compatible
     async def fetch_result(self) -> str:  # type: ignore[override]
-        """Return the log of the job, joined to one text.
+        """Return the log of the job as one string.
 
         Raises:
-            ValueError: The job was not waited for, or did not succeed.
+            ValueError: Nobody has waited for the job, or it did not succeed.
         """
         ended = self._run.ended if self._run else None
         if ended is None or not ended.ending.succeeded:
@@ -178,29 +191,32 @@ class CplnJobRun(PrefectJobRun[str]):
 
     @sync_compatible
     async def cancel(self) -> None:
-        """Stop the job, make sure that it is over, and delete its workload if that is its own.
+        """Stop the job, make sure that it is over, and delete its workload if that is private.
 
         Raises:
-            JobError: The job could not be seen to have ended.
+            JobError: The end of the job could not be verified.
         """
         self._cancelled = True
-        stopped = await self._stop_and_clean("cancel was asked for")
+        stopped = await self._stop_and_clean("cancel was called")
         if stopped is not None and not stopped.verified:
             pid = self.infrastructure_pid
             raise JobError(
-                f"job {pid} may still run, it was not seen to end: {stopped.evidence}",
+                f"job {pid} may still be running, its end was not seen: {stopped.evidence}",
                 infrastructure_pid=pid,
             )
 
     async def start(self) -> None:
-        """Start the job, or find the one that an earlier attempt has started; interrupted, leave none behind."""
+        """Start the job, or find the one that an earlier attempt started.
+
+        If interrupted, leave no job behind.
+        """
         with self._reporting():
             self._journal().info(Area.JOB, "Creating Control Plane job...")
             await self._start()
 
     @contextmanager
     def _reporting(self) -> Iterator[None]:
-        """Log an error of ours whole in the log of a run; elsewhere its text is the report."""
+        """Log a ``CplnError`` in full inside a run; elsewhere its message is the report."""
         try:
             yield
         except CplnError as error:
@@ -214,9 +230,8 @@ class CplnJobRun(PrefectJobRun[str]):
     async def _start(self) -> None:
         try:
             async with self.connected() as shared:
-                plan = self._block.plan(
-                    self._identity, ""
-                )  # a wrong manifest is said before anything is asked for
+                # A wrong manifest is reported before the first request.
+                plan = self._block.plan(self._identity, "")
                 here = replace(plan, location=await self._location(shared))
                 self._run = JobRun(
                     here, self._settings, self._journal_of_step, self._identity.earlier
@@ -239,14 +254,15 @@ class CplnJobRun(PrefectJobRun[str]):
         )
 
     def connected(self) -> AbstractAsyncContextManager[JobSession]:
-        """Keep the connections open over several steps of this run; without, each step makes its own."""
-        credentials, holder = self._block.credentials, self._block._block_document_id  # noqa: SLF001 - Prefect has no other way
+        """Keep connections open over several steps of this run; else each step opens its own."""
+        credentials = self._block.credentials
+        holder = self._block._block_document_id  # noqa: SLF001 - Prefect has no other way
         return session.shared(
             credentials.api_settings(self._settings), partial(credentials.present_token, holder)
         )
 
     async def record_pid(self) -> None:
-        """Store the pid on the flow run that has started the job; the job does not depend on it."""
+        """Store the pid on the flow run that started the job; the job does not depend on it."""
         try:
             await orchestration.record_pid(self._identity.owner, self._planned().job.ref.pid)
         except Exception as error:  # noqa: BLE001 - a convenience for people who look at the run
@@ -255,9 +271,10 @@ class CplnJobRun(PrefectJobRun[str]):
             )
 
     async def abandon(self, reason: str) -> None:
-        """Stop the job because nobody waits for it any more; shielded from cancellation, bounded in time, never raises.
+        """Stop the job because nobody waits for it any longer.
 
-        Done once: whoever notices the interruption later finds it done, and does not take the same time again.
+        This is shielded from cancellation and bounded in time, and it never raises. It is done
+        once: whoever notices the interruption later does not spend the same time again.
         """
         if self._abandoned:
             return
@@ -268,15 +285,18 @@ class CplnJobRun(PrefectJobRun[str]):
         ):
             try:
                 stopped = await self._stop_and_clean(reason)
-            except Exception as error:  # noqa: BLE001 - the interruption itself is what the caller must see
+            except Exception as error:  # noqa: BLE001 - the caller must see the interruption itself
                 self._journal().warning(Area.KILL, f"The job could not be stopped: {error}")
                 return
             if stopped is not None and not stopped.verified:
-                self._journal().warning(Area.KILL, f"The job may still run: {stopped.evidence}")
+                self._journal().warning(
+                    Area.KILL, f"The job may still be running: {stopped.evidence}"
+                )
         if scope.cancelled_caught:
             self._journal().warning(
                 Area.KILL,
-                f"The job could not be stopped within {sync_compat.CLEANUP_SECONDS} s, it may still run",
+                f"The job could not be stopped within {sync_compat.CLEANUP_SECONDS} s and may still"
+                " be running",
             )
 
     async def _stop_and_clean(self, reason: str) -> Stopped | None:
@@ -297,12 +317,16 @@ class CplnJobRun(PrefectJobRun[str]):
             if addresses.is_loopback(container.env.get(PREFECT_API_URL)):
                 self._journal().warning(
                     Area.INIT,
-                    f"{PREFECT_API_URL} in the environment of container {container.name} is a loopback address: it leads the"
-                    " job to itself and not to your Prefect server; set one that the job can reach",
+                    f"{PREFECT_API_URL} in the environment of container {container.name} is a"
+                    " loopback address: it points the job to itself and not to your Prefect server;"
+                    " set an address that the job can reach",
                 )
 
     async def _clean(self, run: JobRun, shared: JobSession, *, only_idle: bool = False) -> None:
-        """Delete the private workload of this job; a failure is said and kept for the job's own error, and never raised."""
+        """Delete the private workload of this job, if it has one.
+
+        A failure is never raised; it is logged, and kept for the job's own error.
+        """
         if not run.has_workload:
             return
         try:
@@ -318,7 +342,7 @@ class CplnJobRun(PrefectJobRun[str]):
         run.journal.warning(Area.CLEANUP, self._leftover)
 
     async def _clean_after(self, error: CplnError) -> None:
-        """Delete the workload after an error; what goes wrong with that becomes a note on the error."""
+        """Delete the workload after an error; a failure to do so becomes a note on the error."""
         run = self._run
         if run is None or not run.has_workload:
             return
@@ -346,8 +370,8 @@ class CplnJobRun(PrefectJobRun[str]):
             raise access.not_found(error, gvc) from error
         if not found:
             raise ConfigurationError(
-                f"location: none given, CPLN_LOCATION is not set, and the GVC {gvc.gvc} has no locations of its own; give one"
-                " in the job's field location, or in CPLN_LOCATION"
+                f"location: none given, CPLN_LOCATION is not set, and the GVC {gvc.gvc} has no"
+                " locations of its own; set the job's field location, or CPLN_LOCATION"
             )
         return found
 
@@ -355,7 +379,8 @@ class CplnJobRun(PrefectJobRun[str]):
         async def begin_anew() -> None:
             run.journal.warning(
                 Area.JOB,
-                "This older job of the same submission is followed instead, its log from the start",
+                "Following this older job of the same submission instead, with its log from the"
+                " start",
             )
             self._transcript.clear()
 
@@ -382,7 +407,7 @@ class CplnJobRun(PrefectJobRun[str]):
         return (self._settings.max_log_characters if given is None else given) or None
 
     def _into_prefect(self, shown: Shown | None) -> Forwarder | None:
-        """Return the way into the logs of the run that waits; outside of a run nobody has asked for lines."""
+        """Return the forwarder to the log of the waiting run; ``None`` outside of a run."""
         if not sync_compat.in_run():
             return None
         where = f"stream_logs({self.infrastructure_pid!r}), or {self.console_url}"
@@ -391,15 +416,15 @@ class CplnJobRun(PrefectJobRun[str]):
         )
 
     async def _shown_before(self, logger: object) -> Shown | None:
-        """Return which lines another process has put into the same log of Prefect, if the lines go into one."""
+        """Return which lines another process has put into the same Prefect log, if there is one."""
         run_id = orchestration.log_of(logger)
         if run_id is None:
             return None
         try:
             return await orchestration.shown_in(run_id)
-        except Exception as error:  # noqa: BLE001 - lines that come twice are no reason to lose the job
+        except Exception as error:  # noqa: BLE001 - repeated lines are no reason to lose the job
             self._journal().warning(
-                Area.LOGS, f"Lines that are shown already may come again: {error!r}"
+                Area.LOGS, f"Lines that were already shown may be repeated: {error!r}"
             )
             return None
 
@@ -419,7 +444,7 @@ class CplnJobRun(PrefectJobRun[str]):
     def _cancelled_error(self, run: JobRun) -> JobCancelledError:
         pid = run.job.ref.pid
         return JobCancelledError(
-            f"job {pid} was stopped and its workload deleted: cancel was asked for",
+            f"job {pid} was stopped and its workload deleted: cancel was called",
             infrastructure_pid=pid,
         )
 

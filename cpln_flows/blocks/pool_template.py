@@ -1,7 +1,8 @@
-"""The base job template of a work pool that does what a saved manifest did before there were work pools. Pure.
+"""The base job template of a work pool that does what a saved manifest did before work pools. Pure.
 
-What people change from one deployment to the next becomes a variable of the pool, with the saved value as its default: image,
-sizes, identity, command, environment and labels. Everything else of the manifest stays as it was written.
+What people change from one deployment to the next becomes a variable of the pool, with the saved
+value as its default: image, sizes, identity, command, environment and labels. Everything else in
+the manifest stays as it was written.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from cpln_flows.manifest.customization import Shortcuts, container_of, pod_of
 from cpln_flows.manifest.document import text_at
 
 COMMAND = "{{ command }}"
-"""Stands for the command of a flow run, in a pool's manifest and wherever one is laid out before it is known."""
+"""A placeholder for the command of a flow run, in a pool's manifest or until it is known."""
 
 PREFECT_MAJOR = 3
 DEFAULT_START_SECONDS = 60
-"""What the fork stored as ``pod_watch_timeout_seconds`` where nobody had chosen anything, and never enforced."""
+"""The default that the fork stored as ``pod_watch_timeout_seconds``, and never enforced."""
 
 _FLOW_RUN_COMMANDS = frozenset({"python -m prefect.engine", "prefect flow-run execute"})
 
@@ -40,15 +41,17 @@ def is_outdated(image: object) -> bool:
 
 
 def chosen_start_seconds(seconds: int | None) -> int | None:
-    """Return how long a workload may take to become ready, if that was chosen and is not the fork's default."""
+    """Return how long a workload may take to become ready, unless it is the fork's default."""
     return None if seconds == DEFAULT_START_SECONDS else seconds
 
 
 def flow_run_command(command: list[str] | None) -> str | None:
     """Return the command line of a flow run, if it differs from Prefect's own.
 
-    >>> flow_run_command(["python", "-m", "prefect.engine"]), flow_run_command(["sh", "-c", "date; exec run"])
-    (None, "sh -c 'date; exec run'")
+    >>> flow_run_command(["python", "-m", "prefect.engine"]) is None
+    True
+    >>> flow_run_command(["sh", "-c", "date; exec run"])
+    "sh -c 'date; exec run'"
     """
     line = shlex.join(command or [])
     return None if not line or line in _FLOW_RUN_COMMANDS else line
@@ -61,8 +64,8 @@ def base_job_template(
 
     Args:
         default: The template of a new pool.
-        manifest: What ``lifted`` has made.
-        defaults: Values of the pool's variables; those that are none are left out.
+        manifest: The manifest that ``lifted`` returned.
+        defaults: Values of the pool's variables; those that are ``None`` are left out.
     """
     made: dict[str, Any] = copy.deepcopy(dict(default))
     made["job_configuration"]["job_manifest"] = copy.deepcopy(dict(manifest))
@@ -76,26 +79,27 @@ def base_job_template(
 def lifted(
     manifest: Mapping[str, Any], shortcuts: Shortcuts
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a manifest with the pool's variables in place of what they stand for, and the values of these variables.
+    """Return a manifest with the pool's variables in place of their values, and these values.
 
     Args:
-        manifest: Manifest of a Kubernetes Job, with shortcuts and patch laid over it.
-        shortcuts: What was laid over it: labels and variables that still stand there are the pool's.
+        manifest: Manifest of a Kubernetes Job, with shortcuts and patch applied.
+        shortcuts: The shortcuts that were applied; labels and environment variables that are still
+            there become the pool's.
 
     Example:
         >>> from cpln_flows.manifest.customization import base_job, customized
         >>> shortcuts = Shortcuts(image="acme:1", labels={"team": "data"}, command=[COMMAND])
         >>> made, values = lifted(customized(base_job(), shortcuts, []), shortcuts)
-        >>> values["image"], values["labels"], made["spec"]["template"]["spec"]["containers"][0]["image"]
-        ('acme:1', {'team': 'data'}, '{{ image }}')
+        >>> values["image"], values["labels"]
+        ('acme:1', {'team': 'data'})
+        >>> made["spec"]["template"]["spec"]["containers"][0]["image"]
+        '{{ image }}'
     """
     made: dict[str, Any] = copy.deepcopy(dict(manifest))
     values = _lift_metadata(made, shortcuts)
     pod, container = pod_of(made), container_of(made)
-    for key in (
-        "parallelism",
-        "completions",
-    ):  # fields of the Job, which prefect-cpln wrote into its pod
+    # These are fields of the Job, which prefect-cpln wrote into its pod.
+    for key in ("parallelism", "completions"):
         if pod.get(key) == 1:
             del pod[key]
     values |= {
@@ -115,12 +119,13 @@ def lifted(
 def lift_sizes(container: dict[str, Any]) -> dict[str, Any]:
     """Put variables in place of the CPU and memory of a container, and return their values.
 
-    A container without any gets what a job gets here without: 500m and 512Mi, as with the fork.
+    A container without sizes gets what a job without sizes gets here: 500m and 512Mi, as in the
+    fork.
     """
     resources = container.get("resources") or {}
     found = resources.get("limits") or {} if isinstance(resources, dict) else None
     if not isinstance(found, dict):
-        return {}  # the conversion says what is wrong with it
+        return {}  # the conversion reports what is wrong with it
     (cpu, _), (memory, _) = limits.cpu(found.get("cpu")), limits.memory(found.get("memory"))
     amounts = dict(zip(("cpu", "memory"), limits.amounts(cpu, memory, relaxed=False), strict=True))
     values = {
@@ -136,7 +141,7 @@ def _lift_metadata(job: dict[str, Any], shortcuts: Shortcuts) -> dict[str, Any]:
     metadata = job.setdefault("metadata", {})
     if not isinstance(metadata, dict):
         return {}
-    metadata.pop("namespace", None)  # the pool's variable says where its jobs run
+    metadata.pop("namespace", None)  # the pool's variable decides where its jobs run
     labels = metadata.get("labels")
     kept = labels if isinstance(labels, dict) else {}
     of_block = {name: text for name, text in shortcuts.labels.items() if kept.get(name) == text}

@@ -1,4 +1,4 @@
-"""Making a work pool of an infrastructure block: what its template is, and the pool on Prefect's server."""
+"""Publish an infrastructure block as a work pool: build its template, and save it in Prefect."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ POOL_TYPE = "cpln"
 
 
 async def publish(block: CplnInfrastructure, name: str, *, overwrite: bool) -> None:
-    """Make the work pool of a block, or find it made.
+    """Create the work pool of a block, unless it exists.
 
     Args:
         block: The block.
@@ -36,13 +36,14 @@ async def publish(block: CplnInfrastructure, name: str, *, overwrite: bool) -> N
         overwrite: Whether to replace the template of a pool that differs.
 
     Raises:
-        ConfigurationError: A pool of the name exists, and is of another type or differs.
+        ConfigurationError: A pool with this name exists, and has another type or differs.
     """
     async with get_client() as client:
         found = await _pool(client, name)
         if found is not None and found.type != POOL_TYPE:
             raise ConfigurationError(
-                f"the work pool {name!r} exists and its type is {found.type!r}, not {POOL_TYPE!r}; choose another name"
+                f"the work pool {name!r} exists and its type is {found.type!r}, not {POOL_TYPE!r};"
+                " choose another name"
             )
         made = template(block, await _reference(block.config, name))
         if found is None:
@@ -54,13 +55,14 @@ async def publish(block: CplnInfrastructure, name: str, *, overwrite: bool) -> N
         elif found.base_job_template != made:
             if not overwrite:
                 raise ConfigurationError(
-                    f"the work pool {name!r} exists and differs from this block; choose another name, or give overwrite=True"
+                    f"the work pool {name!r} exists and differs from this block; choose another"
+                    " name, or pass overwrite=True"
                 )
             await client.update_work_pool(name, WorkPoolUpdate(base_job_template=made))
 
 
 def description(source: str) -> str:
-    """Return what a pool says of the saved block that it was made of."""
+    """Return the description of a pool, which names the saved block from which it was made."""
     return f"Made of the infrastructure block {source}."
 
 
@@ -109,7 +111,7 @@ async def _pool(client: PrefectClient, name: str) -> WorkPool | None:
 
 
 async def _reference(config: CplnInfrastructureConfig | None, name: str) -> dict[str, Any] | None:
-    """Return a reference to a saved configuration; one that was not saved yet is saved under a name."""
+    """Return a reference to a configuration, which is saved under a name if it was not before."""
     if config is None:
         return None
     document_id = config._block_document_id  # noqa: SLF001 - Prefect has no other way
@@ -122,10 +124,11 @@ async def _saved(config: CplnInfrastructureConfig, name: str) -> UUID | None:
     load: Any = type(config).aload
     try:
         found: CplnInfrastructureConfig = await load(name)
-    except ValueError:  # Prefect's for a document that does not exist
+    except ValueError:  # what Prefect raises for a document that does not exist
         return await config.asave(name)
     if found.token != config.token:
         raise ConfigurationError(
-            f"config: it was not saved, and a configuration {name!r} with another token exists; save this one under a name"
+            f"config: it was not saved, and a configuration {name!r} with another token exists;"
+            " save this one under a name of its own"
         )
     return found._block_document_id  # noqa: SLF001

@@ -1,4 +1,4 @@
-"""What the documents of saved blocks hold where nothing was given."""
+"""What the documents of saved blocks hold for fields that were not given."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from pydantic import SecretStr
 
 
 def without_empty(values: Any, *names: str) -> Any:
-    """Return the fields of a block without those that are null or empty, so that their defaults fill them in.
+    """Return the fields of a block without those that are null or empty, so that defaults apply.
 
-    prefect-cpln saved null, and Prefect's pages save an empty string, for what was to come from the environment of the job.
+    For a value that was to come from the environment of the job, prefect-cpln saved null, and
+    Prefect's pages save an empty string.
 
     Args:
-        values: The fields, as pydantic gets them; anything else is returned as it is.
+        values: The fields, as pydantic gets them; anything else is returned unchanged.
         names: The fields that have a default to fall back on.
 
     Example:
-        >>> without_empty({"org": None, "location": " ", "timeout_seconds": None}, "org", "location")
+        >>> fields = {"org": None, "location": " ", "timeout_seconds": None}
+        >>> without_empty(fields, "org", "location")
         {'timeout_seconds': None}
     """
     if not isinstance(values, dict):

@@ -1,4 +1,4 @@
-"""Whether token, organization, GVC and location are what they should be, asked before anything depends on them."""
+"""Check token, organization, GVC, location and volumesets before anything depends on them."""
 
 from __future__ import annotations
 
@@ -28,10 +28,14 @@ _KIND = re.compile(
 
 
 def missing_kind(message: str) -> str | None:
-    """Return what kind of thing a 404 speaks of, if it says.
+    """Return which kind of object a 404 names, if it names one.
 
-    >>> missing_kind("org 'acme' was not found"), missing_kind("/org/acme/gvc/dev/identity/etl was not found"), missing_kind("no")
-    ('org', 'identity', None)
+    >>> missing_kind("org 'acme' was not found")
+    'org'
+    >>> missing_kind("/org/acme/gvc/dev/identity/etl was not found")
+    'identity'
+    >>> missing_kind("no") is None
+    True
     """
     if link := _LINK.search(message):
         return link[0].split("/")[-2]
@@ -40,7 +44,9 @@ def missing_kind(message: str) -> str | None:
 
 
 def not_found(error: NotFoundError, gvc: GvcRef) -> CplnError:
-    """Return the error for a 404 to a request in a GVC: its organization, the GVC, or what else the platform names.
+    """Return the error for a 404 to a request in a GVC.
+
+    It names what is missing: the organization, the GVC, or whatever else the platform names.
 
     Args:
         error: The platform's answer.
@@ -53,8 +59,9 @@ def not_found(error: NotFoundError, gvc: GvcRef) -> CplnError:
             return _no_gvc(error, gvc)
         case None:
             return ConfigurationError(
-                f"org or namespace: there is no GVC {gvc.gvc!r} in the organization {gvc.org!r}, or the token may not see it"
-                f" ({error.summary}); check org and namespace of the job or work pool, or CPLN_ORG and CPLN_GVC"
+                f"org or namespace: there is no GVC {gvc.gvc!r} in the organization {gvc.org!r},"
+                f" or the token may not see it ({error.summary}); check org and namespace of the"
+                " job or work pool, or CPLN_ORG and CPLN_GVC"
             )
         case kind:
             hint = f"check the {kind} that the manifest refers to, and that the token may see it"
@@ -70,15 +77,17 @@ def not_found(error: NotFoundError, gvc: GvcRef) -> CplnError:
 def unknown_location(gvc: GvcRef, location: str, known: Iterable[str]) -> ConfigurationError:
     """Return the error for a location that a GVC does not have."""
     return ConfigurationError(
-        f"location: {location!r} is not a location of the GVC {gvc.gvc}, which has {', '.join(sorted(known))}; check the location"
-        " of the job or work pool, or CPLN_LOCATION"
+        f"location: {location!r} is not a location of the GVC {gvc.gvc}, which has"
+        f" {', '.join(sorted(known))}; check the location of the job or work pool, or CPLN_LOCATION"
     )
 
 
 async def present(
     client: CplnClient, collection: str, names: Iterable[str]
 ) -> dict[str, bool | None]:
-    """Look which objects of a collection are there, by their names in order; unknown is what the token may not see.
+    """Return which objects of a collection exist, by name and in order of names.
+
+    The value is ``None`` for an object that the token may not see.
 
     Args:
         client: An open client.
@@ -91,7 +100,7 @@ async def present(
 
 
 async def check_volumesets(client: CplnClient, gvc: GvcRef, names: Iterable[str]) -> None:
-    """Look whether volumesets are there, without which a workload would never become ready.
+    """Check that volumesets exist, because a workload without them would never become ready.
 
     Args:
         client: An open client.
@@ -99,7 +108,7 @@ async def check_volumesets(client: CplnClient, gvc: GvcRef, names: Iterable[str]
         names: Their names.
 
     Raises:
-        ManifestError: One is not there; one that the token may not see counts as there.
+        ManifestError: One does not exist. One that the token may not see counts as existing.
     """
     there = await present(client, f"{gvc.path}/volumeset", names)
     if missing := [name for name, is_there in there.items() if is_there is False]:
@@ -107,16 +116,17 @@ async def check_volumesets(client: CplnClient, gvc: GvcRef, names: Iterable[str]
 
 
 async def validate(client: CplnClient, gvc: GvcRef, location: str | None) -> str:
-    """Look whether jobs can be run somewhere; return what was found, in words.
+    """Check that jobs can run in a GVC; return what was found, in words.
 
     Args:
         client: An open client.
         gvc: Organization and GVC.
-        location: The location, if one was asked for.
+        location: The location, if one was requested.
 
     Raises:
-        ConfigurationError: The organization, the GVC or the location is not there, or may not be seen.
-        ApiError, TransportError: The token is refused, or the platform does not answer.
+        ConfigurationError: The organization, the GVC or the location does not exist, or the token
+            may not see it.
+        ApiError, TransportError: The platform refuses the token, or does not answer.
     """
     try:
         await client.get(f"/org/{gvc.org}")
@@ -129,27 +139,32 @@ async def validate(client: CplnClient, gvc: GvcRef, location: str | None) -> str
     if location and locations and location not in locations:
         raise unknown_location(gvc, location, locations)
     where = location or (locations[0] if locations else "none")
-    return f"token, organization {gvc.org} and GVC {gvc.gvc} are valid, location {where}, at {client.settings.endpoint}"
+    return (
+        f"token, organization {gvc.org} and GVC {gvc.gvc} are valid, location {where},"
+        f" at {client.settings.endpoint}"
+    )
 
 
 def _no_volumeset(gvc: GvcRef, name: str) -> str:
     spec = {"fileSystemType": "shared", "performanceClass": "shared", "initialCapacity": 10}
     document = json.dumps({"kind": "volumeset", "name": name, "spec": spec})
     return (
-        f"there is no volumeset {name!r} in the GVC {gvc.gvc}, or the token may not see it; save a manifest such as {document},"
-        f" with a capacity in GB, as volumeset.json and apply it with `cpln apply --file volumeset.json --gvc {gvc.gvc}`"
+        f"there is no volumeset {name!r} in the GVC {gvc.gvc}, or the token may not see it;"
+        f" save a manifest such as {document}, with a capacity in GB, as volumeset.json and apply"
+        f" it with `cpln apply --file volumeset.json --gvc {gvc.gvc}`"
     )
 
 
 def _no_org(error: ApiError, gvc: GvcRef) -> ConfigurationError:
     return ConfigurationError(
-        f"org: there is no organization {gvc.org!r}, or the token may not see it ({error.summary}); check the org of the job or"
-        " work pool, or CPLN_ORG, and that the token is a key of this organization"
+        f"org: there is no organization {gvc.org!r}, or the token may not see it ({error.summary});"
+        " check the org of the job or work pool, or CPLN_ORG, and that the token is a key of this"
+        " organization"
     )
 
 
 def _no_gvc(error: ApiError, gvc: GvcRef) -> ConfigurationError:
     return ConfigurationError(
-        f"namespace: there is no GVC {gvc.gvc!r} in the organization {gvc.org!r}, or the token may not see it ({error.summary});"
-        " check the namespace of the job or work pool, or CPLN_GVC"
+        f"namespace: there is no GVC {gvc.gvc!r} in the organization {gvc.org!r}, or the token may"
+        f" not see it ({error.summary}); check the namespace of the job or work pool, or CPLN_GVC"
     )

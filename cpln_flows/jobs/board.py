@@ -1,4 +1,7 @@
-"""The last known state of every followed job of one workload; whoever needs news first asks for all of them."""
+"""The last known state of every followed job of one workload.
+
+The first follower that needs fresh states polls for all of them.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ def _no_line() -> float | None:
 
 @dataclass
 class Watched:
-    """What is known of one job. A failed look changes nothing but ``error``: unknown is not gone."""
+    """What is known of one job.
+
+    A failed look changes nothing but ``error``: unknown does not mean gone.
+    """
 
     command_id: str
     created: datetime
@@ -46,18 +52,18 @@ class Watched:
     refused_since: float | None = None
 
     def begin_look(self) -> None:
-        """Forget what the look before has seen; what is known of the job stays."""
+        """Forget what the previous look saw; keep what is known of the job."""
         self.command_sighting = self.deployment_sighting = Sighting.UNREAD
         if not self.has_sidecars:
             self.deployment = None
 
     def note_command(self, command: Command) -> None:
-        """Take over an answer that shows the command."""
+        """Record an answer that shows the command."""
         self.command, self.created, self.error = command, command.created, None
         self.command_sighting = Sighting.SHOWN
 
     def note_deployment(self, found: WorkloadDeployment) -> None:
-        """Take over the state of the workload at the job's location."""
+        """Record the state of the workload at the job's location."""
         self.deployment = found
         execution = found.execution_of(self.command_id)
         is_shown = execution is not None and execution.status != "removed"
@@ -65,17 +71,15 @@ class Watched:
 
     @property
     def is_missing(self) -> bool:
-        """Whether the present look did not find the command."""
+        """Whether the current look did not find the command."""
         return self.command_sighting is Sighting.ABSENT
 
     def end_look(self, now: float) -> None:
-        """Add the look to those in which nothing showed the job, or the token was refused, or end their series."""
+        """Continue or end the series of looks that saw no job, or whose token was refused."""
         if isinstance(self.error, UnauthorizedError | ForbiddenError):
             self.refused_since = now if self.refused_since is None else self.refused_since
-        elif self.error is None or isinstance(
-            self.error, NotFoundError
-        ):  # other errors tell nothing about the token
-            self.refused_since = None
+        elif self.error is None or isinstance(self.error, NotFoundError):
+            self.refused_since = None  # other errors reveal nothing about the token
         self.absence = self.absence.after(
             command=self.command_sighting,
             execution=self.deployment_sighting,
@@ -86,7 +90,7 @@ class Watched:
 
 @dataclass
 class StatusBoard:
-    """Polls for all followers together: one request for each look, however many jobs the workload has."""
+    """Poll for all followers at once: one request per look, however many jobs the workload has."""
 
     client: CplnClient
     workload: WorkloadRef
@@ -110,7 +114,8 @@ class StatusBoard:
             location: Where it runs.
             has_sidecars: Whether each look reads the containers too.
             wake: Called after each look.
-            last_line: Returns when the last line of the job's log arrived, in seconds of the monotonic clock.
+            last_line: Returns when the last line of the job's log arrived, in seconds of the
+                monotonic clock.
         """
         entry = Watched(
             command_id, self.client.now() - _CLOCK_SKEW, location, has_sidecars, wake, last_line
@@ -123,7 +128,7 @@ class StatusBoard:
         self.watched = [other for other in self.watched if other is not entry]
 
     async def look(self) -> None:
-        """Ask the platform once for all jobs on the board; while another follower is asking, leave it to that one."""
+        """Ask the platform once for all jobs on the board, unless another follower is asking."""
         if self.looking:
             return
         self.looking = True
@@ -144,7 +149,8 @@ class StatusBoard:
         for entry in asked:
             entry.begin_look()
             missing.setdefault(entry.command_id, []).append(entry)
-        # The first query shows the young jobs, ended or not; the second the old ones, without all that ended since they began.
+        # The first query shows the young jobs, ended or not. The second shows the old ones,
+        # without all the jobs that have ended since those began.
         since = max(
             self.client.now() - _YOUNG,
             min((entry.created for entry in asked), default=self.client.now()),
@@ -157,15 +163,15 @@ class StatusBoard:
             if len(missing) > 1:
                 try:
                     found = await self._attempt(asked, query)
-                except (
-                    NotFoundError
-                ):  # the workload is gone, or hidden for a moment: each job is asked for by its id
+                except NotFoundError:
+                    # The workload is gone, or hidden for a moment: read each job by its id.
                     break
                 if found is None:
                     return
                 for command in found:
                     _note(missing.pop(command.id, []), command)
-        # A query may be stale, so what it does not show is asked for by id before it counts as missing.
+        # A query may be stale: a job that it does not show is missing only if a read by id does
+        # not find it either.
         for command_id, entries in list(missing.items())[:_MOST_SINGLE_READS]:
             await self._read_one(command_id, entries)
         await self._read_deployments(
@@ -207,7 +213,7 @@ class StatusBoard:
     async def _attempt(
         self, entries: list[Watched], request: Callable[[], Awaitable[T]]
     ) -> T | None:
-        """Ask for something; what fails is noted. Only a 404 is raised: it is an answer."""
+        """Make a request and record a failure; raise only a 404, which is an answer."""
         try:
             return await request()
         except NotFoundError:

@@ -1,7 +1,9 @@
-"""The table that Prefect and the platform are kept in agreement by: what an end asks of a run, what a state asks of a job.
+"""The table that keeps Prefect and the platform in agreement.
 
-A worker reads it for the runs it follows, as soon as something happens to them; the sync flows read it for all runs, a cycle
-later. Both pass the same thresholds, so a run ends in the same state whoever sees it first. Pure: values in, a decision out.
+It states what the end of a job asks of its flow run, and what the state of a flow run asks of its
+job. A worker consults it for the runs it follows, as soon as something happens to them. The sync
+flows consult it for all runs, a cycle later. Both pass the same thresholds, so a run ends in the
+same state whoever sees it first. Pure: values in, a decision out.
 """
 
 from __future__ import annotations
@@ -19,9 +21,9 @@ class Fate(StrEnum):
     """What becomes of a flow run whose job has ended."""
 
     KEEP = "keep"
-    """Nothing: the run is over, or waits for something else than its job."""
+    """Nothing: the run is over, or waits for something other than its job."""
     REPORT_FIRST = "report-first"
-    """Nothing yet: the engine in the container reports before the platform does, and may still be about to."""
+    """Nothing yet: the engine in the container reports first, and may still be about to."""
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
@@ -34,8 +36,8 @@ def run_after(  # noqa: PLR0911 - a row each
     """Return what becomes of a flow run whose job has ended, and why.
 
     Args:
-        state: The run's present state.
-        stage: How the job ended, as its main container did.
+        state: The run's current state.
+        stage: How the job ended, judged by its main container.
         ended_for: How long ago that was.
         policy: The thresholds.
 
@@ -45,9 +47,9 @@ def run_after(  # noqa: PLR0911 - a row each
     """
     match state, stage:
         case _ if state not in UNDER_WAY:
-            return Fate.KEEP, "the flow run is over, or waits"
+            return Fate.KEEP, "the flow run is over or waiting"
         case RunState.CANCELLING, _:
-            return Fate.CANCELLED, "the flow run is cancelling, and its job is over as asked"
+            return Fate.CANCELLED, "the flow run is cancelling, and its job has ended as asked"
         case _, Stage.CANCELLED:
             return Fate.CANCELLED, "the job was cancelled on the platform"
         case _, Stage.FAILED:
@@ -57,12 +59,12 @@ def run_after(  # noqa: PLR0911 - a row each
         case RunState.PENDING, _:
             return Fate.CRASHED, "the container ended without starting the flow"
         case _:
-            return Fate.COMPLETED, "the job is completed, and the engine has not reported that"
+            return Fate.COMPLETED, "the job completed, but the engine has not reported it"
 
 
 @dataclass(frozen=True)
 class KeepJob:
-    """The job may go on: for so long at most, or without an end."""
+    """The job may keep running: for ``at_most``, or without a limit."""
 
     at_most: timedelta | None = None
 
@@ -85,11 +87,13 @@ def job_after(
     """Return what a flow run's state asks of its job, which has not ended.
 
     Args:
-        state: The run's present state.
+        state: The run's current state.
         lasted: How long the run has been in it.
         policy: The thresholds.
-        has_begun: Whether the flow has begun in this container; who cannot tell says so and gives it its time.
-        has_supervisor: Whether Prefect's own supervisor runs in the container, which cancels a flow that has begun.
+        has_begun: Whether the flow has begun in this container. A caller that cannot know passes
+            true, which gives the flow its grace period.
+        has_supervisor: Whether Prefect's own supervisor runs in the container; it cancels a flow
+            that has begun.
 
     Example:
         >>> job_after(RunState.CANCELLING, timedelta(seconds=20), Policy())
@@ -111,11 +115,11 @@ def job_after(
 def _after(grace: timedelta, lasted: timedelta, said: str) -> KeepJob | StopJob:
     if lasted <= grace:
         return KeepJob(grace - lasted)
-    return StopJob(f"the flow run is {said} for more than {grace.total_seconds():g} s")
+    return StopJob(f"the flow run has been {said} for more than {grace.total_seconds():g} s")
 
 
 def no_start(state: RunState | None) -> str | None:
-    """Return why no job is started for a flow run in this state, if so.
+    """Return why no job is to be started for a flow run in this state, or ``None`` if one may be.
 
     >>> no_start(RunState.CANCELLED)
     'the flow run is CANCELLED by now'

@@ -1,4 +1,4 @@
-"""What people read of a job that did not complete: one paragraph of what is known, and where the rest is. Pure."""
+"""The report of a job that did not complete: what is known, and where to find the rest. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Place:
 
     Args:
         job: The job.
-        is_kept: Whether its workload is still there.
+        is_kept: Whether its workload still exists.
     """
 
     job: StartedJob
@@ -33,11 +33,14 @@ class Place:
             if self.is_kept
             else " (deleted with the job; delete_after_completion=False keeps it)"
         )
-        return f"Workload{kept}:\n  {console_url(self.job.ref.workload_ref.path)}\nWhole log:\n  {log_command(self.job)}"
+        return (
+            f"Workload{kept}:\n  {console_url(self.job.ref.workload_ref.path)}\n"
+            f"Whole log:\n  {log_command(self.job)}"
+        )
 
 
 def log_command(job: StartedJob) -> str:
-    """Return the vendor's command that shows the whole log of a job, as a shell takes it."""
+    """Return the vendor's command that shows the whole log of a job, quoted for a shell."""
     ref = job.ref
     since = from_ns(job.since_ns).strftime("%Y-%m-%dT%H:%M:%SZ")
     query = log_lines.selector(ref, job.location)

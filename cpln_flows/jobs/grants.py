@@ -1,9 +1,11 @@
-"""What a job that uses secrets needs before it can be started: the secrets themselves, and an identity that may reveal them.
+"""What a job that uses secrets needs before it starts: the secrets, and an identity to reveal them.
 
-On the platform a workload gets the values of secrets only through an identity that a policy lets reveal them; without, it never
-becomes ready (control-plane-api.md, F195). A job that names an identity keeps it. One that names none gets an identity of its own
-with a policy for exactly the secrets it uses: named after its workload if that is private, and deleted with it; of the set of
-secrets if the workload is shared, and deleted by the clean-up flow once nobody uses it.
+On the platform, a workload gets the values of secrets only through an identity that a policy
+allows to reveal them. Without one, it never becomes ready (control-plane-api.md, F195). A job that
+names an identity keeps it. A job that names none gets an identity of its own, with a policy for
+exactly the secrets it uses. If the workload is private, the identity is named after it and deleted
+with it. If the workload is shared, the identity is named after the set of secrets, and the
+clean-up flow deletes it once nobody uses it.
 """
 
 from __future__ import annotations
@@ -36,8 +38,8 @@ async def resolved(client: CplnClient, plan: JobPlan) -> JobPlan:
 
     Raises:
         ManifestError: A secret that the job uses does not exist.
-        ConfigurationError: The token may not reveal a secret whose keys must be known, or the identity that the job names may
-            not reveal one that it uses.
+        ConfigurationError: The token may not reveal a secret whose keys must be known, or the
+            identity that the job names may not reveal a secret that the job uses.
     """
     others = [
         name for name in plan.manifest.secrets - plan.manifest.needs if not secrets.is_of_keys(name)
@@ -51,7 +53,9 @@ async def resolved(client: CplnClient, plan: JobPlan) -> JobPlan:
 
 
 async def with_keys(client: CplnClient, plan: JobPlan) -> JobPlan:
-    """Return the job with a variable for each key of the secrets it takes variables from, and nothing else looked at.
+    """Return the job with a variable for each key of the secrets it takes variables from.
+
+    Check nothing else.
 
     Raises:
         ManifestError: One of these secrets does not exist.
@@ -68,9 +72,9 @@ async def with_keys(client: CplnClient, plan: JobPlan) -> JobPlan:
 
 
 async def unrevealed(client: CplnClient, plan: JobPlan) -> frozenset[str]:
-    """Return those of a job's secrets that the identity it names may not reveal, as far as that is known.
+    """Return the secrets of a job that the identity it names may not reveal, as far as is known.
 
-    What the worker keeps for Prefect's API is left out: it lets the identity reveal that by itself.
+    The secret with Prefect's API key is left out: the worker itself lets the identity reveal it.
     """
     used = frozenset(name for name in plan.manifest.secrets if not secrets.is_of_keys(name))
     if not used or plan.manifest.identity is None:
@@ -87,7 +91,7 @@ async def unrevealed(client: CplnClient, plan: JobPlan) -> frozenset[str]:
 def not_revealed(
     policies: Iterable[PlatformPolicy], identity: str, org: str, used: frozenset[str]
 ) -> frozenset[str]:
-    """Return those of some secrets that no policy lets an identity reveal; none if that cannot be told.
+    """Return which of some secrets no policy lets an identity reveal; none if that is unknown.
 
     Args:
         policies: The policies of the organization.
@@ -96,17 +100,17 @@ def not_revealed(
         used: Names of the secrets.
     """
     granting = [policy for policy in policies if policy.lets_reveal(identity, org)]
-    # Which secrets a query finds is the platform's to say.
+    # Only the platform knows which secrets a query matches.
     if any(policy.target == "all" or policy.target_query is not None for policy in granting):
         return frozenset()
     return used.difference(*(policy.secrets for policy in granting))
 
 
 async def make(client: CplnClient, plan: JobPlan, grant: Grant) -> None:
-    """Make the identity and its policy, or say that they are used once more.
+    """Create the identity and its policy, or mark existing ones as used once more.
 
     Raises:
-        ConfigurationError: The token may not.
+        ConfigurationError: The token may not do so.
     """
     try:
         await secrets.put_identity(client, plan.gvc, grant.name, description=_PURPOSE)
@@ -120,17 +124,18 @@ async def make(client: CplnClient, plan: JobPlan, grant: Grant) -> None:
         )
     except ForbiddenError as error:
         raise ConfigurationError(
-            f"the job uses {_listed(grant.secrets)} and names no identity, and the token may not make one ({error.summary}); set"
-            " serviceAccountName of the manifest, or service_account_name of the work pool, to an identity of the GVC that may"
-            " reveal them, or let the token create identities and policies"
+            f"the job uses {_listed(grant.secrets)} and names no identity, and the token may not"
+            f" create one ({error.summary}); set serviceAccountName of the manifest, or"
+            " service_account_name of the work pool, to an identity of the GVC that may reveal"
+            " them, or let the token create identities and policies"
         ) from error
 
 
 async def withdraw(client: CplnClient, workload: WorkloadRef) -> None:
-    """Delete the policy and the identity that were made for a private workload.
+    """Delete the policy and the identity that were created for a private workload.
 
     Raises:
-        ApiError, TransportError: They may be there still; the clean-up flow finds them.
+        ApiError, TransportError: They may still exist; the clean-up flow finds them.
     """
     await companions.delete(client, f"/org/{workload.org}/policy/{workload.name}")
     await companions.delete(
@@ -141,13 +146,13 @@ async def withdraw(client: CplnClient, workload: WorkloadRef) -> None:
 async def _lacking(
     client: CplnClient, plan: JobPlan, lacking: frozenset[str]
 ) -> ConfigurationError:
-    """Return the error for an identity that may not reveal what its job uses, with the policy that lets it."""
+    """Return the error for an identity that lacks its job's secrets, with the policy it needs."""
     identity, org = str(plan.manifest.identity), plan.gvc.org
     link = links.absolute(identity, org)
     if await objects.find(client, link) is None:
         return ConfigurationError(
-            f"identity: there is no identity {link}, or the token may not see it; check serviceAccountName of the manifest, or"
-            " service_account_name of the work pool"
+            f"identity: there is no identity {link}, or the token may not see it; check"
+            " serviceAccountName of the manifest, or service_account_name of the work pool"
         )
     policy = {
         "kind": "policy",
@@ -157,28 +162,31 @@ async def _lacking(
         "bindings": [{"permissions": ["reveal"], "principalLinks": [identity]}],
     }
     return ConfigurationError(
-        f"the job uses {_listed(lacking)}, which its identity {link} may not reveal, so its workload would never become ready;"
-        " save this policy as policy.json and apply it with `cpln apply --file policy.json`, or name no identity and the job gets"
-        f" one of its own: {json.dumps(policy)}"
+        f"the job uses {_listed(lacking)}, which its identity {link} may not reveal, so its"
+        " workload would never become ready; save this policy as policy.json and apply it with"
+        " `cpln apply --file policy.json`, or name no identity and the job gets one of its own:"
+        f" {json.dumps(policy)}"
     )
 
 
 async def _keys(client: CplnClient, gvc: GvcRef, name: str) -> frozenset[str] | None:
-    """Return the keys of a secret, whose values are forgotten; nothing if there is no such secret."""
+    """Return the keys of a secret and discard its values; ``None`` if there is no such secret."""
     try:
         return frozenset(await secrets.reveal(client, gvc.org, name))
     except NotFoundError:
         return None
     except ForbiddenError as error:
         raise ConfigurationError(
-            f"the job takes all keys of the secret {name!r} as variables, and the token may not read them ({error.summary}); let"
-            f" the token reveal this secret, or write the variables out, each with the value cpln://secret/{name}.KEY"
+            f"the job takes all keys of the secret {name!r} as variables, and the token may not"
+            f" read them ({error.summary}); let the token reveal this secret, or write the"
+            f" variables out, each with the value cpln://secret/{name}.KEY"
         ) from error
 
 
 def _missing(name: str, gvc: GvcRef) -> str:
     return (
-        f"there is no secret {name!r} in the organization {gvc.org}, or the token may not see it; create it, for example with"
+        f"there is no secret {name!r} in the organization {gvc.org}, or the token may not see it;"
+        " create it, for example with"
         f" `cpln secret create-dictionary --name {name} --entry KEY=VALUE`"
     )
 

@@ -1,4 +1,4 @@
-"""Killing a job by its infrastructure pid, with the errors that Prefect expects of whoever can kill."""
+"""Kill a job by its infrastructure pid, with the errors that Prefect expects."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ _REASONS = ("Prefect asks for it", "it did not end when it was asked to")
 
 
 def own_job(pid: str, own: GvcRef, owner: str) -> CommandRef:
-    """Return the job of a pid, if it is in the GVC of whoever wants to kill it.
+    """Return the job of a pid, if it is in the GVC of the caller.
 
     Args:
         pid: Infrastructure pid, ``org:gvc:workload:command_id``.
         own: The only GVC whose jobs may be killed.
-        owner: Whose GVC that is, for the error.
+        owner: Whose GVC that is, for the error message.
 
     Raises:
-        InfrastructureNotAvailable: The pid names no job, or one elsewhere.
+        InfrastructureNotAvailable: The pid names no job, or a job elsewhere.
     """
     if CommandRef.find(pid) is None and (workload := WorkloadRef.of_pid(pid)):
         raise InfrastructureNotAvailable(
-            f"pid {pid}, one of prefect-cpln, names no job; stop the jobs of {workload.path} on the platform"
+            f"pid {pid} comes from prefect-cpln and names no job; stop the jobs of {workload.path}"
+            " on the platform"
         )
     try:
         ref = CommandRef.parse(pid)
@@ -43,16 +44,16 @@ def own_job(pid: str, own: GvcRef, owner: str) -> CommandRef:
 async def kill(
     client: CplnClient, ref: CommandRef, *, grace_seconds: float, journal: Journal
 ) -> None:
-    """Stop a job and see that it is over.
+    """Stop a job and verify that it is over.
 
     Args:
         client: An open client.
         ref: The job.
-        grace_seconds: How long the job may take to end; the stop is repeated once after it.
-        journal: What to tell the user.
+        grace_seconds: How long the job may take to end; after that, the stop is repeated once.
+        journal: Where to log for the user.
 
     Raises:
-        InfrastructureNotFound: There is no such job, or it is over.
+        InfrastructureNotFound: There is no such job, or it is over already.
         InfrastructureNotAvailable: It did not stop.
     """
     journal = journal.about(gvc=ref.gvc, workload=ref.workload, command_id=ref.command_id)

@@ -18,11 +18,11 @@ _HASH_LENGTH = 12
 
 @dataclass(frozen=True)
 class Grant:
-    """An identity that is made for a job, and the policy of the same name.
+    """An identity that is created for a job, and the policy of the same name.
 
     Attributes:
         name: Name of both.
-        gvc: Where the identity is.
+        gvc: Where the identity lives.
         secrets: What it may reveal.
     """
 
@@ -40,8 +40,9 @@ class Grant:
 class JobPlan:
     """One intended job.
 
-    ``private`` says that the workload is made for this job alone and deleted after it; otherwise jobs of the same
-    specification share one, or those of them that have the same ``shared_name``. ``labels`` are further tags of the command.
+    If ``private`` is set, the workload is created for this job alone and deleted after it.
+    Otherwise, jobs of the same specification and the same ``shared_name`` share a workload.
+    ``labels`` are further tags of the command.
     """
 
     gvc: GvcRef
@@ -56,9 +57,9 @@ class JobPlan:
 
     @property
     def grant(self) -> Grant | None:
-        """The identity that the job gets; nothing if it uses no secret, or names an identity.
+        """The identity that the job gets; ``None`` if it uses no secret, or names an identity.
 
-        It is named after a private workload, and after the set of secrets if the workload is shared.
+        It is named after the workload if that is private, else after the set of secrets.
         """
         used = self.manifest.secrets
         if not used or self.manifest.identity is not None:
@@ -80,16 +81,19 @@ class JobPlan:
         return spec_hash(self.granted)
 
     def workload_of(self, attempt: int, generation: int = 0) -> WorkloadRef:
-        """Return the workload that this attempt runs on: always the same one, so that whoever repeats it finds it.
+        """Return the workload that this attempt runs on.
+
+        It is always the same one, so that whoever repeats the attempt finds it.
 
         Args:
-            attempt: Which attempt of the submission; matters to private workloads only.
+            attempt: Which attempt of the submission; matters only for private workloads.
             generation: Which successor of a shared workload that was idle for too long.
         """
         if self.private:
             suffix = Submission(self.submission.id, attempt).suffix
             return self.gvc.workload(workload_name(self.manifest.name, suffix))
-        # Named after what the hash covers, or as the user chose: two names for one specification cannot arise by chance.
+        # Named after what the hash covers, or as the user chose: one specification cannot end up
+        # with two names by chance.
         suffix = self.spec_hash[:_HASH_LENGTH] + (f"g{generation}" if generation else "")
         return self.gvc.workload(workload_name(self.shared_name or self.manifest.main.name, suffix))
 
@@ -107,7 +111,8 @@ class JobPlan:
     def search_tags(self) -> Mapping[str, str]:
         """Tags that find every command of this submission.
 
-        Of a flow run's container only this attempt's: what an earlier attempt has left behind runs another attempt's code.
+        For the container of a flow run, they find the commands of this attempt only: what an
+        earlier attempt left behind runs that attempt's code.
         """
         tags = {identifiers.SUBMISSION: str(self.submission.id), identifiers.ROLE: str(self.role)}
         return tags | self.submission.tags if self.role is Role.CONTAINER else tags

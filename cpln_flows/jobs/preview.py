@@ -1,4 +1,4 @@
-"""What a run of a job would make and use on the platform, looked up without changing anything."""
+"""What a run of a job would create and use on the platform, looked up without changing anything."""
 
 from __future__ import annotations
 
@@ -19,23 +19,26 @@ _SUFFIX = "-"
 
 @dataclass(frozen=True)
 class RunPreview:
-    """What a run would make and use.
+    """What a run would create and use.
 
     Attributes:
         workload: Name of the workload that the job would run on.
-        exists: Whether it is there; unknown if that could not be read.
+        exists: Whether it exists; ``None`` if that could not be read.
         shared: Whether jobs of the same specification run on it too.
         manifest: The manifest of the workload.
-        overrides: What the command would bring along, one object for each container.
+        overrides: What the command would override, one object for each container.
         spec_hash: What jobs with interchangeable workloads share.
         identity: Link of the identity that the job runs as.
-        makes_identity: Whether it, and a policy that lets it reveal the secrets, would be made.
-        secrets: Whether each secret that the job uses is there, by its name; unknown if that could not be read.
-        volumesets: The same of the volumesets that it mounts.
-        unrevealed: Those secrets that the identity which the manifest names may not reveal, as far as that is known.
+        makes_identity: Whether the run would create that identity, and a policy that lets it
+            reveal the secrets.
+        secrets: Whether each secret that the job uses exists, by name; ``None`` if that could not
+            be read.
+        volumesets: The same for the volumesets that the job mounts.
+        unrevealed: The secrets that the identity named in the manifest may not reveal, as far as
+            is known.
         notes: What has no effect, and what was filled in.
-        compared: Name of the workload that is live, with which this one is compared.
-        differences: The fields that it has otherwise.
+        compared: Name of the live workload with which this one is compared.
+        differences: The fields in which the two differ.
     """
 
     workload: str
@@ -55,14 +58,14 @@ class RunPreview:
 
     @property
     def is_complete(self) -> bool:
-        """Whether everything that the job uses is there, as far as that is known, and may be used."""
+        """Whether everything that the job uses exists and may be used, as far as is known."""
         return (
             False not in {*self.secrets.values(), *self.volumesets.values()} and not self.unrevealed
         )
 
 
 def offline(plan: JobPlan) -> RunPreview:
-    """Return what can be told of a run without asking the platform.
+    """Return what is known of a run without asking the platform.
 
     Args:
         plan: The job.
@@ -84,9 +87,10 @@ def offline(plan: JobPlan) -> RunPreview:
 
 
 async def looked_up(client: CplnClient, plan: JobPlan) -> RunPreview:
-    """Return what a run would make and use, compared with what is live.
+    """Return what a run would create and use, compared with what is live.
 
-    A shared workload that is not there yet is compared with the newest one of its name: what differs is why the hash has changed.
+    A shared workload that does not exist yet is compared with the newest one of its name: the
+    differences are why the hash has changed.
 
     Args:
         client: An open client.
@@ -123,16 +127,19 @@ def _compared(seen: RunPreview, live: Mapping[str, Any]) -> RunPreview:
 async def _predecessor(
     client: CplnClient, plan: JobPlan, seen: RunPreview
 ) -> dict[str, Any] | None:
-    """Return the newest workload of ours that has the same name but for the hash."""
+    """Return the newest workload made by Prefect whose name differs in the hash alone."""
     base = seen.workload.rpartition(_SUFFIX)[0]
     try:
-        ours = [one async for one in workloads.ours(client, plan.gvc.org, plan.gvc.gvc)]
+        ours = [workload async for workload in workloads.ours(client, plan.gvc.org, plan.gvc.gvc)]
     except CplnError:
-        return None  # what it was compared with before is a help, and no more
+        return None  # the comparison is a convenience, so the preview does without it
     alike = [
-        one
-        for one in ours
-        if one.ref.name.rpartition(_SUFFIX)[0] == base and one.tags.get(SPEC_HASH) != seen.spec_hash
+        workload
+        for workload in ours
+        if workload.ref.name.rpartition(_SUFFIX)[0] == base
+        and workload.tags.get(SPEC_HASH) != seen.spec_hash
     ]
-    newest = max(alike, key=lambda one: one.last_modified or one.created, default=None)
+    newest = max(
+        alike, key=lambda workload: workload.last_modified or workload.created, default=None
+    )
     return None if newest is None else await objects.find(client, newest.ref.path)

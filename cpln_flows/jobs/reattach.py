@@ -1,4 +1,4 @@
-"""Which job of an earlier attempt is the one that is wanted now, if any. Pure: a decision over what was observed."""
+"""Decide which job of an earlier attempt to adopt, if any. Pure: a decision over observations."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ class Outcome(StrEnum):
     """How an earlier attempt of the same flow run ended in Prefect."""
 
     REPORTED = "reported"
-    """With a result of its own: completed, failed, cancelled."""
+    """With a result of its own: completed, failed or cancelled."""
     CRASHED = "crashed"
-    """Without one: the process died, or was stopped."""
+    """Without a result: the process died, or was stopped."""
 
 
 @dataclass(frozen=True)
 class EarlierAttempt:
-    """An earlier attempt that reached a final state, or was sent into a retry; ``ended`` is this machine's time."""
+    """An earlier attempt that reached a final state, or that Prefect is retrying.
+
+    ``ended`` is the time of this machine's clock.
+    """
 
     ended: datetime
     outcome: Outcome
@@ -34,7 +37,7 @@ class EarlierAttempt:
 
 @dataclass(frozen=True)
 class Adopt:
-    """Go on with a job that exists: follow it if it runs, take its result if it has ended."""
+    """Adopt a job that exists: follow it if it is running, take its result if it has ended."""
 
     command: Command
     reason: str
@@ -42,26 +45,28 @@ class Adopt:
 
 @dataclass(frozen=True)
 class StartNew:
-    """Start a job, unless the main container of a job that counts as failed has done its work."""
+    """Start a job, unless the main container of a job that counts as failed has succeeded."""
 
     reason: str
     unless_succeeded: Command | None = None
 
 
 def choose(commands: Sequence[Command], earlier: Sequence[EarlierAttempt]) -> Adopt | StartNew:
-    """Say whether to go on with a job of the same submission or to start one.
+    """Decide whether to adopt a job of the same submission or to start one.
 
-    A result that nobody reported is taken, because the process may have died between the job's end and its own. After a
-    crash only a success is taken: the crash may be the interruption that stopped the job. A command says ``failed`` also of a
-    job whose sidecar alone has failed, so such an end has to be read before another job starts.
+    A result that nobody reported is taken, because the process may have died after the job ended
+    and before it could report. After a crash only a success is taken: the crash may be the very
+    interruption that stopped the job. A command is also ``failed`` if nothing but a sidecar
+    failed, so such an end has to be read before another job starts.
 
     Args:
         commands: Every known command of the submission.
-        earlier: The earlier attempts that ended, as the platform's clock saw it, oldest first.
+        earlier: The earlier attempts that ended, oldest first, in the time of the platform's
+            clock.
     """
     active = [command for command in commands if not command.is_terminal]
     if active:
-        return Adopt(min(active, key=_age), "the job of an earlier attempt still runs")
+        return Adopt(min(active, key=_age), "the job of an earlier attempt is still running")
     if not commands:
         return StartNew("there is no job of this submission")
     newest = max(commands, key=_age)
@@ -79,7 +84,7 @@ def choose(commands: Sequence[Command], earlier: Sequence[EarlierAttempt]) -> Ad
 
 
 def _attempt_of(command: Command) -> int:
-    """Return which attempt has started a job: what ended before that one knows nothing of it."""
+    """Return which attempt started a job; attempts that ended before it know nothing of the job."""
     said = command.tags.get(ATTEMPT, "")
     return int(said) if said.isdecimal() and len(said) <= _MOST_DIGITS else 0
 

@@ -1,8 +1,9 @@
-"""One job from its start to its end, for whoever runs one: the job block, and a worker for its flow runs.
+"""One job from its start to its end, as the job block runs it, and a worker for its flow runs.
 
-What is known of the job is a value: nothing, or next to nothing after an interrupted start; a job; a job and how it ended. Each
-step takes the session that it works with, because steps may run in different event loops. Who is waiting, where the lines go and
-what follows from the end are left to the caller.
+What is known of the job is a value: nothing, or next to nothing after an interrupted start; a job;
+or a job and how it ended. Each step takes the session that it works with, because steps may run in
+different event loops. The caller decides who waits, where the lines go and what follows from the
+end.
 """
 
 from __future__ import annotations
@@ -33,9 +34,10 @@ class NotStarted:
     """No job is known.
 
     Attributes:
-        asked: Whether a start was sent, so that there may be one.
-        workload_made: Whether there may be a workload for it.
-        workload_found: Whether that was there before: another process of the same submission may use it.
+        asked: Whether a start was sent, so that a job may exist.
+        workload_made: Whether a workload for it may exist.
+        workload_found: Whether the workload existed before, so that another process of the same
+            submission may use it.
     """
 
     asked: bool = False
@@ -57,7 +59,7 @@ class Ended:
     Attributes:
         job: The job.
         ending: How it ended.
-        at: When that was seen, in seconds of the monotonic clock.
+        at: When the end was seen, in seconds of the monotonic clock.
     """
 
     job: StartedJob
@@ -66,7 +68,7 @@ class Ended:
 
 
 async def _nothing_to_do() -> None:
-    """What follows for most callers when an older job is followed instead."""
+    """Do what most callers need when an older job is followed instead: nothing."""
 
 
 def _never() -> bool:
@@ -79,11 +81,13 @@ class Following:
 
     Attributes:
         interval_seconds: Longest time between two looks at its state.
-        timeout_seconds: How long it may take from its start; none is for ever.
-        deliver: Gets each line of its log once; without, the log is not read.
-        superseded: Awaited when an older job of the same submission is followed instead, its log from the start.
-        observe: Gets the command whenever it was looked at.
-        is_stopped: Whether the caller has stopped the job and deleted its workload: then a missing job is no surprise.
+        timeout_seconds: How long it may take from its start; ``None`` means no limit.
+        deliver: Gets each line of its log once; without it, the log is not read.
+        superseded: Awaited when an older job of the same submission is followed instead, with its
+            log from the start.
+        observe: Gets the command after each look at it.
+        is_stopped: Whether the caller has stopped the job and deleted its workload; a missing job
+            is then no surprise.
     """
 
     interval_seconds: float
@@ -99,14 +103,15 @@ class JobRun:
     """The run of one job.
 
     Attributes:
-        plan: What is to be run.
-        settings: Graces and waits.
-        base_journal: Returns where the present step reports to; it differs between the task runs that make the steps.
+        plan: What to run.
+        settings: Grace periods and waiting times.
+        base_journal: Returns where the current step logs; the task runs that take the steps have
+            different logs.
         earlier: Earlier attempts of the same intent that have ended.
         ready_timeout_seconds: How long the workload may take to become ready.
-        before_start: Awaited right before a start is sent; what it raises ends the submission.
+        before_start: Awaited right before a start is sent; if it raises, the submission ends.
         state: What is known of the job.
-        stream: The log, once it is read.
+        stream: The log, once it is being read.
         is_deleted: Whether the workload was deleted with the job.
     """
 
@@ -138,12 +143,12 @@ class JobRun:
 
     @property
     def ended(self) -> Ended | None:
-        """The job and how it ended, once it was followed to its end."""
+        """The job and how it ended, once it has been followed to its end."""
         return self.state if isinstance(self.state, Ended) else None
 
     @property
     def journal(self) -> Journal:
-        """Where the present step reports to, with what is known of the job."""
+        """Where the current step logs, with what is known of the job."""
         job, base = self.known, self.base_journal()
         return base.about(workload=job.ref.workload, command_id=job.ref.command_id) if job else base
 
@@ -152,8 +157,8 @@ class JobRun:
 
         Raises:
             JobTimeoutError: The workload did not become ready.
-            SubmissionUnknownError: It cannot be told whether the job was started.
-            ApiError, TransportError: There is no job; why is said.
+            SubmissionUnknownError: It is unknown whether the job was started.
+            ApiError, TransportError: There is no job, for the reason that the error gives.
         """
         submitter = self._submitter(session)
         try:
@@ -166,25 +171,25 @@ class JobRun:
         return self.job
 
     async def find(self, session: JobSession) -> StartedJob | None:
-        """Find the job of this very attempt, whoever has started it; starts nothing."""
+        """Find the job of this very attempt, whoever started it; start nothing."""
         if (found := await self._submitter(session).find()) is not None:
             self.take(found)
         return found
 
     def take(self, job: StartedJob) -> None:
-        """Go on with a job that was found in another way, or from another place of its log on."""
+        """Adopt a job that was found in another way, or whose log is to start elsewhere."""
         self.state = Started(job)
 
     def end(self, ending: Ending) -> None:
-        """Hold that the job is over, and how it ended."""
+        """Record that the job is over, and how it ended."""
         self.state = Ended(self.job, ending, time.monotonic())
 
     async def follow(self, session: JobSession, following: Following) -> Ending:
         """Follow the job, or an older one of the same submission, to its end; return how it ended.
 
         Raises:
-            JobTimeoutError: The job took too long and was told to stop.
-            JobLostError: Nothing shows it any more.
+            JobTimeoutError: The job took too long, so it was asked to stop.
+            JobLostError: Nothing shows the job any longer.
             JobAccessLostError: The platform refuses the token.
         """
         while True:
@@ -200,9 +205,9 @@ class JobRun:
     async def stop(
         self, session: JobSession, reason: str, *, grace_seconds: float
     ) -> Stopped | None:
-        """Stop the job and make sure that it is over; nothing if there is none that would have to be stopped.
+        """Stop the job and make sure that it is over; return ``None`` if there is nothing to stop.
 
-        A job whose start was interrupted is looked for.
+        If the start of the job was interrupted, look for the job first.
 
         Args:
             session: What to work with.
@@ -231,27 +236,27 @@ class JobRun:
 
     @property
     def workload(self) -> WorkloadRef:
-        """The workload of the job, or that it would have got."""
+        """The workload of the job, or the one that it would have got."""
         job = self.known
         return job.ref.workload_ref if job else self.plan.workload_of(self.plan.submission.attempt)
 
     @property
     def has_workload(self) -> bool:
-        """Whether a workload of its own may be left of the job."""
+        """Whether the job may have left a workload of its own behind."""
         is_made = self.state.workload_made if isinstance(self.state, NotStarted) else True
         return self.plan.private and is_made and not self.is_deleted
 
     @property
     def may_be_of_others(self) -> bool:
-        """Whether another process of the same submission may have started its job on the workload."""
+        """Whether another process of the same submission may have a job on the workload."""
         return isinstance(self.state, NotStarted) and self.state.workload_found
 
     async def delete_workload(self, session: JobSession, *, only_idle: bool = False) -> None:
-        """Delete the job's own workload, and what was made for it.
+        """Delete the job's own workload, and what was created for it.
 
         Args:
             session: What to work with.
-            only_idle: Whether to leave it alone while something runs on it.
+            only_idle: Whether to leave it alone while something is running on it.
 
         Raises:
             CplnError: It was not deleted.

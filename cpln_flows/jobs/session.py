@@ -1,4 +1,4 @@
-"""What the jobs of one process share: a client with its connections, and one status board for each workload."""
+"""What the jobs of one process share: a client with its connections, and a board per workload."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cpln_flows.settings import ApiSettings
 
 @dataclass
 class JobSession:
-    """An open client and what is known of the jobs that are followed with it."""
+    """An open client, and what is known of the jobs that are followed with it."""
 
     client: CplnClient
     boards: dict[WorkloadRef, StatusBoard] = field(default_factory=dict)
@@ -31,14 +31,17 @@ class JobSession:
 
 
 class _Sessions(WeakKeyDictionary[asyncio.AbstractEventLoop, dict[ApiSettings, JobSession]]):
-    """The open sessions of each event loop; they stay behind when Prefect packs a flow with its module for another process."""
+    """The open sessions of each event loop.
+
+    They stay behind when Prefect pickles a flow together with its module for another process.
+    """
 
     def __reduce__(self) -> tuple[type[_Sessions], tuple[()]]:
         return (_Sessions, ())
 
 
-# Connections belong to an event loop, and jobs that know nothing of one another shall share them; so the loop is the key. An
-# entry goes with its last user, the rest with its loop.
+# Connections belong to an event loop, and jobs that know nothing of one another should share them,
+# so the loop is the key. An entry goes away with its last user, and the rest with its loop.
 _SESSIONS = _Sessions()
 
 
@@ -50,13 +53,15 @@ async def shared(
 
     Args:
         settings: Endpoint, token and limits.
-        renew_token: Returns the token as it is configured by now; asked when the platform refuses the present one.
+        renew_token: Returns the token as it is configured now; called when the platform refuses
+            the current one.
     """
     sessions = _SESSIONS.setdefault(asyncio.get_running_loop(), {})
     session = sessions.get(settings)
     if session is None:
         session = JobSession(CplnClient(settings, renew_token=renew_token))
-        await session.client.__aenter__()  # waits for nothing, so nobody else makes one meanwhile
+        # Entering waits for nothing, so nobody else can create a session in the meantime.
+        await session.client.__aenter__()
         sessions[settings] = session
     session.users += 1
     try:
@@ -65,7 +70,6 @@ async def shared(
         session.users -= 1
         if session.users == 0:
             del sessions[settings]
-            with anyio.CancelScope(
-                shield=True
-            ):  # an interrupted job must not leave connections behind
+            # An interrupted job must not leave connections behind.
+            with anyio.CancelScope(shield=True):
                 await session.client.__aexit__(None, None, None)

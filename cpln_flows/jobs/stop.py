@@ -1,4 +1,4 @@
-"""Stopping a job: ask, look whether it is over, say so when it is not."""
+"""Stop a job: ask for it, verify that the job is over, and report it when it is not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cpln_flows.model.resources import Command
 
 _FIRST_LOOK_SECONDS = 0.1
 _LONGEST_LOOK_SECONDS = 2.0
-_LEAST_ABSENCES = 2  # one answer of 404 beside a job that runs is nothing unusual
+_LEAST_ABSENCES = 2  # a single 404 for a running job is nothing unusual
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Stopped:
     Attributes:
         verified: Whether the job was seen to be over, or gone.
         evidence: What was seen, in words.
-        ended_by_itself: The job, if it was over before it was told to stop.
+        ended_by_itself: The job, if it was over before a stop was sent.
         was_sent: Whether a stop was sent, and may have ended the job.
     """
 
@@ -53,8 +53,8 @@ async def stop(
 ) -> Stopped:
     """Stop a job and make sure that it is over.
 
-    Until a container exists there is nothing that could be stopped; the stop is sent as soon as there is one, to each further
-    one that takes its place, and once more after half of the grace.
+    Until a container exists, there is nothing to stop. The stop is sent as soon as there is a
+    container, to each container that replaces it, and once more after half of the grace period.
 
     Args:
         client: An open client.
@@ -62,9 +62,10 @@ async def stop(
         location: Where it runs.
         reason: Why, for the log.
         grace_seconds: How long the job may take to end.
-        journal: What to tell the user.
-        known: The job as it was seen last: it is stopped also while it cannot be read.
-        after_seconds: How long it is looked first whether the job ends by itself.
+        journal: Where to log for the user.
+        known: The job as it was last seen, so that it can be stopped while it cannot be read.
+        after_seconds: How long to wait for the job to end by itself before stopping it, in
+            seconds.
     """
     begun, wait = time.monotonic() + after_seconds, _FIRST_LOOK_SECONDS
     stopping = _Stopping(client, ref, location, reason, journal, known)
@@ -91,13 +92,13 @@ async def stop(
 async def delete_workload(
     client: CplnClient, workload: WorkloadRef, *, journal: Journal, only_idle: bool = False
 ) -> None:
-    """Delete the workload of a job, and with it whatever still runs on it.
+    """Delete the workload of a job, and with it whatever is still running on it.
 
     Args:
         client: An open client.
         workload: The workload.
-        journal: What to tell the user.
-        only_idle: Whether to leave a workload alone on which something runs.
+        journal: Where to log for the user.
+        only_idle: Whether to leave the workload alone if something is running on it.
 
     Raises:
         CplnError: The workload was not deleted.
@@ -116,7 +117,7 @@ async def delete_workload(
 
 @dataclass
 class _Stopping:
-    """Looks at one job, and asks for the stop of each of its containers, once more of one that does not end."""
+    """Poll one job and stop each of its containers, a second time if a container does not end."""
 
     client: CplnClient
     ref: CommandRef
@@ -131,7 +132,7 @@ class _Stopping:
     asked: Counter[str] = field(default_factory=Counter)
 
     async def look(self) -> Stopped | None:
-        """Return how the job is over; nothing while it is active, or cannot be read."""
+        """Return how the job ended; ``None`` while it is active, or cannot be read."""
         try:
             try:
                 self.known, self.absences = (
@@ -142,7 +143,7 @@ class _Stopping:
                 self.known, self.absences = None, self.absences + 1
                 if self.absences >= _LEAST_ABSENCES and not await self._is_listed():
                     return Stopped(
-                        True, "the platform does not know the job any more", was_sent=self.tried
+                        True, "the platform no longer knows the job", was_sent=self.tried
                     )
             self.trouble = ""
         except CplnError as error:
@@ -163,7 +164,7 @@ class _Stopping:
         )
 
     async def _is_listed(self) -> bool:
-        """Whether an execution of the job is active, although the platform does not show its command."""
+        """Whether an execution of the job is active although the platform hides its command."""
         found = await workloads.execution_of(self.client, self.ref)
         if found is None or not found[1].is_active:
             return False
@@ -171,13 +172,11 @@ class _Stopping:
         return True
 
     async def ask(self, *, again: bool) -> None:
-        """Ask for the stop of the container, if there is one."""
+        """Send the stop to the container, if there is one."""
         replica = self.replica
         if not replica or self.asked[replica] >= (2 if again else 1):
             return
-        self.tried = (
-            True  # should the answer be lost, it may have been this stop that ended the job
-        )
+        self.tried = True  # if the answer is lost, this stop may still have ended the job
         if self.asked[replica]:
             self.journal.warning(Area.KILL, "The job does not end, sending stopReplica again")
         else:
@@ -195,7 +194,7 @@ class _Stopping:
 
 def _unverified(sent: bool, grace_seconds: float, trouble: str) -> str:
     what = (
-        "the stop was sent, but the job still runs"
+        "the stop was sent, but the job is still running"
         if sent
         else "no container of the job was found that could be stopped"
     )

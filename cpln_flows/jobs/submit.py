@@ -1,4 +1,4 @@
-"""Getting exactly one job started for one intent: the workload, its readiness, the command, and earlier attempts of it."""
+"""Start exactly one job for one intent: its workload, readiness, command and earlier attempts."""
 
 from __future__ import annotations
 
@@ -33,9 +33,8 @@ from cpln_flows.model.links import CommandRef, WorkloadRef
 from cpln_flows.model.resources import Command
 from cpln_flows.model.time import LOG_CLOCK_SKEW_NS, to_ns
 
-_IDLE_LIMIT = timedelta(
-    hours=20
-)  # the clean-up deletes what is idle for 24 h; the hours between keep the two apart
+# The clean-up deletes what has been idle for 24 h; the hours between keep the two apart.
+_IDLE_LIMIT = timedelta(hours=20)
 _MOST_GENERATIONS = 100
 _FIRST_LOOK_SECONDS = 0.1
 _LONGEST_LOOK_SECONDS = 2.0
@@ -45,7 +44,7 @@ _LOCATIONS_SECONDS = 2.0  # the deployments of a new workload need not all appea
 
 @dataclass(frozen=True)
 class StartedJob:
-    """A job that runs or ran: where, since when, and whether it was found instead of started."""
+    """A job that runs or ran: where, since when, and whether it was found rather than started."""
 
     ref: CommandRef
     location: str
@@ -55,12 +54,12 @@ class StartedJob:
 
 
 def adopted(ref: CommandRef, command: Command, location: str, now: datetime) -> StartedJob:
-    """Return a job that was found: as old as it is, so that its time does not begin anew.
+    """Return a job that was found, with its real age, so that its time does not start over.
 
     Args:
         ref: The job.
-        command: What the platform says of it.
-        location: Where it runs, if its command does not say.
+        command: What the platform reports of it.
+        location: Where it runs, if its command does not name a location.
         now: The platform's time.
     """
     age = max(timedelta(), now - command.created)
@@ -79,13 +78,14 @@ class Submitter:
         client: An open client.
         plan: What is wanted.
         earlier: Earlier attempts of the same intent that ended.
-        journal: What to tell the user.
+        journal: Where to log for the user.
         ready_timeout_seconds: How long the workload may take to become ready.
         settle_seconds: How long a command may take to show up in queries after it was accepted.
-        workload_made: Whether there may be a workload of this plan by now.
-        workload_found: Whether it was there before: another process of the same submission may use it.
+        workload_made: Whether a workload of this plan may exist by now.
+        workload_found: Whether it existed before, so that another process of the same submission
+            may use it.
         asked: Whether a start was sent.
-        before_start: Called right before a start is sent; what it raises ends the submission.
+        before_start: Awaited right before a start is sent; if it raises, the submission ends.
     """
 
     client: CplnClient
@@ -100,12 +100,12 @@ class Submitter:
     before_start: Callable[[], Awaitable[None]] | None = None
 
     async def submit(self) -> StartedJob:
-        """Return the one job of this plan: an earlier attempt's, or one that is started now.
+        """Return the one job of this plan: an earlier attempt's, or a new one that it starts.
 
         Raises:
             JobTimeoutError: The workload did not become ready.
-            SubmissionUnknownError: It cannot be told whether the job was started.
-            ApiError, TransportError: There is no job; why is said.
+            SubmissionUnknownError: It is unknown whether the job was started.
+            ApiError, TransportError: There is no job, for the reason that the error gives.
         """
         if (
             self.plan.role is Role.JOB
@@ -116,7 +116,7 @@ class Submitter:
         try:
             await self._prepare()
         except CplnError:
-            # What a running job needed when it was started may be gone by now.
+            # What a running job needed at its start may be gone by now.
             if found := await self._started_before():
                 return found
             raise
@@ -127,7 +127,7 @@ class Submitter:
         return await self._start(workload, contested=not created and self.plan.private)
 
     async def find(self) -> StartedJob | None:
-        """Return the job of this very attempt if one was started, whoever asked for it; starts nothing."""
+        """Return the job of this very attempt, whoever started it, if any; start nothing."""
         workload = self.plan.workload_of(self.plan.submission.attempt)
         try:
             found = await self._look_until_seen(workload)
@@ -136,14 +136,14 @@ class Submitter:
         return self._adopted(workload, found[0], "found by its tags") if found else None
 
     async def _prepare(self) -> None:
-        """Look for the secrets and volumesets that the job uses, and let it reveal the secrets."""
+        """Check the secrets and volumesets that the job uses, and let it reveal the secrets."""
         await access.check_volumesets(self.client, self.plan.gvc, self.plan.manifest.volumesets)
         self.plan = await grants.resolved(self.client, self.plan)
         if (grant := self.plan.grant) is not None:
             await grants.make(self.client, self.plan, grant)
 
     async def _started_before(self) -> StartedJob | None:
-        """Return the job of this attempt that another process has started, as far as that can be read."""
+        """Return the job of this attempt that another process started, if it can be read."""
         if not self.plan.private:
             return None
         with suppress(CplnError):
@@ -151,7 +151,7 @@ class Submitter:
         return None
 
     async def _of_earlier_attempts(self) -> StartedJob | None:
-        """Look where the attempts before this one put their jobs: one may run on although its attempt is over."""
+        """Return the job of an earlier attempt, which may have outlived its attempt."""
         found: list[tuple[Command, WorkloadRef]] = []
         for attempt in range(self.plan.submission.attempt):
             workload = self.plan.workload_of(attempt)
@@ -164,8 +164,8 @@ class Submitter:
     async def _existing(self, workload: WorkloadRef) -> StartedJob | None:
         found = await self._commands(workload)
         if not found and self.plan.private:
-            # The workload is of this very attempt, so somebody else has just made it, or an answer of ours was lost. Whoever
-            # made it is about to start the job.
+            # The workload belongs to this very attempt, so another process has just created it, or
+            # the answer to our own request was lost. Whoever created it is about to start the job.
             found = await self._look_until_seen(workload)
         return await self._chosen([(command, workload) for command in found])
 
@@ -189,15 +189,16 @@ class Submitter:
                 return None
 
     async def _has_succeeded(self, workload: WorkloadRef, failed: Command) -> bool:
-        """Whether the main container of a job has succeeded although the platform calls the job failed.
+        """Whether the main container of a job succeeded although the platform calls the job failed.
 
         Raises:
-            CplnError: That could not be read: another job might be the second one of a submission that has its result.
+            CplnError: That could not be read. To start another job now might give a submission
+                that has its result a second job.
         """
         if len(self.plan.manifest.containers) == 1:
             return False
         ref = workload.command(failed.id)
-        # A program that handles the signal of a stop may well exit with 0.
+        # A program that handles the signal of a stop may well exit with code 0.
         stops = await commands.stops_since(self.client, workload, failed.created)
         if any(stop.spec.replica == failed.status.replica for stop in stops):
             return False
@@ -207,7 +208,10 @@ class Submitter:
         ).succeeded
 
     def _earlier_here(self) -> list[EarlierAttempt]:
-        """Return the earlier attempts as the platform's clock saw them end: it has stamped the jobs they are compared with."""
+        """Return the earlier attempts, with their ends in the time of the platform's clock.
+
+        That clock stamped the jobs with which they are compared.
+        """
         ahead = self.client.now() - datetime.now(UTC)
         return [replace(attempt, ended=attempt.ended + ahead) for attempt in self.earlier]
 
@@ -251,7 +255,7 @@ class Submitter:
         return created
 
     async def _is_idle(self, workload: WorkloadRef) -> bool:
-        """Whether a shared workload was unused for so long that the clean-up may be about to delete it."""
+        """Whether a shared workload has been idle so long that the clean-up may delete it soon."""
         newest = await commands.newest(self.client, workload)
         if newest is not None and not newest.is_terminal:
             return False
@@ -262,8 +266,10 @@ class Submitter:
         return self.client.now() - last_use > _IDLE_LIMIT
 
     async def _last_run(self, workload: WorkloadRef) -> datetime | None:
-        """Return when a workload was used last whose commands the platform has forgotten."""
-        moments = [one.last_run for one in await workloads.deployments(self.client, workload)]
+        """Return when a workload was last used whose commands the platform has forgotten."""
+        moments = [
+            deployment.last_run for deployment in await workloads.deployments(self.client, workload)
+        ]
         return max((moment for moment in moments if moment is not None), default=None)
 
     async def _wait_until_ready(self, workload: WorkloadRef, origin: str) -> None:
@@ -293,8 +299,9 @@ class Submitter:
             report = here.report() if here else f"there is no deployment at {self.plan.location}"
             if readiness.waited >= self.ready_timeout_seconds:
                 raise JobTimeoutError(
-                    f"workload {workload.name} (gvc {workload.gvc}) did not become ready at {self.plan.location} within"
-                    f" {self.ready_timeout_seconds:g} s: {report}; if it only needs longer, raise CPLN_READY_TIMEOUT, or"
+                    f"workload {workload.name} (gvc {workload.gvc}) did not become ready at"
+                    f" {self.plan.location} within {self.ready_timeout_seconds:g} s: {report};"
+                    " if it only needs more time, raise CPLN_READY_TIMEOUT, or"
                     " pod_watch_timeout_seconds of a work pool"
                 )
             readiness.log_waiting(report)
@@ -330,12 +337,15 @@ class Submitter:
         raise AssertionError("unreachable: the loop above has no end")
 
     async def _uncontested(self, started: StartedJob) -> StartedJob:
-        """Return the job that is kept; while that cannot be told, the one that is surely there: it is looked for again later."""
+        """Return the job that is kept.
+
+        While that is unknown, return the job that certainly exists; its follower checks again.
+        """
         try:
             return await self.older_than(started) or started
         except CplnError as error:
             self.journal.debug(
-                Area.JOB, f"It was not looked for a second job of the same submission: {error}"
+                Area.JOB, f"Skipped the duplicate check for this submission: {error}"
             )
             return started
 
@@ -343,9 +353,9 @@ class Submitter:
         self, workload: WorkloadRef, starts: int, doubt: CplnError
     ) -> SubmissionUnknownError:
         return SubmissionUnknownError(
-            f"the job was asked for {starts} times on workload {workload.path} and no answer arrived, nor is a command"
-            f" with the tag {dict(self.plan.search_tags)} to be seen; last: {doubt}. A retry of this flow run finds the job"
-            " by its tags if it was started after all"
+            f"started the job {starts} times on workload {workload.path} without an answer, and no"
+            f" command carries the tags {dict(self.plan.search_tags)}; last: {doubt}. A retry of"
+            " this flow run finds the job by its tags if it was started after all"
         )
 
     async def _start_once(self, workload: WorkloadRef) -> CommandRef:
@@ -366,13 +376,14 @@ class Submitter:
             return await self._look_until_seen(workload)
         except CplnError as error:
             raise SubmissionUnknownError(
-                f"it is unknown whether the job was started on workload {workload.path}: the answer was lost ({doubt}), and"
-                f" looking for it failed too ({error}). A retry of this flow run looks for the tag"
-                f" {dict(self.plan.search_tags)} before it starts another job"
+                f"it is unknown whether the job was started on workload {workload.path}: the answer"
+                f" was lost ({doubt}), and looking for it failed too ({error}). A retry of this"
+                f" flow run looks for the tags {dict(self.plan.search_tags)} before it starts"
+                " another job"
             ) from error
 
     async def _look_until_seen(self, workload: WorkloadRef) -> list[Command]:
-        """Look for commands of this submission until one is seen or none can be expected any more."""
+        """Look for commands of this submission until one shows up or none is expected."""
         begun, wait = time.monotonic(), _FIRST_LOOK_SECONDS
         while True:
             found = self._of_this_attempt(await self._commands(workload))
@@ -382,10 +393,11 @@ class Submitter:
             wait = min(wait * 2, _LONGEST_LOOK_SECONDS)
 
     async def older_than(self, started: StartedJob) -> StartedJob | None:
-        """Return the job that takes this one's place because it is an older one of the same attempt, if there is one.
+        """Return the older job of the same attempt that replaces this one, if there is one.
 
-        Two of them can arise from a start whose answer was lost, and from two processes that run the same flow run at once. The
-        oldest is kept and the others are stopped; everybody who looks agrees on which that is.
+        An attempt can get two jobs if the answer to a start was lost, or if two processes run the
+        same flow run at once. The oldest is kept and the others are stopped. Everybody who checks
+        agrees on which job that is.
         """
         workload = started.ref.workload_ref
         found = self._of_this_attempt(await self._commands(workload))
@@ -395,7 +407,7 @@ class Submitter:
         return (
             None
             if kept.id == started.ref.command_id
-            else self._adopted(workload, kept, "it is older than its double")
+            else self._adopted(workload, kept, "it is older than its duplicate")
         )
 
     async def _only_one(self, workload: WorkloadRef, found: Sequence[Command]) -> Command:
@@ -424,7 +436,7 @@ class Submitter:
 
 @dataclass
 class _Readiness:
-    """Logs what the start of a job waits for: what its workload reports, each report once."""
+    """Log what the start of a job waits for: what its workload reports, each report once."""
 
     journal: Journal
     location: str

@@ -1,4 +1,4 @@
-"""Following one job to its end: its state and its log together."""
+"""Follow one job to its end: its state and its log together."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _LEAST_LOOK_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Superseded:
-    """Two jobs were started for one intent; the other one is kept."""
+    """Two jobs were started for one intent, and the other one is kept."""
 
     by: StartedJob
 
@@ -49,22 +49,24 @@ def _never() -> bool:
 
 @dataclass
 class Follower:
-    """Follows one job.
+    """Follow one job.
 
     Args:
         session: What the jobs of this process share.
         job: The job.
         main: Name of the main container.
-        has_sidecars: Whether there are more containers, which may outlive it.
-        deliver: Gets each line of its log once; without, the log is not read.
-        journal: What to tell the user.
-        settings: Graces and waits.
+        has_sidecars: Whether there are more containers, which may outlive the main one.
+        deliver: Gets each line of its log once; without it, the log is not read.
+        journal: Where to log for the user.
+        settings: Grace periods and waiting times.
         interval_seconds: Longest time between two looks.
-        timeout_seconds: How long the job may take from its start; none is for ever.
-        restarts: Whether the platform starts a container again that has failed.
-        older: Looks for an older job of the same intent; asked once after a while, and before a job counts as failed.
-        observe: Gets the command whenever it was looked at.
-        is_stopped: Whether this process has stopped the job and deleted its workload: then a missing job is no surprise.
+        timeout_seconds: How long the job may take from its start; ``None`` means no limit.
+        restarts: Whether the platform restarts a container that has failed.
+        older: Looks for an older job of the same intent; called once after a while, and before a
+            job counts as failed.
+        observe: Gets the command after each look at it.
+        is_stopped: Whether this process has stopped the job and deleted its workload; a missing
+            job is then no surprise.
     """
 
     session: JobSession
@@ -102,15 +104,18 @@ class Follower:
         )
 
     def wake(self) -> None:
-        """Say that something is new."""
+        """Signal that there is something new."""
         self._woken.set()
 
     async def follow(self) -> Ending | Superseded:
-        """Return how the job ended, once all of its log was delivered; or which other job is to be followed instead.
+        """Return how the job ended, or which other job to follow instead.
+
+        The end is returned once the whole log has been delivered.
 
         Raises:
-            JobTimeoutError: The job took too long and was told to stop; the message says whether it did.
-            JobLostError: Nothing has shown it for ``lost_after_seconds``.
+            JobTimeoutError: The job took too long, so it was asked to stop; the message states
+                whether it did.
+            JobLostError: Nothing has shown the job for ``lost_after_seconds``.
             JobAccessLostError: The platform has refused the token for ``lost_access_seconds``.
         """
         if self.deliver is None:
@@ -124,7 +129,7 @@ class Follower:
             if not isinstance(outcome, Superseded):
                 await self.stream.settle(time.monotonic(), self._ended_ns)
         finally:
-            # A task of its own instead of a task group, which would wrap what interrupts the caller.
+            # A separate task, because a task group would wrap what interrupts the caller.
             tail.cancel()
         await asyncio.wait([tail])
         if not tail.cancelled() and (error := tail.exception()):
@@ -140,7 +145,7 @@ class Follower:
         try:
             outcome = await self._until_end()
         except JobError as error:
-            return error  # the log is read to its end for these too
+            return error  # returned, so that the log is read to its end in this case too
         if isinstance(outcome, Ending) and not outcome.succeeded:
             return await self._look_for_older() or outcome
         return outcome
@@ -184,7 +189,7 @@ class Follower:
                     return superseded
 
     def _tell(self, entry: Watched) -> None:
-        """Tell what is new: another stage, another trouble."""
+        """Log what is new: another stage, or another problem."""
         if entry.command is not None and self.observe is not None:
             self.observe(entry.command)
         if entry.command is not None and entry.command.lifecycle_stage != self._stage:
@@ -193,7 +198,7 @@ class Follower:
         if entry.error is not None and str(entry.error) != self._trouble:
             self._trouble = str(entry.error)
             self.journal.warning(
-                Area.JOB, f"The job's state cannot be read, looking again: {self._trouble}"
+                Area.JOB, f"Cannot read the job's state, will retry: {self._trouble}"
             )
 
     async def _look_for_older(self) -> Superseded | None:
@@ -201,13 +206,16 @@ class Follower:
             older = await self.older(self.job) if self.older else None
         except CplnError as error:
             self.journal.debug(
-                Area.JOB, f"It was not looked for a second job of the same submission: {error}"
+                Area.JOB, f"Skipped the duplicate check for this submission: {error}"
             )
             return None
         return Superseded(older) if older else None
 
     async def _in_time(self, ask: Callable[[], Awaitable[T]]) -> T | None:
-        """Ask, but not for long past the deadline: an answer that never comes must not keep the job running past its time."""
+        """Ask, but give up soon after the deadline.
+
+        An answer that never comes must not keep the job running past its time.
+        """
         deadline = self._deadline()
         if deadline is None:
             return await ask()
@@ -234,15 +242,19 @@ class Follower:
         return entry.deployment.execution_of(self.job.ref.command_id) if entry.deployment else None
 
     def _refuse_lost_access(self, entry: Watched) -> None:
-        """Raise once the platform has refused the token for long enough: the job may run on, but nobody here can see it."""
+        """Raise once the platform has refused the token for long enough.
+
+        The job may keep running, but this process can no longer see it.
+        """
         now, after = time.monotonic(), self.settings.lost_access_seconds
         if entry.refused_since is None or now - entry.refused_since < after:
             return
         ref = self.job.ref
         raise JobAccessLostError(
-            f"job {ref.pid} MAY STILL RUN, and can no longer be followed: for {now - entry.refused_since:.0f} s the platform has"
-            f" refused the token ({entry.error}). Renew the token and run the flow run again, which resumes the job, or look"
-            f" whether it runs: cpln workload get {ref.workload} --org {ref.org} --gvc {ref.gvc}\n"
+            f"job {ref.pid} MAY STILL RUN, and can no longer be followed: the platform has refused"
+            f" the token for {now - entry.refused_since:.0f} s ({entry.error}). Renew the token and"
+            " run the flow run again, which resumes the job, or check whether the job is running:"
+            f" cpln workload get {ref.workload} --org {ref.org} --gvc {ref.gvc}\n"
             f"  {console_url(ref.workload_ref.path)}",
             infrastructure_pid=ref.pid,
         )
@@ -253,15 +265,17 @@ class Follower:
         if not self.is_stopped() and not entry.absence.is_loss(now=now, lost_after_seconds=after):
             return
         raise JobLostError(
-            f"job {self.job.ref.pid} no longer exists: for {now - entry.absence.since:.0f} s the platform has shown neither its"
-            f" command (404) nor an execution nor a line of its log, in {entry.absence.looks} looks; was its workload deleted?",
+            f"job {self.job.ref.pid} no longer exists: for {now - entry.absence.since:.0f} s, in"
+            f" {entry.absence.looks} polls, the platform has shown neither its command (404) nor an"
+            " execution nor a line of its log; was its workload deleted?",
             infrastructure_pid=self.job.ref.pid,
         )
 
     async def _ending(self, command: Command) -> Ending:
-        """Read the exit code where it stands; a success needs no further request.
+        """Read the exit code from the deployment; a success needs no further request.
 
-        The platform writes commands and deployments in its own time, so an execution that still seems to be active is read again.
+        The platform updates commands and deployments at different times, so an execution that
+        still seems to be active is read again.
         """
         if command.lifecycle_stage == lifecycle.Stage.COMPLETED and not self.has_sidecars:
             return ending.ending_of(command, None, self.main)
@@ -291,10 +305,12 @@ class Follower:
             Area.JOB, f"The main container has ended: {end.describe()}; sidecars get {grace:g} s"
         )
         stopped = await self._stop(
-            "sidecars run on after the main container", entry, after_seconds=grace
+            "sidecars are still running after the main container ended",
+            entry,
+            after_seconds=grace,
         )
         if not stopped.verified:
-            self.journal.warning(Area.KILL, f"sidecars: {stopped.evidence}")
+            self.journal.warning(Area.KILL, f"Sidecars: {stopped.evidence}")
         return end
 
     def _due(self, board: StatusBoard) -> float:
@@ -310,7 +326,7 @@ class Follower:
         )
 
     async def _wait(self, until: float) -> None:
-        """Wait for lines, for a look that another follower makes, or for this monotonic time."""
+        """Wait for lines, for a look by another follower, or until this monotonic time."""
         self._woken = anyio.Event()
         with anyio.move_on_after(until - time.monotonic()):
             await self._woken.wait()
@@ -328,7 +344,7 @@ class Follower:
         if said := await self._waiting_for(entry):
             self.journal.info(
                 Area.JOB,
-                f"Without a line of log for {time.monotonic() - self.job.started:.0f} s: {said}",
+                f"No log lines for {time.monotonic() - self.job.started:.0f} s: {said}",
             )
 
     async def _waiting_for(self, entry: Watched) -> str:
@@ -337,21 +353,20 @@ class Follower:
                 self.session.client, self.job.ref.workload_ref, self.job.location
             )
         except CplnError as error:
-            return f"what it waits for cannot be read: {error}"
+            return f"cannot read what it is waiting for: {error}"
         return ending.waiting_for(entry.command, here.execution_of(self.job.ref.command_id))
 
     async def _stop_late(self, entry: Watched) -> Ending:
-        stopped = await self._stop(f"timeout_seconds={self.timeout_seconds:g} are over", entry)
-        if (
-            stopped.ended_by_itself is not None
-        ):  # before anybody could see it; its result is as good as any
+        stopped = await self._stop(f"timeout_seconds={self.timeout_seconds:g} has elapsed", entry)
+        if stopped.ended_by_itself is not None:
+            # It ended before anybody could see it, and its result is as good as any.
             return await self._ending(stopped.ended_by_itself)
         stage = entry.command.lifecycle_stage if entry.command else "none"
         waiting = await self._waiting_for(entry) if self.stream.last_line is None else ""
         what = "it was stopped" if stopped.verified else f"IT MAY STILL RUN, {_NEXT}"
         raise JobTimeoutError(
-            f"job {self.job.ref.pid} took longer than timeout_seconds={self.timeout_seconds:g}; last known stage:"
-            f" {stage}{waiting and f' ({waiting})'}; {what}: {stopped.evidence}",
+            f"job {self.job.ref.pid} took longer than timeout_seconds={self.timeout_seconds:g};"
+            f" last known stage: {stage}{waiting and f' ({waiting})'}; {what}: {stopped.evidence}",
             infrastructure_pid=self.job.ref.pid,
         )
 

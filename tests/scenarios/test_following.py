@@ -46,7 +46,7 @@ def test_a_job_that_does_not_begin_says_what_it_waits_for(script, says, caplog) 
         settings={"waiting_report_seconds": 0.5, "stop_grace_seconds": 2},
     )
     assert says in str(error)
-    assert any("Without a line of log" in line and says in line for line in caplog.messages)
+    assert any("No log lines for" in line and says in line for line in caplog.messages)
 
 
 @pytest.mark.parametrize(

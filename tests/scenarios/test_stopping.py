@@ -269,5 +269,5 @@ def test_a_kill_is_told_the_level_of_a_warning_when_it_cannot_be_done(caplog, mo
     assert [
         line
         for line in caplog.messages
-        if "could not be stopped within 0.5 s, it may still run" in line
+        if "could not be stopped within 0.5 s and may still be running" in line
     ]
