@@ -1,13 +1,20 @@
-"""What a request to the local platform costs, beside a bare Starlette app that answers the same JSON in the same run.
+"""Measure what a request to the local platform costs, compared with a bare Starlette app.
 
 Usage: python benchmarks/emulator.py [speed|workloads|commands]
 
-Printed: (1) requests per second in process, by the ASGI interface itself and through httpx, and over loopback, each for
-the platform and for the bare app, as the best of five turns of half a second that alternate, how many times as long the
-platform takes, and the worst of these in process, which is to be 4 at most; (2) for 1,000 to 10,000 workloads, each with
-a command that has ended, the milliseconds for one creation, start, read, tag query of workloads, query of commands and
-page of a list, and the memory that they take; (3) the same for 10,000 commands of one workload. The last line of these
-says how many times as long a request takes with the most as with the fewest: what grows there is not linear.
+Both answer the same JSON in the same run. The program prints:
+
+1. Requests per second in process, by the ASGI interface itself and through httpx, and over
+   loopback, for the platform and for the bare app. Each is the best of five alternating turns of
+   half a second. Beside them is how many times as long the platform takes; the worst of these in
+   process should be at most 4.
+2. For 1,000 to 10,000 workloads, each with a command that has ended: the milliseconds for one
+   creation, start, read, tag query of workloads, query of commands and page of a list, and the
+   memory that they take.
+3. The same for 10,000 commands of one workload.
+
+The last line of (2) and of (3) shows how many times as long a request takes with the most objects
+as with the fewest: whatever grows there does not scale.
 """
 
 from __future__ import annotations
@@ -19,6 +26,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,8 +189,9 @@ def _post(client: httpx.AsyncClient, path: str) -> Call:
 
 def _asgi(app: Any, path: str) -> Call:
     scope = {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http", "path": path,
-        "raw_path": path.encode(), "query_string": b"", "root_path": "", "server": ("local", 80), "client": ("local", 1),
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET",
+        "scheme": "http", "path": path, "raw_path": path.encode(), "query_string": b"",
+        "root_path": "", "server": ("local", 80), "client": ("local", 1),
         "headers": [(b"host", b"local"), (b"authorization", f"Bearer {TOKEN}".encode())],
     }  # fmt: skip
 
@@ -219,9 +228,11 @@ async def _many_workloads() -> None:
     before = _memory()
     platform = _platform()
     print(
-        f"\n{'workloads':>10}{'create':>9}{'start':>9}{'read':>9}{'by tag':>9}{'commands':>9}{'page':>9}  ms    MiB"
+        f"\n{'workloads':>10}{'create':>9}{'start':>9}{'read':>9}{'by tag':>9}{'commands':>9}"
+        f"{'page':>9}  ms    MiB"
     )
     async with _in_process(platform.app) as client:
+        by_hash, by_submission = partial(_by_tag, "cpln/specHash"), _by_tag("submission", "x")
         made = 0
         rows: list[list[float]] = []
         for size in SIZES:
@@ -232,8 +243,8 @@ async def _many_workloads() -> None:
             new, made = size - made, size
             others = await _asked([
                 lambda n: client.get(f"{WORKLOADS}/w-{n}"),
-                lambda n: client.post("/org/local/workload/-query", json=_by_tag("cpln/specHash", f"w-{n}")),
-                lambda n: client.post(f"{WORKLOADS}/w-{n}/-command/-query", json=_by_tag("submission", "x")),
+                lambda n: client.post("/org/local/workload/-query", json=by_hash(f"w-{n}")),
+                lambda n: client.post(f"{WORKLOADS}/w-{n}/-command/-query", json=by_submission),
                 lambda _: client.get(WORKLOADS),
             ], size)  # fmt: skip
             rows.append([1000 * create / new, 1000 * start / new, *others])
@@ -279,7 +290,7 @@ async def _many_commands() -> None:
 
 
 def _print_growth(rows: list[list[float]]) -> None:
-    """How many times as long a request takes with the most objects as with the fewest."""
+    """Print how many times as long a request takes with the most objects as with the fewest."""
     print(
         f"{'growth':>10}"
         + "".join(f"{last / first:9.2f}" for first, last in zip(rows[0], rows[-1], strict=True))

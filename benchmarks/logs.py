@@ -1,13 +1,16 @@
-"""How fast lines of log arrive, what memory a million of them takes, and how long one line is on its way.
+"""Measure how fast log lines arrive, the memory for a million of them, and the delay of one line.
 
 Usage: python benchmarks/logs.py [ROUNDS]
 
-A WebSocket server in a process of its own sends the same frames, 100 lines of 100 bytes each, uncompressed, to a bare loop of
-`websockets` and `json` and to the follower of a job, in turns; printed are the rates of both to `print_func=list.append`, and
-their ratio. Both hand the very same texts to it, `{time in UTC} - {line}`. A second loop, which does not even read the times,
-shows what is left once nothing is done with a line. Then a million lines come with the result capped, in a fresh process; printed
-is its peak of memory above the start. Last, a job on the local platform, in another process too, prints the time in each of its
-lines; printed is the time from there to `print_func`.
+1. A WebSocket server in a process of its own sends the same frames, of 100 lines of 100 bytes each,
+   uncompressed, in turns to a bare loop of `websockets` and `json` and to the follower of a job.
+   The program prints the rates of both to `print_func=list.append`, and their ratio. Both pass the
+   very same strings to it, `{time in UTC} - {line}`. A second loop, which does not even read the
+   times, shows what is left once nothing is done with a line.
+2. A million lines arrive with the result capped, in a fresh process. The program prints its peak
+   of memory above the start.
+3. A job on the local platform, also in another process, prints the time in each of its lines. The
+   program prints the time from there to `print_func`.
 """
 
 from __future__ import annotations
@@ -56,7 +59,12 @@ LABELS = {
     "replica": "command-1-a",
     "stream": "stdout",
 }
-TIMES = "import time\nfor n in range(1000):\n    print(time.time_ns(), flush=True)\n    time.sleep(0.005)"
+TIMES = (
+    "import time\n"
+    "for n in range(1000):\n"
+    "    print(time.time_ns(), flush=True)\n"
+    "    time.sleep(0.005)"
+)
 _spawn = multiprocessing.get_context("spawn")
 
 
@@ -68,12 +76,14 @@ def main(rounds: int) -> None:
             least.append(LINES / asyncio.run(_bare(url, _as_it_is)))
             ours.append(LINES / asyncio.run(_ours(url, LINES, None, [].append)))
             print(
-                f"bare loop {bare[-1]:,.0f} lines/s, without times {least[-1]:,.0f}, follower {ours[-1]:,.0f}:"
+                f"bare loop {bare[-1]:,.0f} lines/s, without times {least[-1]:,.0f},"
+                f" follower {ours[-1]:,.0f}:"
                 f" ratios {ours[-1] / bare[-1]:.2f} and {ours[-1] / least[-1]:.2f}"
             )
         middle = statistics.median
         print(
-            f"medians: ratio {middle(ours) / middle(bare):.2f}, without times {middle(ours) / middle(least):.2f}"
+            f"medians: ratio {middle(ours) / middle(bare):.2f},"
+            f" without times {middle(ours) / middle(least):.2f}"
         )
         megabytes = _spawn.Pool(1).apply(_memory, (url,))
         print(f"{MANY_LINES:,} lines with the result capped: {megabytes:.1f} MiB above the start")
@@ -81,12 +91,13 @@ def main(rounds: int) -> None:
         late = asyncio.run(_latencies(url))
     slowest = statistics.quantiles(late, n=100)[98]
     print(
-        f"line to print_func: median {statistics.median(late):.2f} ms, 99th percentile {slowest:.2f} ms"
+        f"line to print_func: median {statistics.median(late):.2f} ms,"
+        f" 99th percentile {slowest:.2f} ms"
     )
 
 
 async def _bare(url: str, text_of: Callable[[str, str], str]) -> float:
-    """What a program needs that does nothing but take the lines out of the frames."""
+    """Return the seconds of a program that only takes the lines out of the frames."""
     lines: list[str] = []
     began = time.perf_counter()
     async with connect(f"{url}/tail?lines={LINES}", max_size=None, compression=None) as connection:
@@ -99,7 +110,8 @@ async def _bare(url: str, text_of: Callable[[str, str], str]) -> float:
 
 def _as_shown(ns: str, line: str) -> str:
     seconds, rest = divmod(int(ns), 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000).isoformat()} - {line}"
+    shown = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
+    return f"{shown.isoformat()} - {line}"
 
 
 def _as_it_is(ns: str, line: str) -> str:
@@ -109,7 +121,10 @@ def _as_it_is(ns: str, line: str) -> str:
 async def _ours(
     url: str, count: int, most_characters: int | None, print_func: Callable[[str], Any]
 ) -> float:
-    """The follower with what a job run does with each line: its text, its place in the result, `print_func`."""
+    """Return the seconds of the follower, with everything that a job run does with each line.
+
+    That is: render it, add it to the result, pass it to `print_func`.
+    """
     transcript, done = Transcript(most_characters), asyncio.Event()
 
     def deliver(batch: Batch) -> None:
@@ -187,9 +202,8 @@ def _frames(count: int) -> Iterator[str]:
 
 
 def _serve_frames(pipe: Connection) -> None:
-    frames = list(
-        _frames(LINES)
-    )  # made before the clock runs: the server shall not be what is measured
+    # Made before the clock runs: the server should not be what is measured.
+    frames = list(_frames(LINES))
 
     async def handle(connection: ServerConnection) -> None:
         assert connection.request is not None

@@ -1,10 +1,11 @@
-"""What many jobs at once cost the process that runs them: requests, CPU time and memory, beside as many bare sleeps.
+"""Measure what many jobs at once cost the process that runs them, compared with bare sleeps.
 
 Usage: python benchmarks/many_jobs.py [JOBS]
 
-The platform runs in a process of its own; its jobs print one line and end after 20 s. Printed for one and for ten workloads:
-requests per second while all jobs run and each has made its one look for a double (5 s after its start), connections, CPU
-seconds and memory of this process.
+The platform runs in a process of its own; its jobs print one line and end after 20 s. The program
+prints for one and for ten workloads: requests per second while all jobs run and each has made its
+one check for a duplicate (5 s after its start), connections, CPU seconds and memory of this
+process.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ async def _run_all(url: str, jobs: int, workloads: int) -> None:
         token=TOKEN, endpoint=url, logs_endpoint=url.replace("http", "ws", 1)
     )
 
-    async def one(number: int) -> None:
+    async def run_job(number: int) -> None:
         container = {"name": "main", "image": "script", "workingDir": f"/data/{number % workloads}"}
         pod = {"restartPolicy": "Never", "containers": [container]}
         manifest = {
@@ -89,7 +90,7 @@ async def _run_all(url: str, jobs: int, workloads: int) -> None:
 
     async with anyio.create_task_group() as group:
         for number in range(jobs):
-            group.start_soon(one, number)
+            group.start_soon(run_job, number)
 
 
 def _report(requests: list[dict[str, Any]], jobs: int, workloads: int) -> str:
@@ -99,7 +100,10 @@ def _report(requests: list[dict[str, Any]], jobs: int, workloads: int) -> str:
     begun, ended = max(starts) + 7, min(starts) + JOB_SECONDS
     quiet = [r for r in requests if begun < r["time"] < ended and r["kind"] == "http"]
     connections = len({r["connection"] for r in requests})
-    return f"{jobs} jobs of {workloads} workloads: {len(quiet) / (ended - begun):.2f} requests/s, {connections} connections"
+    return (
+        f"{jobs} jobs of {workloads} workloads: {len(quiet) / (ended - begun):.2f} requests/s,"
+        f" {connections} connections"
+    )
 
 
 def _serve(pipe: Connection) -> None:

@@ -1,10 +1,11 @@
-"""What `run_namespaced_job` costs beyond the job itself, beside three empty Prefect tasks in the same run.
+"""Measure what `run_namespaced_job` costs beyond the job itself, compared with three empty tasks.
 
 Usage: python benchmarks/run_job.py [ROUNDS]
 
-A job of two seconds runs on the local platform with 20 ms of latency on every request, under a private Prefect server.
-Printed for each round: seconds that three empty tasks take, seconds of `run_namespaced_job` beyond the job's own two, the
-difference of the two, and the requests and connections that the platform saw.
+A job of two seconds runs on the local platform with 20 ms of latency on every request, under a
+private Prefect server. The program prints for each round: the seconds that three empty Prefect
+tasks take in the same run, the seconds of `run_namespaced_job` beyond the job's own two, the
+difference of both, and the requests and connections that the platform saw.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ def _measure(rounds: int) -> None:
             f"{request.method} {'/'.join(request.path.rsplit('/', 2)[-2:])}" for request in requests
         )
         print(
-            f"round {number}: three empty tasks {tasks[0]:.2f} s, run_namespaced_job beyond the job {overhead:.2f} s,"
+            f"round {number}: three empty tasks {tasks[0]:.2f} s,"
+            f" run_namespaced_job beyond the job {overhead:.2f} s,"
             f" difference {extra[-1]:.2f} s, {len(requests)} requests, {connections} connections"
         )
         print(f"  {asked}")

@@ -1,12 +1,18 @@
-"""What a cycle of the sync and a clean-up cost, beside a bare client that asks one thing after the other.
+"""Measure what a sync cycle and a clean-up cost, compared with a bare sequential client.
 
 Usage: python benchmarks/sync.py [--prefect]
 
-The platform runs in a process of its own, with 20 ms of latency on every request. Printed: (1) for 5,000, 10,000 and 20,000
-running flow runs over 20 workloads the seconds, platform requests and CPU seconds of a quiet cycle of both directions (the median
-of five), beside a bare client that reads one command for each run, sequentially (1,000 of them, scaled to all); (2) a clean-up of
-1,000 workloads of which 100 are orphaned, beside a bare client that reads each workload's commands sequentially and deletes the
-orphans. Prefect's side is in memory; with --prefect a third part reads 5,000 flow runs from a real Prefect server.
+The platform runs in a process of its own, with 20 ms of latency on every request. The program
+prints:
+
+1. For 5,000, 10,000 and 20,000 running flow runs over 20 workloads: the seconds, platform requests
+   and CPU seconds of a quiet cycle of both directions (the median of five), compared with a bare
+   client that reads one command for each run, sequentially (1,000 of them, scaled to all).
+2. The same for a clean-up of 1,000 workloads of which 100 are orphaned, compared with a bare client
+   that reads each workload's commands sequentially and deletes the orphans.
+
+Prefect's side is in memory. With --prefect, a third part reads 5,000 flow runs from a real Prefect
+server.
 """
 
 from __future__ import annotations
@@ -69,7 +75,7 @@ HEADERS = {"authorization": f"Bearer {TOKEN}"}
 
 @dataclass
 class Cost:
-    """What something took."""
+    """What a measured action cost."""
 
     seconds: float
     cpu_seconds: float
@@ -85,7 +91,10 @@ def main(*, with_prefect: bool) -> None:
 
 
 def _apart(measure: Callable[..., Awaitable[Any]], *arguments: int) -> Any:
-    """Measure in a process of its own, as each flow run has one: what another measurement has left behind costs nothing here."""
+    """Measure in a process of its own, as each flow run has one.
+
+    What another measurement left behind costs nothing there.
+    """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
         return process.submit(anyio.run, measure, *arguments).result()
 
@@ -94,7 +103,9 @@ def _apart(measure: Callable[..., Awaitable[Any]], *arguments: int) -> Any:
 
 
 class Running(PrefectSide):
-    """Flow runs that all run. They are kept as plain text: a server's memory is not that of the program which asks it.
+    """Flow runs that are all running.
+
+    They are kept as plain strings: a server's memory is not that of the program that queries it.
 
     Args:
         pids: The pid of each run, by its id.
@@ -133,10 +144,11 @@ async def _sync(runs: int) -> Cost:
                 / SAMPLE
             )
             costs = [await _measured(url, lambda: _cycle(client, side, runs)) for _ in range(5)]
-            cost = sorted(costs, key=lambda one: one.seconds)[2]
+            cost = sorted(costs, key=lambda cost: cost.seconds)[2]
         print(
-            f"{runs} runs over {WORKLOADS} workloads: {cost.seconds:.2f} s and {cost.requests} requests a cycle,"
-            f" {cost.cpu_seconds:.2f} CPU s; sequential {sequential:.0f} s: {sequential / cost.seconds:.0f} times as long"
+            f"{runs} runs over {WORKLOADS} workloads: {cost.seconds:.2f} s and {cost.requests}"
+            f" requests a cycle, {cost.cpu_seconds:.2f} CPU s; sequential {sequential:.0f} s:"
+            f" {sequential / cost.seconds:.0f} times as long"
         )
         return cost
 
@@ -209,8 +221,9 @@ async def _sync_with_prefect(runs: int) -> None:
             reading = time.perf_counter() - reading
             cost = await _measured(url, lambda: _cycle(client, side, runs))
             print(
-                f"{runs} runs of a real Prefect server: {cost.seconds:.2f} s a cycle, {cost.cpu_seconds:.2f} CPU s here;"
-                f" reading its {runs} runs alone takes {reading:.2f} s"
+                f"{runs} runs of a real Prefect server: {cost.seconds:.2f} s a cycle,"
+                f" {cost.cpu_seconds:.2f} CPU s here; reading its {runs} runs alone takes"
+                f" {reading:.2f} s"
             )
 
 
@@ -220,7 +233,7 @@ async def _sync_with_prefect(runs: int) -> None:
 async def _cleanup(total: int, orphaned: int) -> None:
     ours = await _clean(total, orphaned, _ours)
     bare = await _clean(total, orphaned, _bare)
-    print(f"the bare one takes {bare / ours:.0f} times as long")
+    print(f"the bare client takes {bare / ours:.0f} times as long")
 
 
 async def _clean(
@@ -244,7 +257,8 @@ async def _clean(
                 == total - orphaned
             )
     print(
-        f"clean-up of {total} workloads, {clean_up.__name__[1:]}: {cost.seconds:.2f} s, {cost.requests} requests"
+        f"clean-up of {total} workloads, {clean_up.__name__[1:]}: {cost.seconds:.2f} s,"
+        f" {cost.requests} requests"
     )
     return cost.seconds
 
@@ -254,7 +268,7 @@ async def _ours(client: CplnClient) -> int:
         client, "local", None, timedelta(hours=24), lambda: datetime.now(UTC)
     )
     sweep = orphans.sweep(await observer.inventory(), Limits(share=1))
-    return sum(one.done for one in await Deleter(observer).delete(sweep))
+    return sum(deleted.done for deleted in await Deleter(observer).delete(sweep))
 
 
 async def _bare(client: CplnClient) -> int:

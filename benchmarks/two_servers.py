@@ -1,12 +1,15 @@
-"""Two Prefect API servers and two workers, one of each killed while jobs run: what is lost, doubled or left open.
+"""Kill one of two Prefect API servers and workers while jobs run: what is lost, doubled or open?
 
 Usage: python benchmarks/two_servers.py [JOBS]      (50 unless given)
 
-Needs Debian's packages ``postgresql`` and ``redis-server``, and ``pip install prefect-redis``. One PostgreSQL, one Redis, two API
-processes behind a round robin of this program, one process of services, two workers and the local platform with 20 ms of latency.
-Each job reports Running, prints 30 lines, one a second, and reports Completed, as the flow engine does. With 15 jobs active, one
-API process and one worker get SIGKILL. When the jobs have ended, ``sync`` runs once. Printed: final states, jobs started, and the
-lines in Prefect's logs; the exit code is 1 unless every run is Completed once, with each line once.
+Needs Debian's packages ``postgresql`` and ``redis-server``, and ``pip install prefect-redis``. Uses
+one PostgreSQL, one Redis, two API processes behind a round robin of this program, one process of
+services, two workers and the local platform with 20 ms of latency.
+
+Each job reports Running, prints 30 lines, one a second, and reports Completed, as the flow engine
+does. With 15 jobs active, one API process and one worker get SIGKILL. When the jobs have ended,
+``sync`` runs once. The program prints final states, jobs started, and the lines in Prefect's logs.
+The exit code is 1 unless every run is Completed once, with each line once.
 """
 
 from __future__ import annotations
@@ -39,13 +42,14 @@ LONGEST_SECONDS = 420
 HEARTBEAT_SECONDS = 10
 POSTGRES = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
 
-# What reports for a flow in its container: no Prefect in it, so that fifty of them start at once on two cores. A request is
-# repeated for 90 s, as Prefect's own client does.
+# Reports for a flow in its container, without Prefect, so that fifty of them start at once on two
+# cores. A request is repeated for 90 s, as by Prefect's own client.
 ENGINE = f"""
 import json, os, time, urllib.request
 
 def report(state):
-    url = os.environ["PREFECT_API_URL"] + "/flow_runs/" + os.environ["PREFECT__FLOW_RUN_ID"] + "/set_state"
+    flow_run = os.environ["PREFECT_API_URL"] + "/flow_runs/" + os.environ["PREFECT__FLOW_RUN_ID"]
+    url = flow_run + "/set_state"
     body = json.dumps({{"state": {{"type": state.upper(), "name": state}}}}).encode()
     request = urllib.request.Request(url, body, {{"Content-Type": "application/json"}})
     for attempt in range(90):
@@ -119,11 +123,11 @@ def _run(stack: ExitStack, folder: Path, jobs: int, api: subprocess.Popen[bytes]
     begun = time.perf_counter()
     _until(lambda: _open(runs) == 0, None)
     print(
-        f"{jobs - _open(runs)} of {jobs} runs final {time.perf_counter() - begun:.0f} s after the kill"
+        f"{jobs - _open(runs)} of {jobs} runs final {time.perf_counter() - begun:.0f} s after the"
+        " kill"
     )
-    time.sleep(
-        4 * HEARTBEAT_SECONDS
-    )  # three make a worker offline; with the fourth the other one completes its logs
+    # After three, a worker is offline; with the fourth, the other worker completes its logs.
+    time.sleep(4 * HEARTBEAT_SECONDS)
     print(f"sync: {sync()}")
     return _report(runs, local.platform.commands())
 
@@ -165,7 +169,8 @@ def _servers(
         command = [*prefect, "start", "--host", "127.0.0.1", "--port", str(port), "--no-services"]
         process = stack.enter_context(_process(command, folder / f"api-{number}.log", environment))
         url = f"http://127.0.0.1:{port}"
-        # One after the other: both would save Prefect's own block types at the same time, and one of them would fail.
+        # One after the other: otherwise both would save Prefect's own block types at the same time,
+        # and one of them would fail.
         _until(lambda url=url: _answers(f"{url}/api/ready"), f"{url} does not become ready")
         found.append((url, process))
     stack.enter_context(
@@ -175,7 +180,10 @@ def _servers(
 
 
 def _server_environment(database: str, redis: str) -> dict[str, str]:
-    """Return what several servers need to act as one; without the last five they keep things to themselves."""
+    """Return what several servers need to act as one.
+
+    Without the last five, they keep things to themselves.
+    """
     return {
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": database,
         "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",
@@ -257,7 +265,7 @@ def _messages(run: UUID) -> list[str]:
     return [log.message for log in found]
 
 
-# Servers of others
+# Third-party servers
 
 
 @contextmanager
@@ -353,7 +361,7 @@ def _balanced(urls: list[str]) -> Iterator[str]:
 
 
 def _end(loop: asyncio.AbstractEventLoop) -> None:
-    """End what still hands bytes on, and then the loop."""
+    """End what still forwards bytes, and then the loop."""
     tasks = asyncio.all_tasks(loop)
     for task in tasks:
         task.cancel()
@@ -384,7 +392,7 @@ def _process(
 
 
 def _until(look: Callable[[], Any], complaint: str | None) -> None:
-    """Wait until something is so; without a complaint, go on when the longest time is over."""
+    """Wait until a condition holds; without a complaint, continue when the longest time is over."""
     end = time.monotonic() + LONGEST_SECONDS
     while not look():
         if time.monotonic() > end:

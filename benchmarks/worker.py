@@ -1,12 +1,16 @@
-"""What the cpln worker costs beside Prefect's own process worker, and what it asks of the platform while many jobs run.
+"""Measure what the cpln worker costs, compared with Prefect's own process worker.
 
 Usage: python benchmarks/worker.py [ROUNDS]
 
-Under a private Prefect server: (1) seconds from a flow run's scheduled time to Running, ours on a warm workload of the local
-platform with 20 ms of latency on every request, and Prefect's process worker, one after the other in each round; and how much of
-ours passes until the platform has accepted the job. The container runs Prefect's supervisor, which starts the engine; the process
-worker is the supervisor itself, so one start of Python less is in its figure. (2) Requests
-per second that the platform sees while 50 and 200 jobs run, which are scripts without Prefect in the container.
+Under a private Prefect server, the program prints:
+
+1. The seconds from a flow run's scheduled time to Running, for our worker on a warm workload of the
+   local platform with 20 ms of latency on every request, and for Prefect's process worker, one
+   after the other in each round; and how much of ours passes until the platform has accepted the
+   job. The container runs Prefect's supervisor, which starts the engine. The process worker is the
+   supervisor itself, so its figure has one start of Python less.
+2. The requests per second that the platform receives while 50 and 200 jobs run, which are scripts
+   without Prefect in the container.
 """
 
 from __future__ import annotations
@@ -61,16 +65,17 @@ def _compare(rounds: int, home: Path) -> None:
                 (mine, pending, scheduled), (other, *_) = row
                 accepted = (created - scheduled).total_seconds()
                 if number == 0:
-                    continue  # the first round makes the workload and fills caches
+                    continue  # the first round creates the workload and fills caches
                 rows.append((mine, other, accepted - pending))
                 print(
-                    f"round {number}: scheduled to Running, cpln {mine:.2f} s, process {other:.2f} s; cpln from Pending to the"
-                    f" platform's acceptance {accepted - pending:.2f} s"
+                    f"round {number}: scheduled to Running, cpln {mine:.2f} s, process {other:.2f}"
+                    " s; cpln from Pending to the platform's acceptance"
+                    f" {accepted - pending:.2f} s"
                 )
     mine, other, ours = (statistics.median(each) for each in zip(*rows, strict=True))
     print(
-        f"median: cpln {mine:.2f} s, process {other:.2f} s, ratio {mine / other:.2f}, difference {mine - other:+.2f} s; from"
-        f" Pending to acceptance {ours:.2f} s"
+        f"median: cpln {mine:.2f} s, process {other:.2f} s, ratio {mine / other:.2f},"
+        f" difference {mine - other:+.2f} s; from Pending to acceptance {ours:.2f} s"
     )
 
 
@@ -97,10 +102,11 @@ def _load(jobs: int, home: Path) -> None:
             time.sleep(seconds)
             seen = list(platform.requests)[before:]
         kinds = Counter(f"{request.method} {request.path.rsplit('/', 2)[-1]}" for request in seen)
+        most = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4))
         workloads = len(platform.workloads())
         print(
-            f"{len(platform.active_jobs)} of {jobs} jobs on {workloads} workload(s), running after {started:.1f} s:"
-            f" {len(seen) / seconds:.2f} requests/s ({', '.join(f'{count} {kind}' for kind, count in kinds.most_common(4))}),"
+            f"{len(platform.active_jobs)} of {jobs} jobs on {workloads} workload(s), running after"
+            f" {started:.1f} s: {len(seen) / seconds:.2f} requests/s ({most}),"
             f" {platform.connections} connections"
         )
         _delete(runs)
@@ -163,7 +169,7 @@ def _start(deployment):
 
 
 def _seconds_to_running(deployment) -> tuple[float, float, datetime]:
-    """Seconds from a run's scheduled time to Running and to Pending, and that time."""
+    """Return the seconds from a run's scheduled time to Running and to Pending, and that time."""
     from prefect.client.orchestration import get_client
 
     run_id = _start(deployment)

@@ -1,4 +1,4 @@
-"""Control Plane jobs as Prefect flows: run them, stream their logs, keep both sides in agreement."""
+"""Run Control Plane jobs as Prefect flows, stream their logs and keep both sides in agreement."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,7 @@
-"""Artifacts for people: a list whose entries have their evidence below them. Prefect's UI cuts the cells of a table off."""
+"""Artifacts for people: a list whose entries have their evidence below them.
+
+They are no tables, because Prefect's UI cuts off the cells of a table.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ async def write(key: str, entries: Sequence[str], description: str) -> None:
 
     Args:
         key: Its key: lower case and dashes.
-        entries: What ``entry`` has made.
+        entries: What ``entry`` returned.
         description: What it is about, in one line.
     """
     text = "\n".join((escaped(description), "", *entries, ""))
@@ -25,7 +28,7 @@ async def write(key: str, entries: Sequence[str], description: str) -> None:
 
 
 def entry(about: Sequence[str], evidence: str) -> str:
-    """Return an entry of a list: what was done to what, and below it why."""
+    """Return an entry of a list: what was done to what, and the reason below it."""
     what, result, *rest = about
     return (
         " · ".join((f"- **{escaped(what)}**", escaped(result), *rest))
@@ -39,7 +42,9 @@ def link(text: str, url: str | None) -> str:
 
 
 def escaped(text: str) -> str:
-    r"""Return text as one line of markdown that shows it as it is: names and messages are other people's.
+    r"""Return text as one line of markdown that shows it as it is.
+
+    Names and messages come from other people and must not act as markup.
 
     >>> print(escaped("<b> *exit* | [x](y)"))
     &lt;b> \*exit\* \| \[x\](y)

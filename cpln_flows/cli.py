@@ -33,7 +33,7 @@ app.register_install_completion_command(
 _FAILED = 1
 _NOT_FOUND = 127
 _PORT_MAX = 65_535
-# Prefect's own 20 s are not enough for the first start of its temporary server on a slow machine.
+# Prefect's own 20 s is not enough for the first start of its temporary server on a slow machine.
 _PATIENCE = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600"}
 
 
@@ -41,7 +41,8 @@ _PATIENCE = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600"}
 def quickstart(*, manifest: Path | None = None) -> int:
     """Run the main job end to end on a local Control Plane.
 
-    Needs no account and no server, and leaves the user's own Prefect profile, server and data alone.
+    Needs no account and no server, and leaves the user's own Prefect profile, server and data
+    alone.
 
     Args:
         manifest: Manifest of a Kubernetes Job to run instead of the example.
@@ -53,7 +54,7 @@ def quickstart(*, manifest: Path | None = None) -> int:
         environment = local.environment_for(
             process_environment(without=("PREFECT_", "CPLN_"))
         ) | _private_prefect(home)
-        # Prefect also reads settings from files of the working folder, which are the user's.
+        # Prefect also reads settings from files in the working folder, which are the user's.
         code = _run(command, environment, folder=home)
     if code == 0:
         _print_next_steps()
@@ -65,11 +66,13 @@ def local(
     *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=_PORT_MAX))] = 0,
 ) -> int:
-    """Serve a local Control Plane until interrupted; with a command, run it there and exit with its code.
+    """Serve a local Control Plane until interrupted, or while a command runs there.
+
+    With a command, exits with its code.
 
     Args:
-        command: What to run, after `--`: `cpln-flows local -- python my_flow.py`. The programs that are installed beside
-            cpln-flows come first on its PATH.
+        command: What to run, after `--`: `cpln-flows local -- python my_flow.py`. The programs
+            that are installed beside cpln-flows come first on its PATH.
         port: Where to listen on 127.0.0.1. Default: a free port.
     """
     with ExitStack() as stack:
@@ -82,7 +85,8 @@ def local(
                 else f"cannot be used: {error.strerror}"
             )
             print(
-                f"cpln-flows: port {port} {reason}; choose another --port, or leave it out for a free one",
+                f"cpln-flows: port {port} {reason}; choose another --port, or leave it out for a"
+                " free one",
                 file=sys.stderr,
             )
             return _FAILED
@@ -104,15 +108,18 @@ def plan(
     offline: bool = False,
     json: bool = False,
 ) -> int:
-    """Show what a run of a manifest would make and use on Control Plane, and what differs from what is there. Changes nothing.
+    """Show what a run of a manifest would create and use on Control Plane.
+
+    Also shows how that differs from what exists. Changes nothing.
 
     Args:
         manifest: File with a Kubernetes Job, a CronJob or a native cron workload.
         org: Organization. Default: CPLN_ORG.
         gvc: GVC. Default: CPLN_GVC.
-        shared: Whether the job shares its workload with jobs of the same specification, as those of a worker do.
+        shared: Whether the job shares its workload with jobs of the same specification, as the
+            jobs of a worker do.
         strict: Whether a field that has no effect is an error.
-        offline: Do not ask the platform.
+        offline: Send no request to the platform.
         json: Print JSON.
     """
     from cpln_flows import CplnError, CplnJob  # noqa: PLC0415 - Prefect takes seconds to import
@@ -140,16 +147,17 @@ def migrate(
     json: bool = False,
     report: Path | None = None,
 ) -> int:
-    """Move over what Prefect 2 has saved: blocks, work pools, deployments, programs and settings. Changes nothing by itself.
+    """Migrate what Prefect 2 saved: blocks, work pools, deployments, programs and settings.
 
-    Without files it looks at the server of PREFECT_API_URL; `cpln-flows migrate deploy.py` shows what would change in a program.
-    Exits with 1 if something is left to do by hand. It can be repeated, also after it was interrupted.
+    Changes nothing without `--apply`. Without files, examines the server of PREFECT_API_URL;
+    `cpln-flows migrate deploy.py` shows what would change in a program. Exits with 1 if something
+    is left to do by hand. Can be repeated, even after an interruption.
 
     Args:
         paths: Programs (.py), and exports of blocks, pools and deployments (.json, .yaml).
-        apply: Do it; `--dry-run` only shows it.
+        apply: Make the changes; `--dry-run` only shows them.
         json: Print JSON.
-        report: File that gets a markdown document of it.
+        report: File for a report in markdown.
     """
     import anyio  # noqa: PLC0415 - Prefect takes seconds to import
 
@@ -174,7 +182,10 @@ def _show_progress(step: str) -> None:
 
 @app.command
 def prefect_yaml() -> int:
-    """Print the file with every deployment of this package: `cpln-flows prefect-yaml > prefect.yaml`."""
+    """Print the file with every deployment of this package.
+
+    Usage: `cpln-flows prefect-yaml > prefect.yaml`
+    """
     print(deploy.prefect_yaml(), end="")
     return 0
 
@@ -185,7 +196,10 @@ def main() -> None:
 
 
 def _private_prefect(home: str) -> dict[str, str]:
-    """Return settings that keep Prefect inside one folder, with a server of its own that ends with the program."""
+    """Return settings that keep Prefect inside one folder.
+
+    It gets a server of its own, which ends with the program.
+    """
     return {
         "PREFECT_HOME": home,
         "PREFECT_PROFILES_PATH": str(Path(home) / "profiles.toml"),
@@ -197,14 +211,15 @@ def _private_prefect(home: str) -> dict[str, str]:
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str], folder: str | None = None) -> int:
-    """Run a command, pass on what would end us, and return its exit code."""
+    """Run a command, pass SIGTERM on to it, and return its exit code."""
     environment = {**environment, "PATH": programs.search_path(environment.get("PATH"))}
     try:
         process = subprocess.Popen(command, env=environment, cwd=folder)  # noqa: S603 - the user's own command
     except OSError as error:
         print(f"cpln-flows: cannot run {command[0]!r}: {error.strerror}", file=sys.stderr)
         return _NOT_FOUND
-    # Ctrl-C reaches the command by itself; whatever ends it, the platform must live until it has stopped its jobs.
+    # Ctrl-C reaches the command by itself. Whatever ends the command, the platform must live until
+    # the command has stopped its jobs.
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     code = process.wait()
@@ -216,7 +231,7 @@ def _print_environment(running: LocalPlatform) -> None:
     for name, value in running.environment.items():
         print(f"export {name}={value}")
     print("\nWhoever has the token can run programs on this machine; it ends with the platform.")
-    print("Ctrl-C ends it, and with it every job.", flush=True)
+    print("Ctrl-C stops the platform and every job on it.", flush=True)
 
 
 def _print_next_steps() -> None:
@@ -230,9 +245,9 @@ def _print_next_steps() -> None:
     for command, text in (
         (
             f"{ours} local -- python {flow}",
-            "a flow on a local Control Plane; copy the file to begin your own",
+            "a flow on a local Control Plane; copy the file to start your own",
         ),
-        (f"{ours} quickstart --manifest {job}", "a Kubernetes Job; copy its file likewise"),
+        (f"{ours} quickstart --manifest {job}", "a Kubernetes Job; copy its file the same way"),
         (f"{prefect} block register -m cpln_flows.blocks", "the blocks on your own Prefect server"),
     ):
         print(f"  {command}\n      {text}")

@@ -1,4 +1,4 @@
-"""Questions that are asked at once: the same about many things, with bounded concurrency, or two about one."""
+"""Calls that run at once: the same for many items, with bounded concurrency, or two of any kind."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ AT_ONCE = 40
 
 @contextmanager
 def gathering() -> Iterator[None]:
-    """Keep Python from looking for garbage while thousands of answers are gathered, all of which are kept.
+    """Pause the garbage collector while thousands of answers are gathered, all of which are kept.
 
-    It would go through every one of them again and again and find none: with 20,000 flow runs that takes half of the time.
+    It would scan all of them again and again and find no garbage. With 20,000 flow runs, that
+    takes half of the time.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -38,9 +39,9 @@ async def each(
 ) -> list[R]:
     """Call an async function for each item and return the results in the order of the items.
 
-    A fixed number of workers takes the items one after the other, so thousands of items are not thousands of tasks. Items that
-    arrive one page after the other are taken while the next page is still on its way. When one call fails, the others end and its
-    error is raised.
+    A fixed number of workers takes the items one after the other, so thousands of items do not
+    become thousands of tasks. Items that arrive page by page are taken while the next page is
+    still on its way. When one call fails, the others are cancelled and its error is raised.
 
     >>> async def double(n):
     ...     return 2 * n
@@ -66,12 +67,13 @@ async def each(
             number, item = entry
             results[number] = await function(item)
 
-    await _all([asyncio.ensure_future(one) for one in (fill(), *(work() for _ in range(at_once)))])
+    coroutines = (fill(), *(work() for _ in range(at_once)))
+    await _all([asyncio.ensure_future(coroutine) for coroutine in coroutines])
     return [results[number] for number in sorted(results)]
 
 
 async def both(one: Awaitable[T], other: Awaitable[R]) -> tuple[T, R]:
-    """Await two things at once and return what they return; when one fails, its error alone is raised.
+    """Await two things at once and return both results; when one fails, raise its error alone.
 
     >>> async def number(n):
     ...     return n
@@ -86,7 +88,7 @@ async def both(one: Awaitable[T], other: Awaitable[R]) -> tuple[T, R]:
 
 
 async def _all(tasks: Sequence[asyncio.Future[Any]]) -> None:
-    """Await all; when one fails, end the others and raise its error, and not a group of one."""
+    """Await all; when one fails, cancel the others and raise its error, not an exception group."""
     try:
         await asyncio.gather(*tasks)
     finally:

@@ -9,20 +9,23 @@ from cpln_flows.errors import ConfigurationError
 from cpln_flows.settings import process_environment
 
 _DEPLOY_COMMAND = "prefect.cli.deploy._core"
-"""What nobody but `prefect deploy` imports."""
+"""A module that only `prefect deploy` imports."""
 
 
 def from_environment(**variables: str) -> dict[str, str]:
-    """Take values of a deployment from environment variables; Prefect itself makes nothing of those that are missing.
+    """Take values of a deployment from environment variables, which must be set.
+
+    Prefect itself resolves a missing variable to nothing.
 
     Args:
-        variables: For each value the name of its environment variable.
+        variables: For each value, the name of its environment variable.
 
     Returns:
         The values, for placeholders such as ``{{ ID.NAME }}``.
 
     Raises:
-        ConfigurationError: One of the variables is not set. `prefect deploy` prints the text alone, and exits with 1.
+        ConfigurationError: One of the variables is not set. `prefect deploy` prints the message
+            alone, and exits with 1.
 
     Example:
         ```yaml
@@ -34,10 +37,11 @@ def from_environment(**variables: str) -> dict[str, str]:
     missing = sorted(name for name in variables.values() if not environment.get(name, "").strip())
     if missing:
         text = (
-            f"{' and '.join(missing)}: not set, and the deployments of this file need it. Set it and deploy again, such as"
-            f" {missing[0]}=//image/flows:1.0 prefect deploy --all --no-prompt; the image must have cpln-flows installed"
+            f"{' and '.join(missing)}: not set, and the deployments of this file need it. Set it"
+            f" and deploy again, such as {missing[0]}=//image/flows:1.0 prefect deploy --all"
+            " --no-prompt; the image must have cpln-flows installed"
         )
-        # Prefect's command prints the whole traceback of an error, and an exit as it is.
+        # Prefect's command prints an error with its whole traceback, but an exit as it is.
         raise (
             SystemExit(f"Error: {text}")
             if _DEPLOY_COMMAND in sys.modules
@@ -47,7 +51,10 @@ def from_environment(**variables: str) -> dict[str, str]:
 
 
 def prefect_yaml() -> str:
-    """Return the file with every deployment: an installed package has it beside its modules, a clone in its folder."""
+    """Return the file with every deployment.
+
+    An installed package has it beside its modules, a clone in its top folder.
+    """
     here = Path(__file__).parent
     installed = here / "prefect.yaml"
     return (installed if installed.exists() else here.parent / "prefect.yaml").read_text(

@@ -4,32 +4,34 @@
 
     CplnError
     ├── ConfigurationError          a setting, a block field or an argument is missing or wrong
-    ├── ManifestError               a job manifest cannot be run on the platform; carries every fault with its path
+    ├── ManifestError               a job manifest cannot be run; carries every fault with its path
     ├── ApiError                    the platform answered with an error status
     │   ├── UnauthorizedError       401: the token is missing, wrong or expired
     │   ├── ForbiddenError          403: the token lacks a permission
     │   ├── NotFoundError           404
-    │   ├── ConflictError           409, and 400 that says "already exists"
+    │   ├── ConflictError           409, and 400 with "already exists"
     │   ├── RateLimitedError        429, with ``retry_after`` and ``is_quota``
     │   └── ServerError             5xx
     ├── TransportError              no answer arrived: unreachable, reset, timed out
     ├── UnexpectedResponseError     an answer arrived that cannot be read
-    │   └── AnswerTooLargeError     it is larger than this client takes
+    │   └── AnswerTooLargeError     it is larger than this client accepts
     ├── LogStreamError              the logs of a job cannot be read
-    ├── LimitExceededError          a maintenance flow would have changed more than it may, and did not
+    ├── LimitExceededError          a maintenance flow would exceed its limit of changes
     └── JobError                    one job; carries its infrastructure pid
-        ├── SubmissionUnknownError  it cannot be told whether the job was started
+        ├── SubmissionUnknownError  unknown whether the job was started
         ├── JobFailedError          the job ended with a failure
         ├── JobCancelledError       the job was stopped
         ├── JobTimeoutError         the job or its workload took longer than allowed
-        ├── JobLostError            nothing shows the job any more
-        └── JobAccessLostError      the token is refused; the job may still run
+        ├── JobLostError            nothing shows the job any longer
+        └── JobAccessLostError      the token is refused; the job may still be running
 
-Every message says what was tried, what came back and what to do; its ``summary`` is one line without the advice, for places
-that are printed more than once, such as the message of a state. No error holds a request, a client, a header or a
-token: Prefect pickles an exception that escapes a flow into its result storage, with what hangs on it.
+Every message states what was tried, what came back and what to do. Its ``summary`` is one line
+without the advice, for places that are printed more than once, such as the message of a state. No
+error holds a request, a client, a header or a token: Prefect pickles an exception that escapes a
+flow into its result storage, together with everything that it refers to.
 
-Four of them are exceptions of ``requests`` too: prefect-cpln's are, and programs that were written for it catch them as such.
+Four of them are also exceptions of ``requests``: prefect-cpln's are, and programs that were
+written for it catch them that way.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ class CplnError(Exception):
     """Root of every error that this library raises on purpose.
 
     Attributes:
-        reported: Whether the whole text stands in the log of a run already, so that nobody needs to print it again.
+        reported: Whether the log of a run already has the whole message, so that nobody needs to
+            print it again.
     """
 
     reported: bool = False
@@ -61,11 +64,11 @@ class CplnError(Exception):
 
     @property
     def report(self) -> str:
-        """The whole text as a log takes it: a query for the line's prefix finds the cause."""
+        """The whole message as a log takes it: a query for the line's prefix finds the cause."""
         return str(self)
 
     def brief(self) -> Self:
-        """Return the same error with its summary for a text: for a caller whose log has the whole text."""
+        """Return the same error with only its summary, as the log has the whole message."""
         kept = {name: value for name, value in self.__dict__.items() if name != "__notes__"}
         return _restore(type(self), (self.summary,), kept)
 
@@ -93,7 +96,10 @@ class ConfigurationError(CplnError):
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong in a manifest: where, and what to do about it; ``place`` is ``FILE:LINE:COLUMN`` if it is known."""
+    """One thing that is wrong in a manifest: where, and what to do about it.
+
+    ``place`` is ``FILE:LINE:COLUMN`` if it is known.
+    """
 
     path: str
     message: str
@@ -105,7 +111,10 @@ class Fault:
 
 
 class ManifestError(CplnError, RequestException):
-    """A job manifest cannot be run on the platform; ``faults`` names every field that is wrong, not only the first."""
+    """A job manifest cannot be run on the platform.
+
+    ``faults`` names every field that is wrong, not only the first.
+    """
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults: tuple[Fault, ...] = tuple(faults)
@@ -116,7 +125,8 @@ class ManifestError(CplnError, RequestException):
     def summary(self) -> str:
         """The first fault, and how many more there are."""
         more = f" (and {len(self.faults) - 1} more)" if len(self.faults) > 1 else ""
-        return f"the job manifest cannot be run on Control Plane: {self.faults[0] if self.faults else 'it is wrong'}{more}"
+        first = self.faults[0] if self.faults else "it is wrong"
+        return f"the job manifest cannot be run on Control Plane: {first}{more}"
 
     @property
     def report(self) -> str:
@@ -152,7 +162,7 @@ class ApiError(CplnError):
 
     @property
     def summary(self) -> str:
-        """What was asked for, and the platform's answer."""
+        """The request, and the platform's answer."""
         return " ".join(self._what.split())
 
 
@@ -173,11 +183,11 @@ class ConflictError(ApiError):
 
 
 class RateLimitedError(ApiError):
-    """429: too many requests, or a quota is used up (``is_quota``, for which waiting does not help)."""
+    """429: too many requests, or a quota is used up (``is_quota``), where waiting does not help."""
 
     @property
     def is_quota(self) -> bool:
-        """Whether the limit is a quota. The vendor's own clients tell the two apart by this word."""
+        """Whether the limit is a quota. The vendor's own clients look for this word, too."""
         return "quota" in self.message.lower()
 
 
@@ -201,12 +211,13 @@ class UnexpectedResponseError(CplnError):
 
 
 class AnswerTooLargeError(UnexpectedResponseError):
-    """An answer is larger than this client takes; asking again would bring it again."""
+    """An answer is larger than this client accepts; another request would bring it again."""
 
     def __init__(self, source: str, limit: str) -> None:
         self.limit = limit
         super().__init__(
-            f"{source}: the answer has more than {limit}, the limit of this client; the rest was not read"
+            f"{source}: the answer has more than {limit}, the limit of this client; the rest was"
+            " not read"
         )
 
 
@@ -215,11 +226,14 @@ class LogStreamError(CplnError):
 
 
 class LimitExceededError(CplnError):
-    """A maintenance flow would have changed more than it may, and changed nothing of it."""
+    """A maintenance flow would have exceeded its limit of changes, and made none of them."""
 
 
 class JobError(CplnError):
-    """Something is wrong with one job; ``infrastructure_pid`` names it (``org:gvc:workload:command_id``)."""
+    """Something is wrong with one job.
+
+    ``infrastructure_pid`` names it (``org:gvc:workload:command_id``).
+    """
 
     def __init__(self, message: str, *, infrastructure_pid: str | None = None) -> None:
         super().__init__(message)
@@ -227,11 +241,14 @@ class JobError(CplnError):
 
 
 class SubmissionUnknownError(JobError):
-    """It cannot be told whether the job was started."""
+    """It is unknown whether the job was started."""
 
 
 class JobFailedError(JobError, RequestException, RuntimeError):
-    """The job ended with a failure. A ``RuntimeError`` too, as code written for prefect-cpln expects."""
+    """The job ended with a failure.
+
+    It is also a ``RuntimeError``, as code written for prefect-cpln expects.
+    """
 
     def __init__(
         self,
@@ -249,7 +266,7 @@ class JobFailedError(JobError, RequestException, RuntimeError):
 
     @property
     def summary(self) -> str:
-        """Which job failed, with its exit code, and the reason if that says more."""
+        """Which job failed, with its exit code, and the reason if that adds anything."""
         known = [] if self.reason is None or self.reason in _SAYS_NOTHING else [self.reason]
         known += [] if self.exit_code is None else [f"exit {self.exit_code}"]
         return (
@@ -264,12 +281,12 @@ class JobCancelledError(JobError, RuntimeError):
 
 
 class JobTimeoutError(JobError, RequestException, TimeoutError):
-    """The job, or getting its workload ready, took longer than allowed."""
+    """The job, or the preparation of its workload, took longer than allowed."""
 
 
 class JobLostError(JobError):
-    """Nothing shows the job any more: no command, no execution, no line of its log."""
+    """Nothing shows the job any longer: no command, no execution, no line of its log."""
 
 
 class JobAccessLostError(JobError):
-    """The platform refuses the token, so the job cannot be followed any more; it may still run."""
+    """The platform refuses the token, so the job cannot be followed; it may still be running."""

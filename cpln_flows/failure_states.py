@@ -1,6 +1,7 @@
-"""What becomes of a flow or task run of ours that fails: a state with one line, because its log has the whole text.
+"""The state of a failed flow or task run of this library: one line, as its log has the message.
 
-Raised, an error would be printed by each engine on its way, every time with a traceback through this library.
+If the error were raised, each engine on its way would print it, every time with a traceback through
+this library.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ def of_task(error: CplnError) -> State[Any]:
 
 
 async def of_flow(error: CplnError) -> State[Any]:
-    """Return the state of the present flow run, to be returned by its function; the error is stored as a raised one is."""
+    """Return the state of the current flow run, to be returned by its function.
+
+    The error is stored in the same way as a raised one.
+    """
     context = FlowRunContext.get()
     store = context.result_store if context is not None else None
     state = await exception_to_failed_state(error, result_store=store, write_result=True)
@@ -38,11 +42,11 @@ async def of_flow(error: CplnError) -> State[Any]:
 
 
 async def reported(work: Awaitable[R], area: Area) -> R | State[Any]:
-    """Return what the work of a flow returns; of a failure, the state for the flow to return, once its log says why.
+    """Return what the work of a flow returns, or log its failure and return the state for it.
 
     Args:
         work: What the flow does.
-        area: What the flow is about, in its log.
+        area: What the flow is about, for its log.
     """
     try:
         return await work
@@ -58,8 +62,8 @@ async def reported(work: Awaitable[R], area: Area) -> R | State[Any]:
 def never_again(*_: object) -> bool:
     """Refuse a retry.
 
-    A task that fails and could not be retried is logged by Prefect's engine, with a traceback; one that could, but shall not,
-    only by us.
+    Prefect's engine logs a failed task that has no retry left, with a traceback. A task that has
+    one left, but refuses it, is logged only by this library.
     """
     return False
 
@@ -70,7 +74,8 @@ def _named(state: State[Any], error: CplnError) -> State[Any]:
     return state
 
 
-# Never cached and never persisted: a step that acts must act each time, and what it is given may hold credentials.
+# Never cached and never persisted: a step that acts must act each time, and its arguments may hold
+# credentials.
 STEP: dict[str, Any] = {
     "cache_policy": NO_CACHE,
     "persist_result": False,

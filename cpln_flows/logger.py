@@ -1,4 +1,4 @@
-"""What is said about one job: log lines with the prefix that users filter by."""
+"""Log lines about one job, with the prefix that users filter by."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from cpln_flows.errors import CplnError
 from cpln_flows.model.identifiers import Area, LogContext
 
 CONTINUED = "  "
-"""What every further line of a report begins with."""
+"""The beginning of every further line of a report."""
 
 Logger = logging.Logger | logging.LoggerAdapter[Any]
 
 
 @dataclass(frozen=True)
 class Journal:
-    """A logger that knows which job it speaks of."""
+    """A logger that knows which job its lines are about."""
 
     logger: Logger = field(default_factory=lambda: logging.getLogger("cpln_flows"))
     context: LogContext = field(default_factory=LogContext)
@@ -27,15 +27,15 @@ class Journal:
         return replace(self, context=replace(self.context, **known))
 
     def debug(self, area: Area, message: str) -> None:
-        """Say what matters only to someone who looks for it."""
+        """Log what matters only to someone who looks for it."""
         self.logger.debug("%s", self.context.line(area, message))
 
     def info(self, area: Area, message: str) -> None:
-        """Say what happened."""
+        """Log what happened."""
         self.logger.info("%s", self.context.line(area, message))
 
     def warning(self, area: Area, message: str) -> None:
-        """Say what somebody should look at."""
+        """Log what somebody should look at."""
         self.logger.warning("%s", self.context.line(area, message))
 
     def report(self, error: CplnError, area: Area = Area.JOB, *, about_start: bool = False) -> None:
@@ -44,7 +44,7 @@ class Journal:
         Args:
             error: What went wrong.
             area: What it is about.
-            about_start: Whether nothing was started yet, so that whoever asks for the workload's lines finds it too.
+            about_start: Whether nothing was started yet. The workload's lines then show it as well.
         """
         if error.reported:
             return
@@ -55,6 +55,9 @@ class Journal:
         error.reported = True
 
     def error(self, area: Area, message: str) -> None:
-        """Say what somebody has to put right; further lines are indented, which is how a worker knows them."""
+        """Log what somebody has to fix.
+
+        Further lines are indented, by which a worker recognizes them.
+        """
         first, *more = self.context.line(area, message).splitlines()
         self.logger.error("%s", "\n".join([first, *(f"{CONTINUED}{line}" for line in more)]))

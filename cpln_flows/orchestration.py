@@ -1,4 +1,4 @@
-"""What Prefect's API tells of flow runs, and how a state is proposed: whose job this is, and which attempts came before."""
+"""Flow runs in Prefect's API: whose job this is, which attempts came before, proposing a state."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ _FLUSH_SECONDS = 10
 _PROPOSAL_SECONDS = 60
 _END_BELOW_SECONDS = 300
 _BELOW = {StateType.CANCELLED: StateType.CANCELLED}
-"""What becomes of a task run whose flow run has ended so; else it has crashed, for nobody knows its end."""
+"""The state of a task run by that of its flow run; any other crashed, as nobody knows its end."""
 _MOST_MESSAGES = 20_000
 _BYTES_OF_A_CHARACTER = 6  # at most, in the JSON that is sent
 PAGE = 200
-"""The most that Prefect's API gives at once."""
+"""The most that Prefect's API returns at once."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,9 @@ class JobIdentity:
 async def job_identity(agent: str | None) -> JobIdentity:
     """Return the identity of the job that the running flow run is about to start.
 
-    The same intent has the same identity in whatever way it comes again: a retry of the parent in its process gives the
-    child a new flow run under the same task run of the parent, and a process that is executed again keeps both.
+    The same intent has the same identity, however it recurs: a retry of the parent in its process
+    gives the child a new flow run under the same task run of the parent, and a process that is
+    executed again keeps both.
 
     Args:
         agent: Link of the workload that this process runs in, or another name for it.
@@ -114,7 +115,10 @@ def container_attempt(states: Sequence[State]) -> int:
 
 
 def has_begun(states: Sequence[State]) -> bool:
-    """Whether the flow has begun in the newest container: whether the run was RUNNING since it last became PENDING."""
+    """Whether the flow has begun in the newest container.
+
+    That is so if the run was RUNNING since it last became PENDING.
+    """
     types = [state.type for state in _ordered(states)]
     newest = len(types) - types[::-1].index(StateType.PENDING) if StateType.PENDING in types else 0
     return StateType.RUNNING in types[newest:]
@@ -122,7 +126,7 @@ def has_begun(states: Sequence[State]) -> bool:
 
 @dataclass(frozen=True)
 class Proposed:
-    """What came of a proposed state: whether the flow run has it, and if not, why."""
+    """The result of a proposal: whether the flow run has the state, and if not, why."""
 
     accepted: bool
     said: str = ""
@@ -136,7 +140,7 @@ async def propose(
     only_from: Collection[StateType],
     unless: str | None = None,
 ) -> bool:
-    """Propose a state after a look at the present one, and never by force; return whether the flow run has it.
+    """Propose a state after a check of the current one, and never by force.
 
     Args:
         client: A client of Prefect's API.
@@ -144,6 +148,9 @@ async def propose(
         state: What to propose.
         only_from: The types of state that it may replace.
         unless: Name of a state that needs no such replacement.
+
+    Returns:
+        Whether the flow run has the state.
     """
     present = (await client.read_flow_run(run_id)).state
     if present is None or present.type not in only_from or present.name == unless:
@@ -153,14 +160,12 @@ async def propose(
         try:
             await end_below(client, {run_id: state.type})
         except Exception as error:  # noqa: BLE001 - the flow run itself has its state
-            logger.warning(
-                "The task runs of flow run %s could not be ended with it: %r", run_id, error
-            )
+            logger.warning("Could not end the task runs of flow run %s: %r", run_id, error)
     return accepted
 
 
 async def end_below(client: PrefectClient, ended: Mapping[UUID, StateType]) -> None:
-    """End what has not ended with its flow run: task runs, and flow runs that ran in the same process.
+    """End what did not end with its flow run: task runs, and flow runs in the same process.
 
     Args:
         client: A client of Prefect's API.
@@ -171,17 +176,21 @@ async def end_below(client: PrefectClient, ended: Mapping[UUID, StateType]) -> N
     """
     for state_type in sorted(set(ended.values())):
         flow_runs = [run_id for run_id, of_run in ended.items() if of_run is state_type]
-        message = f"The flow run that it belongs to is {state_type.value}, and it has not reported its own end"
+        message = (
+            f"The flow run that it belongs to is {state_type.value}, and it has not reported its"
+            " own end"
+        )
         below: State[None] = State(type=_BELOW.get(state_type, StateType.CRASHED), message=message)
         with anyio.fail_after(_END_BELOW_SECONDS):
             await task_runs.end_below(client, flow_runs, below, partial(propose_giving_way, client))
 
 
 async def propose_giving_way(client: PrefectClient, run_id: UUID, state: State) -> Proposed:
-    """Propose a state without force, and give back a final state that came at the same moment and was replaced.
+    """Propose a state without force, and give back a final state that it replaced by accident.
 
-    Prefect's server lets most states replace a final one, PENDING too, and knows no condition that could travel with a proposal.
-    So it is looked at what a state has replaced; a cancelled caller does not keep that from being done, nor does a lost answer.
+    Prefect's server lets most states replace a final one, even PENDING, and a proposal cannot
+    carry a condition. Afterwards we therefore check which state was replaced, even if the caller
+    was cancelled or the response was lost. A final state that came at the same moment is restored.
 
     Args:
         client: A client of Prefect's API.
@@ -202,22 +211,25 @@ async def propose_giving_way(client: PrefectClient, run_id: UUID, state: State) 
         if answer.status is not SetStateStatus.ACCEPT:
             said = (
                 getattr(answer.details, "reason", None)
-                or f"Prefect says {answer.status.value.lower()}"
+                or f"the answer was {answer.status.value.lower()}"
             )
             return Proposed(accepted=False, said=f"Prefect refused: {said}")
         stays = await _give_back(client, run_id, state)
     if stays is not None:
         return Proposed(
-            accepted=False, said=f"the flow run became {stays.name} at the same moment, which stays"
+            accepted=False, said=f"the flow run became {stays.name} at the same moment and stays so"
         )
     return Proposed(accepted=True)
 
 
 async def _give_back(client: PrefectClient, run_id: UUID, ours: State) -> State | None:
-    """Put back the final state that a state of ours has replaced, with its result; return it, if there was one."""
+    """Restore the final state that ours replaced, with its result; return it if there was one."""
     final = replaced(await client.read_flow_run_states(run_id), ours)
     if final is not None:
-        message = f"{final.message or final.name} (given back: another state was proposed at the same moment)"
+        message = (
+            f"{final.message or final.name} (given back: another state was proposed at the same"
+            " moment)"
+        )
         again = StateCreate(
             type=final.type,
             name=final.name,
@@ -226,8 +238,8 @@ async def _give_back(client: PrefectClient, run_id: UUID, ours: State) -> State 
             state_details=final.state_details,
         )
         again.state_details.transition_id = uuid4()
-        # Prefect's client would leave the result out. The server lets no CRASHED replace a final state; forced, it undoes a
-        # change of ours and makes none.
+        # Prefect's client would leave out the result. The server refuses CRASHED over a final
+        # state; force only restores what we overwrote.
         body = {
             "state": again.model_dump(mode="json", serialize_as_any=True),
             "force": final.type is StateType.CRASHED,
@@ -239,9 +251,10 @@ async def _give_back(client: PrefectClient, run_id: UUID, ours: State) -> State 
 
 
 def replaced(states: Sequence[State], ours: State) -> State | None:
-    """Return the final state that a state of ours has replaced, as long as ours is the present one.
+    """Return the final state that ours has replaced, as long as ours is the current one.
 
-    One that is equal to ours and has no result is no loss; it may be that of another process which saw the same.
+    A state that equals ours and has no result is no loss: it may come from another process that
+    saw the same.
 
     Args:
         states: Every state that the flow run has had.
@@ -283,7 +296,7 @@ async def pid_of(run_id: UUID) -> tuple[bool, str | None]:
 
 
 async def shown_by_this_run() -> Shown | None:
-    """Return which lines earlier executions of the running flow run or task run have put into the flow run's logs."""
+    """Return which lines earlier executions of this flow or task run put into the run's logs."""
     flow, task = FlowRunContext.get(), TaskRunContext.get()
     flow_run, task_run = (flow.flow_run if flow else None), (task.task_run if task else None)
     if flow_run is None or not (
@@ -294,17 +307,18 @@ async def shown_by_this_run() -> Shown | None:
 
 
 async def shown_in(flow_run_id: UUID) -> Shown:
-    """Return which lines of jobs stand in a flow run's logs."""
+    """Return which lines of jobs a flow run's logs have."""
     with anyio.move_on_after(_FLUSH_SECONDS):
-        await (
-            APILogHandler.aflush()
-        )  # an earlier try in this process may not have sent all of its own
+        # An earlier try in this process may not have sent all of its own lines.
+        await APILogHandler.aflush()
     async with get_client() as client:
         return Shown(await newest_messages(client, flow_run_id, _MOST_MESSAGES))
 
 
 def log_of(logger: object) -> UUID | None:
-    """Return the flow run whose log a run's logger, or a method of one, writes into; nothing for anything else.
+    """Return the flow run whose log a run's logger, or a method of one, writes into.
+
+    For anything else there is none.
 
     >>> log_of(print)
     """
@@ -334,9 +348,10 @@ def _ordered(states: Sequence[State]) -> list[State]:
 
 
 async def record_pid(owner: Owner, pid: str) -> None:
-    """Store the infrastructure pid on the flow run that has started a job, where Prefect's UI shows it.
+    """Store the infrastructure pid on the flow run that started a job, where Prefect's UI shows it.
 
-    A run that has a pid keeps it: it is then that of the container which the run itself is in.
+    A run that already has a pid keeps it: that is the pid of the container in which the run itself
+    is executed.
     """
     if owner.flow_run_id is None:
         return
@@ -346,10 +361,11 @@ async def record_pid(owner: Owner, pid: str) -> None:
 
 
 async def installation(client: PrefectClient) -> UUID:
-    """Return the id of this Prefect server, which tells our jobs from those of another server on the same platform.
+    """Return the id of this Prefect server.
 
-    It is kept in a Prefect variable and made at the first use; of two processes that make it at once, the second reads what
-    the first has written.
+    It distinguishes our jobs from those of another server on the same platform. It is kept in a
+    Prefect variable and created on first use. If two processes create it at once, the second reads
+    what the first has written.
     """
     found = await client.read_variable_by_name(INSTALLATION_VARIABLE)
     if found is None:

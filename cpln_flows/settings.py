@@ -41,12 +41,13 @@ _TOKEN = re.compile(r"[!-~]+")  # what a header can carry
 
 
 def console_url(path: str) -> str:
-    """Return where the platform's console shows the object of this path."""
+    """Return the address at which the platform's console shows the object of this path."""
     return f"{CONSOLE}/console{path}"
 
 
 def _names(name: str, *more: str) -> AliasChoices:
-    # Prefect's own form comes first: inside a workload the platform injects CPLN_* and refuses to let users set them.
+    # Prefect's own form comes first: inside a workload the platform injects CPLN_* and refuses to
+    # let users set them.
     return AliasChoices(f"{_PREFIX}{name}", f"CPLN_{name}", *more)
 
 
@@ -54,7 +55,7 @@ def process_environment(*, without: tuple[str, ...] = ()) -> dict[str, str]:
     """Return the environment for a child process.
 
     Args:
-        without: Prefixes of variables that the child shall not see.
+        without: Prefixes of variables that the child should not see.
     """
     return (
         {name: value for name, value in os.environ.items() if not name.startswith(without)}
@@ -64,7 +65,9 @@ def process_environment(*, without: tuple[str, ...] = ()) -> dict[str, str]:
 
 
 def is_public(endpoint: str) -> bool:
-    """Whether this is the vendor's own platform, also as its workloads reach it: in clear, through their sidecar.
+    """Whether this is the vendor's own platform.
+
+    Its workloads reach it without TLS, through their sidecar; that counts, too.
 
     >>> is_public("http://api.cpln.io/"), is_public("https://api.cpln.io.acme.com")
     (True, False)
@@ -73,15 +76,16 @@ def is_public(endpoint: str) -> bool:
 
 
 def proxies() -> Proxies:
-    """Return the proxies that the environment names, or the system's settings where it has some."""
+    """Return the proxies that the environment names, or else those of the system's settings."""
     return Proxies.of(getproxies())
 
 
 def _endpoint(url: str) -> str:
     if addresses.has_credentials(url):
-        # It would stand in logs and errors, and nothing here sends it.
+        # They would appear in logs and errors, and nothing here sends them.
         raise ValueError(
-            "it holds a user or a password, which are not used; give the address without, and the token by itself"
+            "it contains a user or a password, which are not used; give the address without them,"
+            " and the token by itself"
         )
     if not addresses.is_endpoint(url):
         raise ValueError(
@@ -96,7 +100,10 @@ def _variable(name: str) -> str:
 
 
 def _given(values: dict[str, Any], field: FieldInfo, name: str) -> tuple[str, str | None]:
-    """Return under which key a field was given, as an argument or by one of its variables, and its value if it is a text."""
+    """Return the key under which a field was given, and its value if that is a string.
+
+    The key is the argument or one of the field's variables.
+    """
     choices = (
         field.validation_alias.choices if isinstance(field.validation_alias, AliasChoices) else []
     )
@@ -106,7 +113,7 @@ def _given(values: dict[str, Any], field: FieldInfo, name: str) -> tuple[str, st
 
 
 def _named(key: str, read: Callable[[], T]) -> T:
-    """Read a name or link; what is wrong with it is said with the name of its variable."""
+    """Read a name or link; an error names its variable."""
     try:
         return read()
     except ValueError as error:
@@ -114,7 +121,7 @@ def _named(key: str, read: Callable[[], T]) -> T:
 
 
 class ApiSettings(BaseModel):
-    """How the platform is reached: what a client needs and nothing else."""
+    """How to reach the platform: what a client needs and nothing else."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, hide_input_in_errors=True)
 
@@ -125,7 +132,10 @@ class ApiSettings(BaseModel):
     retry_seconds: float = 30
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Refuse to be pickled: without the token this is of no use, and with it the token would lie in a store."""
+        """Refuse to be pickled.
+
+        Without the token this is of no use, and with it the token would end up in a store.
+        """
         raise TypeError(
             "ApiSettings hold a token and are not pickled; pickle the block they came from"
         )
@@ -137,7 +147,7 @@ class ApiSettings(BaseModel):
 
 
 class CplnSettings(BaseSettings):
-    """What the environment says; every field is also read as ``PREFECT_INTEGRATIONS_CPLN_*``.
+    """Settings from the environment; every field is also read as ``PREFECT_INTEGRATIONS_CPLN_*``.
 
     >>> CplnSettings(location="/org/acme/location/aws-eu-central-1").location
     'aws-eu-central-1'
@@ -157,7 +167,7 @@ class CplnSettings(BaseSettings):
         description="Service-account key, or the token of the workload.",
     )
     org: str | None = Field(
-        default=None, validation_alias=_names("ORG"), description="Organisation."
+        default=None, validation_alias=_names("ORG"), description="Organization."
     )
     gvc: str | None = Field(
         default=None, validation_alias=_names("GVC"), description="Global virtual cloud."
@@ -178,7 +188,7 @@ class CplnSettings(BaseSettings):
     logs_endpoint: str | None = Field(
         default=None,
         validation_alias=_names("LOGS_ENDPOINT"),
-        description="URL of the logs service; without it the API's /discovery is asked.",
+        description="URL of the logs service. Default: what the API's /discovery returns.",
     )
     monitor_interval_seconds: float = Field(
         default=60,
@@ -196,7 +206,10 @@ class CplnSettings(BaseSettings):
         default=30,
         ge=0,
         validation_alias=_names("RETRY_SECONDS"),
-        description="Seconds for which a request is repeated when the platform fails and repeating is safe.",
+        description=(
+            "Seconds for which a request is repeated when the platform fails and repeating it is"
+            " safe."
+        ),
     )
     ready_timeout_seconds: float = Field(
         default=300,
@@ -208,27 +221,36 @@ class CplnSettings(BaseSettings):
         default=15,
         gt=0,
         validation_alias=_names("STOP_GRACE"),
-        description="Seconds in which a job that was told to stop must end, before that is said and escalated.",
+        description=(
+            "Seconds that a job may take to end after a stop, before that is reported and"
+            " escalated."
+        ),
     )
     lost_after_seconds: float = Field(
         default=180,
         ge=0,
         validation_alias=_names("LOST_AFTER_SECONDS"),
-        description="Seconds for which nothing may show a job, no command, execution or log line, before it counts as lost.",
+        description=(
+            "Seconds for which nothing may show a job, no command, execution or log line, before it"
+            " counts as lost."
+        ),
     )
     lost_access_seconds: float = Field(
         default=600,
         ge=0,
         validation_alias=_names("LOST_ACCESS_SECONDS"),
-        description="Seconds for which the platform may refuse the token (401, 403) before a job is no longer followed.",
+        description=(
+            "Seconds for which the platform may refuse the token (401, 403) before a job is no"
+            " longer followed."
+        ),
     )
     cancel_grace_seconds: float = Field(
         default=60,
         ge=0,
         validation_alias=_names("CANCEL_GRACE"),
         description=(
-            "Seconds that a running flow gets to cancel itself before its container is stopped, by the worker or by the sync"
-            " flows, whichever sees it first."
+            "Seconds that a running flow gets to cancel itself before its container is stopped, by"
+            " the worker or by the sync flows, whichever sees it first."
         ),
     )
     final_grace_seconds: float = Field(
@@ -236,8 +258,8 @@ class CplnSettings(BaseSettings):
         ge=0,
         validation_alias=_names("FINAL_GRACE"),
         description=(
-            "Seconds that a container gets after its flow run's final state, because hooks and uploads run then; the sync"
-            " option stop_grace_seconds beats it."
+            "Seconds that a container gets after its flow run's final state, because hooks and"
+            " uploads run then; the sync option stop_grace_seconds overrides it."
         ),
     )
     report_grace_seconds: float = Field(
@@ -245,38 +267,50 @@ class CplnSettings(BaseSettings):
         ge=0,
         validation_alias=_names("REPORT_GRACE"),
         description=(
-            "Seconds that a flow run gets to report its own end after its container has ended well; the sync option"
-            " completed_grace_seconds beats it."
+            "Seconds that a flow run gets to report its own end after its container has succeeded;"
+            " the sync option completed_grace_seconds overrides it."
         ),
     )
     failed_as: Literal["CRASHED", "FAILED"] = Field(
         default="CRASHED",
         validation_alias=_names("FAILED_AS"),
-        description="The state of a flow run whose container has failed, for the worker and the sync flows alike.",
+        description=(
+            "The state of a flow run whose container has failed, for the worker and the sync flows"
+            " alike."
+        ),
     )
     submission_limit_seconds: float = Field(
         default=900,
         ge=0,
         validation_alias=_names("SUBMISSION_LIMIT"),
-        description="Seconds that a flow run may be pending without any command before the sync flows call it Crashed.",
+        description=(
+            "Seconds that a flow run may be pending without any command before the sync flows mark"
+            " it Crashed."
+        ),
     )
     escalate_after_seconds: float = Field(
         default=300,
         ge=0,
         validation_alias=_names("ESCALATE_AFTER"),
-        description="Seconds that a job which the sync flows have stopped may take before they say so and stop it again.",
+        description=(
+            "Seconds that a job may take to end after the sync flows have stopped it, before they"
+            " report that and stop it again."
+        ),
     )
     misses: int = Field(
         default=5,
         ge=1,
         validation_alias=_names("MISSES"),
-        description="How many cycles of the sync flows in a row must find no job (404) before it counts as lost.",
+        description=(
+            "How many cycles of the sync flows in a row must find no job (404) before it counts as"
+            " lost."
+        ),
     )
     flow_run_poll_seconds: float = Field(
         default=5,
         gt=0,
         validation_alias=_names("FLOW_RUN_POLL"),
-        description="Seconds between two looks of a worker at the states of its flow runs.",
+        description="Seconds between two polls of a worker for the states of its flow runs.",
     )
     store_prefect_api_in_secret: bool | None = Field(
         default=None,
@@ -285,8 +319,9 @@ class CplnSettings(BaseSettings):
             "PREFECT_CPLN_WORKER_STORE_PREFECT_API_IN_SECRET",
         ),
         description=(
-            "Whether jobs get what opens Prefect's API, such as its key, from a secret of the platform instead of in clear."
-            " Default: where the worker's token may create secrets, identities and policies."
+            "Whether jobs get what opens Prefect's API, such as its key, from a secret of the"
+            " platform instead of in clear text. Default: yes where the worker's token may create"
+            " secrets, identities and policies."
         ),
     )
     sidecar_grace_seconds: float = Field(
@@ -299,7 +334,10 @@ class CplnSettings(BaseSettings):
         default=15,
         gt=0,
         validation_alias=_names("WAITING_REPORT"),
-        description="Seconds without any line of log after which it is said what a job waits for, and said again.",
+        description=(
+            "Seconds without any log line after which a report names what a job is waiting for,"
+            " and seconds between such reports."
+        ),
     )
     query_settle_seconds: float = Field(
         default=5,
@@ -312,76 +350,98 @@ class CplnSettings(BaseSettings):
         ge=0,
         validation_alias=_names("LOG_SETTLE"),
         description=(
-            "Seconds to wait for late lines of a job that has ended. A moment is enough once a line from the last 0.3 s before"
-            " its end was seen; a job that falls silent before it ends waits the whole time, because nothing tells its"
-            " silence from lines that are on their way. Less makes such jobs end sooner, and may lose lines that come later."
+            "Seconds to wait for late lines of a job that has ended. A moment is enough once a line"
+            " from the last 0.3 s before its end was seen; a job that falls silent before it ends"
+            " waits the whole time, because nothing distinguishes its silence from lines that are"
+            " on their way. A lower value makes such jobs end sooner, and may lose lines that come"
+            " later."
         ),
     )
     log_drain_seconds: float = Field(
         default=60,
         ge=0,
         validation_alias=_names("LOG_DRAIN"),
-        description="Seconds for which the log of an ended job is read again while further lines arrive.",
+        description=(
+            "Seconds for which the log of an ended job is read again while further lines arrive."
+        ),
     )
     log_idle_seconds: float = Field(
         default=30,
         gt=0,
         validation_alias=_names("LOG_IDLE"),
-        description="Seconds of silence after which it is asked whether the live log has kept lines back.",
+        description=(
+            "Seconds of silence after which the stored log is checked for lines that the live log"
+            " held back."
+        ),
     )
     log_rotate_seconds: float = Field(
         default=1500,
         gt=0,
         validation_alias=_names("LOG_ROTATE"),
-        description="Seconds after which a connection to the live log is replaced; the platform cuts it after 1800.",
+        description=(
+            "Seconds after which a connection to the live log is replaced; the platform closes it"
+            " after 1800."
+        ),
     )
     log_poll_seconds: float = Field(
         default=5,
         gt=0,
         le=60,
         validation_alias=_names("LOG_POLL"),
-        description="Longest time between two looks at the stored log while a job has no live log, in seconds.",
+        description=(
+            "Longest time between two reads of the stored log while a job has no live log, in"
+            " seconds."
+        ),
     )
     log_progress_seconds: float = Field(
         default=60,
         gt=0,
         validation_alias=_names("LOG_PROGRESS"),
-        description="Seconds until it is first said how far a job's log is; further reports come ever more seldom.",
+        description=(
+            "Seconds until the first report of how far a job's log has come; further reports come"
+            " less and less often."
+        ),
     )
     max_log_characters: int = Field(
         default=64_000_000,
         ge=0,
         validation_alias=_names("MAX_LOG_CHARACTERS"),
-        description="About how long the log may be that a job returns, in characters; its middle is left out. 0: no cap.",
+        description=(
+            "Approximate limit of the log that a job returns, in characters; beyond it the middle"
+            " is left out. 0: no limit."
+        ),
     )
     log_forward_records: int = Field(
         default=10_000,
         ge=0,
         validation_alias=_names("LOG_FORWARD_RECORDS"),
-        description="Most records that one job's log makes in Prefect's logs.",
+        description="Maximum number of records that one job's log adds to Prefect's logs.",
     )
     log_forward_burst: int = Field(
         default=1_000,
         ge=1,
         validation_alias=_names("LOG_FORWARD_BURST"),
-        description="Most such records at once.",
+        description="Maximum number of such records at once.",
     )
     log_forward_per_second: float = Field(
         default=100,
         ge=0,
         validation_alias=_names("LOG_FORWARD_PER_SECOND"),
-        description="Such records a second in the long run.",
+        description="Such records per second in the long run.",
     )
     log_forward_characters: int = Field(
         default=20_000,
         ge=100,
         validation_alias=_names("LOG_FORWARD_CHARACTERS"),
-        description="Longest such record, in characters; a longer line is split.",
+        description="Maximum length of such a record, in characters; a longer line is split.",
     )
     log_levels: dict[str, str] = Field(
         default_factory=lambda: dict(LEVELS),
         validation_alias=_names("LOG_LEVELS"),
-        description="Regular expressions and the level of the lines in which they are found; JSON in the environment.",
+        description=(
+            "Regular expressions and the level of the lines in which they are found; JSON in the"
+            " environment."
+        ),
     )
 
     def policy(self) -> Policy:
@@ -416,7 +476,10 @@ class CplnSettings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _names(cls, values: Any) -> Any:
-        """Take the links of organization and GVC for their names; they must agree, and one may say the other."""
+        """Replace the links of organization and GVC by their names.
+
+        They must agree, and the link of a GVC may name the organization.
+        """
         org_key, org = _given(values, cls.model_fields["org"], "org")
         gvc_key, gvc = _given(values, cls.model_fields["gvc"], "gvc")
         found: dict[str, Any] = {}
@@ -446,7 +509,7 @@ class CplnSettings(BaseSettings):
 
     @classmethod
     def load(cls, **given: Any) -> Self:
-        """Read the environment; given values beat it.
+        """Read the environment; given values take precedence.
 
         Raises:
             ConfigurationError: A value is out of its bounds; the message names the setting.
@@ -461,29 +524,31 @@ class CplnSettings(BaseSettings):
         """Return what a client needs.
 
         Args:
-            token: Beats the environment's token.
+            token: Takes precedence over the environment's token.
 
         Raises:
-            ConfigurationError: There is no token, or it is none.
+            ConfigurationError: There is no token, or it cannot be one.
         """
         given = self.token if token is None else token
-        found = (
-            given.get_secret_value().strip() if given else ""
-        )  # a file that holds a token ends with a line break
+        # A file that holds a token ends with a line break.
+        found = given.get_secret_value().strip() if given else ""
         if not found:
             raise ConfigurationError(
-                "token: none given and CPLN_TOKEN is not set; create a service account key and put it into the token"
-                " field of the Control Plane Configuration block, or into CPLN_TOKEN"
+                "token: none given and CPLN_TOKEN is not set; create a service account key and put"
+                " it into the token field of the Control Plane Configuration block, or into"
+                " CPLN_TOKEN"
             )
         if set(found) == {"*"}:
             raise ConfigurationError(
-                "token: it is a row of asterisks, as Prefect shows a secret: a block that is given as a parameter of a deployment"
-                ' arrives without its token; save it and give {"$ref": {"block_document_slug": "cpln-job/NAME"}} instead'
+                "token: it is a row of asterisks, as Prefect shows a secret: a block that is given"
+                " as a parameter of a deployment arrives without its token; save the block and give"
+                ' {"$ref": {"block_document_slug": "cpln-job/NAME"}} instead'
             )
         if not _TOKEN.fullmatch(found):
             raise ConfigurationError(
-                "token: it holds blanks, line breaks or characters beyond ASCII, which no token does; copy the service account"
-                " key once more into the token field of the Control Plane Configuration block, or into CPLN_TOKEN"
+                "token: it contains blanks, line breaks or non-ASCII characters, which no token"
+                " does; copy the service account key once more into the token field of the Control"
+                " Plane Configuration block, or into CPLN_TOKEN"
             )
         return ApiSettings(
             token=SecretStr(found),
@@ -495,7 +560,10 @@ class CplnSettings(BaseSettings):
 
 
 def environments_token() -> SecretStr | None:
-    """Return the token of the environment, if there is one; whatever else is wrong there is said to who needs it."""
+    """Return the token of the environment, if there is one.
+
+    Whatever else is wrong there is reported to whoever needs it.
+    """
     try:
         return CplnSettings.load().token
     except ConfigurationError:

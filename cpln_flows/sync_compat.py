@@ -1,6 +1,7 @@
-"""Async code for everybody: awaited in async code, run to its end in sync code.
+"""Async code for every caller: awaited in async code, run to its end in sync code.
 
-In sync code the work runs in another thread's event loop; whatever interrupts the caller cancels it and waits for its clean-up.
+In sync code the work runs in another thread's event loop; whatever interrupts the caller cancels
+the work and waits for its clean-up.
 """
 
 from __future__ import annotations
@@ -28,47 +29,48 @@ S_contra = TypeVar("S_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
 
 CLEANUP_SECONDS = 20
-"""How long an interrupted piece of work may take to put things in order; Prefect kills a flow run after about 30."""
+"""How long interrupted work may take to clean up; Prefect kills a flow run after about 30 s."""
 
 _LOOK_SECONDS = 0.5
 _MARGIN_SECONDS = 5
 
 
 class _Portals(BlockingPortalProvider):
-    """A provider that stays behind when Prefect packs a flow with its module for another process."""
+    """A provider that stays behind when Prefect pickles a flow's module for another process."""
 
     def __reduce__(self) -> tuple[type[_Portals], tuple[()]]:
         return (_Portals, ())
 
 
-# One event loop for all synchronous callers of the process, so that they share connections and polls. It runs while at least
-# one of them needs it; the provider counts them.
+# One event loop for all synchronous callers of the process, so that they share connections and
+# polls. It runs while at least one of them needs it; the provider counts them.
 _PORTALS = _Portals()
 
 
 def in_async_context() -> bool:
-    """Whether the caller expects an awaitable: the running flow or task decides, outside of a run the event loop does.
+    """Whether the caller expects an awaitable.
 
-    A sync task of an async flow runs beside a loop and still wants plain results, which is why the loop alone cannot tell.
+    Within a run, the flow or task decides; outside of a run, the event loop does. The loop alone is
+    not enough: a sync task of an async flow runs beside a loop and still wants plain results.
     """
     try:
         context: Any = get_run_context()
     except MissingContextError:
-        return asyncio._get_running_loop() is not None  # noqa: SLF001 - the public function raises instead of telling
+        return asyncio._get_running_loop() is not None  # noqa: SLF001 - the public one raises
     runnable = getattr(context, "task", None) or getattr(context, "flow", None)
     return bool(getattr(runnable, "isasync", True))
 
 
 def in_run() -> bool:
-    """Whether a flow run or a task run is under way, whose log takes what we log."""
+    """Whether a flow run or a task run is under way, whose log receives what we log."""
     return FlowRunContext.get() is not None or TaskRunContext.get() is not None
 
 
 def dispatch(function: Callable[[], Any]) -> Any:
-    """Call asynchronous work for whoever asks: an awaitable in async code, the result in sync code.
+    """Call asynchronous work for any caller: return an awaitable in async code, else the result.
 
-    An error of ours leaves without the frames of this library and of what runs it, and briefly where a log has the whole of it:
-    Prefect prints an error that leaves a flow four times.
+    An error of ours leaves without the frames of this library and of what runs it, and as a summary
+    where a log has the whole message: Prefect prints an error that leaves a flow four times.
     """
     __tracebackhide__ = True
     if in_async_context():
@@ -102,8 +104,9 @@ def _leaving(error: CplnError) -> CplnError:
 def run(function: Callable[[], Awaitable[T]]) -> T:
     """Run asynchronous work for a synchronous caller and return its result.
 
-    Whatever interrupts the caller (Ctrl-C, a termination signal, Prefect's cancellation) cancels the work and waits until its
-    clean-up is over, because a job would otherwise run on without anybody watching it.
+    Whatever interrupts the caller (Ctrl-C, a termination signal, Prefect's cancellation) cancels
+    the work and waits until its clean-up is over. Otherwise a job would keep running with nobody
+    watching it.
 
     >>> import anyio
     >>> async def answer():
@@ -116,7 +119,7 @@ def run(function: Callable[[], Awaitable[T]]) -> T:
     with _PORTALS as portal:
         future = portal.start_task_soon(work)
         try:
-            # A lock held for ever would keep exceptions out that are raised in this thread from elsewhere.
+            # A wait without a timeout would block exceptions that others raise in this thread.
             while not work.ended.wait(_LOOK_SECONDS):
                 pass
         except BaseException:
@@ -127,10 +130,11 @@ def run(function: Callable[[], Awaitable[T]]) -> T:
 
 
 class _Work(Generic[T]):
-    """A piece of work and what became of it.
+    """A piece of work and its outcome.
 
-    The portal's own future reports its cancellation before the clean-up is over, and an exception such as Prefect's ``Abort``,
-    which is not an ``Exception``, would end the portal for everybody; so the outcome is kept here.
+    The portal's own future reports its cancellation before the clean-up is over. An exception such
+    as Prefect's ``Abort``, which is not an ``Exception``, would end the portal for everybody. So
+    the outcome is kept here.
     """
 
     def __init__(self, function: Callable[[], Awaitable[T]]) -> None:
@@ -158,7 +162,7 @@ class SyncCompatible(Protocol[S_contra, P, R_co]):
 
     @property
     def aio(self) -> Callable[Concatenate[S_contra, P], Coroutine[Any, Any, R_co]]:
-        """The async method itself, as of a function: ``await CplnJobRun.wait_for_completion.aio(run)``."""
+        """The async method itself: ``await CplnJobRun.wait_for_completion.aio(run)``."""
 
     @overload
     def __get__(self, instance: None, owner: type[object]) -> SyncCompatible[S_contra, P, R_co]: ...
@@ -169,20 +173,20 @@ class SyncCompatible(Protocol[S_contra, P, R_co]):
 
 
 class BoundSyncCompatible(Protocol[S_contra, P, R_co]):
-    """Such a method of one object."""
+    """A sync-compatible method of one object."""
 
     @property
     def aio(self) -> Callable[Concatenate[S_contra, P], Coroutine[Any, Any, R_co]]:
-        """The async method itself, which takes the object: ``await run.wait_for_completion.aio(run)``."""
+        """The async method itself, unbound: ``await run.wait_for_completion.aio(run)``."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Call the method: to its end in sync code; in async code an awaitable is returned."""
+        """Run the method to its end in sync code; return an awaitable in async code."""
 
 
 def sync_compatible(
     method: Callable[Concatenate[S, P], Coroutine[Any, Any, R]],
 ) -> SyncCompatible[S, P, R]:
-    """Let an async method be called plainly too: awaited in async code, run to its end in sync code.
+    """Let any caller use an async method: awaited in async code, run to its end in sync code.
 
     As with Prefect's decorator of this name, ``aio`` of the method is the async method itself.
     """
@@ -199,14 +203,15 @@ def sync_compatible(
 
 
 class SyncCompatibleFlow(Flow[P, Coroutine[Any, Any, R]], Generic[P, R]):
-    """An async flow whose call asks who is calling.
+    """An async flow whose call adapts to its caller.
 
-    In a sync flow, task or script the call runs to its end and returns the result; what interrupts the caller cancels the
-    flow and waits for its clean-up. In async code the call returns an awaitable, which type checkers know as ``aio``. As the
-    entrypoint of a deployment it is the async flow that it is.
+    In a sync flow, task or script the call runs to its end and returns the result; whatever
+    interrupts the caller cancels the flow and waits for its clean-up. In async code the call
+    returns an awaitable, which type checkers know as ``aio``. As the entrypoint of a deployment it
+    is an ordinary async flow.
     """
 
-    # The types are those of a sync caller; between the arguments as Prefect's own have it.
+    # The types are those of a sync caller; return_state stands where Prefect's own calls have it.
     @overload  # type: ignore[override]
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
@@ -218,7 +223,7 @@ class SyncCompatibleFlow(Flow[P, Coroutine[Any, Any, R]], Generic[P, R]):
     ) -> State[R]: ...
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the flow; arguments are those of Prefect's own flows."""
+        """Run the flow; the arguments are those of Prefect's own flows."""
         __tracebackhide__ = True
         call: Callable[..., Any] = super().__call__
         return dispatch(partial(call, *args, **kwargs))
@@ -235,14 +240,14 @@ class SyncCompatibleFlow(Flow[P, Coroutine[Any, Any, R]], Generic[P, R]):
 
 
 class SyncCompatibleTask(Task[P, Coroutine[Any, Any, R]], Generic[P, R]):
-    """An async task whose call asks who is calling.
+    """An async task whose call adapts to its caller.
 
-    In a sync flow, task or script the call runs to its end and returns the result; what interrupts the caller cancels the
-    task. In async code the call returns an awaitable, which type checkers know as ``aio``. Submitted or mapped it is the async
-    task that it is.
+    In a sync flow, task or script the call runs to its end and returns the result; whatever
+    interrupts the caller cancels the task. In async code the call returns an awaitable, which type
+    checkers know as ``aio``. Submitted or mapped, it is an ordinary async task.
     """
 
-    # The types are those of a sync caller; between the arguments as Prefect's own have it.
+    # The types are those of a sync caller; return_state stands where Prefect's own calls have it.
     @overload  # type: ignore[override]
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
@@ -254,7 +259,7 @@ class SyncCompatibleTask(Task[P, Coroutine[Any, Any, R]], Generic[P, R]):
     ) -> State[R]: ...
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the task; arguments are those of Prefect's own tasks."""
+        """Run the task; the arguments are those of Prefect's own tasks."""
         __tracebackhide__ = True
         call: Callable[..., Any] = super().__call__
         if kwargs.get("return_state"):
@@ -273,7 +278,10 @@ class SyncCompatibleTask(Task[P, Coroutine[Any, Any, R]], Generic[P, R]):
 
 
 def _like(original: T, changed: object) -> T:
-    """Return an object of the original's class with all that Prefect has set on a changed one, which it makes a plain one."""
+    """Return an object of the original's class with everything that Prefect set on a changed one.
+
+    Prefect makes the changed one a plain flow or task.
+    """
     copy = type(original).__new__(type(original))
     copy.__dict__.update(changed.__dict__)
     return copy
@@ -289,6 +297,6 @@ def flow(
 
 
 async def value_of(step: Awaitable[Any]) -> Any:
-    """Return what a task has returned, and raise the error of one that has returned a failed state."""
+    """Return the result of a task; if it returned a failed state, raise the error of that."""
     value = await step
     return await value.aresult() if isinstance(value, State) else value

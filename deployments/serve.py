@@ -1,9 +1,12 @@
-"""Serves the flows from one process, beside the worker: no container start for a run, and one process to keep alive.
+"""Serve the flows from one process, beside the worker.
+
+A run needs no container start, but there is one process to keep alive.
 
 Usage: python deployments/serve.py
 
-It needs the environment of the worker: PREFECT_API_URL, CPLN_TOKEN, CPLN_ORG, CPLN_GVC. A deployment of the same flow to the work
-pool is another deployment: do not let both run the maintenance flows.
+It needs the environment of the worker: PREFECT_API_URL, CPLN_TOKEN, CPLN_ORG, CPLN_GVC. A
+deployment of the same flow to the work pool is another deployment: do not let both run the
+maintenance flows.
 """
 
 from prefect import serve
@@ -28,7 +31,7 @@ def main() -> None:
         run_namespaced_job.to_deployment(name="served", tags=["cpln", "job"], parameters=JOB),
         fan_out.to_deployment(name="served", tags=["cpln", "example"], parameters=JOB),
         retrying.to_deployment(name="served", tags=["cpln", "example"], parameters=JOB),
-        # One run covers ten cycles: a process every minute would cost more than what it does.
+        # One run covers ten cycles: a process every minute would cost more than the work it does.
         sync.to_deployment(interval=600, parameters={"cycles": 10}, **maintenance),
         cleanup_orphaned_workloads.to_deployment(cron="23 * * * *", **maintenance),
     )

@@ -1,4 +1,4 @@
-"""The import names of prefect-cpln, served by cpln_flows, so that programs written for it run unchanged."""
+"""The import names of prefect-cpln, served by cpln_flows: programs written for it run unchanged."""
 
 from importlib.metadata import PackageNotFoundError, distribution, version
 
@@ -31,7 +31,8 @@ def _refuse_the_other_one() -> None:
         return
     raise ImportError(
         "prefect-cpln and cpln-flows are both installed and both own the package prefect_cpln; run"
-        " `pip uninstall prefect-cpln` and then `pip install --force-reinstall --no-deps cpln-flows`"
+        " `pip uninstall prefect-cpln` and then"
+        " `pip install --force-reinstall --no-deps cpln-flows`"
     )
 
 

@@ -1,4 +1,4 @@
-"""An example: one flow, several jobs at once, no more than a few at the same time."""
+"""An example: one flow that runs several jobs, only a few of them at the same time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def fan_out(cpln_job: CplnJob, parts: int = 4) -> list[str]:
 
     Args:
         cpln_job: The job.
-        parts: How many.
+        parts: How many parts there are.
     """
     futures = part.map([cpln_job] * parts, range(parts))
     return [future.result() for future in futures]

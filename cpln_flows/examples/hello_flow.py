@@ -1,4 +1,7 @@
-"""An example to copy: a flow that runs a job. `cpln-flows local -- python hello_flow.py` runs it on this machine."""
+"""An example to copy: a flow that runs a job.
+
+`cpln-flows local -- python hello_flow.py` runs it on this machine.
+"""
 
 from __future__ import annotations
 

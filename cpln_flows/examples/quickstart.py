@@ -26,7 +26,7 @@ def main(manifest: Path) -> int:
     console, errors = Console(), Console(stderr=True)
     try:
         with _step(errors, "Loading Prefect"):
-            # Seconds, in which a person is to see something already.
+            # This takes seconds, during which a person should already see something.
             steps = importlib.import_module("cpln_flows.examples.quickstart_flow")
         job = steps.read(manifest)
         with _step(errors, "Starting a private Prefect server, which can take a minute"):
@@ -47,7 +47,8 @@ def main(manifest: Path) -> int:
         return 1
     lines = result.count("\n") + 1 if result else 0
     console.print(
-        f"\nThe job has completed. Its log, which the flow returned: {lines} {'line' if lines == 1 else 'lines'}.\n"
+        f"\nThe job has completed. Its log, which the flow returned: {lines}"
+        f" {'line' if lines == 1 else 'lines'}.\n"
         f"infrastructure pid: {steps.infrastructure_pid()}",
         markup=False,
         highlight=False,

@@ -1,4 +1,7 @@
-"""What `cpln-flows quickstart` does: blocks, a parent flow, a job. How it is shown is in `quickstart`."""
+"""What `cpln-flows quickstart` does: blocks, a parent flow, a job.
+
+The module `quickstart` shows it to the user.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ BLOCK_NAME = "quickstart"
 
 
 def read(manifest: Path) -> CplnJob:
-    """Read a manifest and check it, for which no server is needed.
+    """Read a manifest and check it, which needs no server.
 
     Args:
         manifest: The file.
@@ -25,7 +28,9 @@ def read(manifest: Path) -> CplnJob:
 
 
 def save(job: CplnJob) -> None:
-    """Save the job's block on Prefect's server; the first request starts a temporary one where there is none.
+    """Save the job's block on Prefect's server.
+
+    The first request starts a temporary server where there is none.
 
     Args:
         job: The job.

@@ -1,4 +1,7 @@
-"""An example: a parent that retries. A job that outlives an attempt is gone on with, and never run twice."""
+"""An example: a parent that retries.
+
+A retry resumes the job of the previous attempt instead of starting a second one.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from cpln_flows.flows.run_job import run_namespaced_job
 
 @flow(name="retrying", retries=2, retry_delay_seconds=10)
 def retrying(cpln_job: CplnJob) -> str:
-    """Run a job and return its log; what fails on the way is tried again.
+    """Run a job and return its log; a failure on the way is retried.
 
     Args:
         cpln_job: The job.

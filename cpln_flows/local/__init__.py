@@ -1,4 +1,4 @@
-"""Local mode: a Control Plane on this machine, for trying things out and for testing flows that run jobs."""
+"""Local mode: a Control Plane on this machine, to try things out and to test flows with jobs."""
 
 from cpln_flows.local.platform import LocalPlatform, local_platform
 

@@ -1,4 +1,7 @@
-"""A Control Plane on this machine, and the settings that point at it. Nothing else knows that it is local."""
+"""A Control Plane on this machine, and the settings that point at it.
+
+Nothing else knows that it is local.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ class LocalPlatform:
 
     Attributes:
         url: Its endpoint, for the API and the logs.
-        platform: Its inside: clock, faults, requests.
+        platform: Its internals: clock, faults, requests.
         settings: Settings that point at it.
     """
 
@@ -31,7 +34,10 @@ class LocalPlatform:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables that make any process use this platform; the token in them lets it start processes on this machine."""
+        """Variables that make any process use this platform.
+
+        The token in them lets that process start others on this machine.
+        """
         config = self.platform.config
         return {
             "CPLN_ENDPOINT": self.url,
@@ -58,8 +64,8 @@ class LocalPlatform:
 def local_platform(platform: Platform | None = None, *, port: int = 0) -> Iterator[LocalPlatform]:
     """Serve a local Control Plane on the loopback interface, in a thread of its own.
 
-    Jobs run as local processes; none of them, and no file, is left when the block is over. Its token is random and known to
-    nobody but the holder of ``LocalPlatform``: see ``environment``.
+    Jobs run as local processes; none of them, and no file, is left when the block is over. The
+    token is random and known only to the holder of ``LocalPlatform``: see ``environment``.
 
     Args:
         platform: A platform made by hand, with another configuration, clock or executor.

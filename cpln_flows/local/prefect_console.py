@@ -1,7 +1,8 @@
 """Prefect's console log while pytest has put something else in place of ``sys.stderr``.
 
-Prefect keeps the stream that it finds when it is imported. Within a test run that is pytest's, which is closed at the end,
-before Prefect logs its last line: that it stops its temporary server. Python then prints a whole "Logging error".
+Prefect keeps the stream that it finds when it is imported. Within a test run that is pytest's,
+which is closed at the end, before Prefect logs its last line: that it stops its temporary server.
+Python then prints a whole "Logging error".
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from rich.console import Console
 
 
 def outlive_capture() -> None:
-    """Have Prefect's console handlers write to whatever ``sys.stderr`` is at the time; harmless when that is done already."""
+    """Have Prefect's console handlers write to whatever ``sys.stderr`` is at the time.
+
+    A second call is harmless.
+    """
     loggers = [
         logging.getLogger(),
         *(
@@ -39,7 +43,7 @@ def outlive_capture() -> None:
 
 
 class _CurrentStderr(io.TextIOBase):
-    """The ``sys.stderr`` of the moment, which is never closed by us."""
+    """The current ``sys.stderr``, which this class never closes."""
 
     def write(self, text: str) -> int:
         """Write."""

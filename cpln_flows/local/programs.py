@@ -1,4 +1,4 @@
-"""The programs that are installed beside the running interpreter, whether or not a shell knows of them."""
+"""The programs that are installed beside the running interpreter, even if no shell knows them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def search_path(path: str | None) -> str:
 
 
 def typed(program: str, path: str | None) -> str:
-    """Return what to type for a program of this interpreter's in a shell with that ``PATH``: its name, or its whole path.
+    """Return what to type in a shell for a program of this interpreter: its name or its whole path.
 
     Args:
         program: Name of the program.

@@ -1,7 +1,9 @@
-"""Fixtures for testing flows that run jobs: ``pytest_plugins = ["cpln_flows.local.pytest_plugin"]`` in a ``conftest.py``.
+"""Fixtures for testing flows that run jobs.
 
-A job runs as a process of the machine that tests, whatever its image: keep to commands that exist there, or give the
-platform a ``ScriptedExecutor``, which plays what jobs do.
+Enable them with ``pytest_plugins = ["cpln_flows.local.pytest_plugin"]`` in a ``conftest.py``.
+
+A job runs as a process of the machine that runs the tests, whatever its image. Keep to commands
+that exist there, or give the platform a ``ScriptedExecutor``, which plays what jobs do.
 """
 
 from __future__ import annotations
@@ -18,14 +20,15 @@ from cpln_flows.local.platform import OWN_PREFIX, LocalPlatform, local_platform
 
 @pytest.fixture
 def cpln_platform() -> Platform:
-    """The platform that ``cpln_local`` serves; override it for another configuration, clock or executor.
+    """The platform behind ``cpln_local``; override it for another configuration, clock or executor.
 
     Example:
         ```python
         @pytest.fixture
         def cpln_platform():
             script = Script([Line(0, "about to fail"), Exit(1, code=3)])
-            return Platform(PlatformConfig(locations=("aws-eu-central-1",)), executor=ScriptedExecutor(script))
+            config = PlatformConfig(locations=("aws-eu-central-1",))
+            return Platform(config, executor=ScriptedExecutor(script))
         ```
     """
     return Platform()
@@ -33,7 +36,7 @@ def cpln_platform() -> Platform:
 
 @pytest.fixture
 def cpln_local(cpln_platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalPlatform]:
-    """A local Control Plane of this test's own, which the environment points at while the test runs.
+    """A local Control Plane for one test, which the environment points at while the test runs.
 
     At the end every job is killed and nothing is left.
     """
@@ -48,7 +51,7 @@ def pointed_at(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
     Args:
         platform: The platform to serve.
-        monkeypatch: What changes the environment, and changes it back.
+        monkeypatch: Changes the environment, and restores it.
     """
     with local_platform(platform) as running:
         for name, value in running.environment.items():

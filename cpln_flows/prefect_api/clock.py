@@ -1,4 +1,4 @@
-"""Prefect's time: the server stamps states with it, so their age is judged by it and not by this machine's clock."""
+"""Prefect's time, by which to judge the age of a state: the server stamps states with it."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class PrefectClock:
         return self._time.now()
 
     async def refresh(self) -> datetime:
-        """Return Prefect's time; ask the server for it unless it was asked lately.
+        """Return Prefect's time; ask the server for it unless that was done recently.
 
         Raises:
             Exception: Whatever Prefect's client raises when the server does not answer.
         """
         if time.monotonic() - self._refreshed >= self._refresh_seconds:
-            # The methods of Prefect's client return no headers, its public `request` does.
+            # The methods of Prefect's client return no headers; its public `request` does.
             answer = await self._client.request("GET", "/health")
             self._time.learn(answer.headers.get("date"))
             self._refreshed = time.monotonic()

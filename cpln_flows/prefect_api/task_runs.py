@@ -1,4 +1,4 @@
-"""Ending what a flow run whose process is gone has left behind: its task runs, and the flow runs that ran inside of it."""
+"""End what a flow run without a process left behind: its task runs, and the flow runs inside it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from cpln_flows.model.identifiers import JOB_FLOW
 
 Propose = Callable[[UUID, State[None]], Awaitable[object]]
 
-_PAGE = 200  # the most that Prefect's API gives at once
-_AT_ONCE = 10  # Prefect's server takes no more changes a second from more clients at once
+_PAGE = 200  # the most that Prefect's API returns at once
+_AT_ONCE = 10  # more requests at once do not make Prefect's server accept more per second
 _MOST = 10_000
 _DEEPEST = 50
 _UNFINISHED = TaskRunFilterState(
@@ -42,13 +42,14 @@ _UNDER_WAY = FlowRunFilterState(
 async def end_below(
     client: PrefectClient, flow_runs: Collection[UUID], state: State[None], propose: Propose
 ) -> int:
-    """End what has not ended with its flow run: task runs, and flow runs in the same process with theirs.
+    """End what did not end with its flow run: task runs, and flow runs in the same process.
 
-    A flow run of a deployment has a process of its own and goes on; a run of the job flow is ended with its job.
+    The task runs of those flow runs are ended, too. A flow run of a deployment has a process of its
+    own and continues; a run of the job flow is ended with its job.
 
     Args:
         client: A client of Prefect's API.
-        flow_runs: Flow runs that are over, and whose process is gone.
+        flow_runs: Flow runs that are over and whose process is gone.
         state: The final state of what is below.
         propose: Proposes a state to a flow run.
 
@@ -56,7 +57,7 @@ async def end_below(
         How many runs were ended.
 
     Raises:
-        Exception: Whatever Prefect's client raises; it is raised when all others were tried.
+        Exception: Whatever Prefect's client raises, once all other runs were tried.
     """
     ended = 0
     for _ in range(_DEEPEST):
@@ -83,7 +84,7 @@ async def _unfinished_task_runs(client: PrefectClient, flow_runs: Collection[UUI
     found: list[UUID] = []
     for ids in _batches(flow_runs):
         wanted = TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=ids), state=_UNFINISHED)
-        # What is read is not changed before all of it was read: pages would shift.
+        # Nothing is changed before everything was read, because pages would shift.
         for offset in range(0, _MOST, _PAGE):
             page = await client.read_task_runs(
                 task_run_filter=wanted, sort=TaskRunSort.ID_DESC, limit=_PAGE, offset=offset
@@ -95,7 +96,7 @@ async def _unfinished_task_runs(client: PrefectClient, flow_runs: Collection[UUI
 
 
 async def _inside(client: PrefectClient, flow_runs: Collection[UUID]) -> set[UUID]:
-    """Return the flow runs that run in the process of these."""
+    """Return the flow runs that run in the processes of these."""
     inside = await _children(client, flow_runs)
     return inside - await _children(client, flow_runs, JOB_FLOW) if inside else inside
 
@@ -126,7 +127,7 @@ async def _children(
 
 
 async def _all(calls: Sequence[Awaitable[None]]) -> None:
-    """Await all, then raise the first error, if there was one."""
+    """Await all, then raise the first error, if any."""
     results = await asyncio.gather(*calls, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):
@@ -134,7 +135,7 @@ async def _all(calls: Sequence[Awaitable[None]]) -> None:
 
 
 def _fresh(state: State[None]) -> State[None]:
-    """Return a state like this one: a client writes into what it sends."""
+    """Return a copy of the state, because a client writes into what it sends."""
     return State(type=state.type, name=state.name, message=state.message)
 
 

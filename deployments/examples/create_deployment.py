@@ -1,4 +1,6 @@
-"""Deploys a flow from a git repository to the work pool `cpln`; each run clones it into its container.
+"""Deploy a flow from a git repository to the work pool `cpln`.
+
+Each run clones the repository into its container.
 
 Usage: python create_deployment.py REPOSITORY [ENTRYPOINT]
 
@@ -16,7 +18,7 @@ REPOSITORIES = ["PrefectHQ/prefect", "pydantic/pydantic", "huggingface/transform
 def main(
     repository: str, entrypoint: str = "deployments/examples/show_stars.py:show_stars"
 ) -> None:
-    """Make the deployment `show-stars/show-stars-deployment`."""
+    """Create the deployment `show-stars/show-stars-deployment`."""
     flow.from_source(source=GitRepository(url=repository), entrypoint=entrypoint).deploy(
         name="show-stars-deployment",
         work_pool_name="cpln",

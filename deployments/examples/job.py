@@ -1,4 +1,7 @@
-"""Runs the job of a saved block from a flow: first save the block `my-cpln-job`, then `python job.py`."""
+"""Run the job of a saved block from a flow.
+
+First save the block `my-cpln-job`, then run `python job.py`.
+"""
 
 from prefect import flow, get_run_logger
 

@@ -6,7 +6,7 @@ from prefect import flow, task
 
 @task(log_prints=True)
 def fetch_stars(repository: str, api_url: str) -> int:
-    """Ask for the stars of one repository."""
+    """Fetch the stars of one repository."""
     answer = httpx.get(f"{api_url}/repos/{repository}", timeout=60)
     answer.raise_for_status()
     stars: int = answer.json()["stargazers_count"]

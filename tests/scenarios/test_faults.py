@@ -187,7 +187,7 @@ LASTING = {
     "readiness": Lasting(ServerError, ("503", "/deployment"), jobs_started=0),
     "start": Lasting(
         SubmissionUnknownError,
-        ("asked for 3 times", "503", "cpln-flows/submission"),
+        ("started the job 3 times", "503", "cpln-flows/submission"),
         jobs_started=0,
     ),
     "status": Lasting(JobTimeoutError, ("last known stage: none", "IT MAY STILL RUN", "503")),
