@@ -1,4 +1,7 @@
-"""A Control Plane in one process: the platform's API and logs service over HTTP and WebSocket, and jobs that run."""
+"""Emulate Control Plane in one process: its API, its logs service, and jobs that really run.
+
+The API and the logs service are served over HTTP and WebSocket.
+"""
 
 from cpln_flows.emulator.app import Platform
 from cpln_flows.emulator.clock import Clock, ManualClock, RealClock

@@ -1,8 +1,11 @@
-"""Which requests are let in, judged by their head alone: nothing of a body is read for somebody who has no token.
+"""Decide by its head alone whether a request is admitted.
 
-Whoever has the token may start processes on this machine, and every page in a browser can send requests to loopback. So
-``Host`` has to name this machine (a page whose own name was bound to 127.0.0.1 names another), a browser's request from
-another origin is refused, and no answer ever allows one to be read (no CORS).
+No part of a body is read for a sender who has no token.
+
+Whoever has the token may start processes on this machine, and every page in a browser can send
+requests to loopback. Therefore ``Host`` has to name this machine (a page whose own name was bound
+to 127.0.0.1 names another), a browser's request from another origin is refused, and no response
+allows another origin to read it (no CORS).
 """
 
 from __future__ import annotations
@@ -34,14 +37,14 @@ _NOBODY = Principal(None)
 
 
 class Admission:
-    """Decides who comes in."""
+    """Decides which requests are admitted."""
 
     def __init__(self, config: PlatformConfig, authentication: Authentication) -> None:
         self._hosts = tuple(host.lower() for host in config.hosts)
         self._authentication = authentication
 
     def admit(self, head: Head) -> Principal:
-        """Name the sender of a request; raises ``RefusedError`` for one that is not let in."""
+        """Return the sender of a request; raise ``RefusedError`` if it is not admitted."""
         self._check_size(head)
         self._check_host(head)
         self._check_origin(head)
@@ -84,7 +87,7 @@ def _foreign(message: str) -> RefusedError:
 def _is_own(
     netloc: str, scheme: str, server: tuple[str, int | None], hosts: tuple[str, ...]
 ) -> bool:
-    """Whether a name with or without a port is one of ours.
+    """Return whether a name, with or without a port, addresses this platform.
 
     That is a loopback name, the very address at which the request arrived, or a configured host.
     """

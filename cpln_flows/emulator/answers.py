@@ -1,4 +1,7 @@
-"""What a request is answered with: a success, or a refusal in the platform's error form. No decisions, no I/O."""
+"""The response to a request: a success, or a refusal in the platform's error format.
+
+Makes no decisions and does no I/O.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +76,7 @@ def text_answer(text: str, status: int = OK, headers: tuple[tuple[str, str], ...
 
 
 class RefusedError(Exception):
-    """A request is refused; carries what the error body says."""
+    """A request is refused; carries the contents of the error body."""
 
     def __init__(self, status: int, message: str, details: object = None) -> None:
         super().__init__(message)

@@ -1,4 +1,7 @@
-"""One local platform: its parts put together, and what tests may ask of it. How it is served is in ``server``."""
+"""One local platform: its assembled parts, and the interface for tests.
+
+``server`` serves it.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +42,12 @@ _T = TypeVar("_T")
 
 
 class Platform:
-    """A Control Plane of its own, with everything it knows.
+    """A self-contained Control Plane with all of its state.
 
-    ``app`` is the ASGI application: give it to ``httpx.ASGITransport``, or serve it with ``Server`` or
-    ``serve_in_thread``. ``token`` opens everything here, the control routes included: keep it from others. A platform
-    belongs to one event loop at a time. ``aclose`` kills every job; call it before that loop ends.
+    ``app`` is the ASGI application: pass it to ``httpx.ASGITransport``, or serve it with ``Server``
+    or ``serve_in_thread``. ``token`` grants access to everything here, including the control
+    routes: keep it secret. A platform belongs to one event loop at a time. ``aclose`` kills every
+    job; call it before that loop closes.
     """
 
     def __init__(
@@ -53,7 +57,7 @@ class Platform:
         clock: Clock | None = None,
         executor: Executor | None = None,
     ) -> None:
-        # A copy, because the control routes may change the switches of this platform and of no other.
+        # A copy, because the control routes may change the switches of this platform only.
         self.config: PlatformConfig = dataclasses.replace(config or PlatformConfig())
         self.clock: Clock = clock or RealClock()
         self.faults: Faults = Faults(self.config.seed)
@@ -92,22 +96,22 @@ class Platform:
 
     @property
     def requests(self) -> list[RequestRecord]:
-        """The requests that came, in the order of their answers; control requests are left out."""
+        """The received requests in the order of their responses, without control requests."""
         return self._recorder.requests
 
     @property
     def connections(self) -> int:
-        """How many TCP connections clients have opened."""
+        """The number of TCP connections that clients have opened."""
         return self._recorder.connections
 
     @property
     def recorder(self) -> Recorder:
-        """What notes the requests."""
+        """The recorder of the requests."""
         return self._recorder
 
     @property
     def base_url(self) -> str:
-        """The address that scheduled jobs are given; a job on demand is given the one its submitter used."""
+        """The address that scheduled jobs get; a job on demand gets the one its submitter used."""
         return self._lifecycle.endpoint
 
     @base_url.setter
@@ -116,7 +120,7 @@ class Platform:
 
     @property
     def jobs_started(self) -> int:
-        """How many runs have begun, on demand and by schedule."""
+        """The number of runs that have begun, on demand and by schedule."""
         return self._lifecycle.started_runs
 
     @property
@@ -125,7 +129,7 @@ class Platform:
         return [run.name for run in self._deployments.active_runs()]
 
     def commands(self, workload: str | None = None) -> list[Document]:
-        """Every command, or those of the workload with a bare name, oldest first."""
+        """Return every command, or those of the workload with this bare name, oldest first."""
         return [
             command.document
             for found in self._workload_records()
@@ -134,11 +138,11 @@ class Platform:
         ]
 
     def workloads(self) -> list[Document]:
-        """Every workload, oldest first."""
+        """Return every workload, oldest first."""
         return [self._resources.render(record) for record in self._workload_records()]
 
     def objects(self, kind: str) -> list[Document]:
-        """Every object of a kind of the organisation or of its GVCs, oldest first."""
+        """Return every object of a kind in the organization or its GVCs, oldest first."""
         return [
             record.document
             for record in self._store.in_scope(collection_link(self.config.org, kind))
@@ -149,7 +153,7 @@ class Platform:
         switch(self.config, changes)
 
     def append_lines(self, labels: Mapping[str, str], entries: Iterable[tuple[int, str]]) -> None:
-        """Have the logs service receive lines now, with stamps of any time; from any thread."""
+        """Have the logs service receive lines now, with any time stamps; from any thread."""
         listed = list(entries)
         self._in_loop(lambda: self._logs.append(self._logs.stream(labels), listed))
 

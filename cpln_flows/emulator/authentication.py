@@ -1,6 +1,7 @@
-"""Who a token belongs to. Says nothing about what its owner may do.
+"""Find the owner of a token; ``permissions`` decides what the owner may do.
 
-A token is found by its digest and then compared in constant time, so that no answer tells how much of a guess is right.
+A token is found by its digest and then compared in constant time, so that no response reveals how
+much of a guess is right.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _TOKEN = re.compile(r"[!-~]+")  # what a header can carry
 
 @dataclass(frozen=True, slots=True)
 class _Issued:
-    """A token that is accepted, and whose it is."""
+    """An accepted token and its owner."""
 
     token: bytes = field(repr=False)
     principal: Principal
@@ -30,7 +31,10 @@ class _Issued:
 
 
 class Authentication:
-    """The tokens that are accepted: the platform's own, configured ones, keys of service accounts, and those of containers.
+    """The accepted tokens.
+
+    These are the platform's own token, the configured ones, the keys of service accounts, and the
+    tokens of containers.
 
     Attributes:
         token: The platform's own token.
@@ -46,7 +50,7 @@ class Authentication:
             self._issue(self.token, Principal(None, is_superuser=True, is_operator=True))
 
     def principal(self, authorization: str | None) -> Principal:
-        """Read an ``Authorization`` header, with or without ``Bearer``."""
+        """Return the sender named by an ``Authorization`` header, with or without ``Bearer``."""
         token = (authorization or "").strip()
         if token.lower().startswith(_BEARER):
             token = token[len(_BEARER) :].strip()
@@ -59,7 +63,7 @@ class Authentication:
         return found.principal
 
     def issue_workload_token(self, identity: str | None) -> str:
-        """Make the token of one run."""
+        """Create the token of one run."""
         token = f"{_WORKLOAD_PREFIX}{secrets.token_urlsafe(24)}"
         self._issue(token, Principal(identity, is_superuser=not self._enforces, is_workload=True))
         return token
@@ -73,11 +77,11 @@ class Authentication:
         self._issue(key, Principal(principal, is_superuser=not self._enforces), is_key=True)
 
     def drop_key(self, principal: str, name: str) -> None:
-        """Forget one key of a service account, which is known by its first characters."""
+        """Forget one key of a service account, identified by its first characters."""
         self._drop_keys(principal, name)
 
     def drop_keys(self, principal: str) -> None:
-        """Forget the keys of a service account that is gone."""
+        """Forget the keys of a service account that no longer exists."""
         self._drop_keys(principal, "")
 
     def _drop_keys(self, principal: str, start: str) -> None:

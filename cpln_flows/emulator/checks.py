@@ -1,7 +1,8 @@
-"""What a valid document looks like: names, limits and formats, each fault with the name of its field.
+"""Check documents for valid names, limits and formats.
 
-A check writes what is wrong into ``Problems``; the request is refused with all of it at the end. The wording is that
-of the validator the platform uses: the field in quotes, then what it must be.
+A check adds what is wrong, with the name of the field, to ``Problems``; at the end the request is
+refused with all of it. The wording is that of the validator that the platform uses: the field in
+quotes, then what it must be.
 """
 
 from __future__ import annotations
@@ -31,12 +32,15 @@ class Problems:
         self.say(f'"{path}" {rule}')
 
     def say(self, message: str) -> None:
-        """Note a fault in words of its own; the first hundred will do, each without what is endless in it."""
+        """Note a fault as a complete message.
+
+        The first ``PROBLEM_LIMIT`` faults are kept, each cut to ``MESSAGE_LIMIT`` characters.
+        """
         if len(self.messages) < PROBLEM_LIMIT:
             self.messages.append(message[:MESSAGE_LIMIT])
 
     def refusal(self) -> RefusedError | None:
-        """The refusal with everything noted, or nothing."""
+        """Return the refusal with everything noted, or ``None`` if nothing is wrong."""
         if not self.messages:
             return None
         return refuse(
@@ -47,7 +51,7 @@ class Problems:
 
 
 def check_name(problems: Problems, name: object, limit: int = NAME_LIMIT) -> None:
-    """A name of an object."""
+    """Check the name of an object."""
     if not isinstance(name, str):
         problems.add("name", "is required" if name is None else "must be a string")
         return
@@ -60,7 +64,7 @@ def check_name(problems: Problems, name: object, limit: int = NAME_LIMIT) -> Non
 
 
 def check_base(problems: Problems, document: Document) -> None:
-    """The fields that every object has."""
+    """Check the fields that every object has."""
     description = document.get("description")
     if isinstance(description, str):
         if len(description) > DESCRIPTION_LIMIT:
@@ -76,7 +80,7 @@ def check_base(problems: Problems, document: Document) -> None:
 
 
 def check_tags(problems: Problems, tags: object) -> None:
-    """The tags of an object or a command."""
+    """Check the tags of an object or a command."""
     if tags is None:
         return
     if not isinstance(tags, dict):
@@ -90,7 +94,7 @@ def check_tags(problems: Problems, tags: object) -> None:
 
 
 def mapping(problems: Problems, value: object, path: str) -> Document:
-    """An object, or an empty one with the fault noted."""
+    """Return a value that must be an object; otherwise note the fault and return an empty one."""
     if value is None:
         return {}
     if isinstance(value, dict):
@@ -102,7 +106,7 @@ def mapping(problems: Problems, value: object, path: str) -> Document:
 def sequence(
     problems: Problems, value: object, path: str, limit: int | None = None
 ) -> list[object]:
-    """An array, or an empty one with the fault noted."""
+    """Return a value that must be an array; otherwise note the fault and return an empty one."""
     if value is None:
         return []
     if not isinstance(value, list):
@@ -114,14 +118,14 @@ def sequence(
 
 
 def check_known(problems: Problems, document: Document, path: str, known: Collection[str]) -> None:
-    """No other fields than the known ones."""
+    """Check that a document has known fields only."""
     for name in document:
         if name not in known:
             problems.add(f"{path}.{name}" if path else name, "is not allowed")
 
 
 def check_text(problems: Problems, value: object, path: str, limit: int | None = None) -> None:
-    """A text, if it is there."""
+    """Check that a value, if present, is a string."""
     if value is None:
         return
     if not isinstance(value, str):
@@ -131,13 +135,13 @@ def check_text(problems: Problems, value: object, path: str, limit: int | None =
 
 
 def check_choice(problems: Problems, value: object, path: str, allowed: Sequence[str]) -> None:
-    """One of several words, if it is there."""
+    """Check that a value, if present, is one of several words."""
     if value is not None and value not in allowed:
         problems.add(path, f"must be one of [{', '.join(allowed)}]")
 
 
 def check_number(problems: Problems, value: object, path: str, low: int, high: int) -> None:
-    """A whole number within bounds, if it is there."""
+    """Check that a value, if present, is an integer within bounds."""
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int):

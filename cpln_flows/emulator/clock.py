@@ -1,6 +1,8 @@
-"""The platform's time: real, or moved by hand. Everything that waits on the platform waits on a clock of this module.
+"""The platform's time: real, or moved by hand.
 
-Timers call plain functions, and call them in the event loop that was running when they were set, because that loop
+Everything on the platform that waits uses a clock of this module.
+
+Timers call plain functions in the event loop that was running when they were set, because that loop
 owns the platform's state. They never block and start no thread.
 """
 
@@ -23,49 +25,49 @@ _DEFAULT_START = datetime(2026, 1, 10, 10, 0, tzinfo=UTC)
 
 
 def to_ns(seconds: float) -> int:
-    """Turn seconds into nanoseconds."""
+    """Convert seconds to nanoseconds."""
     return round(seconds * NANOSECONDS)
 
 
 def datetime_to_ns(moment: datetime) -> int:
-    """Turn an aware moment into nanoseconds since 1970, without the rounding of a float."""
+    """Convert an aware moment to nanoseconds since 1970, without the rounding of a float."""
     delta = moment - _EPOCH
     return (delta.days * 86_400 + delta.seconds) * NANOSECONDS + delta.microseconds * 1000
 
 
 def ns_to_datetime(moment_ns: int) -> datetime:
-    """Turn nanoseconds since 1970 into an aware moment, cut to microseconds."""
+    """Convert nanoseconds since 1970 to an aware moment, truncated to microseconds."""
     seconds, rest = divmod(moment_ns, NANOSECONDS)
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
 
 
 def iso(moment_ns: int) -> str:
-    """Write a moment as the platform does: ISO 8601 with milliseconds and ``Z``."""
+    """Format a moment as the platform does: ISO 8601 with milliseconds and ``Z``."""
     return ns_to_datetime(moment_ns).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class TooManyTimersError(RuntimeError):
-    """More happens in a span of time than was allowed."""
+    """More timers fell due in a span of time than was allowed."""
 
 
 class Timer(Protocol):
-    """A call that has not happened yet."""
+    """A pending call."""
 
     def cancel(self) -> None:
-        """Forget the call; harmless when it has happened."""
+        """Cancel the call; harmless when it has happened."""
 
 
 class Clock(Protocol):
-    """What the platform asks of its time."""
+    """The interface of the platform's time."""
 
     def now(self) -> datetime:
-        """Tell the time, aware and in UTC."""
+        """Return the current time, aware and in UTC."""
 
     def time_ns(self) -> int:
-        """Tell the time in nanoseconds since 1970."""
+        """Return the current time in nanoseconds since 1970."""
 
     def call_at(self, when: datetime, callback: Callable[[], None]) -> Timer:
-        """Call back at a moment; at once, from the loop, when it has passed."""
+        """Call back at a moment; immediately, from the loop, if it has passed."""
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
         """Call back after some seconds."""
@@ -75,15 +77,15 @@ class RealClock:
     """The machine's time. Timers need a running event loop."""
 
     def now(self) -> datetime:
-        """Tell the time, aware and in UTC."""
+        """Return the current time, aware and in UTC."""
         return datetime.now(UTC)
 
     def time_ns(self) -> int:
-        """Tell the time in nanoseconds since 1970."""
+        """Return the current time in nanoseconds since 1970."""
         return time.time_ns()
 
     def call_at(self, when: datetime, callback: Callable[[], None]) -> Timer:
-        """Call back at a moment; at once, from the loop, when it has passed."""
+        """Call back at a moment; immediately, from the loop, if it has passed."""
         return self.call_later((when - self.now()).total_seconds(), callback)
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
@@ -108,7 +110,7 @@ class _ManualTimer:
 class ManualClock:
     """A time that stands still until ``advance`` moves it.
 
-    ``advance`` fires the timers in the order of their moments, each at its own moment, and returns when they have run.
+    ``advance`` fires the timers in order, each at its own moment, and returns when they have run.
     It may be called from any thread: a timer runs in the event loop in which it was set.
     """
 
@@ -120,11 +122,11 @@ class ManualClock:
         self._advancing = False
 
     def now(self) -> datetime:
-        """Tell the time, aware and in UTC."""
+        """Return the current time, aware and in UTC."""
         return ns_to_datetime(self._now_ns)
 
     def time_ns(self) -> int:
-        """Tell the time in nanoseconds since 1970."""
+        """Return the current time in nanoseconds since 1970."""
         return self._now_ns
 
     def call_at(self, when: datetime, callback: Callable[[], None]) -> Timer:
@@ -136,7 +138,10 @@ class ManualClock:
         return self._set(self._now_ns + to_ns(max(seconds, 0.0)), callback)
 
     def advance(self, seconds: float, *, most: int | None = None) -> None:
-        """Move the time forward and run what falls due, in order; stop with an error after ``most`` timers."""
+        """Move the time forward and run what falls due, in order.
+
+        After ``most`` timers, stop with an error.
+        """
         target_ns = self._now_ns + to_ns(seconds)
         self._advancing = True
         ran = 0
@@ -158,7 +163,7 @@ class ManualClock:
             if moment_ns > self._now_ns or timer.loop is None or self._advancing:
                 heapq.heappush(self._timers, (moment_ns, next(self._order), timer))
                 return timer
-        # As on a real clock: what is due happens soon, without anybody moving the time.
+        # As on a real clock: what is due happens soon, even if nobody moves the time.
         timer.loop.call_soon(timer.fire)
         return timer
 
@@ -172,7 +177,7 @@ class ManualClock:
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
-    """The event loop that runs in this thread, if one does."""
+    """Return the event loop that runs in this thread, if there is one."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
@@ -191,7 +196,7 @@ def _run_in_its_loop(timer: _ManualTimer) -> None:
     def fire() -> None:
         try:
             timer.fire()
-        except BaseException as error:  # noqa: BLE001 - handed on to the caller of advance
+        except BaseException as error:  # noqa: BLE001 - raised in the caller of advance
             done.set_exception(error)
         else:
             done.set_result(None)

@@ -1,4 +1,4 @@
-"""The documents of commands: making them, moving them from stage to stage, forgetting them. Starts and stops nothing."""
+"""Create, update and forget the documents of commands. Starts and stops no runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RUN, STOP = "runCronWorkload", "stopReplica"
 
 
 def command_scope(workload: str) -> str:
-    """The link of a workload's commands."""
+    """Return the link of a workload's commands."""
     return f"{workload}/-command"
 
 
@@ -67,7 +67,7 @@ class Commands:
     def update(
         self, command: Record, stage: str | None = None, message: str = "", **status: object
     ) -> None:
-        """Move a command on; a final stage stays, and a message is not repeated."""
+        """Advance a command; a final stage stays, and a message is not repeated."""
         document = command.document
         if (
             self._store.get(command.link) is not command
@@ -96,7 +96,7 @@ class Commands:
             )
 
     def active_stop(self, workload: Record, location: str, replica: str | None) -> Record | None:
-        """A stop of the same replica that is under way."""
+        """Return an active stop of the same replica."""
         return self._store.find(
             command_scope(workload.link),
             [("property", "type", STOP)],
@@ -108,7 +108,7 @@ class Commands:
         )
 
     def forget_all(self, workload: Record) -> None:
-        """Drop the commands of a workload that is gone."""
+        """Drop the commands of a workload that no longer exists."""
         for command in self._store.in_scope(command_scope(workload.link)):
             self._store.remove(command)
 

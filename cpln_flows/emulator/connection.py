@@ -1,4 +1,4 @@
-"""A client's TCP connection, as far as faults need it: it can be cut. No HTTP, no server."""
+"""A client's TCP connection, which faults can cut. No HTTP, no server."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _LINGER_NOT = struct.pack("ii", 1, 0)
 
 
 class Connection:
-    """One connection, by the number in which it was accepted.
+    """One connection, numbered in the order of acceptance.
 
-    The server puts it into the ``state`` of every request's scope; in process there is none.
+    The server puts it into the ``state`` of every request's scope; in process, there is none.
     """
 
     def __init__(self, number: int) -> None:
@@ -24,19 +24,22 @@ class Connection:
         self._lost = asyncio.Event()
 
     def opened(self, transport: asyncio.Transport) -> None:
-        """Take hold of the connection."""
+        """Keep the transport of the opened connection."""
         self._transport = transport
 
     def closed(self) -> None:
-        """Note that the connection is gone."""
+        """Note that the connection is closed."""
         self._lost.set()
 
     async def wait_closed(self) -> None:
-        """Wait until the connection is gone, by the client or by us."""
+        """Wait until the client or the platform has closed the connection."""
         await self._lost.wait()
 
     def abort(self) -> None:
-        """Reset the connection: what is not sent yet is thrown away, and the client sees a reset, not an end."""
+        """Reset the connection.
+
+        Unsent data is discarded, and the client sees a reset instead of a regular close.
+        """
         if self._transport is None:
             return
         raw: socket.socket | None = self._transport.get_extra_info("socket")
@@ -51,6 +54,6 @@ class Connection:
 
 
 def connection_of(scope: Mapping[str, Any]) -> Connection | None:
-    """The connection that a request came on; ``None`` in process."""
+    """Return the connection of a request; ``None`` in process."""
     found = (scope.get("state") or {}).get(STATE_KEY)
     return found if isinstance(found, Connection) else None

@@ -1,6 +1,8 @@
-"""What a run's containers look like in the end: the workload's, overrides merged in, secrets and own variables resolved.
+"""Build a run's containers from those of its workload.
 
-Pure but for reading secrets from the store; it starts nothing.
+Overrides are merged in, and secrets and the platform's own variables are resolved.
+
+Pure except for reading secrets from the store; starts nothing.
 """
 
 from __future__ import annotations
@@ -30,12 +32,12 @@ _TEXT_LIMIT = 128 * 1024
 
 
 class MissingSecretError(Exception):
-    """A variable names a secret that the workload cannot read; says which and why."""
+    """A variable names a secret that the workload cannot read; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How a container reaches the platform: its address, and a token of its own."""
+    """A container's access to the platform: its address, and a token for this container."""
 
     endpoint: str
     token: str
@@ -43,7 +45,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class _Surroundings:
-    """What the platform tells a container about itself."""
+    """The information that the platform gives a container about itself."""
 
     run: Run
     gvc: Document
@@ -53,7 +55,10 @@ class _Surroundings:
 def merge_override(
     container: Document, override: Document | None, config: PlatformConfig
 ) -> Document:
-    """Lay an override over a container; what it does not name stays, and variables are merged by name."""
+    """Apply an override to a container.
+
+    Fields that it does not name stay, and variables are merged by name.
+    """
     if override is None:
         return container
     if config.override_command == "drop" and not {"command", "args"} & set(override):
@@ -73,7 +78,7 @@ def _merge_env(base: Iterable[Document], changes: Iterable[Document]) -> list[Do
 
 
 def secrets_in(containers: Iterable[Document]) -> set[str]:
-    """The names of the secrets that containers' variables and volumes name."""
+    """Return the names of the secrets in containers' variables and volumes."""
     containers = list(containers)
     values = (
         str(entry.get("value", ""))
@@ -87,7 +92,7 @@ def secrets_in(containers: Iterable[Document]) -> set[str]:
 
 
 class ContainerBuilder:
-    """Turns stored containers into those an executor can run."""
+    """Turns stored containers into containers that an executor can run."""
 
     def __init__(self, config: PlatformConfig, store: Store, permissions: Permissions) -> None:
         self._config = config
@@ -95,7 +100,7 @@ class ContainerBuilder:
         self._permissions = permissions
 
     def build(self, run: Run, spec: Document, access: Access) -> RunSpec:
-        """Make a run ready for an executor; raises ``MissingSecretError`` when a secret cannot be read."""
+        """Prepare a run for an executor; raise ``MissingSecretError`` for an unreadable secret."""
         gvc = self._store.get(f"{collection_link(self._config.org, 'gvc')}/{run.workload.gvc}")
         around = _Surroundings(run, {} if gvc is None else gvc.document, access)
         command = {} if run.command is None else run.command.document
@@ -122,7 +127,7 @@ class ContainerBuilder:
         )
 
     def check_secrets(self, workload: Record, names: Iterable[str]) -> None:
-        """Raise when the workload's identity may not reveal one of the secrets."""
+        """Raise ``MissingSecretError`` if the workload's identity may not reveal a secret."""
         for name in sorted(names):
             self._revealed(workload, name)
 
@@ -186,27 +191,28 @@ class ContainerBuilder:
         )
         ports = container.get("ports") or ()
         port = ports[0].get("number") if ports else container.get("port")
+        alias = str(around.gvc.get("alias", ""))
         injected = {
             "CPLN_TOKEN": around.access.token,
             "CPLN_ENDPOINT": around.access.endpoint,
-            "CPLN_GLOBAL_ENDPOINT": f"{around.run.workload.name}-{around.gvc.get('alias', '')}.cpln.app",
+            "CPLN_GLOBAL_ENDPOINT": f"{around.run.workload.name}-{alias}.cpln.app",
             "CPLN_ORG": org,
             "CPLN_GVC": gvc,
-            "CPLN_GVC_ALIAS": str(around.gvc.get("alias", "")),
+            "CPLN_GVC_ALIAS": alias,
             "CPLN_LOCATION": location,
             "CPLN_WORKLOAD": around.run.workload.link if link else around.run.workload.name,
             "CPLN_PROVIDER": self._config.provider_of(around.run.location),
             "CPLN_WORKLOAD_VERSION": str(around.run.version),
             "CPLN_IMAGE": container["image"],
             "CPLN_NAME": around.run.replica,
-            "CPLN_NAMESPACE": str(around.gvc.get("alias", "")),
+            "CPLN_NAMESPACE": alias,
             "PORT": str(port or _DEFAULT_PORT),
         }
         return {**injected, "CPLN_MAIN": "true"} if is_first else injected
 
 
 def read_secret(secret: Document, key: str | None) -> str:
-    """The text that a variable naming a secret gets."""
+    """Return the value of a variable that names a secret."""
     data = secret.get("data")
     if key is None:
         return data if isinstance(data, str) else orjson.dumps(data).decode()
@@ -230,7 +236,10 @@ def _decoded(value: str, name: str) -> str:
 
 
 def _expand(text: str, env: Mapping[str, str]) -> str:
-    """Replace ``$(NAME)`` by the variable's value; an unknown name stays as it is, and ``$$(NAME)`` is ``$(NAME)``."""
+    """Replace ``$(NAME)`` with the variable's value.
+
+    An unknown name stays as it is, and ``$$(NAME)`` becomes ``$(NAME)``.
+    """
     parts: list[str] = []
     size, end = 0, 0
     for matched in _REFERENCE.finditer(text):
@@ -240,6 +249,6 @@ def _expand(text: str, env: Mapping[str, str]) -> str:
         end = matched.end()
         size += len(parts[-2]) + len(value)
         if size > _TEXT_LIMIT:
-            # A text that refers to another one a thousand times; whole or cut, the kernel refuses it.
+            # The text names a long variable many times; even cut, it is too long for the kernel.
             return "".join(parts)[: _TEXT_LIMIT + 1]
     return "".join(parts) + text[end:]

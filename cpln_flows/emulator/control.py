@@ -1,6 +1,9 @@
-"""The control routes below ``/_control/``: what a test does to the platform from another process, with its own token.
+"""The control routes below ``/_control/``.
 
-They do what the attributes of ``Platform`` do in process: faults, clock, recorded requests, switches, log lines.
+A test in another process uses them, with the platform's own token, to manipulate the platform.
+
+They offer what the attributes of ``Platform`` offer in process: faults, clock, recorded requests,
+switches and log lines.
 """
 
 from __future__ import annotations
@@ -154,18 +157,18 @@ class Control:
 
 
 def switch(config: PlatformConfig, changes: Document) -> None:
-    """Change a platform's own copy of its configuration, of which every part holds the same object.
+    """Change a platform's own copy of its configuration, which all of its parts share.
 
-    For its readers the configuration is frozen; this is the one place that may change it.
+    For its readers the configuration is frozen; this is the only place that may change it.
     """
     hints = typing.get_type_hints(PlatformConfig)
-    # The organisation says how long its logs are kept, once it exists.
+    # Once the organization exists, it sets how long its logs are kept.
     fixed = ("org", "gvc", "locations", "token", "tokens", "hosts", "seed", "log_retention_days")
     for name, value in changes.items():
         if name not in hints or name in fixed:
             raise refuse(BAD_REQUEST, f"{name!r} cannot be switched")
         if not fits(value, hints[name]):
-            raise refuse(BAD_REQUEST, f"{value!r} is no value of {name!r}")
+            raise refuse(BAD_REQUEST, f"{value!r} is not a valid value for {name!r}")
     try:
         dataclasses.replace(config, **changes)
     except ValueError as error:
@@ -185,7 +188,8 @@ def _read_labels(labels: object) -> dict[str, str]:
         if not _LABEL.fullmatch(name) or len(value) > LABEL_VALUE_LIMIT:
             raise refuse(
                 BAD_REQUEST,
-                f'"labels" has a name that is none, or a value longer than {LABEL_VALUE_LIMIT}: {name[:100]!r}',
+                f'"labels" has an invalid name, or a value longer than {LABEL_VALUE_LIMIT}:'
+                f" {name[:100]!r}",
             )
     return labels
 
@@ -207,5 +211,6 @@ def _read_entry(entry: object, path: str) -> Entry:
                 return int(stamp), line
     raise refuse(
         BAD_REQUEST,
-        f'"{path}" must be a time in nanoseconds, up to {_STAMP_MAX}, and a line of at most {LINE_LIMIT}',
+        f'"{path}" must be a time in nanoseconds, up to {_STAMP_MAX},'
+        f" and a line of at most {LINE_LIMIT}",
     )

@@ -1,4 +1,4 @@
-"""A workload in its locations: which version each has processed, whether it is ready, and what it shows. No I/O.
+"""Workloads in their locations: processed versions, readiness and deployment documents. No I/O.
 
 Readiness is never stored: it follows from the time of the last change and the configured delay.
 """
@@ -20,12 +20,12 @@ _CLUSTERS = uuid.uuid5(uuid.NAMESPACE_DNS, "cluster.local-platform")
 
 
 def cluster_id(location: str) -> str:
-    """The id of the cluster that serves a location."""
+    """Return the id of the cluster that serves a location."""
     return str(uuid.uuid5(_CLUSTERS, location))
 
 
 def is_suspended(spec: Document) -> bool:
-    """Whether a workload's own schedule is switched off."""
+    """Return whether a workload's own schedule is suspended."""
     return bool((spec.get("defaultOptions") or {}).get("suspend"))
 
 
@@ -38,7 +38,7 @@ class _Version:
 
 @dataclass(slots=True)
 class Deployed:
-    """What the locations know of one workload."""
+    """What the locations know about one workload."""
 
     created_ns: int
     versions: list[_Version] = field(default_factory=list)
@@ -58,7 +58,7 @@ class Deployments:
         self._deployed: dict[int, Deployed] = {}
 
     def changed(self, workload: Record) -> None:
-        """Take note of a new version of a workload."""
+        """Note a new version of a workload."""
         now_ns = self._clock.time_ns()
         deployed = self._deployed.setdefault(workload.sequence, Deployed(now_ns))
         processed = self._processed(deployed)
@@ -70,16 +70,16 @@ class Deployments:
         deployed.versions = [*recent, _Version(workload.version, now_ns, workload.document["spec"])]
 
     def forget(self, workload: Record) -> None:
-        """Drop what is known of a workload that is gone."""
+        """Drop all data of a workload that no longer exists."""
         self._deployed.pop(workload.sequence, None)
 
     def locations(self, workload: Record) -> list[str]:
-        """The bare names of a workload's locations: those of its GVC."""
+        """Return the bare names of a workload's locations, which are those of its GVC."""
         gvc = self._store.get(f"{collection_link(self._config.org, 'gvc')}/{workload.gvc}")
         return gvc_locations(gvc.document) if gvc else []
 
     def seconds_until_ready(self, workload: Record) -> float:
-        """How long until the first version is processed; 0 when one is."""
+        """Return the time until the first version is processed; 0 if one already is."""
         deployed = self._deployed[workload.sequence]
         if self._processed(deployed) is not None:
             return 0.0
@@ -89,14 +89,17 @@ class Deployments:
         return (due_ns - self._clock.time_ns()) / 1e9
 
     def processed_spec(self, workload: Record) -> tuple[int, Document]:
-        """The version that a run started now would use, and its spec: not always the newest."""
+        """Return the version that a run started now would use, and its spec.
+
+        This is not always the newest version.
+        """
         processed = self._processed(self._deployed[workload.sequence])
         if processed is None:
             return workload.version, workload.document["spec"]
         return processed.number, processed.spec
 
     def add_run(self, run: Run) -> None:
-        """Show a run with its workload's deployment."""
+        """Show a run in its workload's deployment."""
         runs = self._runs(run.workload).setdefault(run.location, [])
         runs.append(run)
 
@@ -110,14 +113,14 @@ class Deployments:
             runs.remove(old)
 
     def runs(self, workload: Record, location: str | None = None) -> list[Run]:
-        """The runs of a workload that are known, oldest first."""
+        """Return the known runs of a workload, oldest first."""
         by_location = self._runs(workload)
         if location is not None:
             return list(by_location.get(location, ()))
         return [run for runs in by_location.values() for run in runs]
 
     def active_runs(self) -> list[Run]:
-        """Every run that has not ended."""
+        """Return every run that has not ended."""
         return [
             run
             for deployed in list(self._deployed.values())
@@ -127,7 +130,7 @@ class Deployments:
         ]
 
     def documents(self, workload: Record, base_url: str) -> list[Document]:
-        """Write a workload's deployments; none for a moment after its creation.
+        """Return the documents of a workload's deployments; none for a moment after its creation.
 
         Each location has a replica service of its own, at an address below ``base_url``.
         """
@@ -141,7 +144,7 @@ class Deployments:
         ]
 
     def status(self, workload: Record) -> tuple[Document, Document]:
-        """Write ``status`` and ``health`` of a workload."""
+        """Return ``status`` and ``health`` of a workload."""
         locations = self.locations(workload)
         ready = self._is_ready(workload, self._deployed.get(workload.sequence))
         replicas = sum(run.placed and not run.is_over for run in self.runs(workload))
@@ -260,6 +263,6 @@ class Deployments:
 
 
 def gvc_locations(gvc: Document) -> list[str]:
-    """The bare names of a GVC's locations."""
+    """Return the bare names of a GVC's locations."""
     placement = (gvc.get("spec") or {}).get("staticPlacement") or {}
     return [last_segment(link) for link in placement.get("locationLinks") or ()]

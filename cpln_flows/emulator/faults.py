@@ -1,4 +1,7 @@
-"""Faults on demand: what goes wrong with which requests, and how often. Says what is to happen; does none of it."""
+"""Faults on demand: what goes wrong with which requests, and how often.
+
+This module only selects the faults; ``http_app`` and ``tail`` apply them.
+"""
 
 from __future__ import annotations
 
@@ -36,28 +39,29 @@ class Fault:
     """One thing that goes wrong.
 
     Attributes:
-        method: The method it concerns; ``None`` for all. A tail is a GET.
-        path: A regular expression (RE2's) that is searched for in the path; ``None`` for all. Control routes are never hit.
-        times: How often it happens; ``None`` for ever.
-        skip: How many requests that fit pass unharmed first.
-        probability: The chance of each request that fits, by the platform's seed.
-        status: Answer with this status and an error body.
-        message: Text of that error.
-        retry_after: Value of ``Retry-After``, in seconds or as text.
-        effect: Whether a request that is answered with ``status`` or ``body`` takes effect nevertheless: ``after`` is
-            an answer that was lost.
+        method: The method that it concerns; ``None`` for all. A tail is a GET.
+        path: A regular expression (RE2) that is searched for in the path; ``None`` for all. Control
+            routes are never affected.
+        times: How often it happens; ``None`` for no limit.
+        skip: How many matching requests pass unharmed first.
+        probability: The probability for each matching request, by the platform's seed.
+        status: Respond with this status and an error body.
+        message: Message of that error.
+        retry_after: Value of ``Retry-After``, in seconds or as a string.
+        effect: Whether a request that is answered with ``status`` or ``body`` takes effect
+            nevertheless: ``after`` is a lost response.
         delay_seconds: Wait before anything else happens.
-        reset: Abort the connection, without an answer, before or after the request takes effect.
-        timeout: Never answer, before or after the request takes effect.
+        reset: Abort the connection without a response, before or after the request takes effect.
+        timeout: Never respond, before or after the request takes effect.
         lose_answer: The same as ``reset="after"``.
-        truncate: Send half of the answer: ``length`` announces the whole and then closes the connection, ``body`` ends
-            properly.
-        body: Answer with this text instead.
-        content_type: Type of that text.
-        stale: Answer a GET or a query as the same request was answered before, if it ever was.
-        cut_after_frames: Cut a tail after so many frames.
-        cut_after_lines: Cut a tail after so many lines.
-        drop_lines: Leave so many lines out of a tail and announce them as dropped.
+        truncate: Send half of the response: ``length`` announces the whole and then closes the
+            connection; ``body`` ends properly.
+        body: Respond with this body instead.
+        content_type: Content type of that body.
+        stale: Repeat the previous response to the same GET or query, if there is one.
+        cut_after_frames: Cut a tail after this many frames.
+        cut_after_lines: Cut a tail after this many lines.
+        drop_lines: Omit this many lines from a tail and announce them as dropped.
         drop_silently: Do not announce them.
     """
 
@@ -84,7 +88,7 @@ class Fault:
     drop_silently: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse numbers that nothing can be done with."""
+        """Refuse values that cannot be used."""
         for name, low, high in _BOUNDS:
             value = getattr(self, name)
             if isinstance(value, int | float) and not low <= value <= high:
@@ -92,11 +96,11 @@ class Fault:
         for name in ("content_type", "retry_after"):
             text = str(getattr(self, name))
             if not (text.isascii() and text.isprintable() and len(text) <= HEADER_LIMIT):
-                raise ValueError(f"{name!r} is no text of a header")
+                raise ValueError(f"{name!r} is not a valid header value")
 
     @property
     def reset_when(self) -> When | None:
-        """When the connection is aborted, if it is."""
+        """When the connection is aborted; ``None`` if it is not."""
         return "after" if self.lose_answer else self.reset
 
     @classmethod
@@ -114,7 +118,7 @@ class Fault:
         hints = typing.get_type_hints(cls)
         for name, value in content.items():
             if not fits(value, hints[name]):
-                raise refuse(BAD_REQUEST, f"{value!r} is no value of {name!r}")
+                raise refuse(BAD_REQUEST, f"{value!r} is not a valid value for {name!r}")
         try:
             return cls(**content)
         except ValueError as error:
@@ -123,7 +127,7 @@ class Fault:
 
 @dataclass(slots=True)
 class _Armed:
-    """A fault and how often it has met a request."""
+    """A fault and how often it has matched a request."""
 
     id: str
     fault: Fault
@@ -148,7 +152,7 @@ class _Armed:
 
 @dataclass(slots=True)
 class Faults:
-    """The faults that are armed; the first that meets a request is the one that happens."""
+    """The armed faults; the first that matches a request happens."""
 
     seed: int | None = None
     _armed: list[_Armed] = field(default_factory=list)
@@ -156,11 +160,11 @@ class Faults:
     _random: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
-        """Begin the series of chances."""
-        self._random = random.Random(self.seed)  # noqa: S311 - which requests fail, nothing secret
+        """Seed the random numbers."""
+        self._random = random.Random(self.seed)  # noqa: S311 - not a secret
 
     def add(self, fault: Fault) -> str:
-        """Arm a fault; gives its id."""
+        """Arm a fault and return its id."""
         try:
             pattern = None if fault.path is None else Pattern(fault.path)
         except PatternError as error:
@@ -182,7 +186,7 @@ class Faults:
             self._armed.clear()
 
     def take(self, method: str, path: str) -> Fault | None:
-        """The fault that happens to a request."""
+        """Return the fault that happens to a request, if any."""
         if not self._armed:
             return None
         with self._lock:
@@ -191,7 +195,7 @@ class Faults:
             )
 
     def as_documents(self) -> list[Document]:
-        """List the faults with how often they have happened."""
+        """List the faults and how often they have happened."""
         return [
             {
                 "id": each.id,

@@ -1,4 +1,7 @@
-"""What a request says before its body: path, query, headers, and by which address it came. Read once; decides nothing."""
+"""The head of a request: path, query, headers, and the address at which it arrived.
+
+It is read once and makes no decisions.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,12 @@ class Head:
     Attributes:
         method: The method; an upgrade is a GET.
         path: The path, decoded.
-        query: The query string as it came.
-        headers: The headers by lower-case name; the last of equal ones counts.
-        size: Length of path, query and headers together, in bytes.
-        scheme: ``http`` or ``https``, for an upgrade too.
-        server: Address and port at which the request arrived; the port is absent where it is the scheme's own.
+        query: The query string as received.
+        headers: The headers by lowercase name; the last of equal names counts.
+        size: Total length of path, query and headers, in bytes.
+        scheme: ``http`` or ``https``, also for an upgrade.
+        server: Address and port at which the request arrived; the port is absent if it is the
+            scheme's default.
     """
 
     method: str
@@ -49,7 +53,7 @@ class Head:
         )
 
     def header(self, name: bytes) -> str | None:
-        """The value of a header, by its lower-case name."""
+        """Return the value of a header by its lowercase name."""
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
 

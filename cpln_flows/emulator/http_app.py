@@ -1,4 +1,7 @@
-"""The platform as an ASGI application: reads requests, lets faults happen, sends answers. Decides nothing else."""
+"""The platform as an ASGI application: reads requests, applies faults, sends responses.
+
+It makes no other decisions.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +34,14 @@ _SWITCHING = 101
 
 
 class NoAnswerError(Exception):
-    """The client is to get no answer."""
+    """The client is to get no response."""
 
 
 class HttpApp:
     """The ASGI application.
 
-    In process, where there is no connection to cut, a reset is raised as ``ConnectionResetError`` and an answer that
-    never comes as ``TimeoutError``.
+    In process, there is no connection to cut. There, a reset is raised as ``ConnectionResetError``,
+    and a response that never comes as ``TimeoutError``.
     """
 
     def __init__(
@@ -66,12 +69,13 @@ class HttpApp:
         self._date: tuple[int, bytes] = (-1, b"")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, one tail, or the server's start and end."""
+        """Serve one request, one tail, or the server's startup and shutdown."""
         if scope["type"] == "http":
             try:
                 await self._http(scope, receive, send)
             except asyncio.CancelledError:
-                # A server that stops has closed the connection before; in process it is the caller who gives up.
+                # A server that stops has already closed the connection; in process, the caller
+                # gives up.
                 if connection_of(scope) is None:
                     raise
         elif scope["type"] == "websocket":
@@ -103,7 +107,7 @@ class HttpApp:
     async def _turn_away(
         self, head: Head, receive: Receive, send: Send, refusal: RefusedError
     ) -> None:
-        """Refuse a request whose body, if it has one, was not read."""
+        """Refuse a request whose body, if any, was not read."""
         answer = error_answer(refusal.status, refusal.message, refusal.details)
         if not has_body(head):
             await self._send(send, answer)
@@ -121,7 +125,8 @@ class HttpApp:
         self, call: Call, send: Send, connection: Connection | None, began: float
     ) -> None:
         fault = self._faults.take(call.method, call.path)
-        # Without latency too: in process nothing else would let the jobs go on between the requests of a busy client.
+        # Even without latency: in process, nothing else lets the jobs run between the requests of a
+        # busy client.
         await asyncio.sleep(self._config.latency_seconds)
         status: int | None = None
         try:
@@ -136,7 +141,7 @@ class HttpApp:
             else:
                 await self._send(send, answer)
         except NoAnswerError:
-            # The server wants to see the connection gone, or it would answer in our place.
+            # The server must see that the connection is gone, or it would respond in our place.
             if connection is not None:
                 await connection.wait_closed()
         finally:
@@ -203,7 +208,7 @@ class HttpApp:
         return {"type": "http.response.start", "status": answer.status, "headers": headers}
 
     def _date_header(self) -> bytes:
-        """The time by the platform's clock: the vendor's CLI takes it for a job's start."""
+        """Return the time by the platform's clock, which the vendor's CLI uses as a job's start."""
         now = self._clock.now()
         second = int(now.timestamp())
         if second != self._date[0]:
@@ -228,13 +233,13 @@ class HttpApp:
             if await self._tail(websocket, head, principal, began):
                 return
         if connection is not None:
-            # Else uvicorn takes a refused upgrade for one that was left unfinished, and says so.
+            # Otherwise, uvicorn logs the refused upgrade as unfinished.
             await connection.wait_closed()
 
     async def _tail(
         self, websocket: WebSocket, head: Head, principal: Principal, began: float
     ) -> bool:
-        """Serve a tail to its end, or refuse it; says whether it was served."""
+        """Serve a tail to its end, or refuse it; return whether it was served."""
         connection = connection_of(websocket.scope)
         number = None if connection is None else connection.number
 
@@ -267,7 +272,7 @@ class HttpApp:
 
 
 async def _refused_by(fault: Fault, websocket: WebSocket, connection: Connection | None) -> bool:
-    """Let a fault keep a tail from beginning."""
+    """Return whether a fault kept a tail from beginning."""
     if fault.reset_when is not None:
         if connection is None:
             raise ConnectionResetError("injected fault: connection reset")

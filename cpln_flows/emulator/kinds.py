@@ -1,6 +1,6 @@
-"""The kinds of objects: which fields each has, what is checked, what cannot change, and how one is shown.
+"""The kinds of objects: their fields, their checks, what cannot change, and how they are shown.
 
-A table and the functions in it; storing and permissions are the business of ``resources``.
+A table and its functions; ``resources`` is responsible for storage and permissions.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ _LIST_DATA = ("repos",)
 _TEXT_SECRETS = ("gcp", "docker", "azure-sdk")
 _BASE_FIELDS = frozenset({"name", "description", "tags"})
 _READ_ONLY_FIELDS = frozenset({
-    "id", "kind", "version", "created", "lastModified", "links", "status", "health", "org", "gvc", "origin", "alias",
+    "id", "kind", "version", "created", "lastModified", "links", "status", "health", "org", "gvc",
+    "origin", "alias",
     "keys",
 })  # fmt: skip
 _WITH_DISKS = ("stateful", "vm")
@@ -63,7 +64,7 @@ _ALIAS = string.ascii_lowercase + string.digits
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a check may look at besides the document."""
+    """What a check may use besides the document."""
 
     config: PlatformConfig
     store: Store
@@ -74,7 +75,7 @@ Check = Callable[[Problems, Document, Context], None]
 
 
 def _no_check(problems: Problems, document: Document, context: Context) -> None:
-    """Nothing beyond what every object has to fulfil."""
+    """Check nothing beyond what every object has to satisfy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class Kind:
         return {**document, "spec": with_defaults(document["spec"], config)}
 
     def normalise(self, document: Document) -> Document:
-        """Write the fields of a kind as the platform stores them; read-only ones are left out."""
+        """Return the fields of a kind as the platform stores them, without read-only ones."""
         kept = {key: value for key, value in document.items() if key not in _READ_ONLY_FIELDS}
         if self.name == "workload" and isinstance(kept.get("spec"), dict):
             kept["spec"] = normalise_spec(kept["spec"])
@@ -120,7 +121,7 @@ class Kind:
 
 
 def new_alias(chance: random.Random) -> str:
-    """Make the alias of a GVC."""
+    """Generate the alias of a GVC."""
     return "a1" + "".join(chance.choices(_ALIAS, k=11))
 
 
@@ -142,7 +143,7 @@ def _check_workload(problems: Problems, document: Document, context: Context) ->
 
 
 def _check_mounts(problems: Problems, document: Document, context: Context) -> None:
-    """Only a shared file system can be mounted by workloads whose replicas have no disk of their own."""
+    """Check that workloads whose replicas have no disks of their own mount shared volumes only."""
     spec = document.get("spec") or {}
     if spec.get("type") in _WITH_DISKS:
         return
@@ -157,7 +158,8 @@ def _check_mounts(problems: Problems, document: Document, context: Context) -> N
                 and _file_system(found.document) != "shared"
             ):
                 problems.say(
-                    f"{uri} can be mounted by workloads of type {' and '.join(_WITH_DISKS)} only: it is not shared"
+                    f"{uri} can be mounted by workloads of type {' and '.join(_WITH_DISKS)}"
+                    " only: it is not shared"
                 )
 
 
@@ -189,7 +191,8 @@ def _check_policy(problems: Problems, document: Document, _context: Context) -> 
     ]
     if len(targets) > 1:
         problems.say(
-            f"a policy must contain exactly one of [target, targetLinks, targetQuery], not {targets}"
+            "a policy must contain exactly one of [target, targetLinks, targetQuery],"
+            f" not {targets}"
         )
     check_choice(problems, document.get("target"), "target", ("all",))
     _check_target_query(problems, document.get("targetQuery"), target_kind)
@@ -205,7 +208,10 @@ def _check_policy(problems: Problems, document: Document, _context: Context) -> 
 
 
 def _check_target_query(problems: Problems, query: object, target_kind: str) -> None:
-    """A stored query that cannot be read would fail every later question who may do something."""
+    """Check the query of a policy.
+
+    If an unreadable query were stored, every later permission check would fail.
+    """
     try:
         parse_query(target_kind, query, "targetQuery")
     except RefusedError as refusal:
@@ -289,7 +295,7 @@ def _check_volumeset(problems: Problems, document: Document, _context: Context) 
         problems.add(
             "spec.initialCapacity", f"must be greater than or equal to {classes[performance]}"
         )
-    if isinstance(capacity, int) and capacity > 65_536:  # noqa: PLR2004 - the documented maximum, in GB
+    if isinstance(capacity, int) and capacity > 65_536:  # noqa: PLR2004 - the limit in GB
         problems.add("spec.initialCapacity", "must be less than or equal to 65536")
 
 
@@ -306,7 +312,7 @@ def _check_org(problems: Problems, document: Document, _context: Context) -> Non
 
 _SPEC = frozenset({"spec"})
 
-# The organisation is not among the kinds that can be created.
+# The organization is not one of the kinds that can be created.
 ORG = Kind("org", _SPEC, check=_check_org)
 
 KINDS: dict[str, Kind] = {

@@ -1,7 +1,7 @@
-"""What happens to runs: started by a command or a schedule, stopped, timed out, ended. Moves state; speaks no HTTP.
+"""The lifecycle of runs: started by a command or a schedule, stopped, timed out, ended.
 
-Every method is called in the platform's event loop and does its work at once; what comes later comes by the clock or
-from the executor.
+It changes state and does not use HTTP. Every method is called in the platform's event loop and does
+its work immediately. Later events come from the clock or the executor.
 """
 
 from __future__ import annotations
@@ -69,12 +69,12 @@ class Lifecycle:
         self.started_runs: int = 0
 
     def workload_changed(self, workload: Record) -> None:
-        """Take note of a workload's creation or change."""
+        """Note a workload's creation or change."""
         self._deployments.changed(workload)
         self._schedules.arm(workload)
 
     def workload_deleted(self, workload: Record) -> None:
-        """End a workload's schedule and runs, because it is being deleted."""
+        """End the schedule and the runs of a workload that is being deleted."""
         self._schedules.disarm(workload)
         for run in self._deployments.runs(workload):
             if not run.is_over:
@@ -87,7 +87,7 @@ class Lifecycle:
         self._deployments.forget(workload)
 
     def command(self, workload: Record, body: Document, endpoint: str) -> Record:
-        """Carry out a command of a workload."""
+        """Execute a command of a workload."""
         problems = Problems()
         check_shape(problems, body, COMMAND)
         if refusal := problems.refusal():
@@ -110,7 +110,7 @@ class Lifecycle:
         )
 
     def replicas(self, workload: Record, location: str) -> list[str]:
-        """The names of the replicas that exist in a location."""
+        """Return the names of the replicas that exist in a location."""
         runs = self._deployments.runs(workload, location)
         return [run.replica for run in runs if run.placed and not run.is_over]
 
@@ -255,7 +255,7 @@ class Lifecycle:
         self._terminate(run)
 
     def _terminate(self, run: Run) -> None:
-        """SIGTERM now, and the end of everything after the grace."""
+        """Send SIGTERM now, and kill everything after the grace period."""
         for handle in run.handles():
             handle.terminate()
         rollout = run.workload.document["spec"].get("rolloutOptions") or {}
@@ -269,7 +269,10 @@ class Lifecycle:
         self._end_waiting(run)
 
     def _end_waiting(self, run: Run) -> None:
-        """End what has no process: a container between two restarts, and a run that never got a replica."""
+        """End what has no process.
+
+        That is a container between two restarts, or a run that never got a replica.
+        """
         if run.is_over:
             return
         for state in run.containers.values():
@@ -291,31 +294,31 @@ class Lifecycle:
         )
 
     def container_started(self, run: Run, state: ContainerState) -> None:
-        """A container's first process runs."""
+        """Note that a container's first process runs."""
         state.running = True
         run.status = "active" if run.status == "pending" else run.status
         if run.command is not None and run.command.document["lifecycleStage"] == "pending":
             self._commands.update(run.command, "running", replica=run.replica)
 
     def container_waits(self, run: Run, state: ContainerState, reason: str, message: str) -> None:
-        """A container cannot start now."""
+        """Note that a container cannot start now."""
         state.message = f"{reason}: {message}"
         self._message(run, f"container {state.name}: {reason}: {message}")
 
     def never_placed(self, run: Run, message: str) -> None:
-        """No replica will come to be."""
+        """Note that no replica will be created."""
         run.placed = False
         run.started_ns = None
         self._message(run, message)
 
     def note(self, run: Run, message: str) -> None:
-        """Tell the user something about a run."""
+        """Report something about a run to the user."""
         self._message(run, message)
 
     def container_ended(
         self, run: Run, state: ContainerState, code: int, reason: str, message: str
     ) -> None:
-        """A container has ended: restart it, or see whether the run is over."""
+        """Restart a container that has ended, or check whether the run is over."""
         if run.is_over or state.over:
             return
         state.running = False
@@ -398,7 +401,7 @@ class Lifecycle:
 
 
 class _Events:
-    """What an executor tells about one container of one run, passed on."""
+    """Passes on what an executor reports on one container of one run."""
 
     def __init__(
         self,
@@ -423,25 +426,25 @@ class _Events:
         }
 
     def note(self, message: str) -> None:
-        """Something that the user should know; it becomes a message of the command."""
+        """Report something that the user should know; it becomes a message of the command."""
         self._lifecycle.note(self._run, message)
 
     def started(self) -> None:
-        """The first process runs."""
+        """Report that the first process runs."""
         self._lifecycle.container_started(self._run, self._state)
 
     def waiting(self, reason: str, message: str) -> None:
-        """The container cannot start now, and stays as it is."""
+        """Report that the container cannot start now and keeps waiting."""
         self._lifecycle.container_waits(self._run, self._state, reason, message)
 
     def never_placed(self, message: str) -> None:
-        """No replica will come to be."""
+        """Report that no replica will be created."""
         self._lifecycle.never_placed(self._run, message)
 
     def wrote(self, stream: str, lines: list[str]) -> None:
-        """The container wrote lines to ``stdout`` or ``stderr``."""
+        """Pass on lines that the container wrote to ``stdout`` or ``stderr``."""
         self._logs.write(self._logs.stream({**self._labels, "stream": stream}), lines)
 
     def ended(self, exit_code: int, reason: str, message: str) -> None:
-        """The container has ended and nothing of it is left; the last call."""
+        """Report, as the last call, that the container has ended and nothing of it is left."""
         self._lifecycle.container_ended(self._run, self._state, exit_code, reason, message)

@@ -1,4 +1,7 @@
-"""From the bytes that a process writes to the lines that the logs service keeps. Pure; no clock, no store."""
+"""Turn the bytes that a process writes into the lines that the logs service keeps.
+
+Pure: no clock, no store.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ _SURELY_SHORT = LINE_LIMIT // 4
 
 
 def cut(raw: bytes, more: int = 0) -> str:
-    """Decode a line, cut to what the service keeps; ``more`` bytes of it were left out already."""
+    """Decode a line, cut to what the service keeps.
+
+    ``more`` is the number of its bytes that were already dropped.
+    """
     surplus = len(raw) - LINE_LIMIT + more
     if surplus <= 0:
         return raw.decode("utf-8", errors="replace")
@@ -17,21 +23,24 @@ def cut(raw: bytes, more: int = 0) -> str:
 
 
 def cut_text(text: str) -> str:
-    """Cut a line that is text already."""
+    """Cut a line that is already decoded."""
     if len(text) <= _SURELY_SHORT:
         return text
     return cut(text.encode("utf-8", errors="replace"))
 
 
 class LineSplitter:
-    """Cuts a stream of bytes into lines; empty lines are dropped, and no line takes more memory than is kept of it."""
+    """Splits a stream of bytes into lines.
+
+    Empty lines are dropped, and no line takes more memory than its kept part.
+    """
 
     def __init__(self) -> None:
         self._rest = b""
         self._surplus = 0
 
     def feed(self, data: bytes) -> list[str]:
-        """Take the next bytes and give the lines that they complete."""
+        """Take the next bytes and return the lines that they complete."""
         if b"\n" not in data:
             self._keep(data)
             return []
@@ -43,7 +52,7 @@ class LineSplitter:
         return lines
 
     def finish(self) -> list[str]:
-        """Give the last line, which nothing ended."""
+        """Return the last, unterminated line."""
         line, surplus = self._rest, self._surplus
         self._rest, self._surplus = b"", 0
         return [cut(line, surplus)] if line else []

@@ -1,4 +1,4 @@
-"""Links between objects: building them, and turning the short form ``//kind/name`` into the full one."""
+"""Build links between objects, and expand the short form ``//kind/name`` to the full one."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ _LINK_SUFFIXES = ("Link", "Links")
 
 
 def org_link(org: str) -> str:
-    """The link of an organisation."""
+    """Return the link of an organization."""
     return f"/org/{org}"
 
 
 def collection_link(org: str, kind: str, gvc: str | None = None) -> str:
-    """The link of a collection."""
+    """Return the link of a collection."""
     return f"/org/{org}/{kind}" if gvc is None else f"/org/{org}/gvc/{gvc}/{kind}"
 
 
 def last_segment(link: str) -> str:
-    """The name at the end of a link."""
+    """Return the name at the end of a link."""
     return link.rsplit("/", 1)[-1]
 
 
 def qualify(org: str, link: str, gvc: str | None = None) -> str:
-    """Write a link in its full form; ``//identity/NAME`` is in the GVC of the object that holds it."""
+    """Return a link in its full form; ``//identity/NAME`` is in the GVC of its holder."""
     if gvc is not None and link.startswith("//identity/"):
         return f"{collection_link(org, 'gvc')}/{gvc}/{link[2:]}"
     return f"/org/{org}/{link[2:]}" if link.startswith("//") else link
@@ -34,9 +34,10 @@ def qualify(org: str, link: str, gvc: str | None = None) -> str:
 def qualify_all(
     org: str, content: object, *, gvc: str | None = None, within_link: bool = False
 ) -> object:
-    """Write every link of a document in its full form.
+    """Return a document with every link in its full form.
 
-    Only fields that hold links are touched: an argument or a variable may well begin with two slashes.
+    Only fields for links are changed: an argument or a variable may legitimately begin with two
+    slashes.
     """
     if isinstance(content, str):
         return qualify(org, content, gvc) if within_link else content
@@ -56,5 +57,5 @@ def _qualify_field(org: str, gvc: str | None, key: str, value: object) -> object
 
 
 def link_list(**links: str) -> list[Document]:
-    """Write the ``links`` of an object."""
+    """Return the ``links`` of an object."""
     return [{"rel": rel, "href": href} for rel, href in links.items()]

@@ -1,8 +1,9 @@
-"""The logs service's memory: lines by stream, what tails are told, and what a range query finds.
+"""The logs service's memory: lines by stream, subscriptions of tails, and range queries.
 
-A stream is a set of labels. Its lines are kept in order of their time stamps; a line that arrives late takes its place
-among them, and equal stamps keep the order of arrival. (Loki would drop a line that equals another of the same stream
-and the same nanosecond; here both stay.) Everything is called from the platform's event loop.
+A stream is a set of labels. Its lines are kept in order of their time stamps; a line that arrives
+late is inserted in its place, and equal stamps keep the order of arrival. (Loki would drop a line
+that equals another line of the same stream and nanosecond; here both stay.) Everything is called
+from the platform's event loop.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ _stamp: Callable[[Entry], int] = itemgetter(0)
 
 @dataclass(slots=True, eq=False)
 class Stream:
-    """The lines of one set of labels, and who listens to them."""
+    """The lines of one set of labels, and their listeners."""
 
     labels: dict[str, str]
     entries: list[Entry] = field(default_factory=list)
     listeners: list[Subscription] = field(default_factory=list)
 
     def insert(self, new: list[Entry]) -> None:
-        """Put lines in their places."""
+        """Insert lines in order."""
         entries = self.entries
         last = entries[-1][0] if entries else 0
         if (
@@ -53,14 +54,14 @@ class Stream:
         del self.entries[: bisect.bisect_left(self.entries, oldest_ns, key=_stamp)]
 
     def between(self, start_ns: int, end_ns: int) -> tuple[int, int]:
-        """The places of the lines from one moment up to, and without, another."""
+        """Return the index range of the lines from one moment up to, but not including, another."""
         low = bisect.bisect_left(self.entries, start_ns, key=_stamp)
         return low, bisect.bisect_left(self.entries, end_ns, lo=low, key=_stamp)
 
 
 @dataclass(slots=True, eq=False)
 class Subscription:
-    """A tail's wish to hear of new lines."""
+    """A tail's subscription to new lines."""
 
     selector: Selector
     listener: Listener
@@ -69,14 +70,14 @@ class Subscription:
 
 @dataclass(slots=True)
 class _Rate:
-    """How many lines one container has written in the current second."""
+    """The number of lines that one container has written in the current second."""
 
     limit: int
     second: int = -1
     lines: int = 0
 
     def allow(self, stamp: int, line: str) -> str | None:
-        """The line, a marker in place of the first one too many, or nothing."""
+        """Return the line, a marker in place of the first surplus line, or ``None``."""
         if not line:
             return None
         second = stamp // NANOSECONDS
@@ -113,7 +114,7 @@ class Logs:
         self._swept_ns = clock.time_ns()
 
     def stream(self, labels: Labels) -> Stream:
-        """Find or begin the stream of a set of labels."""
+        """Find or create the stream of a set of labels."""
         key = tuple(sorted(labels.items()))
         found = self._streams.get(key)
         if found is None:
@@ -125,7 +126,7 @@ class Logs:
         return found
 
     def write(self, stream: Stream, lines: Iterable[str]) -> None:
-        """Take lines that a container writes now, cut already to what is kept of them."""
+        """Take lines that a container writes now, already cut to what is kept of them."""
         entries = self._stamped(lines, self._rate(stream))
         if not entries:
             return
@@ -150,7 +151,7 @@ class Logs:
         return entries
 
     def append(self, stream: Stream, entries: list[Entry]) -> None:
-        """Store lines that arrive now, whatever their stamps are, and tell the tails."""
+        """Store lines that arrive now, whatever their stamps are, and notify the tails."""
         stream.insert(entries)
         for subscription in stream.listeners:
             predicate = subscription.predicate
@@ -165,7 +166,7 @@ class Logs:
             self._sweep()
 
     def subscribe(self, selector: Selector, listener: Listener) -> Subscription:
-        """Have a function called with every new line that fits."""
+        """Have a function called with every new line that matches."""
         subscription = Subscription(selector, listener, line_predicate(selector))
         self._subscriptions.append(subscription)
         for stream in self.select(selector):
@@ -179,13 +180,16 @@ class Logs:
             stream.listeners.remove(subscription)
 
     def select(self, selector: Selector) -> list[Stream]:
-        """Find the streams that fit."""
+        """Find the streams that match."""
         return [stream for stream in self._candidates(selector) if selector.matches(stream.labels)]
 
     def query(
         self, selector: Selector, start_ns: int, end_ns: int, limit: int, *, forward: bool
     ) -> list[tuple[Stream, list[Entry]]]:
-        """Find lines from ``start_ns`` up to and without ``end_ns``: the first ``limit`` of all streams, or the last."""
+        """Find lines from ``start_ns`` up to, but not including, ``end_ns``.
+
+        The result is the first, or the last, ``limit`` lines of all streams.
+        """
         start_ns = max(start_ns, self._oldest_ns())
         predicate = line_predicate(selector)
         streams = self.select(selector)
@@ -219,11 +223,14 @@ class Logs:
         return found
 
     def _oldest_ns(self) -> int:
-        """The moment before which lines are gone."""
+        """Return the moment before which lines have expired."""
         return self._clock.time_ns() - round(self._retention_days() * _DAY_NS)
 
     def _sweep(self) -> None:
-        """Forget what is past the retention: queries do not find it any more, and it would fill the memory for ever."""
+        """Drop expired lines.
+
+        Queries no longer find them, and they would occupy memory forever.
+        """
         self._swept_ns = self._clock.time_ns()
         oldest_ns = self._oldest_ns()
         for stream in self._streams.values():

@@ -1,4 +1,6 @@
-"""How a PATCH changes a document: deep merge, and the operators ``$append``, ``$drop``, ``$replace`` and ``$patch``.
+"""Apply a PATCH to a document: a deep merge with operators.
+
+The operators are ``$append``, ``$drop``, ``$replace`` and ``$patch``.
 
 Pure: takes a document and a patch, returns a new document.
 """
@@ -13,7 +15,7 @@ _OPERATORS = ("$append", "$drop", "$replace", "$patch")
 
 
 def apply_patch(document: Document, patch: Document) -> Document:
-    """Merge a patch into a document. ``null`` removes a field or a tag."""
+    """Merge a patch into a document; ``null`` removes a field or a tag."""
     merged = dict(document)
     for key, value in patch.items():
         operator, slash, field = key.partition("/")
@@ -70,7 +72,7 @@ def _drop(current: object, unwanted: list[object]) -> object:
 
 
 def _mark(name: object) -> bytes:
-    """What equal names have in common, also those that cannot be members of a set."""
+    """Return a hashable key that equal names share, even if the names are not hashable."""
     return orjson.dumps(name, option=orjson.OPT_SORT_KEYS)
 
 

@@ -1,22 +1,23 @@
-"""Regular expressions that come with requests, as Loki has them: RE2's syntax, and its time, which grows with the text only.
+"""Regular expressions in requests, with RE2 as in Loki.
 
-Python's own engine would stand still for ages on some that are short, and the whole platform with it.
+The time of a match grows with the text only. Python's own engine could hang on some short
+expressions, and the whole platform with it.
 """
 
 from __future__ import annotations
 
 import re2  # type: ignore[import-untyped]
 
-# What one compiled expression may take; a repetition that needs more is refused.
+# The memory limit of one compiled expression; a repetition that needs more is refused.
 _MEMORY_BYTES = 1 << 20
 
 
 class PatternError(ValueError):
-    """The text is no regular expression of RE2's."""
+    """The string is not a valid RE2 expression."""
 
 
 class Pattern:
-    """A compiled expression; a dot fits a line break too."""
+    """A compiled expression; a dot also matches a line break."""
 
     __slots__ = ("_compiled", "text")
 
@@ -37,9 +38,9 @@ class Pattern:
             raise PatternError("invalid UTF-8") from None
 
     def found_in(self, text: str) -> bool:
-        """Whether the expression fits somewhere in a text."""
+        """Return whether the expression matches somewhere in a string."""
         return self._compiled.search(text.encode(errors="replace")) is not None
 
     def fits(self, text: str) -> bool:
-        """Whether the expression fits a whole text."""
+        """Return whether the expression matches a whole string."""
         return self._compiled.fullmatch(text.encode(errors="replace")) is not None

@@ -1,7 +1,7 @@
-"""Who may do what: policies, groups and what a permission implies. Answers questions; the routes refuse.
+"""Decide who may do what: policies, groups and implied permissions. The routes refuse.
 
-Permissions are enforced on requests when the platform was given tokens. ``reveal``, which lets a workload read a
-secret, is always enforced, because the platform itself is the one that asks.
+Permissions are enforced on requests if the platform was configured with tokens. ``reveal``, which
+lets a workload read a secret, is always enforced, because the platform itself checks it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ _SCHEMAS: dict[str, dict[str, tuple[str, ...]]] = {
         "exec.echo": (),
         "viewAccessReport": (),
         "manage": (
-            "view", "edit", "readLogs", "readMetrics", "readUsage", "grafanaAdmin", "exec", "viewAccessReport",
+            "view", "edit", "readLogs", "readMetrics", "readUsage", "grafanaAdmin", "exec",
+            "viewAccessReport",
         ),
     },
     "secret": {
@@ -85,12 +86,12 @@ _DESCRIPTIONS = {
 
 
 def permissions_of(kind: str) -> dict[str, tuple[str, ...]]:
-    """The permissions of a kind, each with what it implies directly."""
+    """Return the permissions of a kind, each with what it implies directly."""
     return _SCHEMAS.get(kind, _GENERIC)
 
 
 def permission_schema(kind: str) -> Document:
-    """Write the permissions of a kind as the platform lists them."""
+    """Return the permissions of a kind as the platform lists them."""
     items = [
         {
             "name": name,
@@ -103,7 +104,7 @@ def permission_schema(kind: str) -> Document:
 
 
 def granted_by(kind: str, permission: str) -> set[str]:
-    """Every permission that includes a given one, itself among them."""
+    """Return every permission that includes a given permission, including itself."""
     schema = permissions_of(kind)
     found = {permission}
     while more := {name for name, implied in schema.items() if found & set(implied)} - found:
@@ -113,10 +114,11 @@ def granted_by(kind: str, permission: str) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who sent a request.
+    """The sender of a request.
 
-    ``link`` is a service account, a user, a group, or a workload's identity; ``None`` for a workload without one, and for
-    the platform's own token. ``is_operator`` is the holder of that token, who alone may use the control routes.
+    ``link`` is a service account, a user, a group, or a workload's identity; ``None`` for a
+    workload without one, and for the platform's own token. ``is_operator`` marks the holder of that
+    token, the only one who may use the control routes.
     """
 
     link: str | None
@@ -133,16 +135,16 @@ class Permissions:
         self._org = org
 
     def allows(self, principal: Principal, permission: str, target: Record) -> bool:
-        """Whether a principal has a permission on an object."""
+        """Return whether a principal has a permission on an object."""
         if principal.is_superuser:
             return True
         if target.kind == "org" and permission == "view" and principal.is_workload:
-            # A workload can read its own organisation even without an identity.
+            # A workload can read its own organization even without an identity.
             return True
         return principal.link is not None and self.link_allows(principal.link, permission, target)
 
     def link_allows(self, principal: str, permission: str, target: Record) -> bool:
-        """Whether the object behind a link has a permission on another object."""
+        """Return whether the object behind a link has a permission on another object."""
         principals = {principal, *self._groups_of(principal)}
         wanted = granted_by(target.kind, permission)
         return any(
@@ -179,5 +181,5 @@ def _covers(policy: Document, target: Record) -> bool:
 
 
 def kind_of_principal(link: str) -> str:
-    """The kind of the object that a principal link names."""
+    """Return the kind of the object that a principal link names."""
     return last_segment(link.rsplit("/", 1)[0])

@@ -1,7 +1,8 @@
-"""uvicorn's HTTP and WebSocket protocols, bounded in time and number, and with the connection known to their requests.
+"""uvicorn's HTTP and WebSocket protocols, with limits on time and number of connections.
 
-uvicorn waits without end for a request that is begun and never completed, and for a client that does not read what it was
-sent; here both have their time. Where no request can be made of what came, the refusal has the platform's form too.
+Each request also knows its connection. uvicorn waits forever for an incomplete request, and for a
+client that does not read its response; here both have time limits. Data that is not a valid request
+is refused in the platform's format, too.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.connection import STATE_KEY, Connection
 from cpln_flows.emulator.recorder import Recorder
 
-# So that a client which still sends finds the refusal, and not a connection that was reset.
+# So that a client that is still sending finds the refusal instead of a reset connection.
 _LINGER_SECONDS = 2.0
-# A tail never has more than some frames under way; pongs for a client that does not read them would pile up.
+# A tail never has more than a few frames in flight; pongs for a client that does not read would
+# pile up.
 _UNREAD_LIMIT = 16 * 2**20
 
-# The libraries report every connection, and at level DEBUG every header with its token; only what goes wrong is of interest.
+# The libraries log every connection, and at level DEBUG every header with its token; only problems
+# are of interest.
 _wire_logger = logging.getLogger(f"{__name__}.wire")
 _wire_logger.setLevel(logging.WARNING)
 
@@ -59,7 +62,7 @@ class HttpProtocol(H11Protocol):
         vars(self)["ws_protocol_class"] = self._open_websocket
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a connection, or turn it away when there are too many."""
+        """Accept a connection, or refuse it if there are too many."""
         if not isinstance(transport, asyncio.Transport):
             return
         is_full = len(self.connections) >= self._platform_config.connection_limit
@@ -69,7 +72,7 @@ class HttpProtocol(H11Protocol):
             limit = self._platform_config.connection_limit
             self._refuse(
                 SERVICE_UNAVAILABLE,
-                f"the platform has {limit} connections already, which is its limit",
+                f"the platform already has {limit} connections, which is its limit",
             )
         else:
             self._watch_head()
@@ -82,42 +85,42 @@ class HttpProtocol(H11Protocol):
         self._connection.closed()
 
     def data_received(self, data: bytes) -> None:
-        """Take what came."""
+        """Process received data."""
         if self._is_done:
             return
         super().data_received(data)
         self._watch_head()
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, which has its time as well."""
+        """Continue with the next request, which has its own time limit."""
         super().on_response_complete()
         self._watch_head()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, with the status that h11 suggests."""
+        """Refuse data that is not HTTP, with the status that h11 suggests."""
         self._refuse(getattr(sys.exception(), "error_status_hint", BAD_REQUEST), msg)
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection, also one that does not read its last answer."""
+        """Close an idle connection, even if its client does not read the last response."""
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
             super().timeout_keep_alive_handler()
 
     def pause_writing(self) -> None:
-        """Begin to count the time in which nothing is read."""
+        """Start the timer for a client that does not read."""
         super().pause_writing()
         self._write_timer = self.loop.call_later(
             self._platform_config.write_timeout_seconds, self.transport.abort
         )
 
     def resume_writing(self) -> None:
-        """Count no more."""
+        """Stop the timer for a client that does not read."""
         super().resume_writing()
         self._stop_write_timer()
 
     def _watch_head(self) -> None:
-        """Give the head of a request its time, which runs from its first byte to its last."""
+        """Limit the time of a request's head, from its first byte to its last."""
         is_serving = self.cycle is not None and not self.cycle.response_complete
         is_idle = self.timeout_keep_alive_task is not None and not self.conn.trailing_data[0]
         if self._is_done or is_serving or is_idle:
@@ -139,7 +142,7 @@ class HttpProtocol(H11Protocol):
             self.transport.close()
 
     def _refuse(self, status: int, message: str) -> None:
-        """Answer what is no request, or one too many, and close the connection."""
+        """Refuse an invalid request or a surplus connection, and close the connection."""
         if self.transport.is_closing():
             return
         is_answering = (
@@ -188,7 +191,7 @@ class HttpProtocol(H11Protocol):
 
 
 class _WebSocketBounds:
-    """What is added to a WebSocket protocol, of whichever of uvicorn's implementations it is."""
+    """Adds limits to a WebSocket protocol, whichever of uvicorn's implementations it is."""
 
     def __init__(
         self,
@@ -210,30 +213,30 @@ class _WebSocketBounds:
         }
 
     def attach(self) -> None:
-        """Put itself in front of the protocol's methods."""
+        """Wrap the protocol's methods."""
         for name in self._original:
             setattr(self._protocol, name, getattr(self, name))
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Pass on the end, and tell those who wait for it."""
+        """Pass on the end, and notify those who wait for it."""
         self._stop()
         self._original["connection_lost"](error)
         self._connection.closed()
 
     def data_received(self, data: bytes) -> None:
-        """Pass on what came, unless its answers go unread."""
+        """Pass on received data, unless the client does not read the responses."""
         if self._transport.get_write_buffer_size() > _UNREAD_LIMIT:
             self._transport.abort()
         else:
             self._original["data_received"](data)
 
     def pause_writing(self) -> None:
-        """Begin to count the time in which nothing is read."""
+        """Start the timer for a client that does not read."""
         self._original["pause_writing"]()
         self._timer = asyncio.get_running_loop().call_later(self._seconds, self._transport.abort)
 
     def resume_writing(self) -> None:
-        """Count no more."""
+        """Stop the timer for a client that does not read."""
         self._stop()
         self._original["resume_writing"]()
 

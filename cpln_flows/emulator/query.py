@@ -1,7 +1,8 @@
-"""Queries and pages: reading a query body, matching objects against it, and cutting the result into pages.
+"""Queries and pages: read a query body, match objects against it, and cut the result into pages.
 
-What the documentation leaves open is decided here, in one place: ``~`` is "contains this text", ``=~`` a regular
-expression that may match anywhere, ``!=`` holds for an absent value too.
+What the documentation leaves open is decided here, in one place: ``~`` means "contains this
+string", ``=~`` is a regular expression that may match anywhere, and ``!=`` also holds for an absent
+value.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _VALUELESS = ("exists", "!exists")
 _MISSING = object()
 TERM_LIMIT = 100
 NAME_LIMIT = 512
-# How many orders are kept while nothing changes.
+# The number of sorted results that are kept while nothing changes.
 _SORTED_KEPT = 32
 
 
@@ -69,7 +70,7 @@ class Term:
     pattern: Pattern | None = None
 
     def matches(self, record: Record) -> bool:
-        """Whether an object fulfils the condition."""
+        """Return whether an object satisfies the condition."""
         found = self._read(record)
         if self.op == "exists":
             return found is not _MISSING
@@ -80,7 +81,7 @@ class Term:
         return _COMPARISONS[self.op](found, self.value if self.pattern is None else self.pattern)
 
     def key(self, kind: str) -> Key | None:
-        """The index that holds exactly the objects fulfilling the condition, where there is one."""
+        """Return the index of exactly the objects that satisfy the condition, if there is one."""
         if self.op != "=":
             return None
         if self.subject == "tag":
@@ -94,7 +95,7 @@ class Term:
         return None
 
     def as_document(self) -> Document:
-        """Write the condition as a response repeats it."""
+        """Return the condition as a response repeats it."""
         document: Document = {"op": self.op, self.subject: self.name}
         if self.op not in _VALUELESS:
             document["value"] = self.value
@@ -137,7 +138,7 @@ class Query:
     descending: bool = False
 
     def matches(self, record: Record) -> bool:
-        """Whether an object belongs to the result."""
+        """Return whether an object belongs to the result."""
         if self.match == "any" and self.terms:
             return any(term.matches(record) for term in self.terms)
         if self.match == "none":
@@ -145,14 +146,14 @@ class Query:
         return all(term.matches(record) for term in self.terms)
 
     def keys(self) -> list[Key]:
-        """The indexes that narrow the search."""
+        """Return the indexes that narrow the search."""
         if self.match != "all":
             return []
         found = [term.key(self.kind) for term in self.terms]
         return [key for key in found if key is not None]
 
     def as_document(self) -> Document:
-        """Write the query as a response repeats it."""
+        """Return the query as a response repeats it."""
         spec: Document = {"match": self.match, "terms": [term.as_document() for term in self.terms]}
         if self.sort_by is not None:
             spec["sort"] = {"by": self.sort_by, "order": "desc" if self.descending else "asc"}
@@ -160,7 +161,7 @@ class Query:
 
 
 def parse_query(kind: str, body: object, path: str = "") -> Query:
-    """Read the body of a ``-query`` request, or a query within a document, whose field ``path`` names."""
+    """Parse the body of a ``-query`` request, or a query in the field ``path`` of a document."""
     at = f"{path}." if path else ""
     content = _mapping(body, path or "query")
     spec = _mapping(content.get("spec"), f"{at}spec")
@@ -231,20 +232,23 @@ def _pattern(value: object, path: str) -> Pattern:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where the next page begins: behind the last object of this one. ``query`` is absent for plain lists."""
+    """The start of the next page: after the last object of this page.
+
+    ``query`` is absent for plain lists.
+    """
 
     query: Document | None
     key: object
     sequence: int
 
     def encode(self) -> str:
-        """Write the cursor for a link."""
+        """Encode the cursor for a link."""
         content = orjson.dumps([self.query, self.key, self.sequence])
         return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
     @classmethod
     def decode(cls, text: str) -> Cursor:
-        """Read the cursor of a link."""
+        """Decode the cursor of a link."""
         try:
             query, key, sequence = orjson.loads(
                 base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
@@ -257,8 +261,9 @@ class Cursor:
 class Pages:
     """Cuts collections into pages.
 
-    In order of creation the walk stops with the page. Another order has to look at every object first; what it finds
-    is kept while nothing changes, so that going through all pages of a long list stays linear.
+    In order of creation, the walk stops with the page. Any other order has to examine every object
+    first. The sorted result is kept while nothing changes, so that reading all pages of a long list
+    stays linear.
     """
 
     def __init__(self, store: Store) -> None:
@@ -275,7 +280,7 @@ class Pages:
         size: int,
         shown: Callable[[Record], bool],
     ) -> tuple[list[Record], Cursor | None]:
-        """Cut one page, and say where the next one begins, if there is one."""
+        """Return one page, and the cursor of the next page if there is one."""
         walk = self._walk(scope, query, cursor)
         found = list(
             itertools.islice(

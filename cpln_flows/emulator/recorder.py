@@ -1,4 +1,4 @@
-"""What clients have asked: one record for each request, for tests and for the curious. Changes nothing."""
+"""Record the requests of clients, for tests and for inspection. Changes nothing."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class RequestRecord:
     Attributes:
         method: The method; a tail's upgrade is a GET.
         path: The path, without the query.
-        query: The query string as it came, if it is not endless.
-        status: The status of the answer; ``None`` when none was sent.
-        time: When it came, on the monotonic clock of the machine, in seconds.
+        query: The query string as received, cut if it is very long.
+        status: The status of the response; ``None`` if none was sent.
+        time: When it arrived, on the machine's monotonic clock, in seconds.
         connection: The number of its TCP connection; ``None`` in process.
         kind: Plain HTTP, or the upgrade to a WebSocket.
     """
@@ -42,7 +42,7 @@ class RequestRecord:
 
 
 class Recorder:
-    """The requests that came, in the order of their answers, and the connections they came on."""
+    """The received requests in the order of their responses, and the number of connections."""
 
     def __init__(self) -> None:
         self._requests: deque[RequestRecord] = deque(maxlen=_KEPT)
@@ -55,7 +55,7 @@ class Recorder:
         return list(self._requests)
 
     def record(self, request: RequestRecord) -> None:
-        """Note a request."""
+        """Record a request."""
         if len(request.query) > _QUERY_CUT:
             request = dataclasses.replace(request, query=request.query[:_QUERY_CUT])
         self._requests.append(request)
@@ -63,7 +63,10 @@ class Recorder:
     def refused(
         self, head: Head, status: int, time: float, connection: Connection | None, kind: Kind
     ) -> None:
-        """Note a request that was not let in: who has no token is not to fill the memory."""
+        """Record a request that was not admitted.
+
+        Long values are cut, so that a client without a token cannot fill the memory.
+        """
         number = None if connection is None else connection.number
         self.record(
             RequestRecord(
@@ -77,5 +80,5 @@ class Recorder:
         return self.connections
 
     def clear(self) -> None:
-        """Forget the requests; connections are counted on."""
+        """Forget the requests; the count of connections continues."""
         self._requests.clear()

@@ -1,4 +1,7 @@
-"""What was answered before, for faults that answer so once more. Bounded in bytes: nobody may ever ask for it."""
+"""Earlier responses, for faults that repeat them.
+
+Bounded in bytes, because possibly nobody ever asks for them.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,14 @@ _Key = tuple[str, str, str, bytes]
 
 
 class Remembered:
-    """The last answer to each of the requests that read something, as far as there is room."""
+    """The last response to each request that reads something, as far as there is room."""
 
     def __init__(self) -> None:
         self._answers: OrderedDict[_Key, Answer] = OrderedDict()
         self._bytes = 0
 
     def keep(self, call: Call, answer: Answer) -> None:
-        """Keep an answer, and forget the oldest ones that find no room beside it."""
+        """Keep a response, and forget the oldest responses if there is not enough room."""
         key = _key(call)
         self._forget(key)
         self._answers[key] = answer
@@ -31,7 +34,7 @@ class Remembered:
             self._forget(next(iter(self._answers)))
 
     def find(self, call: Call) -> Answer | None:
-        """The answer that the same request got before."""
+        """Return the previous response to the same request."""
         return self._answers.get(_key(call))
 
     def _forget(self, key: _Key) -> None:

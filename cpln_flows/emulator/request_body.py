@@ -1,4 +1,4 @@
-"""Reading the body of a request: bounded in size and in time, and joined once. For those who were let in only."""
+"""Read the body of a request, with limits on size and time. For admitted requests only."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.head import Head
 
 _LENGTH = re.compile(rb"[0-9]{1,19}")
-# So that a client which sends first and reads later finds the refusal, and not a connection that was reset.
+# So that a client that sends first and reads later finds the refusal instead of a reset connection.
 _DRAIN_BYTES = 64 * 2**20
 _DRAIN_SECONDS = 2.0
 _PAUSE_SECONDS = 0.25
 
 
 class ClientGoneError(Exception):
-    """The client has gone before its request was complete: nothing of it may take effect."""
+    """The client disconnected before its request was complete: nothing of it may take effect."""
 
 
 class RequestBodies:
-    """Reads bodies."""
+    """Reads the bodies of requests."""
 
     def __init__(self, config: PlatformConfig) -> None:
         self._config = config
 
     async def read(self, head: Head, receive: Receive) -> bytes:
-        """Read a body to its end; raises ``RefusedError`` for one that is too long, too slow or encoded."""
+        """Read a whole body; raise ``RefusedError`` if it is too long, too slow or encoded."""
         if not has_body(head):
             return await self._joined(receive)
         self._check(head)
@@ -87,12 +87,12 @@ class RequestBodies:
 
 
 def has_body(head: Head) -> bool:
-    """Whether a request announces a body."""
+    """Return whether a request announces a body."""
     return head.headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in head.headers
 
 
 async def drain(receive: Receive) -> None:
-    """Throw away what is left of a refused body, as long as it comes and as far as that is worth while."""
+    """Discard the rest of a refused body, within limits of size and time."""
     size = 0
     try:
         async with asyncio.timeout(_DRAIN_SECONDS):

@@ -1,4 +1,7 @@
-"""Creating, reading, changing and deleting objects of every kind. Checks permissions and documents; speaks no HTTP."""
+"""Create, read, change and delete objects of every kind.
+
+Checks permissions and documents; does not use HTTP.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ class Page:
 
 
 class Resources:
-    """All objects, as a principal may see and change them."""
+    """All objects, as a principal may view and change them."""
 
     def __init__(
         self,
@@ -71,7 +74,7 @@ class Resources:
     # Reading
 
     def find(self, principal: Principal, link: str, permission: str = "view") -> Record:
-        """Find an object that a principal may do something with."""
+        """Find an object on which a principal has a permission."""
         record = self._store.get(link)
         if record is None:
             raise refuse(NOT_FOUND, f"{link} was not found")
@@ -79,7 +82,7 @@ class Resources:
         return record
 
     def require(self, principal: Principal, permission: str, record: Record) -> None:
-        """Refuse what a principal may not do."""
+        """Refuse what a principal is not permitted to do."""
         if self._permissions.allows(principal, permission, record):
             return
         if self._config.hidden_status == NOT_FOUND and not self._permissions.allows(
@@ -91,11 +94,11 @@ class Resources:
         raise refuse(FORBIDDEN, f'the operation requires permission "{permission}" {where} {name}')
 
     def page(self, principal: Principal, scope: str, query: Query, cursor: Cursor | None) -> Page:
-        """Cut one page of a collection, with what a principal may see of it."""
+        """Return one page of a collection, with the objects that a principal may view."""
         now_ns = self._clock.time_ns()
 
         def shown(record: Record) -> bool:
-            # No policy is about commands: whoever may view a workload may view its commands.
+            # No policy covers commands: whoever may view a workload may view its commands.
             may_view = record.kind == "command" or self._permissions.allows(
                 principal, "view", record
             )
@@ -106,7 +109,7 @@ class Resources:
         )
 
     def render(self, record: Record, *, reveal: bool = False) -> Document:
-        """Write an object as it is answered."""
+        """Return the document of an object as a response shows it."""
         if record.kind == "workload":
             status, health = self._deployments.status(record)
             return {**record.document, "status": status, "health": health}
@@ -133,7 +136,7 @@ class Resources:
         *,
         dry_run: bool = False,
     ) -> tuple[Document, Record | None, bool]:
-        """Create or replace an object; says whether it was created."""
+        """Create or replace an object; return whether it was created."""
         scope = self._scope(kind, gvc)
         record = self._store.get(f"{scope}/{body.get('name')}")
         if record is None:
@@ -179,7 +182,7 @@ class Resources:
         return record
 
     def delete(self, principal: Principal, record: Record) -> None:
-        """Begin to delete an object; it can be read until that is done."""
+        """Begin to delete an object; it can be read until the deletion is complete."""
         self.require(principal, "delete", record)
         if (
             record.kind not in KINDS
@@ -199,7 +202,7 @@ class Resources:
         self._begin_delete(record)
 
     def add_key(self, principal: Principal, account: Record, description: str) -> Document:
-        """Make a key of a service account; its text is shown this once."""
+        """Create a key of a service account; only this response shows the key."""
         self.require(principal, "addKey", account)
         middle = base64.urlsafe_b64encode(
             f"{self._config.org}.{account.name}.{secrets.token_hex(2)}".encode()
@@ -216,7 +219,10 @@ class Resources:
         return {**entry, "key": key}
 
     def _keys_left(self, account: Record, patched: Document) -> list[Document]:
-        """The keys of a service account without those that a patch drops, which are good for nothing from now on."""
+        """Return the keys of a service account that a patch keeps.
+
+        The dropped keys become invalid immediately.
+        """
         given = patched.get("keys")
         left = (
             [key.get("name") for key in given if isinstance(key, dict)]
@@ -253,7 +259,7 @@ class Resources:
         return record
 
     def _draft(self, principal: Principal, kind: Kind, gvc: str | None, body: Document) -> Record:
-        """A new object as it would be stored, for somebody who may create it."""
+        """Return a new object as it would be stored, if the principal may create it."""
         scope = collection_link(self._config.org, kind.name, gvc)
         document = self._new_document(kind, gvc, body, scope)
         wide_scope = collection_link(self._config.org, kind.name) if kind.is_scoped else None
@@ -338,7 +344,8 @@ class Resources:
             if name in body and body[name] != record.document[name]:
                 raise refuse(
                     self._config.version_conflict_status,
-                    f"{record.link} has {name} {record.document[name]}, not {body[name]}: it was changed meanwhile",
+                    f"{record.link} has {name} {record.document[name]}, not {body[name]}:"
+                    " it was changed meanwhile",
                 )
 
     def _begin_delete(self, record: Record) -> None:
@@ -389,8 +396,8 @@ class Resources:
             region = location.partition("-")[2] or location
             provider = self._config.provider_of(location)
             self._first("location", f"/org/{org}/location", location, {
-                "provider": provider, "cloudProvider": provider, "region": region, "spec": {"enabled": True},
-                "origin": "builtin",
+                "provider": provider, "cloudProvider": provider, "region": region,
+                "spec": {"enabled": True}, "origin": "builtin",
             })  # fmt: skip
         for group in ("superusers", "viewers"):
             self._first(
@@ -410,24 +417,25 @@ class Resources:
     def _first_policies(self, kind: str) -> None:
         org = self._config.org
         for group, permission in (("superusers", "manage"), ("viewers", "view")):
+            principals = [f"/org/{org}/group/{group}"]
             self._first("policy", f"/org/{org}/policy", f"{group}-{kind}", {
                 "targetKind": kind, "target": "all", "origin": "builtin",
-                "bindings": [{"permissions": [permission], "principalLinks": [f"/org/{org}/group/{group}"]}],
+                "bindings": [{"permissions": [permission], "principalLinks": principals}],
             })  # fmt: skip
 
     def _first(self, kind: str, scope: str, name: str, content: Document) -> None:
         now = iso(self._clock.time_ns())
         link = f"{scope}/{name}"
         document: Document = {
-            "kind": kind, "id": str(uuid.uuid4()), "name": name, "version": 1, "description": name, "tags": {},
-            "created": now, "lastModified": now, **content, "status": {},
+            "kind": kind, "id": str(uuid.uuid4()), "name": name, "version": 1, "description": name,
+            "tags": {}, "created": now, "lastModified": now, **content, "status": {},
             "links": link_list(self=link, org=org_link(self._config.org)),
         }  # fmt: skip
         self._store.add(kind=kind, scope=scope, name=name, document=document)
 
 
 def _base(document: Document) -> Document:
-    """The fields that outlive a replacement."""
+    """Return the fields that survive a replacement."""
     kept = (
         "kind",
         "id",

@@ -1,4 +1,7 @@
-"""One execution of a cron workload and its containers: their state, and how a deployment shows them. No decisions."""
+"""One execution of a cron workload and its containers, as a deployment shows them.
+
+Holds state and makes no decisions.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _OVER = ("successful", "failed", "invalid", "removed")
 
 @dataclass(slots=True)
 class ContainerState:
-    """What is known of one container."""
+    """The state of one container."""
 
     name: str
     image: str
@@ -31,7 +34,7 @@ class ContainerState:
     restarts: int = 0
 
     def as_document(self) -> Document:
-        """Write the container as an execution shows it."""
+        """Return the container as an execution shows it."""
         document: Document = {
             "name": self.name,
             "image": self.image,
@@ -57,7 +60,8 @@ class ContainerState:
 class Run:
     """One execution: on demand when it has a command, scheduled otherwise.
 
-    ``ended_by`` says what ends it other than itself: a stop, a deadline, or the deletion of its workload.
+    ``ended_by`` names what ends it from outside: a stop, a deadline, or the deletion of its
+    workload.
     """
 
     workload: Record
@@ -88,7 +92,7 @@ class Run:
         return self.started_ns is not None
 
     def handles(self) -> list[Handle]:
-        """The containers that are under way."""
+        """Return the handles of the running containers."""
         return [
             each.handle
             for each in self.containers.values()
@@ -110,7 +114,7 @@ class Run:
         )
 
     def as_document(self) -> Document:
-        """Write the execution as a deployment shows it."""
+        """Return the execution as a deployment shows it."""
         document: Document = {
             "workloadVersion": self.version,
             "name": self.name,

@@ -1,4 +1,7 @@
-"""Cron expressions: reading five fields, and finding the next minute that fits. Pure; in UTC, as the platform's are."""
+"""Cron expressions: parse five fields and find the next matching minute.
+
+Pure; in UTC, as on the platform.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +24,20 @@ _FIELD_COUNT = 5
 TEXT_LIMIT = 1000
 _DIGITS = re.compile(r"[0-9]{1,4}")
 _SUNDAY_AS_SEVEN = 7
-# A leap day on a given weekday comes within 28 years, and 2100 is no leap year.
+# A leap day falls on a given weekday within 28 years, and 2100 is not a leap year.
 _SEARCH_DAYS = 366 * 41
 
 
 class InvalidScheduleError(ValueError):
-    """The text is no cron expression."""
+    """The string is not a valid cron expression."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A cron expression. Day of month and day of week are alternatives when both are restricted."""
+    """A cron expression.
+
+    Day of month and day of week are alternatives if both are restricted.
+    """
 
     minutes: frozenset[int]
     hours: frozenset[int]
@@ -42,7 +48,10 @@ class Schedule:
     any_weekday: bool
 
     def next_after(self, moment: datetime) -> datetime | None:
-        """The first fitting minute after a moment; ``None`` for a date that never comes, such as 30 February."""
+        """Return the first matching minute after a moment.
+
+        The result is ``None`` for a date that never comes, such as February 30.
+        """
         start = moment.replace(second=0, microsecond=0) + timedelta(minutes=1)
         day = start.replace(hour=0, minute=0)
         for _ in range(_SEARCH_DAYS):
@@ -72,7 +81,7 @@ class Schedule:
 
 
 def parse_schedule(text: str) -> Schedule:
-    """Read a cron expression of five fields, or one of the usual names such as ``@hourly``."""
+    """Parse a cron expression of five fields, or one of the usual names such as ``@hourly``."""
     if len(text) > TEXT_LIMIT:
         raise InvalidScheduleError(f"it is longer than {TEXT_LIMIT} characters")
     fields = _MACROS.get(text.strip().lower(), text).split()

@@ -1,4 +1,4 @@
-"""Cron workloads that run by themselves: one timer for each schedule that is switched on. Starts nothing itself."""
+"""Timers for cron workloads: one for each active schedule. Starts no runs itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cpln_flows.emulator.store import Record
 
 
 class Schedules:
-    """The timers of all live schedules; ``due`` is called with each workload when its minute has come."""
+    """The timers of all active schedules; when one fires, ``due`` is called with its workload."""
 
     def __init__(self, clock: Clock, due: Callable[[Record], None]) -> None:
         self._clock = clock
@@ -19,7 +19,7 @@ class Schedules:
         self._timers: dict[int, Timer] = {}
 
     def arm(self, workload: Record) -> None:
-        """Set the timer of a workload anew, if its schedule is live."""
+        """Reset the timer of a workload, if its schedule is active."""
         self.disarm(workload)
         spec = workload.document["spec"]
         if workload.deleted or spec.get("type") != "cron" or is_suspended(spec):
@@ -31,13 +31,13 @@ class Schedules:
             )
 
     def disarm(self, workload: Record) -> None:
-        """Forget the timer of a workload."""
+        """Cancel the timer of a workload."""
         timer = self._timers.pop(workload.sequence, None)
         if timer is not None:
             timer.cancel()
 
     def close(self) -> None:
-        """Forget every timer."""
+        """Cancel every timer."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()

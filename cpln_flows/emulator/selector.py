@@ -1,8 +1,9 @@
-"""Log selectors: ``{gvc="dev", replica=~"command-.+"} |= "text"`` read and matched as Grafana Loki does. Pure.
+"""Parse and match log selectors such as ``{gvc="dev"} |= "text"``, as Grafana Loki does. Pure.
 
-Matchers are ``= != =~ !~``, with regular expressions that have to match the whole value; an absent label counts as
-empty, and at least one matcher has to demand something that is not empty. Line filters are ``|= != |~ !~``, and
-match anywhere. Pipelines that parse or format lines are refused.
+Matchers are ``= != =~ !~``, with regular expressions that have to match the whole value, as in
+``replica=~"command-.+"``. An absent label counts as empty, and at least one matcher has to require
+a value that is not empty. Line filters are ``|= != |~ !~``, and match anywhere. Pipelines that
+parse or format lines are refused.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{3}|.)")
 _LAST_CHARACTER, _LAST_BYTE, _SURROGATES = 0x10FFFF, 0xFF, range(0xD800, 0xE000)
 _SPECIAL = frozenset(r"\.+*?()|[]{}^$")
-_NOTHING_NEEDED = "queries require at least one regexp or equality matcher that does not have an empty-compatible value"
+_NOTHING_NEEDED = (
+    "queries require at least one regexp or equality matcher"
+    " that does not have an empty-compatible value"
+)
 
 
 class SelectorError(ValueError):
-    """The text is no selector, or one that is not understood."""
+    """The string is not a selector, or not a supported one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ class Matcher:
     pattern: Pattern | None
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether the label of a stream fulfils the condition."""
+        """Return whether the label of a stream satisfies the condition."""
         found = labels.get(self.label, "")
         if self.pattern is None:
             return (found == self.value) is (self.op == "=")
@@ -48,12 +52,12 @@ class Matcher:
 
     @property
     def allows_empty(self) -> bool:
-        """Whether a stream without the label fits."""
+        """Whether a stream without the label matches."""
         return self.matches({})
 
     @property
     def literal_prefix(self) -> str:
-        """What every fitting value begins with."""
+        """The prefix of every matching value."""
         if self.op == "=":
             return self.value
         return _literal_prefix(self.value) if self.op == "=~" else ""
@@ -61,14 +65,14 @@ class Matcher:
 
 @dataclass(frozen=True, slots=True)
 class LineFilter:
-    """A condition on the text of a line."""
+    """A condition on the contents of a line."""
 
     op: str
     value: str
     pattern: Pattern | None
 
     def matches(self, line: str) -> bool:
-        """Whether a line passes."""
+        """Return whether a line passes."""
         if self.pattern is None:
             return (self.value in line) is (self.op == "|=")
         return self.pattern.found_in(line) is (self.op == "|~")
@@ -82,16 +86,16 @@ class Selector:
     filters: tuple[LineFilter, ...] = ()
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether a stream belongs to the result."""
+        """Return whether a stream belongs to the result."""
         return all(matcher.matches(labels) for matcher in self.matchers)
 
     def passes(self, line: str) -> bool:
-        """Whether a line of such a stream belongs to the result."""
+        """Return whether a line of a matching stream belongs to the result."""
         return all(each.matches(line) for each in self.filters)
 
 
 def parse_selector(text: str) -> Selector:
-    """Read a selector."""
+    """Parse a selector."""
     if len(text) > TEXT_LIMIT:
         raise SelectorError(f"parse error: input size too long ({len(text)} > {TEXT_LIMIT})")
     matchers, place = _parse_matchers(text)
@@ -192,5 +196,5 @@ Predicate = Callable[[str], bool]
 
 
 def line_predicate(selector: Selector) -> Predicate | None:
-    """The line filters as one function; ``None`` when every line passes."""
+    """Return the line filters as one function; ``None`` if every line passes."""
     return selector.passes if selector.filters else None

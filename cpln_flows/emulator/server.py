@@ -1,7 +1,8 @@
-"""Serving a platform on loopback, with uvicorn's protocols: in the running event loop, or in a thread of its own.
+"""Serve a platform on loopback, in the running event loop or in a separate thread.
 
-uvicorn's own server would install signal handlers, log what it does, and wait a tenth of a second for its end; so its
-protocols, as ``protocol`` extends them, are put on asyncio's server directly.
+uvicorn's own server would install signal handlers, log its actions, and wait a tenth of a second
+for its end. Therefore asyncio's server uses uvicorn's protocols directly, with the extensions in
+``protocol``.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ _MESSAGE_LIMIT = 64 * 1024
 
 
 class Server:
-    """Serves a platform in the running event loop: ``async with Server(platform) as server: server.url``.
+    """Serves a platform in the running event loop.
 
-    It can be stopped and another started for the same platform: jobs go on, as they would if only the API were down.
+    Use it as ``async with Server(platform) as server``, with the address in ``server.url``. It can
+    be stopped, and another can be started for the same platform. Jobs keep running meanwhile, as
+    they would if only the API were down.
     """
 
     def __init__(self, platform: Platform, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -51,7 +54,7 @@ class Server:
             log_config=None,
             lifespan="off",
             proxy_headers=False,
-            # The default of uvicorn once was the deprecated interface of websockets.
+            # uvicorn's default once was the deprecated interface of websockets.
             ws="websockets-sansio",
             h11_max_incomplete_event_size=_HEAD_LIMIT,
             ws_max_size=_MESSAGE_LIMIT,
@@ -84,7 +87,7 @@ class Server:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop listening, let requests end for a moment, and close every connection."""
+        """Stop listening, give requests a moment to end, and close every connection."""
         if self._listener is None:
             return
         self._listener.close()
@@ -118,7 +121,7 @@ class Running:
 def serve_in_thread(
     platform: Platform, host: str = "127.0.0.1", port: int = 0
 ) -> Iterator[Running]:
-    """Serve a platform from a thread with an event loop of its own; at the end every job is killed."""
+    """Serve a platform from a thread with its own event loop; at the end, kill every job."""
     started: threading.Event = threading.Event()
     outcome: list[Running | BaseException] = []
     stop: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
@@ -158,7 +161,10 @@ def serve_in_thread(
 
 
 def _loopback(host: str) -> str:
-    """The address of a loopback host; anything else is refused, because everybody who can connect may run programs."""
+    """Return the address of a loopback host.
+
+    Anything else is refused, because anybody who can connect might run programs.
+    """
     if host == "localhost":
         return "127.0.0.1"
     try:

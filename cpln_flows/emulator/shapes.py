@@ -1,7 +1,7 @@
-"""Which JSON type each field has, as tables, and the check of a document against them.
+"""Tables with the JSON type of each field, and the check of a document against them.
 
-The rules about names, limits and formats come after this check and need not ask again what type a field has. Fields
-that a table does not name pass: whether they are known at all is for those rules to say.
+The rules about names, limits and formats follow this check and can rely on the types. Fields that a
+table does not name pass; those rules decide whether they are known at all.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ _OPTIONS: dict[str, Shape] = {
     "capacityAIUpdateMinutes": NUMBER, "autoscaling": OBJECT, "multiZone": OBJECT,
 }  # fmt: skip
 _CONTAINER: dict[str, Shape] = {
-    "name": TEXT, "image": TEXT, "cpu": TEXT, "memory": TEXT, "minCpu": TEXT, "minMemory": TEXT, "command": TEXT,
-    "args": [TEXT], "env": _ENV, "inheritEnv": FLAG, "workingDir": TEXT, "port": NUMBER,
-    "ports": [{"number": NUMBER, "protocol": TEXT}], "lifecycle": OBJECT, "readinessProbe": OBJECT,
-    "livenessProbe": OBJECT, "volumes": [{"uri": TEXT, "path": TEXT, "recoveryPolicy": TEXT}], "metrics": OBJECT,
-    "gpu": OBJECT,
+    "name": TEXT, "image": TEXT, "cpu": TEXT, "memory": TEXT, "minCpu": TEXT, "minMemory": TEXT,
+    "command": TEXT, "args": [TEXT], "env": _ENV, "inheritEnv": FLAG, "workingDir": TEXT,
+    "port": NUMBER, "ports": [{"number": NUMBER, "protocol": TEXT}], "lifecycle": OBJECT,
+    "readinessProbe": OBJECT, "livenessProbe": OBJECT,
+    "volumes": [{"uri": TEXT, "path": TEXT, "recoveryPolicy": TEXT}],
+    "metrics": OBJECT, "gpu": OBJECT,
 }  # fmt: skip
 _FIREWALL: Shape = {
     "external": {
@@ -80,14 +81,18 @@ _CLOUD = dict.fromkeys(("aws", "gcp", "azure", "ngs"), OBJECT)
 _KINDS: dict[str, dict[str, Shape]] = {
     "org": {"spec": {"observability": {"logsRetentionDays": NUMBER}}},
     "gvc": {"spec": _GVC},
-    "identity": {"spec": OBJECT, **_CLOUD, "networkResources": [OBJECT], "nativeNetworkResources": [OBJECT]},
+    "identity": {
+        "spec": OBJECT, **_CLOUD, "networkResources": [OBJECT], "nativeNetworkResources": [OBJECT],
+    },
     "policy": {
         "targetKind": TEXT, "target": TEXT, "targetLinks": [TEXT], "targetQuery": OBJECT,
         "bindings": [{"permissions": [TEXT], "principalLinks": [TEXT]}],
     },
     "secret": {"type": TEXT},
     "workload": {"spec": _WORKLOAD},
-    "volumeset": {"spec": {"fileSystemType": TEXT, "performanceClass": TEXT, "initialCapacity": NUMBER}},
+    "volumeset": {
+        "spec": {"fileSystemType": TEXT, "performanceClass": TEXT, "initialCapacity": NUMBER},
+    },
     "group": {"memberLinks": [TEXT], "memberQuery": OBJECT, "identityMatcher": OBJECT},
     "cloudaccount": {"provider": TEXT, "data": OBJECT},
     "agent": {"spec": OBJECT},
@@ -99,19 +104,25 @@ COMMAND: Shape = {
     "spec": {
         "location": TEXT, "scheduleName": TEXT, "activeDeadlineSeconds": NUMBER, "replica": TEXT,
         "containerOverrides": [
-            {"name": TEXT, "env": _ENV, "command": TEXT, "args": [TEXT], "memory": TEXT, "cpu": TEXT, "image": TEXT}
+            {
+                "name": TEXT, "env": _ENV, "command": TEXT, "args": [TEXT], "memory": TEXT,
+                "cpu": TEXT, "image": TEXT,
+            }
         ],
     },
 }  # fmt: skip
 
 
 def shape_of(kind: str) -> Shape:
-    """The types of the fields of a kind of object."""
+    """Return the types of the fields of a kind of object."""
     return {**_BASE, **_KINDS.get(kind, {})}
 
 
 def check_shape(problems: Problems, value: object, shape: Shape, path: str = "") -> None:
-    """Note every field that has another type than its table says; an absent field, or ``null``, has none."""
+    """Note every field whose type differs from its table.
+
+    An absent field, or ``null``, has no type.
+    """
     if value is None:
         return
     if isinstance(shape, list):

@@ -1,8 +1,9 @@
-"""Every object of the platform, with the indexes that keep lists and queries quick. It decides nothing.
+"""Every object of the platform, with the indexes that keep lists and queries fast.
 
-A document is never changed in place: a change is a new document (``Store.replace``), so whoever holds an old one may
-keep it. Records carry a sequence number that only grows; lists and cursors go by it, which is why a page never
-repeats or skips an object because another was added or deleted.
+The store makes no decisions. A document is never changed in place: a change is a new document
+(``Store.replace``), so a holder of the old document may keep it. Records carry a sequence number
+that only grows. Lists and cursors rely on it, so a page never repeats or skips an object because
+another was added or deleted.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ _INDEXED_PROPERTIES = {"command": ("type", "lifecycleStage"), "policy": ("target
 
 
 def scalar_text(value: object) -> str:
-    """Write a tag's or a property's value as queries compare it: ``True`` and ``"true"`` are the same."""
+    """Format a tag's or a property's value as queries compare it.
+
+    ``True`` and ``"true"`` are the same.
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
@@ -30,7 +34,8 @@ def scalar_text(value: object) -> str:
 class Record:
     """One stored object and where it belongs.
 
-    ``scope`` is the link of its collection; ``wide_scope`` that of the organisation-wide list, for kinds of a GVC.
+    ``scope`` is the link of its collection; ``wide_scope`` that of the organization-wide list, for
+    kinds of a GVC.
     """
 
     sequence: int
@@ -57,7 +62,7 @@ class Record:
 
 
 class Store:
-    """The objects by link, by collection, by tag and by the properties that commands are queried by.
+    """The objects by link, by collection, by tag, and by properties used in queries.
 
     ``revision`` changes with every change of any object.
     """
@@ -119,7 +124,7 @@ class Store:
         record.keys = keys
 
     def remove(self, record: Record) -> None:
-        """Forget an object; harmless when it is forgotten already."""
+        """Forget an object; harmless if it is already forgotten."""
         if self._by_sequence.pop(record.sequence, None) is None:
             return
         self.revision += 1
@@ -134,9 +139,10 @@ class Store:
     def walk(
         self, scope: str, keys: Sequence[Key], *, after: int | None, newest_first: bool
     ) -> Iterator[Record]:
-        """Go through a collection in order of creation, from a place on; ``keys`` narrow it where they can.
+        """Iterate over a collection in order of creation, from a given place; ``keys`` narrow it.
 
-        Only the shortest of the indexes named by ``keys`` is read: the caller still compares each object.
+        Only the shortest of the indexes that ``keys`` name is read: the caller still compares each
+        object.
         """
         indexes = [self._index.get((scope, *key), []) for key in keys] or [
             self._index.get((scope,), [])
@@ -149,7 +155,7 @@ class Store:
     def find(
         self, scope: str, keys: Sequence[Key], wanted: Callable[[Record], bool]
     ) -> Record | None:
-        """Find the oldest object of a collection that is wanted."""
+        """Find the oldest object of a collection that satisfies ``wanted``."""
         return next(
             (
                 each

@@ -1,9 +1,10 @@
 """A tail: lines pushed over a WebSocket as they arrive, as Grafana Loki does.
 
-A tail with a start in the past first gives what is stored: the newest ``limit`` lines since the start (Loki asks its
-store backwards and turns the result round, so older lines than those are not given), in order of time; then every new
-line that fits, however old its stamp. ``limit`` does not bound the live part. A reader that is too slow loses lines:
-what does not fit into the buffer is dropped and announced in ``dropped_entries`` of the next frame.
+A tail with a start in the past first sends stored lines: the newest ``limit`` lines since the
+start, in order of time. (Loki queries its store backwards and reverses the result, so older lines
+are not sent.) Then it sends every new line that matches, however old its stamp. ``limit`` does not
+bound the live part. A reader that is too slow loses lines: what does not fit into the buffer is
+dropped and announced in ``dropped_entries`` of the next frame.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Tails:
         self._open = 0
 
     def check(self, principal: Principal, org: str, query: str) -> LogRequest | Answer:
-        """Read a request for a tail: what it asks for, or the answer that refuses it."""
+        """Parse a request for a tail; return its parameters, or the response that refuses it."""
         try:
             self._service.authorize(principal, org)
             return self._service.read(read_params(query), default_direction="forward")
@@ -76,7 +77,7 @@ class Tails:
         connection: Connection | None,
         fault: Fault | None,
     ) -> None:
-        """Push lines until the client goes, the session is over or a fault cuts it."""
+        """Push lines until the client disconnects, the session is over or a fault cuts it."""
         await websocket.accept()
         limit = self._config.tail_limit
         if limit is not None and self._open >= limit:
@@ -109,7 +110,7 @@ class Tails:
 
 
 class _Pusher:
-    """The lines that wait for one client, and their way into frames."""
+    """Buffers the lines for one client and packs them into frames."""
 
     def __init__(self, config: PlatformConfig, clock: Clock, fault: Fault) -> None:
         self._clock = clock
@@ -129,12 +130,12 @@ class _Pusher:
         self.cut = False
 
     def begin(self, history: Sequence[Place]) -> None:
-        """Put what is stored in front of what has come since."""
+        """Put the stored lines in front of those that have arrived since."""
         self._waiting.extendleft(reversed(history))
         self._awake.set()
 
     def take(self, stream: Stream, entries: list[Entry]) -> None:
-        """Take new lines; those that find no room are dropped."""
+        """Take new lines; drop those that find no room."""
         room = max(self._room - len(self._waiting), 0)
         self._waiting.extend(zip(itertools.repeat(stream), entries[:room]))
         self._drop(stream, entries[room:])
@@ -146,7 +147,7 @@ class _Pusher:
         self._awake.set()
 
     def leave(self) -> None:
-        """Note that the client is gone."""
+        """Note that the client has disconnected."""
         self.gone = True
         self._awake.set()
 
@@ -168,7 +169,10 @@ class _Pusher:
         return self.gone or self.expired or self.cut
 
     def _lingers(self, delay_seconds: int) -> bool:
-        """Whether lines wait on: a delayed tail sends what has come in the time since the first of them."""
+        """Return whether lines keep waiting.
+
+        A delayed tail collects lines for some time after the first of them.
+        """
         if self._is_due or not delay_seconds:
             self._is_due = False
             return False

@@ -1,4 +1,4 @@
-"""Whether a value from JSON fits the annotation of a dataclass's field. Pure."""
+"""Check whether a JSON value matches the annotation of a dataclass field. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal, Union, get_args, get_origin
 
 
 def fits(value: object, hint: object) -> bool:
-    """Whether a value is one of a type: a plain one, a choice of literals, or a union of both."""
+    """Return whether a value has a type: a plain type, a choice of literals, or a union of both."""
     if get_origin(hint) is Literal:
         return any(value == each and type(value) is type(each) for each in get_args(hint))
     if get_origin(hint) in (Union, types.UnionType):

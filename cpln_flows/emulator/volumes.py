@@ -1,7 +1,8 @@
-"""What a container's volumes hold: files of secrets, scratch space of its replica, volumesets of its GVC.
+"""The contents of a container's volumes: secrets, scratch space and volumesets.
 
-A secret without a key is a folder with a file for each of its keys, with a key it is one file. Other volumes (buckets, file
-shares) are not there on this machine. Pure: reading a secret is the caller's.
+A secret without a key is a folder with a file for each of its keys; with a key, it is one file.
+Scratch space belongs to the replica, a volumeset to the GVC. Other volumes (buckets, file shares)
+are not available on this machine. Pure: the caller reads secrets.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _WHOLE = "payload"
 
 
 def secrets_of(volumes: Iterable[Document]) -> set[str]:
-    """Return the names of the secrets that volumes are made of."""
+    """Return the names of the secrets that volumes contain."""
     return {
         matched[1]
         for volume in volumes
@@ -33,12 +34,12 @@ def mounts_of(
     secret: Callable[[str], Document],
     read: Callable[[Document, str | None], str],
 ) -> tuple[Mount, ...]:
-    """Return what is mounted where.
+    """Return the mounts of a container's volumes.
 
     Args:
         volumes: The volumes of a container.
-        secret: Returns the secret of a name, or raises.
-        read: Returns the text of one key of a secret.
+        secret: Returns the secret with a name, or raises.
+        read: Returns the value of one key of a secret.
     """
     return tuple(
         _mount(str(volume.get("uri", "")), str(volume.get("path", "")), secret, read)
@@ -68,7 +69,7 @@ def _mount(
 
 
 def _files(secret: Document, read: Callable[[Document, str | None], str]) -> Mapping[str, str]:
-    """Return a file for each key; a key that cannot be the name of a file has none."""
+    """Return a file for each key, except keys that are not valid file names."""
     data = secret.get("data")
     if not isinstance(data, Mapping):
         return {_WHOLE: read(secret, None)}

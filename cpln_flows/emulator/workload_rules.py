@@ -1,7 +1,7 @@
-"""What a valid workload and a valid command of a workload look like; ``checks`` holds the general rules.
+"""The rules for valid workloads and their commands; ``checks`` has the general rules.
 
-Also normalises: what the platform stores differs from what was sent (environment sorted by name, texts turned into
-booleans and numbers, links in full).
+Also normalizes: what the platform stores differs from what was sent (environment sorted by name,
+strings converted to booleans and numbers, links in full).
 """
 
 from __future__ import annotations
@@ -37,12 +37,14 @@ RATIO, RELAXED_RATIO = 8.0, 32.0
 MIN_CPU, MIN_MEMORY = 0.025, 32 * 2**20
 
 _SPEC_FIELDS = frozenset({
-    "type", "containers", "identityLink", "job", "defaultOptions", "localOptions", "firewallConfig", "rolloutOptions",
-    "securityOptions", "loadBalancer", "sidecar", "extras", "supportDynamicTags", "requestRetryPolicy", "vm",
+    "type", "containers", "identityLink", "job", "defaultOptions", "localOptions", "firewallConfig",
+    "rolloutOptions", "securityOptions", "loadBalancer", "sidecar", "extras", "supportDynamicTags",
+    "requestRetryPolicy", "vm",
 })  # fmt: skip
 _CONTAINER_FIELDS = frozenset({
-    "name", "image", "cpu", "memory", "minCpu", "minMemory", "command", "args", "env", "inheritEnv", "workingDir",
-    "port", "ports", "lifecycle", "readinessProbe", "livenessProbe", "volumes", "metrics", "gpu",
+    "name", "image", "cpu", "memory", "minCpu", "minMemory", "command", "args", "env", "inheritEnv",
+    "workingDir", "port", "ports", "lifecycle", "readinessProbe", "livenessProbe", "volumes",
+    "metrics", "gpu",
 })  # fmt: skip
 _JOB_FIELDS = frozenset(
     {"schedule", "concurrencyPolicy", "historyLimit", "restartPolicy", "activeDeadlineSeconds"}
@@ -51,22 +53,24 @@ _OVERRIDE_FIELDS = frozenset({"name", "env", "command", "args", "memory", "cpu",
 _CONTAINER_NAME = re.compile(r"[a-z]([-a-z0-9])*[a-z0-9]")
 _CONTAINER_NAME_LIMIT = 64
 _RESERVED_CONTAINERS = frozenset({
-    "istio-proxy", "queue-proxy", "istio-validation", "cpln-envoy-assassin", "cpln-writer-proxy", "cpln-reader-proxy",
-    "cpln-dbaas-config",
+    "istio-proxy", "queue-proxy", "istio-validation", "cpln-envoy-assassin", "cpln-writer-proxy",
+    "cpln-reader-proxy", "cpln-dbaas-config",
 })  # fmt: skip
 _RESERVED_PREFIXES = ("cpln-", "debugger-")
 _RESERVED_PORTS = frozenset(
     {8012, 8022, 9090, 9091, 15000, 15001, 15006, 15020, 15021, 15090, 41000}
 )
-_RESERVED_PATHS = ("/dev", "/dev/log", "/tmp", "/var", "/var/log")  # noqa: S108 - mount points the platform refuses
+_RESERVED_PATHS = ("/dev", "/dev/log", "/tmp", "/var", "/var/log")  # noqa: S108 - mount points
 _VOLUME_SCHEMES = (
-    "cpln://secret/", "cpln://volumeset/", "scratch://", "s3://", "gs://", "azureblob://", "azurefs://", "k8s://",
+    "cpln://secret/", "cpln://volumeset/", "scratch://", "s3://", "gs://", "azureblob://",
+    "azurefs://", "k8s://",
 )  # fmt: skip
 _ENV_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 _RESERVED_ENV = ("K_SERVICE", "K_CONFIGURATION", "K_REVISION")
 _QUANTITY = re.compile(r"([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)")
 _SUFFIXES = {
-    "": 1.0, "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15,
+    "": 1.0, "n": 1e-9, "u": 1e-6, "m": 1e-3,
+    "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15,
     "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50,
 }  # fmt: skip
 _CONTAINER_DEFAULTS = {"cpu": "50m", "memory": "128Mi", "inheritEnv": False}
@@ -84,7 +88,7 @@ _NUMBERS = (
 
 
 def quantity(text: str) -> float | None:
-    """Read an amount of processor or memory; ``None`` when it has no meaning."""
+    """Parse an amount of CPU or memory; return ``None`` if it has no meaning."""
     matched = _QUANTITY.fullmatch(text)
     if matched is None:
         return None
@@ -98,7 +102,7 @@ def quantity(text: str) -> float | None:
 
 
 def normalise_spec(spec: Document) -> Document:
-    """Write a workload's spec as the platform stores it."""
+    """Return a workload's spec as the platform stores it."""
     stored = _coerce(spec)
     containers = stored.get("containers")
     if isinstance(containers, list):
@@ -107,7 +111,7 @@ def normalise_spec(spec: Document) -> Document:
 
 
 def with_defaults(spec: Document, config: PlatformConfig) -> Document:
-    """Write into a checked spec what the platform fills in where it says nothing."""
+    """Fill in the platform's defaults in a checked spec."""
     filled = {
         **spec,
         "containers": [{**_CONTAINER_DEFAULTS, **container} for container in spec["containers"]],
@@ -123,7 +127,7 @@ def _coerce(content: Document) -> Document:
 
 
 def _coerce_value(key: str, value: object) -> object:
-    # "cpln workload update --set spec.defaultOptions.suspend=true" sends the text "true".
+    # "cpln workload update --set spec.defaultOptions.suspend=true" sends the string "true".
     if isinstance(value, dict):
         return _coerce(value)
     if isinstance(value, list) and key == "containers":
@@ -146,7 +150,7 @@ def _env_name(entry: object) -> str:
 
 
 def check_workload(problems: Problems, document: Document, config: PlatformConfig) -> None:
-    """A whole workload."""
+    """Check a whole workload."""
     name = document.get("name")
     check_name(problems, name, config.workload_name_limit)
     if isinstance(name, str) and name.endswith("-headless"):
@@ -199,7 +203,8 @@ def _check_container_name(problems: Problems, name: object, path: str) -> None:
     if not _CONTAINER_NAME.fullmatch(name) or len(name) > _CONTAINER_NAME_LIMIT:
         problems.add(
             path,
-            rf"with value {name!r} fails to match the required pattern: /^{_CONTAINER_NAME.pattern}$/",
+            rf"with value {name!r} fails to match the required pattern:"
+            rf" /^{_CONTAINER_NAME.pattern}$/",
         )
     if name in _RESERVED_CONTAINERS or name.startswith(_RESERVED_PREFIXES):
         problems.add(path, f"{name!r} is reserved for system use")
@@ -213,7 +218,7 @@ def _check_process(problems: Problems, container: Document, path: str) -> None:
 
 
 def check_env(problems: Problems, env: object, path: str) -> None:
-    """A list of environment variables."""
+    """Check a list of environment variables."""
     for index, item in enumerate(sequence(problems, env, path)):
         where = f"{path}[{index}]"
         entry = mapping(problems, item, where)
@@ -224,7 +229,8 @@ def check_env(problems: Problems, env: object, path: str) -> None:
             continue
         if name.startswith("CPLN_"):
             problems.say(
-                f"Environment variable names starting with CPLN_ are reserved for system use ({where}.name {name!r})"
+                "Environment variable names starting with CPLN_ are reserved for system use"
+                f" ({where}.name {name!r})"
             )
         elif name in _RESERVED_ENV:
             problems.add(f"{where}.name", f"{name!r} is reserved for system use")
@@ -389,7 +395,7 @@ def _check_firewall(problems: Problems, firewall: Document) -> None:
 
 
 def check_run(problems: Problems, body: Document, workload: Document, locations: list[str]) -> None:
-    """The body of a ``runCronWorkload`` command."""
+    """Check the body of a ``runCronWorkload`` command."""
     check_tags(problems, body.get("tags"))
     spec = mapping(problems, body.get("spec"), "spec")
     check_known(
@@ -422,7 +428,7 @@ def check_run(problems: Problems, body: Document, workload: Document, locations:
 def check_stop(
     problems: Problems, body: Document, locations: list[str], config: PlatformConfig
 ) -> None:
-    """The body of a ``stopReplica`` command."""
+    """Check the body of a ``stopReplica`` command."""
     check_tags(problems, body.get("tags"))
     spec = mapping(problems, body.get("spec"), "spec")
     check_known(problems, spec, "spec", ("location", "replica"))

@@ -1,1 +1,4 @@
-"""What carries out the containers of a run: real processes, or scripts. The platform decides when; these do."""
+"""Executors, which run containers as real processes or by scripts.
+
+The platform decides when; the executors act.
+"""

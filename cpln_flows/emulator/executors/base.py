@@ -1,4 +1,4 @@
-"""What the platform asks of an executor, and what an executor tells the platform. No implementation."""
+"""The interface between the platform and an executor, in both directions. No implementation."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One volume of a container; without files, text, scratch space and volumeset it is not to be had.
+    """One volume of a container.
+
+    Without files, text, scratch space and volumeset, the volume is not available.
 
     Attributes:
-        path: Where the container finds it.
-        uri: What it is.
-        files: The texts of its files by their names, if it is a folder of a secret.
-        text: Its text, if it is one file of a secret.
-        scratch: Name of the scratch space that it is.
-        volumeset: Name of the volumeset that it is.
+        path: The path at which the container finds it.
+        uri: The URI that identifies it.
+        files: The contents of its files by name, if it is a folder of a secret.
+        text: Its contents, if it is one file of a secret.
+        scratch: Name of the scratch space, if it is one.
+        volumeset: Name of the volumeset, if it is one.
     """
 
     path: str
@@ -30,7 +32,7 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container as it runs: the workload's, with the overrides merged in and every variable resolved."""
+    """One container as it runs, with the overrides merged in and every variable resolved."""
 
     name: str
     image: str
@@ -50,14 +52,14 @@ class RunSpec:
     Attributes:
         workload: Bare name of the workload.
         gvc: Bare name of its GVC.
-        org: Bare name of the organisation.
+        org: Bare name of the organization.
         location: Bare name of the location.
         name: Name of the execution (``command-<id>`` for a run on demand).
         command_id: Id of the command that started it; ``None`` for a scheduled run.
         replica: Name of the replica.
         tags: The command's tags.
-        containers: The containers, first the main one.
-        attempt: 0, or the number of restarts of the container that is being started.
+        containers: The containers; the main container comes first.
+        attempt: Number of restarts of the container that is being started.
     """
 
     workload: str
@@ -78,42 +80,42 @@ class RunSpec:
 
 
 class ContainerEvents(Protocol):
-    """What an executor tells about one container. Every call comes in the platform's event loop."""
+    """Callbacks by which an executor reports on one container, in the platform's event loop."""
 
     def note(self, message: str) -> None:
-        """Something that the user should know; it becomes a message of the command."""
+        """Report something that the user should know; it becomes a message of the command."""
 
     def started(self) -> None:
-        """The first process runs."""
+        """Report that the first process runs."""
 
     def waiting(self, reason: str, message: str) -> None:
-        """The container cannot start now, and stays as it is."""
+        """Report that the container cannot start now and keeps waiting."""
 
     def never_placed(self, message: str) -> None:
-        """No replica will come to be."""
+        """Report that no replica will be created."""
 
     def wrote(self, stream: str, lines: list[str]) -> None:
-        """The container wrote lines to ``stdout`` or ``stderr``."""
+        """Pass on lines that the container wrote to ``stdout`` or ``stderr``."""
 
     def ended(self, exit_code: int, reason: str, message: str) -> None:
-        """The container has ended and nothing of it is left; the last call."""
+        """Report, as the last call, that the container has ended and nothing of it is left."""
 
 
 class Handle(Protocol):
-    """One container under way."""
+    """One running container."""
 
     def terminate(self) -> None:
-        """Ask its first process to end."""
+        """Ask its first process to terminate."""
 
     def kill(self) -> None:
-        """End everything that runs in it."""
+        """Kill everything that runs in it."""
 
     async def wait_gone(self) -> None:
         """Wait until nothing of it is left; from any event loop."""
 
 
 class Executor(Protocol):
-    """Carries out containers."""
+    """Runs containers."""
 
     def start(self, run: RunSpec, container: Container, events: ContainerEvents) -> Handle:
-        """Begin one container of a run; returns at once."""
+        """Begin one container of a run; return immediately."""

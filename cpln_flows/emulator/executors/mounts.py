@@ -1,8 +1,9 @@
-"""Volumes of a container that is a process: folders of this machine, shown at the paths that the container names.
+"""Volumes of a process container: local folders, shown at the paths that the container names.
 
-Where the machine does not allow that (``namespace``), or it would hide what every program here needs, these paths are replaced by
-those of the folders, wherever they stand in the container's command, its variables and its working folder; programs that are told
-otherwise find the folders in the variable ``CPLN_LOCAL_MOUNTS``, an object in JSON.
+Where the machine does not allow that (``namespace``), or it would hide what every program here
+needs, the paths of the folders replace these paths in the container's command, its variables and
+its working folder. Programs that get the paths in another way find the folders in the variable
+``CPLN_LOCAL_MOUNTS``, a JSON object.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ VARIABLE = "CPLN_LOCAL_MOUNTS"
 _BEFORE, _AFTER = r"(?<![-\w./])", r"(?![-\w.])"
 
 Orders = list[tuple[str, str, dict[str, str]]]
-"""What the supervisor makes before it starts the program: kind, path, and the texts of files by their names."""
+"""What the supervisor creates before it starts the program: kind, path, and files by name."""
 
 
 class Places:
@@ -61,30 +62,30 @@ class Places:
         self._real[mount.path.rstrip("/")] = str(real or folder)
 
     def hides(self, paths: Iterable[str]) -> bool:
-        """Whether a volume would stand above one of these paths, and hide it."""
+        """Return whether a volume would be above one of these paths and hide it."""
         mounted = [Path(path) for path in self._real]
         return any(Path(needed).is_relative_to(path) for needed in paths for path in mounted)
 
     @property
     def binds(self) -> list[tuple[str, str]]:
-        """The path of each volume, and where it is on this machine."""
+        """The path of each volume, and its place on this machine."""
         return list(self._real.items())
 
     @property
     def mapped_variables(self) -> Mapping[str, str]:
-        """The variable that tells where each volume is."""
+        """The variable that names the place of each volume on this machine."""
         return {VARIABLE: json.dumps(self._real)} if self._real else {}
 
     @property
     def mounted_variables(self) -> Mapping[str, str]:
-        """The same where each volume is at the path that the container names."""
+        """The same variable when each volume is at the path that the container names."""
         return {VARIABLE: json.dumps({path: path for path in self._real})} if self._real else {}
 
     def mapped(self, text: str) -> str:
-        """Return a text with the paths of this machine in place of those that the container names."""
+        """Replace the paths that the container names with those of this machine."""
         if not self._real:
             return text
-        # The longest first: of /data and /data/in the latter is meant by /data/in/x.
+        # The longest first: of /data and /data/in, the latter contains /data/in/x.
         paths = sorted(self._real, key=len, reverse=True)
         pattern = re.compile(f"{_BEFORE}({'|'.join(map(re.escape, paths))}){_AFTER}")
         return pattern.sub(lambda match: self._real[match[1]], text)

@@ -1,13 +1,14 @@
-"""A file system of its own for a container that is a process: its volumes stand where the container names them.
+"""A private file system for a process container: its volumes are where the container names them.
 
-Linux alone has this, and not every machine allows it: a user namespace gives a process the right to mount, for itself and its
-children. The new root is a folder in memory whose entries are those of the real one; where a mount needs a folder that is not
-there, the folder above it is replaced in the same way, so nothing of the machine changes.
+Only Linux has this, and not every machine allows it: a user namespace gives a process the right to
+mount, for itself and its children. The new root is a folder in memory with the entries of the real
+root. If a mount needs a folder that does not exist, the folder above it is replaced in the same
+way, so nothing on the machine changes.
 
-Loaded by the supervisor in a child of its own, with the standard library alone.
+The supervisor loads this module in a separate child. It needs only the standard library.
 """
 
-# pathlib takes longer to load than everything else here together.
+# pathlib takes longer to load than everything else here combined.
 # ruff: noqa: PTH102, PTH103, PTH112, PTH114, PTH115, PTH118, PTH120, PTH123, PTH208, PTH211
 
 import ctypes
@@ -24,16 +25,18 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def enter(binds: list[tuple[str, str]], root: str) -> None:
-    """Show folders and files at other paths, to this process and its children.
+    """Show folders and files at other paths to this process and its children.
 
     Args:
-        binds: The path that is to be seen, and the folder or file that stands there.
+        binds: The path to show, and the folder or file to show there.
         root: An empty folder for the new root.
 
     Raises:
-        OSError: The machine does not allow it, or a path leads through something that is no folder.
+        OSError: The machine does not allow it, or a path leads through something that is not a
+            folder.
     """
-    # In a user namespace of its own even root has no rights on the files of others, so root does without one.
+    # In a separate user namespace, even root has no rights to the files of others, so root does
+    # without it.
     if _libc.unshare(CLONE_NEWNS) != 0:
         _become_mounter()
     _mount(None, "/", None, MS_REC | MS_PRIVATE)
@@ -43,7 +46,10 @@ def enter(binds: list[tuple[str, str]], root: str) -> None:
 
 
 def _become_mounter() -> None:
-    """Get the right to mount, as the same user as before, who loses it as soon as the container's program begins."""
+    """Get the right to mount, and stay the same user.
+
+    The right is lost as soon as the container's program begins.
+    """
     user, group = os.getuid(), os.getgid()
     _checked(_libc.unshare(CLONE_NEWUSER | CLONE_NEWNS))
     for name, text in (
@@ -56,7 +62,7 @@ def _become_mounter() -> None:
 
 
 class View:
-    """A tree of folders that shows the real one, but for some paths."""
+    """A tree of folders that shows the real one, except at some paths."""
 
     def __init__(self, root: str) -> None:
         self._root = root
@@ -64,13 +70,13 @@ class View:
         self._replace("/")
 
     def show(self, binds: list[tuple[str, str]]) -> None:
-        """Put folders and files at paths; those that contain others come first."""
+        """Place folders and files at paths; those that contain others come first."""
         for path, source in sorted(binds):
             self._make_way(os.path.dirname(path))
             self._place(source, path)
 
     def _make_way(self, folder: str) -> None:
-        """Have a folder that was not there in a folder of the view's own."""
+        """Create a missing folder inside a folder that belongs to the view."""
         if os.path.isdir(self._root + folder):
             return
         above = os.path.dirname(folder)
@@ -84,7 +90,7 @@ class View:
             self._replace(folder)
 
     def _replace(self, folder: str) -> None:
-        """Lay an empty folder in memory over one, and show in it what the real one has."""
+        """Cover a folder with an empty one in memory, and show the real entries in it."""
         entries = os.listdir(folder) if os.path.isdir(folder) else []
         if len(entries) > MOST_ENTRIES:
             raise OSError(f"{folder} has too many entries")

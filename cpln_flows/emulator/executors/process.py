@@ -1,8 +1,9 @@
-"""Runs that are real processes of this machine, one supervisor with its tree for each container.
+"""Run containers as real processes of this machine, each under its own supervisor.
 
-What differs from a container: the image is recorded, not pulled; the file system and the network are the machine's;
-a first process without a handler for SIGTERM ends by it, while process 1 of a container would ignore it; cpu and
-memory are not limited; probes and lifecycle hooks are not there; volumes are folders of the machine (``mounts``).
+Differences from a real container: the image is recorded, not pulled; the file system and the
+network are the machine's; SIGTERM ends a first process without a handler, while process 1 of a
+container would ignore it; CPU and memory are not limited; there are no probes and lifecycle hooks;
+volumes are folders of the machine (``mounts``).
 """
 
 from __future__ import annotations
@@ -36,27 +37,29 @@ _INTERPRETERS = ("python", "python3")
 
 
 class ProcessExecutor:
-    """Carries out containers as processes. Needs a running event loop that can watch file descriptors.
+    """Runs containers as processes.
+
+    Needs a running event loop that can watch file descriptors.
 
     Args:
-        path: Where programs are looked for. Default: where this process looks for them.
-        namespaces: Whether volumes may be shown at the paths that a container names, in a file system of its own, where the
-            machine allows that.
+        path: The search path for programs. Default: that of this process.
+        namespaces: Whether volumes may be shown at the paths that a container names, in a private
+            file system, if the machine allows that.
     """
 
     def __init__(self, *, path: Sequence[str] | None = None, namespaces: bool = True) -> None:
-        # The search path is the one thing of the machine that a container cannot do without here: its own programs
-        # are in the image, which is not pulled. The interpreter's folder comes first, for "python" and what is
-        # installed beside it.
+        # The search path is the only thing of the machine that a container needs here: its own
+        # programs are in the image, which is not pulled. The interpreter's folder comes first, for
+        # "python" and the programs installed beside it.
         self._volumesets: Path | None = None
         self._namespaces = namespaces
         folders = os.get_exec_path() if path is None else path
         self._path = os.pathsep.join([str(Path(sys.executable).parent), *folders])
 
     def start(self, run: RunSpec, container: Container, events: ContainerEvents) -> Handle:
-        """Begin one container of a run; returns at once."""
+        """Begin one container of a run; return immediately."""
         places = self._places(run, container)
-        # What this platform adds, the interpreter's path among it, is of the machine and stays as it is.
+        # What this platform adds, including the interpreter's path, is the machine's and stays.
         seen = replace(
             container,
             command=container.command and places.mapped(container.command),
@@ -67,13 +70,14 @@ class ProcessExecutor:
         argv = _argv(seen)
         if argv is None:
             message = (
-                f"no command is given, and the local platform does not read what image {container.image!r} would run: "
-                "set command (and args)"
+                "no command is given, and the local platform does not read what image"
+                f" {container.image!r} would run: set command (and args)"
             )
             return _NeverRan(events, message)
         for uri in places.absent:
             events.note(
-                f"container {container.name}: the volume {uri} is not there on the local platform"
+                f"container {container.name}: the volume {uri}"
+                " is not available on the local platform"
             )
         if (
             seen.working_dir
@@ -81,8 +85,8 @@ class ProcessExecutor:
             and not Path(seen.working_dir).is_dir()
         ):
             events.note(
-                f"container {container.name}: workingDir {container.working_dir!r} does not exist on this machine; "
-                "the container starts in a folder of its own"
+                f"container {container.name}: workingDir {container.working_dir!r}"
+                " does not exist on this machine; the container starts in a folder of its own"
             )
         try:
             order = _Order(
@@ -119,14 +123,18 @@ class ProcessExecutor:
     def _environment(self, container: Container, argv: list[str]) -> dict[str, str]:
         env = {"PATH": self._path, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
         if argv[0] == sys.executable:
-            # Lines are to be seen while the job runs, as its author would see them in a terminal; for any other
-            # program this is its own affair, as it is in a container.
+            # The lines of a job should appear while it runs, as in a terminal. Any other program
+            # decides about buffering itself, as in a container.
             env["PYTHONUNBUFFERED"] = "1"
         return {**env, **container.env}
 
 
 def _argv(container: Container) -> list[str] | None:
-    """What to run. Most images run their arguments when no command is given, so here the first of them is it."""
+    """Return what to run.
+
+    Most images run their arguments if no command is given, so then the first argument is the
+    program.
+    """
     words = [*([container.command] if container.command else []), *container.args]
     if not words:
         return None
@@ -136,7 +144,7 @@ def _argv(container: Container) -> list[str] | None:
 
 
 def _needed() -> set[str]:
-    """What every program needs here: the interpreter, and the folder for temporary files."""
+    """Return what every program needs: the interpreter, and the folder for temporary files."""
     return {
         sys.executable,
         os.path.realpath(sys.executable),
@@ -153,10 +161,10 @@ class _NeverRan:
         asyncio.get_running_loop().call_soon(events.ended, START_ERROR, "StartError", message)
 
     def terminate(self) -> None:
-        """Ask its first process to end."""
+        """Ask its first process to terminate."""
 
     def kill(self) -> None:
-        """End everything that runs in it."""
+        """Kill everything that runs in it."""
 
     async def wait_gone(self) -> None:
         """Wait until nothing of it is left; from any event loop."""
@@ -168,7 +176,7 @@ _Program = tuple[list[str], dict[str, str], str]
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What a supervisor is told to run."""
+    """What a supervisor is to run."""
 
     program: _Program
     mounted: _Program
@@ -212,11 +220,11 @@ class _Process:
         self._watch_reports(report)
 
     def terminate(self) -> None:
-        """Ask its first process to end."""
+        """Ask its first process to terminate."""
         self._send(b"term\n")
 
     def kill(self) -> None:
-        """End everything that runs in it."""
+        """Kill everything that runs in it."""
         self._send(b"kill\n")
 
     async def wait_gone(self) -> None:
@@ -229,14 +237,14 @@ class _Process:
         report, reporting = os.pipe()
         outputs = [os.pipe() for _ in range(2)]
         try:
-            process = subprocess.Popen(  # noqa: S603 - a fixed program; what it runs is what the user asked for
+            process = subprocess.Popen(  # noqa: S603 - the user chose what it runs
                 [sys.executable, "-I", "-S", str(_SUPERVISOR), str(reporting)],
                 stdin=subprocess.PIPE,
                 stdout=outputs[0][1],
                 stderr=outputs[1][1],
                 pass_fds=(reporting,),
                 env={},
-                # A key pressed in the user's terminal is not for the containers.
+                # A signal from a key in the user's terminal is not meant for the containers.
                 start_new_session=True,
             )
         except OSError:
@@ -256,7 +264,7 @@ class _Process:
         def take(data: bytes) -> None:
             lines = splitter.feed(data) if data else splitter.finish()
             if lines:
-                # Its first words may be here before the report that it runs.
+                # Its first output may arrive before the report that it runs.
                 self._tell_started()
                 self._events.wrote(name, lines)
 
@@ -324,7 +332,7 @@ class _Process:
         self._loop.call_later(_OUTPUT_GRACE_SECONDS, lambda: self._finish(late=True))
 
     def _finish(self, *, late: bool = False) -> None:
-        """Tell the end once everything that was written has been read; not later than a second after it."""
+        """Report the end once all output has been read, at most a second after the end."""
         if self._end is None or self._over or (self._open and not late):
             return
         self._over = True
@@ -356,7 +364,10 @@ class _Process:
 
 
 def _at_home(program: _Program, home: str) -> _Program:
-    """Return a program with its home; TMPDIR is the same, so that one folder holds whatever the container leaves behind."""
+    """Return a program with its home.
+
+    TMPDIR is the same folder, so that one folder holds whatever the container leaves behind.
+    """
     argv, env, folder = program
     return argv, {"HOME": home, "TMPDIR": home, **env}, folder
 
@@ -374,4 +385,5 @@ def _start_message(program: str, number: int) -> str:
         errno.EACCES: "permission denied",
         errno.ENOEXEC: "exec format error",
     }
-    return f"failed to start the container: exec: {program!r}: {reasons.get(number, os.strerror(number))}"
+    reason = reasons.get(number, os.strerror(number))
+    return f"failed to start the container: exec: {program!r}: {reason}"

@@ -1,6 +1,7 @@
-"""Runs that follow a script instead of running a program: what a test needs to see every end a container can have.
+"""Runs that follow a script instead of a program, so that tests can see every end of a container.
 
-A script is a list of steps with times in seconds since the container's start, on the platform's clock.
+A script is a list of steps. Their times are in seconds since the container's start, on the
+platform's clock.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ KILLED = 137
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The container writes a line (or several, parted by line ends)."""
+    """The container writes a line (or several, separated by line ends)."""
 
     at_seconds: float
     text: str
@@ -29,7 +30,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """The container ends. ``reason`` and ``message`` default to what the code implies."""
+    """The container ends; ``reason`` and ``message`` default to what the code implies."""
 
     at_seconds: float = 0.0
     code: int = 0
@@ -40,7 +41,7 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class OutOfMemory:
-    """The container takes more memory than it may and is killed."""
+    """The container exceeds its memory limit and is killed."""
 
     at_seconds: float = 0.0
     container: str | None = None
@@ -48,7 +49,7 @@ class OutOfMemory:
 
 @dataclass(frozen=True, slots=True)
 class ImagePullFailure:
-    """The image cannot be pulled; the container waits for it for ever."""
+    """The image cannot be pulled; the container waits for it forever."""
 
     message: str = "image not found"
     at_seconds: float = 0.0
@@ -57,7 +58,7 @@ class ImagePullFailure:
 
 @dataclass(frozen=True, slots=True)
 class NeverStart:
-    """No replica comes to be: there is no room."""
+    """No replica is created, for lack of capacity."""
 
     message: str = "no capacity is available in this location"
     at_seconds: float = 0.0
@@ -69,13 +70,14 @@ Step: TypeAlias = Line | Exit | OutOfMemory | ImagePullFailure | NeverStart
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What one run does. A step without a container is the main container's.
+    """The behavior of one run; a step without a container is the main container's.
 
     Attributes:
         steps: What happens, in any order.
-        stop_after_seconds: How long a container takes to end once it is asked to.
-        ignores_stop: A container that does not react to SIGTERM; it is killed after the grace.
-        ignores_kill: A replica that cannot be got rid of: it never ends, whatever is done.
+        stop_after_seconds: Time that a container takes to end after SIGTERM.
+        ignores_stop: Whether the container ignores SIGTERM; it is then killed after the grace
+            period.
+        ignores_kill: Whether the replica cannot be removed: it never ends, whatever happens.
         stop_exit_code: The exit code after SIGTERM.
     """
 
@@ -86,13 +88,16 @@ class Script:
     stop_exit_code: int = TERMINATED
 
     def last_exit_seconds(self) -> float | None:
-        """When the last container that ends by itself does so."""
+        """Return the time at which the last container that ends by itself does so."""
         ends = [step.at_seconds for step in self.steps if isinstance(step, Exit | OutOfMemory)]
         return max(ends, default=None)
 
 
 class ScriptedExecutor:
-    """Carries out containers by scripts. ``script_for`` says which, and is asked anew for each container and restart."""
+    """Runs containers by scripts.
+
+    ``script_for`` selects the script; it is called for each container and restart.
+    """
 
     def __init__(
         self, script_for: Callable[[RunSpec], Script] | Script, *, clock: Clock | None = None
@@ -101,7 +106,7 @@ class ScriptedExecutor:
         self.clock: Clock = clock or RealClock()
 
     def start(self, run: RunSpec, container: Container, events: ContainerEvents) -> Handle:
-        """Begin one container of a run; returns at once."""
+        """Begin one container of a run; return immediately."""
         script = self._script_for if isinstance(self._script_for, Script) else self._script_for(run)
         first = container is run.containers[0]
         steps = [
@@ -142,7 +147,7 @@ class _Played:
                 self._later(step.at_seconds, step)
 
     def terminate(self) -> None:
-        """Ask its first process to end."""
+        """Ask its first process to terminate."""
         if self._script.ignores_stop or self._stopping:
             return
         self._stopping = True
@@ -153,7 +158,7 @@ class _Played:
         )
 
     def kill(self) -> None:
-        """End everything that runs in it."""
+        """Kill everything that runs in it."""
         if not self._script.ignores_kill:
             self._end(KILLED, "Error", "killed by SIGKILL")
 
@@ -204,7 +209,7 @@ _SIGNALS = {2: "SIGINT", 6: "SIGABRT", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM
 
 
 def describe_exit(code: int) -> str:
-    """Say in words how a container ended; nothing for a success."""
+    """Describe how a container ended; empty for a success."""
     if code == 0:
         return ""
     if code > _SIGNAL_BASE and code - _SIGNAL_BASE in _SIGNALS:

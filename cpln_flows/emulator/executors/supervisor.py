@@ -1,17 +1,19 @@
-"""The program that stands between the platform and one container's processes. Run as a script; never imported.
+"""The program between the platform and one container's processes.
 
-It starts the container's first process, passes on SIGTERM, and makes sure that nothing of the container outlives its
-first process, the platform or a kill: on Linux it is the subreaper of all its descendants, so that a process which
-made a session of its own and lost its parent is still found; elsewhere the container's process group is all it knows.
-Standard library only and few modules, because it starts with every container.
+It runs as a script and is never imported. It starts the container's first process, passes on
+SIGTERM, and makes sure that nothing of the container outlives its first process, the platform or a
+kill. On Linux it is the subreaper of all its descendants, so that it still finds a process that
+created its own session and lost its parent; elsewhere it knows only the container's process group.
+It uses only the standard library and few modules, because it starts with every container.
 
-Channels: standard input carries a length in decimal and a line end, then that many bytes of ``marshal`` (what to
-run), then the lines ``term`` and ``kill``; its end means that the platform is gone and kills everything. Standard
-output and error belong to the container. The file descriptor named by the argument carries lines back: ``started``,
-``failed <errno>`` and ``exited <code>``.
+Channels: standard input carries a decimal length and a line end, then that many bytes of
+``marshal`` (what to run), then the lines ``term`` and ``kill``. Its end means that the platform is
+gone, and kills everything. Standard output and error belong to the container. The file descriptor
+in the argument carries lines back: ``started``, ``failed <errno>`` and ``exited <code>``.
 """
 
-# pathlib takes longer to load than everything else here together, and this starts with every container.
+# pathlib takes longer to load than everything else here combined, and this runs for every
+# container.
 # ruff: noqa: PTH100, PTH103, PTH106, PTH108, PTH112, PTH114, PTH118, PTH120, PTH123, PTH208
 
 import marshal
@@ -37,14 +39,14 @@ Program = tuple[list[str], dict[str, str], str]
 
 
 class Order:
-    """What the platform wants to be run.
+    """The platform's order: what to run.
 
-    ``mounted`` is the program where its volumes can be shown at the paths that the container names, ``program`` the same with the
-    paths that they have on this machine.
+    ``mounted`` is the program for the case that its volumes can be shown at the paths that the
+    container names. ``program`` is the same with the paths that they have on this machine.
     """
 
     def __init__(self, content: bytes) -> None:
-        fields = marshal.loads(content)  # noqa: S302 - written by the platform that started this program
+        fields = marshal.loads(content)  # noqa: S302 - written by the platform itself
         self.program: Program = fields["program"]
         self.mounted: Program = fields["mounted"]
         self.binds: list[tuple[str, str]] = fields["binds"]
@@ -55,14 +57,14 @@ class Order:
 
 
 class Commands:
-    """What the platform says while the container runs."""
+    """The platform's commands while the container runs."""
 
     def __init__(self) -> None:
         self.pending: bytes = b""
         self.ended = False
 
     def read_order(self) -> Order | None:
-        """The first message; nothing when the platform went away before it."""
+        """Return the first message; ``None`` if the platform disappeared before it."""
         while b"\n" not in self.pending:
             if not self._read():
                 return None
@@ -75,13 +77,13 @@ class Commands:
         return Order(content)
 
     def read_words(self) -> list[bytes]:
-        """The lines that have come; ``kill`` when there will be no more."""
+        """Return the lines that have arrived; ``kill`` if there will be no more."""
         if not self._read():
             return [b"kill"]
         return self.take_words()
 
     def take_words(self) -> list[bytes]:
-        """The lines that have been read already, some of them perhaps together with the order."""
+        """Return the lines already read, some of them perhaps together with the order."""
         *words, self.pending = self.pending.split(b"\n")
         return words
 
@@ -117,7 +119,7 @@ def main() -> None:
 
 
 def mount(folder: str, files: dict[str, str]) -> None:
-    """Make a volume's folder, and the files in it."""
+    """Create a volume's folder and the files in it."""
     os.makedirs(folder, 0o700, exist_ok=True)
     for name, text in files.items():
         descriptor = os.open(
@@ -128,7 +130,7 @@ def mount(folder: str, files: dict[str, str]) -> None:
 
 
 def remove_unused_scratch(mounts: list[tuple[str, str, dict[str, str]]]) -> None:
-    """Delete the scratch space of a replica of which no container is left."""
+    """Delete the scratch space of a replica that has no containers left."""
     for scratch in {os.path.dirname(folder) for kind, folder, _ in mounts if kind == "shared"}:
         parent, name = os.path.split(scratch)
         if not name.endswith(SCRATCH):
@@ -148,15 +150,15 @@ def tell(report: int, line: str) -> None:
     try:
         os.write(report, f"{line}\n".encode())
     except OSError:
-        # The platform is gone; the container ends all the same.
+        # The platform is gone; the container ends anyway.
         return
 
 
 def load_process_control() -> ProcessControl:
-    """Give Linux's ``prctl``, with one argument; elsewhere a function that does nothing."""
+    """Return Linux's ``prctl`` with one argument; elsewhere, a function that does nothing."""
     if not LINUX:
         return lambda _option, _value: None
-    import ctypes  # noqa: PLC0415 - takes time to load, and is of use on Linux only
+    import ctypes  # noqa: PLC0415 - slow to load, useful on Linux only
 
     libc = ctypes.CDLL(None)
 
@@ -167,7 +169,7 @@ def load_process_control() -> ProcessControl:
 
 
 def wake_on_child() -> int:
-    """Make a pipe that becomes readable when a child has ended."""
+    """Create a pipe that becomes readable when a child has ended."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -185,7 +187,8 @@ def start(order: Order, report: int, process_control: ProcessControl) -> int | N
     if pid == 0:
         become(order, writing, process_control, is_mounted=is_mounted)
     os.close(writing)
-    # Only the container may hold its outputs open: their end tells the platform that nothing more can be written.
+    # Only the container may hold its outputs open: their end shows the platform that nothing more
+    # can be written.
     null = os.open(os.devnull, os.O_RDWR)
     for output in STANDARD_OUTPUTS:
         os.dup2(null, output)
@@ -200,7 +203,7 @@ def start(order: Order, report: int, process_control: ProcessControl) -> int | N
 
 
 def can_mount(order: Order) -> bool:
-    """Try in a child whether this machine shows the volumes where the container names them."""
+    """Try in a child whether this machine can show the volumes where the container names them."""
     os.makedirs(order.root, 0o700)
     pid = os.fork()
     if pid == 0:
@@ -213,21 +216,21 @@ def can_mount(order: Order) -> bool:
 
 
 def mount_all(order: Order) -> None:
-    """Show the volumes where the container names them, to this process alone."""
+    """Show the volumes where the container names them, to this process only."""
     sys.path.append(os.path.dirname(os.path.abspath(__file__)))
-    import namespace  # type: ignore[import-not-found]  # noqa: PLC0415 - few containers have volumes
+    import namespace  # type: ignore[import-not-found]  # noqa: PLC0415 - few have volumes
 
     namespace.enter(order.binds, order.root)
 
 
 def become(order: Order, failed: int, process_control: ProcessControl, *, is_mounted: bool) -> None:
-    """Turn this child into the container's program; never returns."""
+    """Turn this child into the container's program; never return."""
     try:
         os.setsid()
         if is_mounted:
             mount_all(order)
         argv, env, cwd = order.mounted if is_mounted else order.program
-        # Should somebody kill the supervisor, at least the first process goes with it.
+        # If somebody kills the supervisor, at least the first process dies with it.
         process_control(PR_SET_PDEATHSIG, signal.SIGKILL)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
@@ -241,7 +244,7 @@ def become(order: Order, failed: int, process_control: ProcessControl, *, is_mou
 
 
 def watch(first: int, wake: int, commands: Commands, parent: int) -> int:
-    """Wait for the first process, doing as told meanwhile; returns its exit code as a shell would."""
+    """Obey commands until the first process ends; return its exit code as a shell would."""
     words = commands.take_words()
     while True:
         if b"kill" in words:
@@ -254,14 +257,14 @@ def watch(first: int, wake: int, commands: Commands, parent: int) -> int:
         readable = select.select([wake, 0], [], [], LOOK_SECONDS)[0]
         if wake in readable:
             os.read(wake, CHUNK)
-        # A forked child of the platform may hold the pipe open although the platform itself is gone.
+        # A forked child of the platform may hold the pipe open after the platform is gone.
         words = (
             commands.read_words() if 0 in readable else [b"kill"] if os.getppid() != parent else []
         )
 
 
 def reap(first: int) -> int | None:
-    """Collect everyone who has ended; the first process's exit code, if it was among them."""
+    """Collect all ended processes; return the exit code of the first process if it ended."""
     found = None
     while True:
         try:
@@ -276,7 +279,7 @@ def reap(first: int) -> int | None:
 
 
 def end_now(first: int) -> int:
-    """Kill until the first process has ended."""
+    """Keep killing until the first process has ended."""
     while True:
         kill_all(first)
         code = reap(first)
@@ -286,7 +289,7 @@ def end_now(first: int) -> int:
 
 
 def sweep(first: int) -> None:
-    """Kill whoever is left, again and again: the living go on making children until they are hit."""
+    """Kill all remaining processes repeatedly, because they may create children until they die."""
     while True:
         kill_all(first)
         try:
@@ -310,7 +313,7 @@ def kill_all(first: int) -> None:
 
 
 def send(pid: int, number: int) -> None:
-    """Send a signal to a process that may be gone."""
+    """Send a signal to a process that may no longer exist."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:
@@ -318,7 +321,7 @@ def send(pid: int, number: int) -> None:
 
 
 def descendants() -> list[int]:
-    """Find every process below this one."""
+    """Return every descendant of this process."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -333,10 +336,10 @@ def descendants() -> list[int]:
 
 
 def parent_of(pid: str) -> int:
-    """The parent of a process; 0 when the process is gone."""
+    """Return the parent of a process; 0 if the process no longer exists."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
-            # The name in brackets may hold anything; what follows the last bracket does not.
+            # The name in parentheses may contain anything; what follows the last one does not.
             return int(stat.read().rpartition(b")")[2].split()[1])
     except (OSError, IndexError):
         return 0

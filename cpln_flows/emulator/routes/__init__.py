@@ -1,1 +1,4 @@
-"""What each path answers. Routes read requests and write answers; what happens is decided below them."""
+"""The routes of the API.
+
+They read requests and write responses; the layers below decide what happens.
+"""

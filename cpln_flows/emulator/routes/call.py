@@ -1,4 +1,7 @@
-"""One HTTP request as the routes see it: read completely, so that answering it cannot be interrupted."""
+"""One HTTP request as the routes see it.
+
+It has been read completely, so that handling it cannot be interrupted.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from cpln_flows.emulator.answers import (
 )
 from cpln_flows.emulator.permissions import Principal
 
-# What is nested deeper could be stored, but not be written as an answer.
+# Deeper nesting could be stored, but not be serialized in a response.
 _DEPTH_MAX = 100
 _VALUES_MAX = 100_000
 _PARAMS_MAX = 100
@@ -36,11 +39,11 @@ class Call:
 
     @property
     def params(self) -> dict[str, str]:
-        """The query parameters; the last of equal ones counts."""
+        """The query parameters; the last of equal names counts."""
         return read_params(self.query)
 
     def document(self) -> Document:
-        """The body as a JSON object."""
+        """Return the body as a JSON object."""
         try:
             content = orjson.loads(self.body)
         except orjson.JSONDecodeError as error:
@@ -53,12 +56,12 @@ class Call:
         return content
 
     def not_allowed(self) -> RefusedError:
-        """The refusal of a method that the path does not have."""
+        """Return the refusal of a method that the path does not support."""
         return refuse(METHOD_NOT_ALLOWED, f"{self.method} is not allowed on {self.path}")
 
 
 def read_params(text: str) -> dict[str, str]:
-    """Read a query string, or a form; the last of equal names counts."""
+    """Parse a query string or a form; the last of equal names counts."""
     try:
         return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_PARAMS_MAX))
     except ValueError:

@@ -1,4 +1,4 @@
-"""The logs service: who may read, what a request asks for, and range queries. Tails are in ``tail``."""
+"""The logs service: authorization, parameters and range queries. ``tail`` serves tails."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ _DIGITS = re.compile(r"[0-9]{1,19}")
 _DECIMAL = re.compile(r"[0-9]{1,10}\.[0-9]{0,9}")
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ns|us|µs|ms|s|m|h|d|w)")
 _UNITS = {
-    "ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": NANOSECONDS, "m": 60 * NANOSECONDS, "h": _HOUR_NS,
-    "d": _DAY_NS, "w": 7 * _DAY_NS,
+    "ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": NANOSECONDS, "m": 60 * NANOSECONDS,
+    "h": _HOUR_NS, "d": _DAY_NS, "w": 7 * _DAY_NS,
 }  # fmt: skip
 
 
 class BadLogRequestError(Exception):
-    """The request is not one that Loki understands; answered in plain text, as Loki does."""
+    """Loki would not understand the request; the response is plain text, as Loki's is."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogRequest:
-    """What a range query or a tail asks for."""
+    """The parameters of a range query or a tail."""
 
     selector: Selector
     start_ns: int
@@ -70,9 +70,9 @@ class LogService:
         self._resources = resources
 
     def authorize(self, principal: Principal, org: str) -> None:
-        """Let in who may read the logs of the organisation."""
+        """Refuse principals that may not read the logs of the organization."""
         if principal.is_workload:
-            # The token of a container is good for the API only, whatever its identity may do.
+            # The token of a container is valid for the API only, whatever its identity may do.
             raise refuse(FORBIDDEN, f'reading logs requires permission "readLogs" in org {org}')
         self._resources.find(principal, org_link(org), "readLogs")
 
@@ -99,7 +99,7 @@ class LogService:
         )
 
     def read(self, params: Mapping[str, str], *, default_direction: str) -> LogRequest:
-        """Read the parameters of a range query or a tail, with Loki's defaults."""
+        """Parse the parameters of a range query or a tail, with Loki's defaults."""
         try:
             selector = parse_selector(params.get("query", ""))
         except SelectorError as error:
@@ -140,13 +140,14 @@ class LogService:
         if request.end_ns < request.start_ns:
             raise BadLogRequestError("end timestamp must not be before or equal to start time")
         if request.end_ns - request.start_ns > self._config.query_span_days * _DAY_NS:
+            hours = self._config.query_span_days * 24
             raise BadLogRequestError(
-                f"the query time range exceeds the limit (limit: {self._config.query_span_days * 24}h0m0s)"
+                f"the query time range exceeds the limit (limit: {hours}h0m0s)"
             )
 
 
 def _params(call: Call) -> dict[str, str]:
-    """The parameters of a range query; a POST has them in its body, as a form."""
+    """Return the parameters of a range query; a POST has them in its body, as a form."""
     return (
         {**call.params, **read_params(call.body.decode("utf-8", errors="replace"))}
         if call.body
@@ -155,12 +156,12 @@ def _params(call: Call) -> dict[str, str]:
 
 
 def stream_document(stream: Stream, entries: list[Entry]) -> Document:
-    """Write lines of one stream as Loki does."""
+    """Return lines of one stream in Loki's format."""
     return {"stream": stream.labels, "values": [(str(stamp), line) for stamp, line in entries]}
 
 
 def _moment(text: str | None, name: str, default: int) -> int:
-    """Read a moment: nanoseconds, seconds (few digits, or with a point), or RFC 3339."""
+    """Parse a moment: nanoseconds, seconds (few digits, or with a point), or RFC 3339."""
     if not text:
         return default
     try:

@@ -1,4 +1,7 @@
-"""Collections and objects of every kind: list, query, create, put, read, patch, delete, reveal, add a key."""
+"""The routes of collections and objects.
+
+They list, query, create, put, read, patch, delete and reveal objects, and add keys.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ from cpln_flows.emulator.routes.call import Call
 
 
 class ObjectRoutes:
-    """The paths of objects, without what only workloads have."""
+    """The paths of objects, except those that only workloads have."""
 
     def __init__(self, config: PlatformConfig, resources: Resources) -> None:
         self._config = config
@@ -68,13 +71,16 @@ class ObjectRoutes:
         return self._results(scope, principal, parse_query(item_kind, call.document()), None)
 
     def schema(self, call: Call, kind: str) -> Answer:
-        """Answer for ``/org/O/<kind>/-schema/permissions``, and ``/org/-schema/permissions`` for the organisation."""
+        """Answer for ``/org/O/<kind>/-schema/permissions``.
+
+        For the organization the path is ``/org/-schema/permissions``.
+        """
         if call.method != "GET":
             raise call.not_allowed()
         return json_answer(permission_schema(kind))
 
     def one(self, call: Call, principal: Principal, kind: Kind | None, gvc: str | None) -> Answer:
-        """Answer for one object; ``kind`` is absent for the organisation itself."""
+        """Answer for one object; ``kind`` is absent for the organization itself."""
         if call.method == "PUT" and kind is not None:
             name = call.path.rsplit("/", 1)[-1]
             body = call.document()
@@ -143,7 +149,7 @@ class ObjectRoutes:
 
 
 def created(config: PlatformConfig, link: str, document: Document) -> Answer:
-    """Answer that an object was made."""
+    """Answer that an object was created."""
     headers = (("location", link),)
     if config.post_body == "json":
         return json_answer(document, CREATED, headers)
@@ -151,7 +157,7 @@ def created(config: PlatformConfig, link: str, document: Document) -> Answer:
 
 
 def not_found(path: str) -> Exception:
-    """The refusal of a path that leads nowhere."""
+    """Return the refusal of an unknown path."""
     return refuse(NOT_FOUND, f"{path} was not found")
 
 

@@ -1,4 +1,4 @@
-"""Which route answers which path."""
+"""Select the route for each path."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _QUERY = "-query"
 
 
 class Paths:
-    """All paths of the platform but the tail and the control routes."""
+    """All paths of the platform except the tail and the control routes."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Paths:
         raise not_found(call.path)
 
     def _discovery(self, call: Call) -> Answer:
-        """The services' addresses; the one path that needs no token."""
+        """Answer with the services' addresses; this is the only path that needs no token."""
         base = call.base_url
         host = base.partition("://")[2]
         endpoints = {
@@ -126,7 +126,7 @@ class Paths:
 
 
 def _split_gvc(below: Sequence[str]) -> tuple[str | None, Sequence[str]]:
-    """Tell ``gvc/G/<kind>/…`` from ``<kind>/…``; ``gvc/G`` itself is an object of kind gvc."""
+    """Distinguish ``gvc/G/<kind>/…`` from ``<kind>/…``; ``gvc/G`` itself is of kind gvc."""
     if (
         len(below) > 2  # noqa: PLR2004
         and below[0] == "gvc"

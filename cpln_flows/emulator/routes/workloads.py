@@ -1,4 +1,4 @@
-"""What only workloads have: commands, deployments and replicas."""
+"""The routes that only workloads have: commands, deployments and replicas."""
 
 from __future__ import annotations
 
@@ -84,7 +84,8 @@ class WorkloadRoutes:
         if command is None:
             raise not_found(call.path)
         if call.method != "GET":
-            # Clients have methods for PATCH and DELETE of a command; what they would do is documented nowhere.
+            # Clients have methods for PATCH and DELETE of a command, but their effect is not
+            # documented.
             raise call.not_allowed()
         return json_answer(command.document)
 
