@@ -1,1 +1,1 @@
-"""One step each, as Prefect tasks."""
+"""Prefect tasks, each of which does one step."""

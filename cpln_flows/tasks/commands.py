@@ -1,4 +1,4 @@
-"""Tasks for the jobs of a workload that somebody else has made: start one, stop it, look at it, list them."""
+"""Tasks that start, stop, read and list the jobs of a workload that already exists."""
 
 from __future__ import annotations
 
@@ -30,22 +30,25 @@ async def start_command(
     overrides: Sequence[Mapping[str, Any]] = (),
     tags: Mapping[str, str] | None = None,
 ) -> str:
-    """Start a job of a cron workload. Sent once: started again after a lost answer there might be two.
+    """Start a job of a cron workload.
+
+    The request is sent only once: a second one after a lost response might start a second job.
 
     Args:
-        cpln_credentials: Whose rights are used.
+        cpln_credentials: The credentials to authenticate with.
         org: Organization, as a name or a link.
         gvc: GVC, as a name or a link.
         name: Name of the workload.
-        location: Name of the location. Default: the first one of the GVC.
-        overrides: What differs from the workload, an object for each container.
+        location: Name of the location. Default: the first location of the GVC.
+        overrides: What differs from the workload, one object per container.
         tags: Tags of the command.
 
     Returns:
-        The infrastructure pid of the job, ``org:gvc:workload:command_id``; ``stream_logs`` reads its log.
+        The infrastructure pid of the job, ``org:gvc:workload:command_id``, with which
+        ``stream_logs`` reads its log.
 
     Raises:
-        ConfigurationError: A name cannot be one, or the GVC has no location of its own.
+        ConfigurationError: A name is invalid, or the GVC has no location of its own.
         TransportError, ServerError: It is unknown whether the job was started.
     """
     place = gvc_of(org, gvc)
@@ -66,19 +69,19 @@ async def start_command(
 async def stop_command(
     cpln_credentials: CplnCredentials, pid: str, *, grace_seconds: float = 60
 ) -> str:
-    """Stop a job, and make sure that it is over.
+    """Stop a job and verify that it has ended.
 
     Args:
-        cpln_credentials: Whose rights are used.
+        cpln_credentials: The credentials to authenticate with.
         pid: Infrastructure pid of the job, ``org:gvc:workload:command_id``.
-        grace_seconds: How long it may take to end, in seconds.
+        grace_seconds: How long the job may take to end, in seconds.
 
     Returns:
-        What was seen of its end.
+        The evidence that it has ended.
 
     Raises:
-        ConfigurationError: It is no pid.
-        JobError: The job was not seen to end; it may still run.
+        ConfigurationError: ``pid`` is not an infrastructure pid.
+        JobError: The end of the job could not be verified; it may still be running.
     """
     ref = CommandRef.parse(pid)
     journal = Journal(
@@ -91,7 +94,7 @@ async def stop_command(
             client,
             ref,
             location=location,
-            reason="asked for",
+            reason="requested",
             grace_seconds=grace_seconds,
             journal=journal,
             known=known,
@@ -103,18 +106,18 @@ async def stop_command(
 
 @reporting(Area.JOB)
 async def read_command(cpln_credentials: CplnCredentials, pid: str) -> Manifest:
-    """Read a job as the platform has it.
+    """Read a job as the platform stores it.
 
     Args:
-        cpln_credentials: Whose rights are used.
+        cpln_credentials: The credentials to authenticate with.
         pid: Infrastructure pid of the job, ``org:gvc:workload:command_id``.
 
     Returns:
         The command.
 
     Raises:
-        ConfigurationError: It is no pid.
-        NotFoundError: There is no such job, or the platform has forgotten it.
+        ConfigurationError: ``pid`` is not an infrastructure pid.
+        NotFoundError: There is no such job, or the platform no longer keeps it.
     """
     ref = CommandRef.parse(pid)
     async with client_of(cpln_credentials) as client:
@@ -125,19 +128,19 @@ async def read_command(cpln_credentials: CplnCredentials, pid: str) -> Manifest:
 async def list_commands(
     cpln_credentials: CplnCredentials, org: str, gvc: str, name: str
 ) -> Manifest:
-    """List the commands of a workload, those of all pages.
+    """List all commands of a workload, from all pages.
 
     Args:
-        cpln_credentials: Whose rights are used.
+        cpln_credentials: The credentials to authenticate with.
         org: Organization, as a name or a link.
         gvc: GVC, as a name or a link.
         name: Name of the workload.
 
     Returns:
-        A list as the platform has it, with the commands as its ``items``.
+        A list as the platform returns it, with the commands as its ``items``.
 
     Raises:
-        ConfigurationError: A name cannot be one.
+        ConfigurationError: A name is invalid.
         NotFoundError: There is no such workload.
     """
     workload = gvc_of(org, gvc).workload(checked_name(name, "workload"))

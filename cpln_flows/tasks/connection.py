@@ -1,4 +1,4 @@
-"""What the tasks that ask the platform share: a client for the credentials, and names that can be a part of a path."""
+"""What the tasks that call the platform share: a client, and names that are valid in a path."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from cpln_flows.model.links import GvcRef
 from cpln_flows.settings import CplnSettings
 
 Manifest = dict[str, Any]
-"""An object of the platform, as its API has it."""
+"""An object of the platform, as its API represents it."""
 
 
 @asynccontextmanager
 async def client_of(credentials: CplnCredentials) -> AsyncIterator[CplnClient]:
-    """Open a client, or join the one that is open for the same credentials."""
+    """Open a client, or share the one that is already open for the same credentials."""
     async with session.shared(
         credentials.api_settings(CplnSettings.load()), credentials.present_token
     ) as shared:
@@ -28,7 +28,7 @@ async def client_of(credentials: CplnCredentials) -> AsyncIterator[CplnClient]:
 
 
 async def list_objects(client: CplnClient, path: str, kind: str) -> Manifest:
-    """Return a list as the platform has it, with the items of all pages."""
+    """Return a list as the platform returns it, with the items of all pages."""
     items = [item async for page in client.pages(path) for item in page]
     return {
         "kind": "list",
@@ -42,7 +42,7 @@ def organization_of(org: str) -> str:
     """Return the name of an organization.
 
     Raises:
-        ConfigurationError: It is neither a name nor a link.
+        ConfigurationError: ``org`` is neither a name nor a link.
     """
     try:
         return links.organization(org)
@@ -51,10 +51,16 @@ def organization_of(org: str) -> str:
 
 
 def place(org: str | None, gvc: str | None, settings: CplnSettings) -> tuple[str, str | None]:
-    """Return the names of the organization and of the GVC that a flow works on, given as names or links.
+    """Return the names of the organization and the GVC that a flow works on.
+
+    Args:
+        org: Organization, as a name or a link. Default: the one that the environment names.
+        gvc: GVC, as a name or a link. Default: none.
+        settings: The settings that the environment gives.
 
     Raises:
-        ConfigurationError: They are neither or do not agree, or no organization is given and the environment names none.
+        ConfigurationError: ``org`` or ``gvc`` is neither a name nor a link, the two do not agree,
+            or neither the caller nor the environment names an organization.
     """
     try:
         named = links.organization(org) if org else settings.org
@@ -70,10 +76,11 @@ def place(org: str | None, gvc: str | None, settings: CplnSettings) -> tuple[str
 
 
 def gvc_of(org: str, gvc: str) -> GvcRef:
-    """Return where a workload is.
+    """Return the GVC of a workload.
 
     Raises:
-        ConfigurationError: The organization or the GVC is neither a name nor a link, or they do not agree.
+        ConfigurationError: The organization or the GVC is neither a name nor a link, or the two do
+            not agree.
     """
     try:
         organization = links.organization(org)
@@ -83,10 +90,10 @@ def gvc_of(org: str, gvc: str) -> GvcRef:
 
 
 def checked_name(name: object, kind: str) -> str:
-    """Return a name that can be a part of a path.
+    """Return a name after checking that it can be part of a path.
 
     Raises:
-        ConfigurationError: It cannot.
+        ConfigurationError: It cannot be.
     """
     if not isinstance(name, str) or not links.is_name(name):
         raise ConfigurationError(f"name: expected the name of a {kind}, found {name!r:.60}")

@@ -1,4 +1,4 @@
-"""The three steps of a job as Prefect shows them: start it, wait for it, take its result."""
+"""The three steps of a job as Prefect shows them: start it, wait for it, fetch its result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cpln_flows.errors import CplnError
 
 @task(name="trigger", **failure_states.STEP)
 async def trigger(job_run: CplnJobRun) -> State[Any] | None:
-    """Start a job, or find the one that an earlier attempt has started; its pid goes to the flow run."""
+    """Start a job, or find the one that an earlier attempt started; store its pid on the run."""
     try:
         await job_run.start()
     except CplnError as error:
@@ -28,7 +28,10 @@ async def trigger(job_run: CplnJobRun) -> State[Any] | None:
 async def wait_for_completion(
     job_run: CplnJobRun, print_func: PrintFunc | None = None
 ) -> State[Any] | None:
-    """Follow a job to its end; each line of its log goes to ``print_func``, else to the run's logger."""
+    """Follow a job to its end.
+
+    Each line of its log goes to ``print_func``, or else to the logger of the run.
+    """
     try:
         await job_run.complete(print_func)
     except CplnError as error:
@@ -38,5 +41,5 @@ async def wait_for_completion(
 
 @task(name="fetch_result", cache_policy=NO_CACHE, persist_result=False)
 async def fetch_result(job_run: CplnJobRun) -> str:
-    """Return the log of a job that has completed, joined to one text."""
+    """Return the log of a job that has completed, joined to one string."""
     return await job_run.fetch_result.aio(job_run)

@@ -1,4 +1,4 @@
-"""The task that reads the log of a job, of whomever's: while it runs, or long after."""
+"""The task that reads the log of any job, whoever started it, while it runs or long after."""
 
 from __future__ import annotations
 
@@ -51,36 +51,40 @@ async def stream_logs(
     org: str | None = None,
     namespace: str | None = None,
 ) -> LogReceipt:
-    """Show the log of one job, each line once, and return a receipt whose cursor is where the next reader goes on.
+    """Show the log of one job, each line once.
 
-    The job may run, or have ended as long ago as the platform keeps logs. Called plainly in sync code, awaited in async code.
+    The job may be running, or may have ended as long ago as the platform keeps logs. The receipt
+    that is returned has a cursor at which the next reader can resume. Called plainly in sync code,
+    awaited in async code.
 
     Args:
         job: Infrastructure pid, id of a flow run that has or is a job, or id of a command.
-        print_func: Gets every line, also after it raised an error, as ``"{timestamp} - {line}"``. Without, lines go into the
-            run's own logs, as far as the budget for these allows; a run that is executed again goes on after the last line that
-            is there.
-        from_cursor: Go on where another reader has stopped: ``receipt.cursor``, or its text.
-        since: Show no line that is older. Default: the job's start.
-        until: Show lines before this time alone. Default: to the job's end.
+        print_func: Receives every line as ``"{timestamp} - {line}"``, even after it has raised an
+            error. Without it, lines go into the logs of the run itself, as far as their budget
+            allows. If the run is executed again, it resumes after the last line that it logged.
+        from_cursor: Resume where another reader stopped: ``receipt.cursor``, or that as a string.
+        since: Show no older lines. Default: the job's start.
+        until: Show only lines before this time. Default: up to the job's end.
         follow: Whether to wait for further lines while the job runs.
-        containers: Show the lines of these containers. Default: the first one's, or all if the workload is gone.
-        include: Show only lines in which this regular expression is found.
-        exclude: Show only lines in which this regular expression is not found.
-        limit: Show so many lines at most; the cursor is right behind the last one.
-        credentials: Whose rights are used. Default: ``CPLN_TOKEN``.
+        containers: Show the lines of these containers. Default: the first one, or all of them if
+            the workload no longer exists.
+        include: Show only lines that match this regular expression somewhere.
+        exclude: Hide lines that match this regular expression somewhere.
+        limit: Show at most this many lines; the cursor is right after the last one.
+        credentials: The credentials to authenticate with. Default: ``CPLN_TOKEN``.
         org: Organization, for the id of a command. Default: ``CPLN_ORG``.
         namespace: GVC, for the id of a command. Default: ``CPLN_GVC``.
 
     Returns:
-        Lines, bytes and digest of each stream, known gaps, and the cursor.
+        The lines, bytes and digest of each stream, the known gaps, and the cursor.
 
     Raises:
-        ConfigurationError: An argument is wrong, or the flow run has no job.
-        LogStreamError: The log may not be read, could not be, or is that of a job that nobody knows.
+        ConfigurationError: An argument is invalid, or the flow run has no job.
+        LogStreamError: The token may not read the log, the log could not be read, or no such job is
+            known.
 
     Example:
-        Show the first line of a job, and then the rest:
+        Show the first line of a job, then the rest:
         ```python
         from cpln_flows import CplnJob, stream_logs
 
@@ -109,7 +113,7 @@ async def stream_logs(
         credentials.api_settings(settings), credentials.present_token
     ) as shared:
         target = await _Target.of(job, settings)
-        found = await target.locate(shared, wanted)  # whose answers tell the platform's time
+        found = await target.locate(shared, wanted)  # its answers carry the platform's time
         journal = Journal(
             get_run_logger(), LogContext(gvc=target.gvc.gvc, command_id=target.command_id)
         )
@@ -135,13 +139,13 @@ async def stream_logs(
 
 @dataclass(frozen=True)
 class _Target:
-    """The job that is meant: by its pid, or by its command's id in a GVC."""
+    """The job that is meant, known by its pid or by the id of its command in a GVC."""
 
     gvc: GvcRef
     command_id: str
     ref: CommandRef | None = None
     workload: WorkloadRef | None = None
-    """Where the newest job is meant: a pid of prefect-cpln names no more."""
+    """The workload whose newest job is meant, because a pid of prefect-cpln names only that."""
 
     @classmethod
     async def of(cls, job: str | UUID, settings: CplnSettings) -> _Target:
@@ -155,11 +159,13 @@ class _Target:
             return cls(GvcRef(ref.org, ref.gvc), "", workload=ref)
         if not links.is_name(text):
             raise ConfigurationError(
-                f"job: {text!r} is neither a pid such as org:gvc:workload:command_id, nor the id of a flow run or command"
+                f"job: {text!r} is neither a pid such as org:gvc:workload:command_id, nor the id of"
+                " a flow run or command"
             )
         if not (settings.org and settings.gvc):
             raise ConfigurationError(
-                "org and namespace are needed for the id of a command; give them, or CPLN_ORG and CPLN_GVC"
+                "org and namespace are needed for the id of a command; give them, or CPLN_ORG and"
+                " CPLN_GVC"
             )
         return cls(GvcRef(settings.org, settings.gvc), text)
 
@@ -187,7 +193,8 @@ async def _job_of(run_id: UUID) -> CommandRef | WorkloadRef | None:
         return None
     if pid is None or (ref := _of_pid(pid)) is None:
         raise ConfigurationError(
-            f"job: the flow run {run_id} has no job on Control Plane (its infrastructure pid is {pid!r})"
+            f"job: the flow run {run_id} has no job on Control Plane (its infrastructure pid is"
+            f" {pid!r})"
         )
     return ref
 
@@ -195,7 +202,7 @@ async def _job_of(run_id: UUID) -> CommandRef | WorkloadRef | None:
 async def _sink(
     print_func: PrintFunc | None, settings: CplnSettings, where: str, journal: Journal
 ) -> Printer | Forwarder:
-    """Return what gets the lines."""
+    """Return the sink that receives the lines."""
     if print_func is not None:
         return Printer(print_func, journal)
     budget = replace(orchestration.log_budget(settings), where=where)

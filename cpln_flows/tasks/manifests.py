@@ -1,4 +1,4 @@
-"""Tasks that make or delete many objects of the platform from manifests, as ``cpln apply`` and ``cpln delete`` do."""
+"""Tasks that apply or delete many objects, as ``cpln apply`` and ``cpln delete`` do."""
 
 from __future__ import annotations
 
@@ -49,20 +49,24 @@ async def apply_manifests(
     """Create or update objects of the platform, in the order in which they refer to each other.
 
     Args:
-        cpln_credentials: Whose rights are used.
-        manifests: A text in YAML or JSON with one or several documents; a file, or a folder of files, as a ``Path``; or objects.
+        cpln_credentials: The credentials to authenticate with.
+        manifests: A string in YAML or JSON with one or more documents; a file, or a folder of
+            files, as a ``Path``; or objects.
         org: Organization, as a name or a link. Default: ``CPLN_ORG``.
-        gvc: GVC of workloads, identities and volumesets that name none. Default: ``CPLN_GVC``.
-        dry_run: Whether to tell what would be done, and do nothing.
-        ready_seconds: How long to wait until the workloads are ready, in seconds. Default: not at all.
+        gvc: GVC of the workloads, identities and volumesets that name none. Default: ``CPLN_GVC``.
+        dry_run: Whether to report what would be done without doing it.
+        ready_seconds: How long to wait for the workloads to become ready, in seconds. Default: do
+            not wait.
 
     Returns:
-        A row for each object: ``kind``, ``name``, ``action`` (created, updated or unchanged; of a dry run create, update or
-        unchanged) and ``fields``, which differ. In a flow run it is the table artifact ``cpln-apply`` too.
+        A row for each object: ``kind``, ``name``, ``action`` (created, updated or unchanged; in a
+        dry run create, update or unchanged) and ``fields``, which lists those that differ. In a
+        flow run, the rows are stored as the table artifact ``cpln-apply`` too.
 
     Raises:
-        ManifestError: Something is no object of the platform, or it cannot be told where it belongs; nothing was changed.
-        CplnError: Some objects were refused, each of which is named; the others were made.
+        ManifestError: A document is not an object of the platform, or it is unknown where it
+            belongs. Nothing was changed.
+        CplnError: The platform refused the objects that the error names. The others were applied.
         JobTimeoutError: A workload did not become ready.
 
     Example:
@@ -71,28 +75,29 @@ async def apply_manifests(
 
         from cpln_flows import CplnCredentials, apply_manifests
 
-        apply_manifests(CplnCredentials(), Path("deployments"), org="my-org", gvc="my-gvc", dry_run=True)
+        folder = Path("deployments")
+        apply_manifests(CplnCredentials(), folder, org="my-org", gvc="my-gvc", dry_run=True)
         ```
     """
     wanted = _read(manifests, org, gvc)
     rows: list[Row] = []
     refused: list[str] = []
     async with client_of(cpln_credentials) as client:
-        for one in wanted:
+        for item in wanted:
             try:
-                rows.append(await _apply(client, one, dry_run=dry_run))
+                rows.append(await _apply(client, item, dry_run=dry_run))
             except ApiError as error:
-                refused.append(f"{one.kind} {one.name}: {error.summary}")
-                rows.append(_row(one, "refused", [error.summary]))
+                refused.append(f"{item.kind} {item.name}: {error.summary}")
+                rows.append(_row(item, "refused", [error.summary]))
         await _publish(rows)
         if refused:
             raise CplnError(
                 "some objects were refused, the others were made: " + "; ".join(refused)
             )
         if ready_seconds is not None and not dry_run:
-            for one in wanted:
-                if one.kind == "workload":
-                    await _until_ready(client, WorkloadRef.parse(one.path), ready_seconds)
+            for item in wanted:
+                if item.kind == "workload":
+                    await _until_ready(client, WorkloadRef.parse(item.path), ready_seconds)
     return rows
 
 
@@ -108,30 +113,27 @@ async def delete_manifests(
     """Delete the objects that manifests name, in the reverse order of ``apply_manifests``.
 
     Args:
-        cpln_credentials: Whose rights are used.
-        manifests: As of ``apply_manifests``.
+        cpln_credentials: The credentials to authenticate with.
+        manifests: As for ``apply_manifests``.
         org: Organization, as a name or a link. Default: ``CPLN_ORG``.
-        gvc: GVC of what names none. Default: ``CPLN_GVC``.
-        dry_run: Whether to tell what would be done, and do nothing.
+        gvc: GVC of the objects that name none. Default: ``CPLN_GVC``.
+        dry_run: Whether to report what would be done without doing it.
 
     Returns:
-        A row for each object, with the ``action`` deleted, delete (of a dry run) or absent.
+        A row for each object, with the ``action`` deleted, delete (in a dry run) or absent.
 
     Raises:
-        ManifestError: Something is no object of the platform; nothing was deleted.
-        ApiError: One was refused.
+        ManifestError: A document is not an object of the platform. Nothing was deleted.
+        ApiError: The platform refused a deletion.
     """
     rows = []
     async with client_of(cpln_credentials) as client:
-        for one in reversed(_read(manifests, org, gvc)):
+        for item in reversed(_read(manifests, org, gvc)):
             if dry_run:
-                rows.append(
-                    _row(one, "delete" if await find(client, one.path) is not None else "absent")
-                )
+                action = "delete" if await find(client, item.path) is not None else "absent"
             else:
-                rows.append(
-                    _row(one, "deleted" if await companions.delete(client, one.path) else "absent")
-                )
+                action = "deleted" if await companions.delete(client, item.path) else "absent"
+            rows.append(_row(item, action))
     await _publish(rows)
     return rows
 
@@ -167,7 +169,8 @@ def _files(path: Path) -> list[Path]:
     found = sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
     if not 0 < len(found) <= _MOST_FILES:
         raise ConfigurationError(
-            f"manifests: expected 1 to {_MOST_FILES} YAML or JSON files in {path}, found {len(found)}"
+            f"manifests: expected 1 to {_MOST_FILES} YAML or JSON files in {path},"
+            f" found {len(found)}"
         )
     return found
 
@@ -176,7 +179,8 @@ async def _apply(client: CplnClient, one: PlatformObject, *, dry_run: bool) -> R
     live = await find(client, one.path)
     written, there = _compared(one), _with_whole_links(live or {}, one)
     fields = [] if live is None else [difference.path for difference in differences(written, there)]
-    if live is not None and not fields and one.kind != "secret":  # whose values cannot be compared
+    # A secret is always written, because its values cannot be compared.
+    if live is not None and not fields and one.kind != "secret":
         return _row(one, "unchanged")
     if dry_run:
         return _row(one, "create" if live is None else "update", fields)
@@ -185,7 +189,7 @@ async def _apply(client: CplnClient, one: PlatformObject, *, dry_run: bool) -> R
 
 
 def _compared(one: PlatformObject) -> dict[str, Any]:
-    """Return what of an object can be compared: not where it is, and no values of secrets."""
+    """Return the fields of an object that can be compared: not its GVC, nor values of secrets."""
     hidden = {"gvc", "data"} if one.kind == "secret" else {"gvc"}
     found: dict[str, Any] = _with_whole_links(
         {key: value for key, value in one.body.items() if key not in hidden}, one
@@ -194,7 +198,10 @@ def _compared(one: PlatformObject) -> dict[str, Any]:
 
 
 def _with_whole_links(value: Any, one: PlatformObject) -> Any:
-    """Return an object whose links have the organization, which ``//gvc/dev`` leaves out and the platform may write."""
+    """Return an object whose links name the organization.
+
+    A link such as ``//gvc/dev`` leaves it out, and the platform may write it in full.
+    """
     if isinstance(value, Mapping):
         return {key: _with_whole_links(inner, one) for key, inner in value.items()}
     if isinstance(value, list):
@@ -214,24 +221,27 @@ async def _publish(rows: list[Row]) -> None:
         journal.info(Area.WORKLOAD, f"{row['kind']} {row['name']}: {row['action']}")
     if FlowRunContext.get() is not None and rows:
         await acreate_table_artifact(
-            rows, key=ARTIFACT, description="Objects of Control Plane, and what became of each."
+            rows, key=ARTIFACT, description="Objects of Control Plane, and what happened to each."
         )
 
 
 async def _until_ready(client: CplnClient, ref: WorkloadRef, seconds: float) -> None:
-    """Wait until a workload is ready at all of its locations in three looks in a row, as ``cpln apply --ready`` does."""
+    """Wait until a workload is ready at all of its locations.
+
+    As in ``cpln apply --ready``, it has to be ready in three looks in a row.
+    """
     good = 0
     with anyio.move_on_after(seconds):
         while good < _GOOD_LOOKS:
             here = await workloads.deployments(client, ref)
-            good = good + 1 if here and all(one.status.ready for one in here) else 0
+            good = good + 1 if here and all(deployment.status.ready for deployment in here) else 0
             if good < _GOOD_LOOKS:
                 await anyio.sleep(_LOOK_SECONDS if good == 0 else _LOOK_SECONDS / _GOOD_LOOKS)
         return
     reports = [
-        f"{one.name}: {one.report()}"
-        for one in await workloads.deployments(client, ref)
-        if not one.status.ready
+        f"{deployment.name}: {deployment.report()}"
+        for deployment in await workloads.deployments(client, ref)
+        if not deployment.status.ready
     ]
     said = "; ".join(reports) or "it has no deployment"
     raise JobTimeoutError(f"workload {ref.path} was not ready within {seconds:g} s: {said}")

@@ -1,4 +1,4 @@
-"""The steps of the maintenance flows that Prefect's UI shows: those that change something."""
+"""The steps of the maintenance flows that change something, as Prefect's UI shows them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ from cpln_flows.sync_compat import value_of
 
 
 async def act(reconciler: Reconciler, snapshot: Snapshot, plan: Plan) -> tuple[Outcome, ...]:
-    """Carry out a plan: as a task when there is something to do, so that the hours of idle cycles leave no trace."""
+    """Carry out a plan.
 
-    # The plan comes from outside of the task's parameters: Prefect would walk through thousands of values in search of futures.
+    It is a task only if there is something to do, so that hours of idle cycles leave no trace.
+    """
+
+    # The plan is no parameter of the task: Prefect would search thousands of values in it for
+    # futures.
     @task(name="act", **failure_states.STEP)
     async def step() -> tuple[Outcome, ...] | State[Any]:
         try:
@@ -36,7 +40,7 @@ async def act(reconciler: Reconciler, snapshot: Snapshot, plan: Plan) -> tuple[O
 
 
 async def delete(deleter: Deleter, sweep: Sweep) -> tuple[Deleted, ...]:
-    """Delete what a sweep says, as a task when there is something to delete."""
+    """Delete what a sweep lists, as a task if there is something to delete."""
 
     @task(name="delete", **failure_states.STEP)
     async def step() -> tuple[Deleted, ...] | State[Any]:

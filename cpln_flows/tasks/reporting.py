@@ -1,4 +1,4 @@
-"""Tasks that ask the platform for something: called plainly or awaited, never cached, and with one log line of a failure."""
+"""Tasks that call the platform: sync or async, never cached, each failure logged in one line."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ R = TypeVar("R")
 def reporting(
     area: Area,
 ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], SyncCompatibleTask[P, R]]:
-    """Make a task of a function; an error of ours is logged once, and is the state of the task run.
+    """Turn a function into a task.
+
+    An error of this library is logged once, and becomes the state of the task run.
 
     Args:
-        area: What the task is about, in the log.
+        area: The area that its log lines name.
     """
 
     def decorate(function: Callable[P, Coroutine[Any, Any, R]]) -> SyncCompatibleTask[P, R]:

@@ -1,4 +1,4 @@
-"""Tasks for secrets and images of an organization."""
+"""Tasks for the secrets and images of an organization."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from cpln_flows.tasks.reporting import reporting
 async def upsert_secret(
     cpln_credentials: CplnCredentials, org: str, name: str, data: Mapping[str, SecretStr | str]
 ) -> Manifest:
-    """Create a secret of names and values, or replace the one of this name.
+    """Create a dictionary secret, or replace the one of this name.
 
     Args:
-        cpln_credentials: Whose rights are used.
+        cpln_credentials: The credentials to authenticate with.
         org: Organization, as a name or a link.
         name: Name of the secret.
-        data: The values by their names; give them as ``SecretStr``, so that they are in no log.
+        data: The values by name. Give them as ``SecretStr`` to keep them out of all logs.
 
     Returns:
-        The secret as the platform has it, without its values.
+        The secret as the platform stores it, without its values.
 
     Raises:
-        ConfigurationError: A name cannot be one.
-        ForbiddenError: The token may not.
+        ConfigurationError: A name is invalid.
+        ForbiddenError: The token may not store it.
     """
     path = f"/org/{organization_of(org)}/secret"
     values = {
@@ -58,15 +58,15 @@ async def upsert_secret(
 async def reveal_secret(
     cpln_credentials: CplnCredentials, org: str, name: str
 ) -> dict[str, SecretStr]:
-    """Return the values of a secret by their names.
+    """Return the values of a secret by name.
 
     Args:
-        cpln_credentials: Whose rights are used.
+        cpln_credentials: The credentials to authenticate with.
         org: Organization, as a name or a link.
         name: Name of the secret.
 
     Raises:
-        ConfigurationError: A name cannot be one.
+        ConfigurationError: A name is invalid.
         ForbiddenError: The token may not reveal it.
         NotFoundError: There is no such secret.
     """
@@ -77,14 +77,14 @@ async def reveal_secret(
 
 @reporting(Area.WORKLOAD)
 async def list_images(cpln_credentials: CplnCredentials, org: str) -> Manifest:
-    """List the images in the registry of an organization, those of all pages.
+    """List all images in the registry of an organization, from all pages.
 
     Args:
-        cpln_credentials: Whose rights are used.
+        cpln_credentials: The credentials to authenticate with.
         org: Organization, as a name or a link.
 
     Returns:
-        A list as the platform has it, with the images as its ``items``.
+        A list as the platform returns it, with the images as its ``items``.
 
     Raises:
         ConfigurationError: The organization is neither a name nor a link.

@@ -1,4 +1,4 @@
-"""Tasks for workloads as the platform has them, with prefect-cpln's names, arguments and results."""
+"""Tasks for workloads, with the names, arguments and results of prefect-cpln."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ async def create_workload(
     """Create a workload, or replace the one of this name.
 
     Args:
-        cpln_credentials: Whose rights are used.
+        cpln_credentials: The credentials to authenticate with.
         org: Organization, as a name or a link.
         gvc: GVC, as a name or a link.
         body: The manifest of the workload.
 
     Returns:
-        The workload as the platform has it then.
+        The workload as the platform stores it afterward.
 
     Raises:
-        ConfigurationError: The organization, the GVC or the name cannot be one.
+        ConfigurationError: The organization, the GVC or the name is invalid.
         ApiError: The platform refused it.
 
     Example:
@@ -37,7 +37,12 @@ async def create_workload(
         from cpln_flows import CplnCredentials, create_workload
 
         container = {"name": "main", "image": "busybox", "command": "date"}
-        spec = {"type": "cron", "containers": [container], "job": {"schedule": "* * * * *"}, "defaultOptions": {"suspend": True}}
+        spec = {
+            "type": "cron",
+            "containers": [container],
+            "job": {"schedule": "* * * * *"},
+            "defaultOptions": {"suspend": True},
+        }
         body = {"kind": "workload", "name": "nightly", "spec": spec}
         create_workload(CplnCredentials(), "my-org", "my-gvc", body)
         ```
@@ -49,19 +54,19 @@ async def create_workload(
 async def replace_workload(
     cpln_credentials: CplnCredentials, org: str, gvc: str, body: Mapping[str, Any]
 ) -> Manifest:
-    """Replace a workload by another manifest, or create it.
+    """Replace the manifest of a workload, or create the workload.
 
     Args:
-        cpln_credentials: Whose rights are used.
+        cpln_credentials: The credentials to authenticate with.
         org: Organization, as a name or a link.
         gvc: GVC, as a name or a link.
         body: The manifest of the workload.
 
     Returns:
-        The workload as the platform has it then.
+        The workload as the platform stores it afterward.
 
     Raises:
-        ConfigurationError: The organization, the GVC or the name cannot be one.
+        ConfigurationError: The organization, the GVC or the name is invalid.
         ApiError: The platform refused it.
     """
     return await _put(cpln_credentials, gvc_of(org, gvc), body)
@@ -74,16 +79,16 @@ async def read_workload(
     """Read a workload.
 
     Args:
-        cpln_credentials: Whose rights are used.
+        cpln_credentials: The credentials to authenticate with.
         org: Organization, as a name or a link.
         gvc: GVC, as a name or a link.
         name: Name of the workload.
 
     Returns:
-        The workload as the platform has it.
+        The workload as the platform stores it.
 
     Raises:
-        ConfigurationError: The organization, the GVC or the name cannot be one.
+        ConfigurationError: The organization, the GVC or the name is invalid.
         NotFoundError: There is no such workload.
     """
     path = _path(gvc_of(org, gvc), name)
@@ -98,17 +103,17 @@ async def patch_workload(
     """Change some fields of a workload.
 
     Args:
-        cpln_credentials: Whose rights are used.
+        cpln_credentials: The credentials to authenticate with.
         org: Organization, as a name or a link.
         gvc: GVC, as a name or a link.
         name: Name of the workload.
-        body: The fields that change; the others stay.
+        body: The fields to change; the others stay.
 
     Returns:
-        The workload as the platform has it then.
+        The workload as the platform stores it afterward.
 
     Raises:
-        ConfigurationError: The organization, the GVC or the name cannot be one.
+        ConfigurationError: The organization, the GVC or the name is invalid.
         NotFoundError: There is no such workload.
     """
     path = _path(gvc_of(org, gvc), name)
@@ -119,16 +124,16 @@ async def patch_workload(
 
 @reporting(Area.WORKLOAD)
 async def delete_workload(cpln_credentials: CplnCredentials, org: str, gvc: str, name: str) -> None:
-    """Ask for the deletion of a workload, which the platform carries out soon after.
+    """Request the deletion of a workload, which the platform carries out soon after.
 
     Args:
-        cpln_credentials: Whose rights are used.
+        cpln_credentials: The credentials to authenticate with.
         org: Organization, as a name or a link.
         gvc: GVC, as a name or a link.
         name: Name of the workload.
 
     Raises:
-        ConfigurationError: The organization, the GVC or the name cannot be one.
+        ConfigurationError: The organization, the GVC or the name is invalid.
         NotFoundError: There is no such workload.
     """
     path = _path(gvc_of(org, gvc), name)
@@ -138,18 +143,18 @@ async def delete_workload(cpln_credentials: CplnCredentials, org: str, gvc: str,
 
 @reporting(Area.WORKLOAD)
 async def list_workloads(cpln_credentials: CplnCredentials, org: str, gvc: str) -> Manifest:
-    """List all workloads of a GVC, however many pages that takes.
+    """List all workloads of a GVC, however many pages there are.
 
     Args:
-        cpln_credentials: Whose rights are used.
+        cpln_credentials: The credentials to authenticate with.
         org: Organization, as a name or a link.
         gvc: GVC, as a name or a link.
 
     Returns:
-        A list as the platform has it, with the workloads of all pages as its ``items``.
+        A list as the platform returns it, with the workloads of all pages as its ``items``.
 
     Raises:
-        ConfigurationError: The organization or the GVC cannot be one.
+        ConfigurationError: The organization or the GVC is invalid.
         NotFoundError: There is no such organization or GVC.
 
     Example:

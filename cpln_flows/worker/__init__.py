@@ -1,4 +1,4 @@
-"""The worker of type `cpln`: flow runs of a work pool become jobs on the platform."""
+"""The worker of type `cpln`, which runs the flow runs of a work pool as jobs on the platform."""
 
 from cpln_flows.worker.configuration import (
     CplnWorkerJobConfiguration,

@@ -1,8 +1,10 @@
-"""Secrets among the values of a run: of Prefect's blocks, or given as ``SecretStr``. They get marks in place of their values.
+"""Find the secrets among the values of a run, and put marks in their place.
 
-Prefect fills references to blocks in before it makes a job's configuration, and nothing tells a password from a word then. So
-they are looked up before that, and a mark goes the way of the value: through the template, the manifest and its conversion. What
-of the marks reaches a variable becomes a reference to a secret of the platform (``secret_variables``); elsewhere it is refused.
+They come from Prefect's blocks, or are given as ``SecretStr``. Prefect fills in references to
+blocks before it makes a job's configuration, and afterward nothing distinguishes a password from
+any other string. So the secrets are looked up before that, and a mark takes the path of the value:
+through the template, the manifest and its conversion. A mark that reaches a variable becomes a
+reference to a secret of the platform (``secret_variables``). Anywhere else it is refused.
 """
 
 from __future__ import annotations
@@ -22,15 +24,15 @@ _REFERENCE = re.compile(r"\{\{\s*prefect\.blocks\.[\w.\[\]-]+\s*\}\}")
 _MARK = re.compile(r"\{\{ :secret_\d+ \}\}")
 _MASK = str(SecretStr("x"))
 _MASKED = (
-    f"{{}}: the value is {_MASK}, the mask that Prefect's server stores in place of a SecretStr; save the value as a Secret block"
-    " and refer to it with {{{{ prefect.blocks.secret.NAME }}}}"
+    f"{{}}: the value is {_MASK}, the mask that Prefect's server stores in place of a SecretStr;"
+    " save the value as a Secret block and refer to it with {{{{ prefect.blocks.secret.NAME }}}}"
 )
 _OWN = frozenset({"config"})
-"""What holds a token of its own, which is a secret throughout and reaches no manifest."""
+"""Fields with a token of their own, which is a secret throughout and reaches no manifest."""
 
 
 class Marks:
-    """The secrets of one run by their marks.
+    """The secrets of one run, by their marks.
 
     Args:
         client: A client of Prefect's API.
@@ -42,10 +44,12 @@ class Marks:
         self.secrets: dict[str, SecretStr] = {}
 
     async def placed(self, found: Any) -> Any:
-        """Return a copy of what a template or a run gives, with marks in place of secrets; ``config`` stays as it is.
+        """Return a copy of what a template or a run gives, with marks in place of secrets.
+
+        ``config`` stays as it is.
 
         Raises:
-            ConfigurationError: A value is nothing but the mask of a secret.
+            ConfigurationError: A value is only the mask of a secret.
         """
         return await self._placed(found, "")
 
@@ -77,7 +81,10 @@ class Marks:
         return made
 
     async def _secret_of(self, reference: str) -> str | None:
-        """Return what a reference stands for if that is a secret; Prefect fills in what else it is, or says what is wrong."""
+        """Return the value of a reference if that is a secret.
+
+        Prefect fills in any other reference, and reports what is wrong with it.
+        """
         if reference not in self._known:
             try:
                 masking = cast("PrefectClient", _Masked(self._client))
@@ -100,7 +107,7 @@ class Marks:
 
 
 class _Masked:
-    """A client that reads blocks as they are shown to people, with their secrets masked."""
+    """A client that reads blocks as users see them, with their secrets masked."""
 
     def __init__(self, client: PrefectClient) -> None:
         self._client = client
@@ -112,7 +119,7 @@ class _Masked:
 
 
 def revealed(text: str, secrets: Mapping[str, SecretStr]) -> str:
-    """Return a text with the secrets that its marks stand for."""
+    """Return a string with its marks replaced by the secrets they stand for."""
     return _MARK.sub(
         lambda match: secrets[match[0]].get_secret_value() if match[0] in secrets else match[0],
         text,
@@ -120,7 +127,7 @@ def revealed(text: str, secrets: Mapping[str, SecretStr]) -> str:
 
 
 def misplaced(found: Any) -> list[str]:
-    """Return the paths at which a mark stands that are no variable of a container.
+    """Return the paths of the marks that are not in a variable of a container.
 
     >>> misplaced({"env": {"PW": "{{ :secret_0 }}"}, "command": "run {{ :secret_0 }}"})
     ['command']

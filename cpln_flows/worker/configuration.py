@@ -1,4 +1,4 @@
-"""What one flow run's job is configured with: the pool's template with the run's values, and the variables users set."""
+"""The configuration of one flow run's job, made of the pool's template and the run's values."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from cpln_flows.worker.template import RunValues
 
 _WHERE = "correct it in the deployment's job variables, or in the pool's base job template"
 _PREFECT_MAJOR = 3
-_MOST_LABELS = limits.TAGS - 10  # a command has up to nine tags of ours
+_MOST_LABELS = limits.TAGS - 10  # this library adds up to nine tags to a command
 
 
 class CplnWorkerJobConfiguration(BaseJobConfiguration):
@@ -39,10 +39,13 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
         config: How to authenticate. Default: ``CPLN_TOKEN`` of the worker.
         org: Organization, as a name or a link. Default: ``CPLN_ORG`` of the worker.
         namespace: GVC, as a name or a link. Default: ``CPLN_GVC`` of the worker.
-        location: Location, as a name or a link. Default: ``CPLN_LOCATION`` of the worker, else the GVC's first.
-        job_manifest: Kubernetes Job or native cron workload that a run's job is made from.
-        job_watch_timeout_seconds: How long a job may take; it is stopped then and the run crashes. Default: for ever.
-        pod_watch_timeout_seconds: How long the workload may take to become ready, and the platform to fetch the image.
+        location: Location, as a name or a link. Default: ``CPLN_LOCATION`` of the worker, or else
+            the first location of the GVC.
+        job_manifest: Kubernetes Job or native cron workload from which a run's job is made.
+        job_watch_timeout_seconds: How long a job may take. After that it is stopped and the run
+            crashes. Default: no limit.
+        pod_watch_timeout_seconds: How long the workload may take to become ready, and the platform
+            to fetch the image.
         stream_output: Whether the job's output goes to the flow run's logs.
     """
 
@@ -67,7 +70,7 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
     _secrets: Mapping[str, SecretStr] = PrivateAttr(default_factory=dict)
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        """Yield what a log or an error shows: variables, arguments and labels may be secrets."""
+        """Yield what a log or an error may show; variables, arguments and labels may be secrets."""
         hidden = ("env", "labels", "command", "job_manifest")
         yield from ((name, value) for name, value in super().__repr_args__() if name not in hidden)
 
@@ -78,7 +81,7 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
         values: dict[str, Any],
         client: PrefectClient | None = None,
     ) -> Self:
-        """Make a configuration from a pool's template; refuses variables that the pool does not have."""
+        """Make a configuration from a pool's template; refuse variables that the pool lacks."""
         template.check_variables(base_job_template, values)
         async with nullcontext(client) if client is not None else get_client() as known:
             marks = Marks(known)
@@ -103,8 +106,8 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
             {name: getattr(made, name) for name in cls.model_fields if name != "config"}
         ):
             raise ConfigurationError(
-                f"{', '.join(places)}: a secret can only be the value of an environment variable; put it into env and let"
-                " the program read it there"
+                f"{', '.join(places)}: a secret can only be the value of an environment variable;"
+                " put it into env and let the program read it there"
             )
         return made
 
@@ -121,27 +124,28 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
         worker_name: str | None = None,
         worker_id: UUID | None = None,
     ) -> None:
-        """Fill in what belongs to one flow run; the parameters are Prefect's."""
+        """Fill in what belongs to one flow run; the parameters are those of Prefect."""
         is_named = self.name is not None
         self._chosen = frozenset(self.env)
         super().prepare_for_flow_run(flow_run, deployment, flow, work_pool, worker_name, worker_id)
         self._flow_name = flow.name if flow is not None else None
         self._given_name = self.name if is_named else template.given_name(self.job_manifest)
-        # Stopped, the engine ends cleanly and leaves the state to whoever asked for the stop. Prefect's other answers either
-        # kill the engine unasked or schedule the run again, and with it a second job.
+        # When it is stopped, the engine ends cleanly and leaves the state to whoever requested the
+        # stop. The other behaviors that Prefect offers either kill the engine unasked or schedule
+        # the run again, and with it a second job.
         self.env.setdefault(environment.SIGTERM_BEHAVIOR, environment.RELINQUISH)
 
     def add_base_environment(self) -> None:
-        """Add what each job gets of the worker's own Prefect settings, as the preparation for a run does."""
+        """Add the worker's own Prefect settings that each job gets, as for a flow run."""
         self.env = {**self._base_environment(), **self.env}
 
     @property
     def flow_name(self) -> str | None:
-        """Name of the flow, once the configuration is prepared for a run."""
+        """The name of the flow, once the configuration is prepared for a run."""
         return self._flow_name
 
     def api_settings(self, settings: CplnSettings) -> ApiSettings:
-        """Return how the platform is reached.
+        """Return the settings for calls to the platform.
 
         Raises:
             ConfigurationError: There is no token.
@@ -149,10 +153,11 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
         return self.config.api_settings(settings) if self.config else settings.api()
 
     def gvc(self, settings: CplnSettings) -> GvcRef:
-        """Return where the job shall run.
+        """Return the GVC in which the job is to run.
 
         Raises:
-            ConfigurationError: The organization or the GVC is missing; the text says where they can be given.
+            ConfigurationError: The organization or the GVC is missing; the error names where to
+                set it.
         """
         try:
             org = links.organization(self.org) if self.org else settings.org
@@ -163,10 +168,10 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
         return GvcRef(_given("org", org), _given("namespace", gvc))
 
     def wanted_location(self, settings: CplnSettings) -> str | None:
-        """Return the location that was asked for, if one was.
+        """Return the requested location, if there is one.
 
         Raises:
-            ConfigurationError: It is neither a name nor a link.
+            ConfigurationError: The location is neither a name nor a link.
         """
         try:
             return links.location(self.location) if self.location else settings.location
@@ -177,12 +182,12 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
         """Return the job of the flow run that this configuration is prepared for.
 
         Args:
-            identity: Whose job it is.
-            gvc: Where it runs.
-            location: At which of the GVC's locations.
+            identity: The identity of the job.
+            gvc: The GVC in which it runs.
+            location: The location of the GVC at which it runs.
 
         Raises:
-            ManifestError: The pool's manifest cannot be run on the platform.
+            ManifestError: The pool's manifest cannot run on the platform.
         """
         values = RunValues(
             command=_unless_blank(self.command) or self._base_flow_run_command(),
@@ -208,13 +213,14 @@ class CplnWorkerJobConfiguration(BaseJobConfiguration):
     def _labels(self) -> dict[str, str]:
         if len(self.labels) > _MOST_LABELS:
             raise ConfigurationError(
-                f"labels: there are {len(self.labels)} with Prefect's own, and a job takes {_MOST_LABELS}; remove some"
+                f"labels: there are {len(self.labels)} including Prefect's own, and a job takes at"
+                f" most {_MOST_LABELS}; remove some"
             )
         return self.labels
 
     @property
     def secrets(self) -> Mapping[str, SecretStr]:
-        """The secrets among the values of the run, by the marks that stand for them in variables."""
+        """The secrets among the values of the run, by the marks that replace them in variables."""
         return self._secrets
 
     @property
@@ -228,16 +234,19 @@ def _unless_blank(text: str | None) -> str | None:
 
 
 def _check_image(image: str) -> None:
-    """Refuse an image in which the flow run cannot start: Prefect 2 does not know what a Prefect 3 server asks of it.
+    """Refuse an image in which the flow run cannot start.
+
+    Prefect 2 does not understand what a Prefect 3 server requests of it.
 
     Raises:
-        ConfigurationError: It is Prefect's own image of another major version.
+        ConfigurationError: It is Prefect's own image, of an older major version.
     """
     major = images.prefect_major(image)
     if major is not None and major < _PREFECT_MAJOR:
         raise ConfigurationError(
-            f"image: {image!r} has Prefect {major}, in which a flow run of this Prefect 3 server cannot start; set `image` in the"
-            f" pool's base job template or in the deployment's job variables, for example to {get_prefect_image_name()}"
+            f"image: {image!r} has Prefect {major}, in which a flow run of this Prefect 3 server"
+            " cannot start; set `image` in the pool's base job template or in the deployment's job"
+            f" variables, for example to {get_prefect_image_name()}"
         )
 
 
@@ -246,8 +255,9 @@ def _given(name: str, value: str | None) -> str:
         return value
     variable = {"org": "CPLN_ORG", "namespace": "CPLN_GVC"}[name]
     raise ConfigurationError(
-        f"{name}: the work pool gives none and {variable} of the worker is not set; set `{name}` in the pool's base job"
-        f" template or in the deployment's job variables, or start the worker with {variable}"
+        f"{name}: the work pool gives none and {variable} of the worker is not set; set `{name}` in"
+        " the pool's base job template or in the deployment's job variables, or start the worker"
+        f" with {variable}"
     )
 
 
@@ -258,7 +268,10 @@ class CplnWorkerVariables(BaseVariables):
 
     config: CplnConfig | None = Field(
         default=None,
-        description="Configuration with the token. Default: the environment variable CPLN_TOKEN of the worker.",
+        description=(
+            "Configuration with the token. Default: the environment variable CPLN_TOKEN of the"
+            " worker."
+        ),
     )
     org: str | None = Field(
         default=None,
@@ -266,15 +279,23 @@ class CplnWorkerVariables(BaseVariables):
     )
     namespace: str | None = Field(
         default=None,
-        description="Global virtual cloud (GVC), as a name or a link. Default: CPLN_GVC of the worker.",
+        description=(
+            "Global virtual cloud (GVC), as a name or a link. Default: CPLN_GVC of the worker."
+        ),
     )
     location: str | None = Field(
         default=None,
-        description="Location, as a name or a link. Default: CPLN_LOCATION of the worker, else the first location of the GVC.",
+        description=(
+            "Location, as a name or a link. Default: CPLN_LOCATION of the worker, or else the first"
+            " location of the GVC."
+        ),
     )
     image: str | None = Field(
         default=None,
-        description="Image of the container, such as //image/NAME:TAG or python:3.12-slim. Default: Prefect's own image.",
+        description=(
+            "Image of the container, such as //image/NAME:TAG or python:3.12-slim. Default:"
+            " Prefect's own image."
+        ),
         examples=["//image/flows:1.0"],
     )
     service_account_name: str | None = Field(
@@ -291,17 +312,26 @@ class CplnWorkerVariables(BaseVariables):
     finished_job_ttl: int | None = Field(
         default=None,
         title="Finished Job TTL",
-        description="Has no effect: the platform keeps the history of a workload, and the clean-up flow deletes idle workloads.",
+        description=(
+            "Has no effect: the platform keeps the history of a workload, and the clean-up flow"
+            " deletes idle workloads."
+        ),
     )
     job_watch_timeout_seconds: int | None = Field(
         default=None,
         gt=0,
-        description="Seconds that a job may take; it is stopped then and the flow run crashes. Default: for ever.",
+        description=(
+            "Seconds that a job may take. After that it is stopped and the flow run crashes."
+            " Default: no limit."
+        ),
     )
     pod_watch_timeout_seconds: int | None = Field(
         default=None,
         gt=0,
-        description="Seconds that a workload may take to become ready, and an image that cannot be fetched to appear.",
+        description=(
+            "Seconds that a workload may take to become ready, and that an image that cannot be"
+            " fetched may take to appear."
+        ),
     )
     stream_output: bool = Field(
         default=True, description="Whether the job's output goes to the flow run's logs."
@@ -309,4 +339,4 @@ class CplnWorkerVariables(BaseVariables):
 
 
 class CplnWorkerResult(BaseWorkerResult):
-    """How a flow run's job ended: its infrastructure pid and the exit code of its main container."""
+    """How a flow run's job ended: its infrastructure pid and its main container's exit code."""

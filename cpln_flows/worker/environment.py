@@ -1,4 +1,4 @@
-"""Which of the worker's own Prefect settings travel into a container, which stay, and which hold a credential."""
+"""Which of the worker's own Prefect settings go to its jobs, and which hold a credential."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ SIGTERM_BEHAVIOR = "PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR"
 RELINQUISH = "relinquish"
 API_URL = "PREFECT_API_URL"
 
-# What belongs to the machine or to the process of the worker: another machine has other folders, and no server runs in a job.
+# What belongs to the machine or to the process of the worker: another machine has other folders,
+# and no server runs in a job.
 _STAYS = frozenset({"PREFECT_HOME", "PREFECT_PROFILES_PATH"})
 _STAYS_PREFIXES = (
     "PREFECT_SERVER_",
@@ -26,14 +27,15 @@ _STAYS_PREFIXES = (
 )
 _PREFECT = "PREFECT_"
 _USER = re.compile(r"://[^/?#\s\"']*@")
-# Settings that are plain texts for Prefect and yet hold what opens something.
+# Settings that are plain strings for Prefect, although they hold a credential.
 _TELLING = re.compile(
-    r"(?:^|_)(?:(?:custom|extra|request)_headers|password|passphrase|token|secret|credentials?|connection_url|auth_string|api_key)(?:_|$)"
+    r"(?:^|_)(?:(?:custom|extra|request)_headers|password|passphrase|token|secret|credentials?"
+    r"|connection_url|auth_string|api_key)(?:_|$)"
 )
 
 
 def travelling(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return the settings of a worker that its flow runs shall have too.
+    """Return the settings of a worker that its flow runs are to have too.
 
     >>> travelling({"PREFECT_API_URL": "http://prefect/api", "PREFECT_HOME": "/root/.prefect"})
     {'PREFECT_API_URL': 'http://prefect/api'}
@@ -46,10 +48,15 @@ def travelling(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def holds_credential(name: str, value: str) -> bool:
-    """Whether a variable of Prefect opens something: by what Prefect says of the setting, or by a user in its address.
+    """Whether a variable of Prefect holds a credential.
 
-    >>> holds_credential("PREFECT_CLIENT_CUSTOM_HEADERS", "{}"), holds_credential("PREFECT_API_URL", "http://me:pass@prefect/api")
-    (True, True)
+    It does if the type or the name of its setting indicates that, or if its value is a URL with a
+    user.
+
+    >>> holds_credential("PREFECT_CLIENT_CUSTOM_HEADERS", "{}")
+    True
+    >>> holds_credential("PREFECT_API_URL", "http://me:pass@prefect/api")
+    True
     >>> holds_credential("PREFECT_API_URL", "http://prefect/api"), holds_credential("MY_TOKEN", "x")
     (False, False)
     """

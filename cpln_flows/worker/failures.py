@@ -1,4 +1,7 @@
-"""How a worker logs that a flow run got no job: once, with the prefix that users filter by, and without a traceback."""
+"""How a worker logs that a flow run got no job.
+
+It does so once, with the prefix that users filter by, and without a traceback.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,14 @@ _NO_JOB = "Failed to submit"
 
 
 class FlowRunLogger(PrefectLogAdapter):
-    """A flow run's logger that takes an error of ours for what it is: no traceback through this library.
+    """A flow run's logger that omits the traceback of an error that this library raised.
 
-    Prefect's base worker logs whatever keeps a run from being submitted, also what is wrong before ``run`` is called.
+    Prefect's base worker logs whatever prevents the submission of a run, including errors that
+    occur before ``run`` is called.
     """
 
     def exception(self, msg: object, *args: object, exc_info: Any = True, **kwargs: Any) -> None:
-        """Log a message; an error of ours goes before it, unless it was logged before."""
+        """Log a message, preceded by an error of this library unless that was logged before."""
         error = sys.exc_info()[1]
         if not isinstance(error, CplnError):
             super().exception(msg, *args, exc_info=exc_info, **kwargs)
@@ -45,7 +49,7 @@ class FlowRunLogger(PrefectLogAdapter):
 
 @contextmanager
 def reporting(journal: Journal) -> Iterator[None]:
-    """Log an error of ours that ends the start of a job."""
+    """Log an error of this library that makes the start of a job fail."""
     try:
         yield
     except CplnError as error:
@@ -55,7 +59,7 @@ def reporting(journal: Journal) -> Iterator[None]:
 
 @contextmanager
 def preparing(journal: Journal) -> Iterator[None]:
-    """Log an error of ours that is noticed before a job is begun."""
+    """Log an error of this library that occurs before the start of a job."""
     try:
         yield
     except CplnError as error:
@@ -64,6 +68,6 @@ def preparing(journal: Journal) -> Iterator[None]:
 
 
 def report_no_job(journal: Journal, error: CplnError) -> None:
-    """Log why there is not even an attempt at a job."""
+    """Log why no attempt to start a job is made."""
     journal.info(Area.JOB, "Creating Control Plane job...")
     journal.report(error, about_start=True)

@@ -1,4 +1,4 @@
-"""The job of one flow run, from its start to its end, and what becomes of the flow run then."""
+"""The job of one flow run, from its start to its end, and how the flow run ends with it."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ _UNDER_WAY = frozenset({StateType.CANCELLING, StateType.PENDING, StateType.RUNNI
 
 
 def reports_end(messages: Iterable[str], pid: str | None) -> bool:
-    """Whether a flow run's log says that its job has ended, which stands behind the last line of the job.
+    """Whether a flow run's log reports the end of its job, which is logged after its last line.
 
     Args:
         messages: The newest messages of the log.
-        pid: The job; without there is none, or it is not known.
+        pid: The infrastructure pid of the job; ``None`` if there is no job or it is not known.
     """
     command = f"Cmd: {(pid or ':').rpartition(':')[2]} > {_ENDED}"
     return bool(pid) and any(
@@ -55,7 +55,7 @@ def reports_end(messages: Iterable[str], pid: str | None) -> bool:
 
 
 class _NotWantedError(Exception):
-    """The flow run needs no job any more."""
+    """The flow run no longer needs a job."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,9 @@ class Watching:
     Args:
         has_supervisor: Whether Prefect's own supervisor runs in the container.
         stream_output: Whether its output goes to the flow run's logs.
-        timeout_seconds: How long it may take; none is for ever.
-        start_seconds: How long its workload may take to become ready, and an image that cannot be fetched to appear.
+        timeout_seconds: How long it may take; ``None`` means no limit.
+        start_seconds: How long its workload may take to become ready, and an image that cannot be
+            fetched may take to appear.
     """
 
     has_supervisor: bool
@@ -83,12 +84,13 @@ class FlowRunJob:
         prefect: A client of Prefect's API.
         session: What the jobs of this worker share.
         board: The states of the flow runs that this worker follows.
-        plan: What is to be run.
+        plan: The job to run.
         run_id: The flow run.
-        base_journal: What to tell the user, on the flow run.
-        settings: Graces and waits.
+        base_journal: The log of the flow run.
+        settings: Grace periods and waits.
         watching: How it is watched.
-        is_ours: Whether the flow run, as it is right before its job is started, is this worker process's still.
+        is_ours: Whether this worker process still owns the flow run, asked right before the job is
+            started.
     """
 
     prefect: PrefectClient
@@ -106,7 +108,8 @@ class FlowRunJob:
     _guard: Guard = field(init=False)
 
     def __post_init__(self) -> None:
-        # One request for each job that prints nothing would grow with the jobs; the commands' own messages tell as much.
+        # Silent jobs would cost one request each; the commands' own messages are just as
+        # informative.
         settings = self.settings.model_copy(update={"waiting_report_seconds": math.inf})
         self._run = JobRun(
             self.plan,
@@ -130,27 +133,28 @@ class FlowRunJob:
 
     @property
     def job(self) -> StartedJob:
-        """The job, once it was started or found."""
+        """The job, once it has been started or found."""
         return self._run.job
 
     @property
     def journal(self) -> Journal:
-        """What to tell the user, with what is known of the job."""
+        """The log of the flow run, with what is known of the job."""
         return self._run.journal
 
     # Before
 
     async def start(self, earlier_pid: str | None) -> StartedJob | None:
-        """Start the job, or find the one that another process has started for the same attempt.
+        """Start the job, or find the one that another process started for the same attempt.
 
         Args:
-            earlier_pid: The pid that the flow run has from an attempt before this one.
+            earlier_pid: The pid that the flow run has from an earlier attempt.
 
         Returns:
-            The job; nothing if the flow run needs none any more, which is then said in its log.
+            The job, or ``None`` if the flow run no longer needs one, which its log reports.
 
         Raises:
-            ApiError, TransportError, JobTimeoutError, SubmissionUnknownError: There is no job, or that cannot be told.
+            ApiError, TransportError, JobTimeoutError, SubmissionUnknownError: There is no job, or
+                it is unknown whether there is one.
         """
         self.journal.info(Area.JOB, "Creating Control Plane job...")
         with failures.reporting(self.base_journal):
@@ -171,7 +175,7 @@ class FlowRunJob:
                 return None
 
     async def find(self, pid: str | None) -> StartedJob | None:
-        """Return the job of this attempt if there is one; starts nothing.
+        """Return the job of this attempt if there is one; start nothing.
 
         Args:
             pid: The pid of the flow run, which may be that of an earlier attempt.
@@ -183,15 +187,18 @@ class FlowRunJob:
         return await self._run.find(self.session)
 
     async def _look_whether_it_is_wanted(self) -> None:
-        """Look at the flow run right before its job is started: until the workload was ready, minutes may have passed."""
+        """Check the flow run right before its job is started.
+
+        Minutes may have passed until the workload was ready.
+        """
         try:
             run = await self.prefect.read_flow_run(self.run_id)
         except ObjectNotFound:
             raise _NotWantedError("the flow run was deleted") from None
-        except Exception as error:  # noqa: BLE001 - the guard looks again, and stops what is not wanted
+        except Exception as error:  # noqa: BLE001 - the guard looks again, and stops unwanted jobs
             self.journal.debug(
                 Area.JOB,
-                f"The state of the flow run cannot be read before its job is started: {error!r}",
+                f"Could not read the state of the flow run before starting its job: {error!r}",
             )
             return
         if (
@@ -199,23 +206,24 @@ class FlowRunJob:
         ) is not None:
             raise _NotWantedError(why)
         if not self.is_ours(run):
-            raise _NotWantedError("another worker process has taken the flow run up")
+            raise _NotWantedError("another worker process has taken over the flow run")
 
     async def cancel_without_job(self) -> None:
-        """Cancel the flow run if it is cancelling: it has no job that would have to end first."""
+        """Cancel the flow run if it is cancelling, because no job has to end first."""
         try:
             await self._propose_cancelled(
                 "the flow run was cancelled before it had a job", {StateType.CANCELLING}
             )
         except Exception as error:  # noqa: BLE001 - the sync flow does what could not be done here
             self.journal.debug(
-                Area.JOB, f"The flow run could not be brought in line, sync will: {error!r}"
+                Area.JOB,
+                f"The flow run could not be updated; the sync flow will do it: {error!r}",
             )
 
     # While it runs
 
     async def follow(self) -> int:
-        """Follow the job to its end, stop it when its flow run asks for that, and return its exit code."""
+        """Follow the job to its end, stop it if its flow run asks for it; return its exit code."""
         await self._log.resume()
         with self.board.watch(self.run_id) as entry:
             helpers = [
@@ -225,7 +233,7 @@ class FlowRunJob:
             try:
                 end = await self._end()
             finally:
-                # Tasks of their own instead of a task group, which would wrap what interrupts the worker.
+                # Plain tasks instead of a task group, which would wrap what interrupts the worker.
                 for helper in helpers:
                     helper.cancel()
         await asyncio.gather(*helpers, return_exceptions=True)
@@ -248,11 +256,12 @@ class FlowRunJob:
             try:
                 end = await self._run.follow(self.session, following)
             except JobAccessLostError:
-                raise  # nothing is known of the job, so nothing follows for the flow run; the sync flow decides about it
+                # Nothing is known of the job, so nothing follows for the flow run; sync decides.
+                raise
             except JobError as error:  # too late, or lost
                 return Ending(Stage.FAILED, stopped_by_us=str(error))
             except CplnError as error:
-                self.journal.warning(Area.JOB, f"The job cannot be followed, trying again: {error}")
+                self.journal.warning(Area.JOB, f"Cannot follow the job, will retry: {error}")
                 await anyio.sleep(_AGAIN_SECONDS)
                 continue
             return (
@@ -275,14 +284,14 @@ class FlowRunJob:
         if stopped is None or stopped.verified:
             return True
         self.journal.warning(
-            Area.KILL, f"The job may still run, stopping it again: {stopped.evidence}"
+            Area.KILL, f"The job may still be running, stopping it again: {stopped.evidence}"
         )
         return False
 
     # After
 
     async def conclude(self, *, has_waited: bool = False) -> bool:
-        """Bring the flow run in line with the end of its job; return whether that has to be looked at once more."""
+        """Update the flow run after the end of its job; return whether to check it once more."""
         if (ended := self._run.ended) is None:
             raise ValueError("the job was not followed to its end")
         try:
@@ -294,14 +303,15 @@ class FlowRunJob:
                 case Fate.CRASHED | Fate.FAILED:
                     await self._fail_run(ended, fate, why)
                 case Fate.COMPLETED:
-                    # A state without the flow's result: the sync flow gives the engine another cycle before it says so.
+                    # Such a state would lack the flow's result, so the sync flow gives the engine
+                    # another cycle before it proposes it.
                     self.journal.debug(Area.JOB, f"{why}; the sync flow completes the flow run")
                 case Fate.KEEP | Fate.REPORT_FIRST:
                     self.journal.debug(Area.JOB, why)
         except Exception as error:  # noqa: BLE001 - the sync flow does what could not be done here
             self.journal.warning(
                 Area.JOB,
-                f"The flow run could not be brought in line with its job, sync will: {error!r}",
+                f"The flow run could not be updated; the sync flow will do it: {error!r}",
             )
             return False
         return fate is Fate.REPORT_FIRST

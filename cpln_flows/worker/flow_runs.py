@@ -1,4 +1,4 @@
-"""What Prefect says of the flow runs that a worker follows: one query for all of them, however many there are."""
+"""The states of all flow runs that a worker follows, read from Prefect in one query."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from cpln_flows.prefect_api.clock import PrefectClock
 logger: logging.Logger = logging.getLogger(__name__)
 
 NOTEWORTHY = frozenset(StateType(state) for state in (*FINAL, RunState.CANCELLING))
-"""The types of state that may ask something of a job."""
+"""The types of state that may affect a job."""
 
 
 @dataclass
@@ -39,12 +39,12 @@ class Watched:
     changed: anyio.Event = field(default_factory=anyio.Event)
 
     def forget(self, state: State) -> None:
-        """Take back a state that the flow run has left again."""
+        """Discard a state that the flow run has left again."""
         if self.state is not None and self.state.id == state.id:
             self.state = None
 
     async def wait(self, seconds: float | None) -> None:
-        """Wait for another noteworthy state, or for so long."""
+        """Wait for another noteworthy state, for at most this long."""
         with anyio.move_on_after(seconds):
             await self.changed.wait()
 
@@ -65,8 +65,8 @@ class FlowRunBoard:
         """Return Prefect's time, by which the age of a state is judged."""
         try:
             return await self._clock.refresh()
-        except Exception as error:  # noqa: BLE001 - what is known of its clock stays good for a while
-            logger.debug("Prefect's time cannot be read: %r", error)
+        except Exception as error:  # noqa: BLE001 - the known offset of its clock stays good for a while
+            logger.debug("Cannot read Prefect's time: %r", error)
             return self._clock.now()
 
     @contextmanager
@@ -80,18 +80,16 @@ class FlowRunBoard:
                 del self.watched[run_id]
 
     async def look_for_ever(self) -> None:
-        """Look again and again; an unanswered query changes nothing."""
+        """Look repeatedly; an unanswered query changes nothing."""
         while True:
             await anyio.sleep(self.interval_seconds)
             try:
                 await self.look()
-            except Exception as error:  # noqa: BLE001 - the next look may go well
-                logger.warning(
-                    "The states of the followed flow runs cannot be read, looking again: %r", error
-                )
+            except Exception as error:  # noqa: BLE001 - the next look may succeed
+                logger.warning("Cannot read flow-run states, will retry: %r", error)
 
     async def look(self) -> None:
-        """Ask once for all flow runs on the board; only those in a noteworthy state come back."""
+        """Query all flow runs on the board once; only those in a noteworthy state are returned."""
         wanted = list(self.watched)
         for start in range(0, len(wanted), PAGE):
             found = await self.client.read_flow_runs(

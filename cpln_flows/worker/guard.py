@@ -1,4 +1,4 @@
-"""While a flow run's job runs: it is stopped when its flow run asks for that."""
+"""Stop the job of a flow run while it runs, if the state of the flow run requires that."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Guard:
         run_id: The flow run.
         run: Its job.
         has_supervisor: Whether Prefect's own supervisor runs in the container.
-        stop: Stops the job for a reason; returns whether it was seen to be over.
+        stop: Stops the job for a reason; returns whether its end was verified.
     """
 
     prefect: PrefectClient
@@ -43,7 +43,7 @@ class Guard:
     stop: Callable[[str], Awaitable[bool]]
 
     async def watch(self, entry: Watched) -> None:
-        """Look at each noteworthy state of the flow run, until the job was stopped."""
+        """Act on each noteworthy state of the flow run, until the job has been stopped."""
         policy, poll_seconds = self.run.settings.policy(), self.run.settings.flow_run_poll_seconds
         while True:
             state = entry.state
@@ -63,17 +63,18 @@ class Guard:
                     await anyio.sleep(LOOK_SECONDS)
 
     async def _is_still(self, state: State, entry: Watched) -> bool:
-        """Look whether the run is in this state still: the board tells of no way back to one that is not noteworthy.
+        """Check whether the run is still in this state.
 
-        Prefect's server lets a run that has crashed or failed run on.
+        The board does not report a return to a state that is not noteworthy, and Prefect's server
+        lets a run that has crashed or failed run on.
         """
         try:
             present = (await self.prefect.read_flow_run(self.run_id)).state
         except ObjectNotFound:
             return True
-        except Exception as error:  # noqa: BLE001 - asked again soon, and until then nothing is stopped
+        except Exception as error:  # noqa: BLE001 - retried soon, and until then nothing is stopped
             self.run.journal.debug(
-                Area.KILL, f"The flow run cannot be read before its job is stopped: {error!r}"
+                Area.KILL, f"Could not read the flow run before stopping its job: {error!r}"
             )
             return False
         if present is not None and present.id == state.id:
@@ -84,8 +85,8 @@ class Guard:
     async def _has_begun(self) -> bool | None:
         try:
             return orchestration.has_begun(await self.prefect.read_flow_run_states(self.run_id))
-        except Exception as error:  # noqa: BLE001 - asked again soon
+        except Exception as error:  # noqa: BLE001 - retried soon
             self.run.journal.debug(
-                Area.KILL, f"The history of the flow run cannot be read: {error!r}"
+                Area.KILL, f"Could not read the history of the flow run: {error!r}"
             )
             return None

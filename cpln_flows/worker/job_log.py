@@ -1,4 +1,7 @@
-"""The log of a flow run's job in the flow run's logs: each line once, also of a job that another process followed before."""
+"""Copy the log of a flow run's job into the flow run's logs.
+
+Each line appears once, even if another process followed the job before.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from cpln_flows.worker import output
 from cpln_flows.worker.output import Output
 
 _KNOWN_LINES = 1000
-_MOST_KNOWN_LINES = 16_000  # more than one job's log may have there
+_MOST_KNOWN_LINES = 16_000  # more lines than one job may have there
 
 
 @dataclass
@@ -34,7 +37,7 @@ class JobLog:
         prefect: A client of Prefect's API.
         run_id: The flow run.
         run: Its job.
-        is_streamed: Whether the lines go to the flow run's logs as they come.
+        is_streamed: Whether the lines go to the flow run's logs as they arrive.
     """
 
     prefect: PrefectClient
@@ -47,32 +50,34 @@ class JobLog:
         self._output = self._output_after(None)
 
     def deliver(self, batch: Batch) -> None:
-        """Take lines that follow those before."""
+        """Take the next lines."""
         self._output.deliver(batch)
 
     def finish(self) -> None:
-        """End the log, once its last line was delivered."""
+        """End the log, once its last line has been delivered."""
         self._output.finish()
 
     async def resume(self) -> None:
-        """Learn which lines of a job that was found are in the flow run's logs already, so that none comes twice."""
+        """Find which lines of an adopted job are logged already, so that none appears twice."""
         job = self.run.job
         if not job.adopted or not self.is_streamed:
             return
         try:
             shown, since_ns = await self._shown()
-        except Exception as error:  # noqa: BLE001 - lines that come twice are better than none
-            self.run.journal.debug(Area.LOGS, f"The flow run's logs cannot be read: {error!r}")
+        except Exception as error:  # noqa: BLE001 - duplicate lines are better than none
+            self.run.journal.debug(Area.LOGS, f"Cannot read the flow run's logs: {error!r}")
             return
         self._output = self._output_after(shown)
         self.run.take(replace(job, since_ns=max(job.since_ns, since_ns)))
 
     async def show_last_lines(self, session: JobSession, ended: float) -> None:
-        """Forward the end of the log of every container: the flow could not report, so this is all there is.
+        """Forward the end of the log of every container.
+
+        The flow could not report, so nothing else shows why it ended.
 
         Args:
-            session: What to read them with.
-            ended: When the job's end was seen, in seconds of the monotonic clock.
+            session: The session to read them with.
+            ended: When the end of the job was seen, in seconds of the monotonic clock.
         """
         if not self.is_streamed:
             job, client = self.run.job, session.client
@@ -84,9 +89,7 @@ class JobLog:
                 pace=Pace.of(self.run.settings),
                 now_ns=client.now_ns,
             )
-            await stream.settle(
-                ended
-            )  # the last lines, which say why it has died, are the ones that come late
+            await stream.settle(ended)  # the last lines show why it died, and they arrive late
             await stream.drain()
         self._output.flush()
 
@@ -100,7 +103,10 @@ class JobLog:
         return Output(forwarder, forwards=self.is_streamed, rendering=rendering)
 
     async def _shown(self) -> tuple[Shown, int]:
-        """Return the newest lines that stand in the flow run's logs, and from when on those are all; not more than needed."""
+        """Return the newest lines in the flow run's logs, and since when these are complete.
+
+        It reads no more of them than needed.
+        """
         most = _KNOWN_LINES
         while True:
             messages = await orchestration.newest_messages(self.prefect, self.run_id, most)

@@ -1,4 +1,4 @@
-"""Flow runs whose worker is gone: which they are, and how one of the workers that look gets one of them."""
+"""Find the flow runs whose worker is gone, and let one of the remaining workers claim each."""
 
 from __future__ import annotations
 
@@ -23,15 +23,19 @@ from cpln_flows.orchestration import PAGE
 from cpln_flows.worker.roster import RECORD_LABEL, WORKER_LABEL, Identity, Roster, owner, process_of
 
 LOOKBACK = timedelta(hours=24)
-"""What a worker that was last heard of before this has left behind of the logs of ended runs is not looked for."""
+"""How far back a worker's last heartbeat may be.
+
+If it is older, the logs of the ended runs that the worker left incomplete are not looked for.
+"""
 
 _UNDER_WAY = (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
-# A program that submits a run stores the pid a moment after it has made it PENDING.
+# A program that submits a run stores its pid a moment after it has made the run PENDING.
 _YOUNG = timedelta(seconds=30)
-# A worker delivers the end of a log after the end of its run.
+# A worker delivers the end of a run's log after the end of the run.
 _DELIVERY = timedelta(minutes=10)
 _MOST_ENDED = 5000
-# Longer than a claim may take: whoever has looked before another one's claim has made its own before that one looks again.
+# Longer than a claim may take: a process that looked before another process made its claim has made
+# its own claim before that other process looks again.
 _CLAIM_SECONDS = 4.0
 _MOST_CLAIMS = 5
 
@@ -45,7 +49,7 @@ async def under_way(client: PrefectClient, pool: str) -> list[FlowRun]:
 
 
 async def ended(client: PrefectClient, pool: str, since: datetime) -> list[FlowRun]:
-    """Return the pool's runs that have ended since then, newest first, and not more than some thousands."""
+    """Return the pool's runs that have ended since then, newest first, at most some thousands."""
     wanted = FlowRunFilter(
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=sorted(TERMINAL_STATES))),
         end_time=FlowRunFilterEndTime(after_=since - _DELIVERY),
@@ -73,15 +77,15 @@ async def _runs(
 
 @dataclass(frozen=True)
 class Seen:
-    """What a worker process has seen when it looked for flow runs that were left behind.
+    """What a worker process saw when it looked for abandoned flow runs.
 
     Args:
-        me: The process that looks.
-        since: Its start, in Prefect's time.
+        me: The process that looked.
+        since: When it started, in Prefect's time.
         roster: The workers of the pool.
-        gone: Processes of this machine, as they stand on flow runs, that have ended.
+        gone: Processes of this machine that have ended, as flow runs name them.
         under_way: Runs that have, or should have, a container.
-        ended: Runs that have ended lately, if some worker has fallen silent.
+        ended: Runs that ended recently, if some worker has fallen silent.
     """
 
     me: Identity
@@ -93,39 +97,36 @@ class Seen:
 
 
 def is_left_behind(run: FlowRun, seen: Seen) -> bool:
-    """Whether the worker process that had a run which is under way is gone.
+    """Whether a run that is under way has lost its worker process.
 
     Args:
-        run: A run that the process which looks does not follow.
-        seen: What it has seen.
+        run: A run that the process that looked does not follow.
+        seen: What that process saw.
     """
     if run.state is None:
         return False
     age, has = seen.roster.now - run.state.timestamp, owner(run)
     if has is None:
-        if (
-            run.infrastructure_pid is not None
-        ):  # submitted from somebody's program, which does not follow it
+        if run.infrastructure_pid is not None:
+            # It was submitted from somebody's program, which does not follow it.
             return age >= _YOUNG
-        # Without a deployment it is about to be submitted by somebody's program.
+        # Without a deployment, somebody's program is about to submit it.
         return (
             run.deployment_id is not None
             and run.state.type is StateType.PENDING
             and age > seen.roster.patience
         )
-    if (
-        has == seen.me.record
-    ):  # lost by this very process, or by one that had to give way to this one's label
+    if has == seen.me.record:
+        # It was lost by this very process, or by one that had to yield to this process's label.
         return age > seen.roster.patience
     if RECORD_LABEL not in run.labels and age < _YOUNG:
-        return (
-            False  # a worker of another version labels a run a moment after it has made it PENDING
-        )
+        # A worker of another version labels a run a moment after it has made the run PENDING.
+        return False
     return is_gone(run, seen)
 
 
 def is_gone(run: FlowRun, seen: Seen) -> bool:
-    """Whether the worker process whose labels a run bears is gone; false if it bears none."""
+    """Whether the worker process whose labels a run carries is gone; false if it has no labels."""
     has, name = owner(run), run.labels.get(WORKER_LABEL)
     if has is None or has == seen.me.record:
         return False
@@ -133,15 +134,18 @@ def is_gone(run: FlowRun, seen: Seen) -> bool:
         return True
     if has in seen.roster.heartbeats and has != seen.me.name:
         return seen.roster.is_silent(has)
-    # Its record was deleted at a clean end, or it had none of its own. The record of our own name tells nothing about it: our
-    # heartbeats are there as well.
+    # Its record was deleted when it ended cleanly, or it had no record of its own. The record of
+    # this worker's own name is no evidence, because it has the heartbeats of this process too.
     if name == seen.me.name:
         return seen.roster.now - seen.since > seen.roster.patience
     return seen.roster.is_silent(str(name))
 
 
 def may_lack_lines(run: FlowRun, seen: Seen) -> bool:
-    """Whether a run that has ended may lack the end of its log: when it ended its worker process was gone, or about to be."""
+    """Whether a run that has ended may lack the end of its log.
+
+    That is so if its worker process was gone, or about to be, when the run ended.
+    """
     beats = seen.roster.heartbeats.get(owner(run) or "")
     is_of_interest = (
         beats is not None and run.end_time is not None and run.end_time >= beats.last - _DELIVERY
@@ -152,19 +156,20 @@ def may_lack_lines(run: FlowRun, seen: Seen) -> bool:
 async def claim(
     client: PrefectClient, run: FlowRun, me: Identity, turn: anyio.Lock
 ) -> FlowRun | None:
-    """Put this process's labels on a run; return the run as it is then, or nothing if another process was quicker.
+    """Put this process's labels on a run; return it, or ``None`` if another process was faster.
 
-    Prefect knows no condition that could travel with a change. So a claim is made right after a look, within a short time or
-    not at all, and counts only if it is still there after a longer one.
+    Prefect has no conditional updates. So a claim is made right after a look, within a short time
+    or not at all, and it counts only if it is still there after a longer time. The run is returned
+    as it is then.
 
     Args:
         client: A client of Prefect's API.
         run: The run as it was seen before.
         me: The process that claims it.
-        turn: Held while the claim is made: many at once would take long.
+        turn: Held while the claim is made, because many claims at once would take long.
 
     Raises:
-        TimeoutError: Prefect answers too slowly for that.
+        TimeoutError: Prefect responds too slowly for that.
     """
     for _ in range(_MOST_CLAIMS):
         async with turn:

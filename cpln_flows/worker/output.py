@@ -16,10 +16,10 @@ from cpln_flows.model.log_lines import Batch
 from cpln_flows.model.time import NS
 
 KEPT_LINES = 500
-"""So many last lines are at hand when a job dies before its flow could say anything."""
+"""How many last lines are kept for a job that dies before its flow could log anything."""
 
 _OVERLAP_SECONDS = 10
-# What the engine prints of a flow or task run it has sent to the API itself.
+# The engine itself has sent to the API what it prints about a flow run or a task run.
 _SENT_BY_ENGINE = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} \| [A-Z]+ +\| (Flow|Task) run '")
 _REPORT = re.compile(r"^\S+ \| ERROR +\| .* - \[CPLN\] ")
 _TRACEBACK = "Traceback (most recent call last):"
@@ -33,7 +33,7 @@ _CHAINED = frozenset(
 
 
 class _Place(Enum):
-    """Where in what the engine has sent the last line was."""
+    """Which part of the engine's own messages the last line belonged to."""
 
     NOWHERE = auto()
     MESSAGE = auto()
@@ -63,9 +63,10 @@ _NEXT: Mapping[_Place, Sequence[tuple[Callable[[str], bool], _Place]]] = {
 
 @dataclass
 class _Engine:
-    """Which lines of the output the engine has sent to Prefect's API itself.
+    """Which lines of the output the engine itself has sent to Prefect's API.
 
-    Its messages, the further lines of a report of ours, and the traceback after a message, with those it is chained to.
+    These are its messages, the continuation lines of a report of this library, and the traceback
+    after a message with those that it is chained to.
     """
 
     place: _Place = _Place.NOWHERE
@@ -89,8 +90,8 @@ class Output:
 
     Args:
         forwarder: The way into the flow run's logs.
-        forwards: Whether lines are forwarded as they come; the last ones are kept in any case.
-        rendering: Which lines are shown, and as what text.
+        forwards: Whether lines are forwarded as they arrive. The last ones are kept in any case.
+        rendering: Which lines are shown, and how.
         kept: The last lines that were not forwarded.
     """
 
@@ -112,21 +113,22 @@ class Output:
         self.forwarder.send(wanted)
 
     def finish(self) -> None:
-        """Say what is still to be said when the log has ended."""
+        """Report what is still to be reported once the log has ended."""
         self.forwarder.finish()
 
     def flush(self) -> None:
-        """Forward the kept lines too: nobody else has told them."""
+        """Forward the kept lines too, because nothing else has logged them."""
         self.forwarder.send(list(self.kept))
         self.forwarder.finish()
         self.kept.clear()
 
 
 def read_from_ns(shown: Shown) -> int | None:
-    """Return from when on a log is to be read of which only the newest lines that were delivered are known.
+    """Return from when on to read a log of which only the newest delivered lines are known.
 
-    Of the second of the oldest known line more may have been delivered than is known, so it begins with the next one. Nothing if
-    the known lines are of so short a time that lines of it may be on their way.
+    More lines of the oldest known second may have been delivered than are known, so reading begins
+    with the next second. The result is ``None`` if the known lines span so short a time that
+    further lines of it may still be on their way.
 
     >>> stamp = "1970-01-01T00:00:{:02d}.500000+00:00"
     >>> read_from_ns(Shown([f"{stamp.format(second)} - a" for second in (1, 2, 30)]))

@@ -1,4 +1,7 @@
-"""What an earlier attempt of a flow run has left running is ended: two containers of one flow run would both report for it."""
+"""Stop the jobs that an earlier attempt of a flow run left running.
+
+Two containers of one flow run would both report for it.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,11 @@ from cpln_flows.model import identifiers
 from cpln_flows.model.links import CommandRef
 from cpln_flows.model.resources import Command
 
-_REASON = "an earlier attempt of the flow run has left it running"
+_REASON = "an earlier attempt of the flow run left it running"
 
 
 async def of_pid(client: CplnClient, pid: str | None) -> tuple[CommandRef, Command] | None:
-    """Return the job of an infrastructure pid, if it is one and the job is there."""
+    """Return the job of an infrastructure pid, if the pid is valid and the job exists."""
     try:
         ref = CommandRef.parse(pid or "")
         return ref, await commands.read(client, ref)
@@ -35,18 +38,18 @@ async def end_earlier(
     grace_seconds: float,
     journal: Journal,
 ) -> None:
-    """Stop every job of a flow run that is not of the present attempt.
+    """Stop every job of a flow run that does not belong to the current attempt.
 
     Args:
         client: An open client.
-        plan: The job of the present attempt.
+        plan: The job of the current attempt.
         run_id: The flow run.
-        pid: The pid that the flow run has from an attempt before.
+        pid: The pid that the flow run has from an earlier attempt.
         grace_seconds: How long such a job may take to end.
-        journal: What to tell the user.
+        journal: The log of the flow run.
 
     Raises:
-        JobError: One of them could not be seen to end, so no other one may be started.
+        JobError: The end of one of them could not be verified, so no other may be started.
     """
     workload = plan.workload_of(plan.submission.attempt)
     tags = {key: plan.search_tags[key] for key in (identifiers.SUBMISSION, identifiers.ROLE)}
@@ -73,7 +76,8 @@ async def _stop(
     )
     if not stopped.verified:
         raise JobError(
-            f"{_REASON}, and it could not be stopped: {stopped.evidence}. No second container was started; stop the job on the"
+            f"an earlier attempt of the flow run left its job running, and the job could not be"
+            f" stopped: {stopped.evidence}. No second container was started; stop the job on the"
             " platform and run the flow run again",
             infrastructure_pid=ref.pid,
         )

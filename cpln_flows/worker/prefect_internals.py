@@ -1,8 +1,9 @@
-"""Every private member of Prefect that the worker overrides or uses, and whether this Prefect has it.
+"""List every private member of Prefect that the worker relies on, and check that it exists.
 
-Prefect has no public hook where a flow run is proposed as pending, where a worker says that it has crashed, or for a run that is
-taken up again. An override of a method that was renamed would never be called, and nobody would notice: so the worker looks at
-its start, and says which are missing. Verified with Prefect 3.9.1.
+Prefect has no public hook where a flow run is proposed as pending, where a worker reports that it
+has crashed, or for a run that is taken over. An override of a method that has been renamed would
+never be called, and nobody would notice. So the worker checks them when it starts, and reports
+which are missing. Verified with Prefect 3.9.1.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ ATTRIBUTES: Sequence[str] = (
     "_work_pool",
     "_work_pool_name",
 )
-"""Attributes that Prefect's worker has once it was made."""
+"""Attributes that Prefect's worker has once it is created."""
 
 _TABLES: tuple[tuple[type, Mapping[str, tuple[str, ...]]], ...] = (
     (BaseWorker, OVERRIDDEN),
@@ -50,10 +51,12 @@ _TABLES: tuple[tuple[type, Mapping[str, tuple[str, ...]]], ...] = (
 
 
 def missing(worker: object) -> list[str]:
-    """Return what this version of Prefect does not have as the worker needs it, each with what was found instead.
+    """Return which members this version of Prefect lacks or defines differently.
+
+    Each comes with what was found instead.
 
     Args:
-        worker: A worker, for the attributes that it was made with.
+        worker: A worker, for the attributes that it was created with.
 
     Example:
         >>> missing(object())[0]
@@ -80,8 +83,6 @@ def _wrong(owner: type, name: str, parameters: tuple[str, ...]) -> str | None:
     found = tuple(
         parameter for parameter in inspect.signature(method).parameters if parameter != "self"
     )
-    return (
-        None
-        if found == parameters
-        else f"takes {', '.join(found) or 'nothing'} instead of {', '.join(parameters) or 'nothing'}"
-    )
+    if found == parameters:
+        return None
+    return f"takes {', '.join(found) or 'nothing'} instead of {', '.join(parameters) or 'nothing'}"

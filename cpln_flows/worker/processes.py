@@ -1,4 +1,4 @@
-"""Whether a process of this machine has ended: said only where it is certain."""
+"""Whether a process of this machine has ended, answered only if that is certain."""
 
 from __future__ import annotations
 
@@ -14,24 +14,29 @@ _DEAD = frozenset("ZX")
 
 
 def own() -> str:
-    """Return what `has_ended` can later be asked about this process; empty where the system does not tell."""
+    """Return what identifies this process for `has_ended`.
+
+    It is empty where the system does not provide that.
+    """
     machine, pid = _machine(), os.getpid()
     found = _stat(pid)
     return f"{machine}:{pid}:{found[_START]}" if machine and found else ""
 
 
 def has_ended(process: str) -> bool:
-    """Whether a process is known to have ended; false for one of another machine, or of another container.
+    """Whether a process is known to have ended.
+
+    The answer is false for a process of another machine, or of another container.
 
     Args:
-        process: What `own` has returned there.
+        process: What `own` returned in that process.
     """
     found = _PROCESS.fullmatch(process)
     if found is None or found[1] != _machine():
         return False
     pid = int(found[2])
     try:
-        os.kill(pid, 0)  # asks only whether it exists; /proc may hide the processes of other users
+        os.kill(pid, 0)  # checks only that it exists; /proc may hide the processes of other users
     except ProcessLookupError:
         return True
     except OSError:
@@ -41,7 +46,7 @@ def has_ended(process: str) -> bool:
 
 
 def _machine() -> str | None:
-    """Return what only processes that see each other's ids have in common, and nobody can read anything from."""
+    """Return an opaque value that exactly the processes that see each other's ids share."""
     try:
         namespace = str(Path("/proc/self/ns/pid").readlink())
         text = f"{_BOOT_ID.read_text()} {namespace} {os.uname().nodename}"

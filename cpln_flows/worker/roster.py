@@ -1,8 +1,9 @@
 """Which worker processes of a pool are alive, by the heartbeats that Prefect's server has stamped.
 
-Prefect keeps one record for each name of a worker. Two processes of one name share it, and neither can tell from it whether the
-other one lives. So a process whose name was given to it also sends heartbeats under a name of its own. One without a given name
-has a unique one, and needs no second record.
+Prefect keeps one record for each worker name. Two processes of one name share it, and neither can
+tell from it whether the other one is alive. So a process whose name was given to it also sends
+heartbeats under a name of its own. A process without a given name has a unique one, and needs no
+second record.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ RECORD_LABEL = "cpln-flows/worker-record"
 PROCESS_LABEL = "cpln-flows/worker-process"
 
 MOST_MISSED = 3
-"""A worker that has missed so many of its heartbeats is gone, as Prefect's server sees it too."""
+"""How many missed heartbeats mean that a worker is gone; Prefect's server uses the same number."""
 
 _OF_PROCESS = re.compile(r" \(process [0-9a-f]{8}\)\Z")
 _USUAL_SECONDS = 30
@@ -35,12 +36,12 @@ _LONGEST_SECONDS = 3600
 
 @dataclass(frozen=True)
 class Identity:
-    """What tells one worker process from all others.
+    """What distinguishes one worker process from all others.
 
     Args:
         name: The worker's name.
         record: The name under which only this process sends heartbeats.
-        process: By which another process of the same machine can tell whether this one has ended.
+        process: Lets another process of the same machine check whether this one has ended.
     """
 
     name: str
@@ -53,27 +54,31 @@ class Identity:
 
         Args:
             name: The worker's name.
-            is_given: Whether somebody has chosen it; other processes may have the same one then.
+            is_given: Whether somebody chose it. Other processes may then have the same name.
         """
         return cls(name, f"{_prefix(name)}{uuid4().hex[:8]})" if is_given else name)
 
     @property
     def has_own_record(self) -> bool:
-        """Whether there is a record beside the one that Prefect keeps."""
+        """Whether there is a record besides the one that Prefect keeps."""
         return self.record != self.name
 
     @property
     def labels(self) -> dict[str, str]:
-        """The labels of a flow run that this process has."""
+        """The labels of a flow run that belongs to this process."""
         return {WORKER_LABEL: self.name, RECORD_LABEL: self.record, PROCESS_LABEL: self.process}
 
 
 def owner(run: FlowRun) -> str | None:
-    """Return the record of the worker process that has a flow run; that of the worker if it knows of no processes."""
+    """Return the record of the worker process that a flow run belongs to.
+
+    That is the worker's own record if the worker does not label its processes.
+    """
     name, record = run.labels.get(WORKER_LABEL), run.labels.get(RECORD_LABEL)
     if not isinstance(name, str):
         return None
-    # A worker of another version replaces only the name, and leaves the record of the process before it.
+    # A worker of another version replaces only the name, and leaves the record of the previous
+    # process.
     return (
         record
         if isinstance(record, str) and (record == name or record.startswith(_prefix(name)))
@@ -82,7 +87,7 @@ def owner(run: FlowRun) -> str | None:
 
 
 def process_of(run: FlowRun) -> str:
-    """Return the process that has a flow run, as `processes.has_ended` wants it; empty if that is not known."""
+    """Return the process of a flow run, as `processes.has_ended` expects it; empty if unknown."""
     process = run.labels.get(PROCESS_LABEL)
     return (
         process if isinstance(process, str) and owner(run) == run.labels.get(RECORD_LABEL) else ""
@@ -90,7 +95,7 @@ def process_of(run: FlowRun) -> str:
 
 
 def is_of_process(record: str) -> bool:
-    """Whether a record is that of one process, made beside the one that Prefect keeps of the worker.
+    """Whether a record is that of one process, kept besides the one that Prefect keeps.
 
     >>> is_of_process("steady (process 0a1b2c3d)"), is_of_process("steady")
     (True, False)
@@ -104,13 +109,16 @@ def _prefix(name: str) -> str:
 
 @dataclass(frozen=True)
 class Heartbeats:
-    """The heartbeats of one record: the last one, and the time between two; none is expected after one that says 0."""
+    """The heartbeats of one record: the last one, and the interval between two.
+
+    After a heartbeat with the interval 0, no further one is expected.
+    """
 
     last: datetime
     interval: timedelta
 
     def are_over(self, now: datetime) -> bool:
-        """Whether no further one is to be expected."""
+        """Whether no further heartbeat is to be expected."""
         return not self.interval or now - self.last > MOST_MISSED * self.interval
 
 
@@ -119,7 +127,7 @@ class Roster:
     """The worker processes of a pool.
 
     Args:
-        heartbeats: Of each record, newest first.
+        heartbeats: The heartbeats of each record, newest first.
         now: Prefect's time.
     """
 
@@ -127,12 +135,12 @@ class Roster:
     now: datetime
 
     def is_silent(self, record: str) -> bool:
-        """Whether a worker process is gone, as far as its heartbeats tell; one that is not known is."""
+        """Whether a worker process is gone, judged by its heartbeats; an unknown one is gone."""
         found = self.heartbeats.get(record)
         return found is None or found.are_over(self.now)
 
     def silent(self, within: timedelta) -> dict[str, datetime]:
-        """Return the records that have fallen silent lately, and when each was last heard of."""
+        """Return the records that fell silent recently, and when each last sent a heartbeat."""
         found = {
             name: beats.last for name, beats in self.heartbeats.items() if beats.are_over(self.now)
         }
@@ -149,7 +157,7 @@ class Roster:
 
     @property
     def patience(self) -> timedelta:
-        """How long a worker of this pool may be silent: three heartbeats of the slowest that is alive."""
+        """How long a worker of this pool may be silent: three intervals of the slowest live one."""
         alive = [
             beats.interval for beats in self.heartbeats.values() if not beats.are_over(self.now)
         ]
@@ -157,7 +165,7 @@ class Roster:
 
 
 async def read(client: PrefectClient, pool: str) -> Roster:
-    """Read the roster of a pool: its first page, which has everybody who was heard of lately."""
+    """Read the first page of a pool's roster, which has all workers with recent heartbeats."""
     answer = await client.request(
         "POST",
         "/work_pools/{work_pool_name}/workers/filter",
@@ -166,9 +174,9 @@ async def read(client: PrefectClient, pool: str) -> Roster:
     )
     workers = Worker.model_validate_list(answer.json())
     found = {
-        w.name: Heartbeats(w.last_heartbeat_time, _interval(w))
-        for w in workers
-        if w.last_heartbeat_time is not None
+        worker.name: Heartbeats(worker.last_heartbeat_time, _interval(worker))
+        for worker in workers
+        if worker.last_heartbeat_time is not None
     }
     clock = ServerTime()
     clock.learn(answer.headers.get("date"))
@@ -183,7 +191,7 @@ def _interval(worker: Worker) -> timedelta:
 
 
 async def send_heartbeat(client: PrefectClient, pool: str, record: str, seconds: float) -> None:
-    """Send a heartbeat; the next one comes after so many seconds, and none after 0."""
+    """Send a heartbeat; the next one follows after this many seconds, and none follows after 0."""
     await client.send_worker_heartbeat(pool, record, heartbeat_interval_seconds=seconds)
 
 

@@ -1,4 +1,7 @@
-"""A worker's way of keeping values out of its jobs: it stores them as secrets of the platform, where its token may."""
+"""Keep secret values out of a worker's jobs.
+
+The worker stores them as secrets of the platform, where its token may do so.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,18 @@ from cpln_flows.model.identifiers import Area
 from cpln_flows.model.links import GvcRef
 from cpln_flows.worker.secret_variables import SecretVariables, store, with_identity
 
-# What was made may have been deleted meanwhile, by people or by a clean-up; and a token may have got more rights.
+# What was created may have been deleted since then, by users or by a clean-up, and a token may have
+# been granted more rights.
 _VALID_SECONDS = 3600.0
 _SETTING = "PREFECT_CPLN_WORKER_STORE_PREFECT_API_IN_SECRET"
 
 
 class SecretKeeper:
-    """Stores the secrets of a worker's jobs, and remembers for an hour what it has stored or may not store.
+    """Stores the secrets of a worker's jobs; remembers for an hour what was stored or refused.
 
     Args:
-        is_wanted: Whether what opens Prefect's API is stored: yes, no, or where the token may (none).
+        is_wanted: Whether to store the credentials for Prefect's API: yes, no, or (``None``) where
+            the token may do so.
         journal: The worker's own log.
     """
 
@@ -41,17 +46,18 @@ class SecretKeeper:
     async def kept(
         self, client: CplnClient, plan: JobPlan, marked: Mapping[str, SecretStr], installation: UUID
     ) -> JobPlan:
-        """Return a job that carries no secret in clear.
+        """Return a job that carries no secret in clear text.
 
         Args:
             client: An open client.
-            plan: The job, with marks in place of secrets that were given.
-            marked: These secrets by their marks.
-            installation: Which installation of Prefect this is.
+            plan: The job, with marks in place of the secrets that were given.
+            marked: These secrets, by their marks.
+            installation: The id of this installation of Prefect.
 
         Raises:
             ConfigurationError: The token may not store secrets that were given as such.
-            ForbiddenError: It may not store what opens Prefect's API, although the setting asks for that.
+            ForbiddenError: It may not store the credentials for Prefect's API, although the setting
+                requires that.
         """
         found = SecretVariables.of(plan.manifest, marked, credentials=self._is_wanted is not False)
         if not found.values:
@@ -76,17 +82,19 @@ class SecretKeeper:
     def _in_clear(self, plan: JobPlan, found: SecretVariables, error: ForbiddenError) -> JobPlan:
         if found.given:
             raise ConfigurationError(
-                f"env: the values of {', '.join(sorted(found.given))} are secrets, and the worker's token may not store them as"
-                f" secrets of the platform ({error.summary}); let it create secrets, identities and policies, or refer to a"
-                " secret that exists, with the value cpln://secret/NAME.KEY"
+                f"env: the values of {', '.join(sorted(found.given))} are secrets, and the worker's"
+                f" token may not store them as secrets of the platform ({error.summary}); let it"
+                " create secrets, identities and policies, or refer to a secret that exists, with"
+                " the value cpln://secret/NAME.KEY"
             ) from error
         if self._is_wanted:
             raise error
         self._refused[plan.gvc] = time.monotonic()
         names = ", ".join(sorted({name for _, name in found.places}))
         self._tell(
-            f"Jobs get {names} in clear text, visible to anyone who can view commands: the worker's token may not store it as a"
-            f" secret ({error.summary}); let it create secrets, identities and policies, or accept this with {_SETTING}=false",
+            f"Jobs get {names} in clear text, visible to anyone who can view commands: the worker's"
+            f" token may not store it as a secret ({error.summary}); let it create secrets,"
+            f" identities and policies, or accept this with {_SETTING}=false",
             is_warning=True,
         )
         return plan

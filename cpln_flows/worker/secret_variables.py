@@ -1,6 +1,8 @@
-"""Variables whose values no job carries in clear: they go into a secret of the platform, and the job refers to it.
+"""Variables whose values no job carries in clear text.
 
-These are secrets that a deployment or a run gives (see ``block_secrets``), and what opens Prefect's API, such as its key.
+They are stored in a secret of the platform, and the job refers to it. These are the secrets that a
+deployment or a run gives (see ``block_secrets``), and the credentials for Prefect's API, such as
+its key.
 """
 
 from __future__ import annotations
@@ -21,19 +23,20 @@ from cpln_flows.worker.block_secrets import revealed
 from cpln_flows.worker.environment import holds_credential
 
 _REFERENCE = "cpln://"
-# The name of a secret can be read by many who may not reveal it: guessing values by it has to be slow.
+# Many people who may not reveal a secret can read its name: guessing values by it has to be slow.
 _ROUNDS = 100_000
 _PURPOSE = "Access of cpln_flows' jobs to Prefect's API, and secrets of their variables"
 
 
 @dataclass(frozen=True)
 class SecretVariables:
-    """The variables of a job that go through a secret.
+    """The variables of a job that get their values from a secret.
 
     Attributes:
-        values: The values by the keys that they have in the secret.
-        places: The key by the number of the container and the name of the variable.
-        given: Names of the variables whose values were given as secrets; the others hold what opens Prefect's API.
+        values: The values, by their keys in the secret.
+        places: The keys, by the index of the container and the name of the variable.
+        given: Names of the variables whose values were given as secrets. The others hold
+            credentials for Prefect's API.
     """
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -44,15 +47,15 @@ class SecretVariables:
     def of(
         cls, manifest: JobManifest, marked: Mapping[str, SecretStr], *, credentials: bool
     ) -> SecretVariables:
-        """Return those of a job.
+        """Return the variables of a job that get their values from a secret.
 
         Args:
-            manifest: The job, with marks in place of secrets that were given.
-            marked: The secrets by their marks.
-            credentials: Whether what opens Prefect's API goes through the secret too.
+            manifest: The job, with marks in place of the secrets that were given.
+            marked: The secrets, by their marks.
+            credentials: Whether the credentials for Prefect's API are stored in the secret too.
         """
         values, places, given = {}, {}, set()
-        # A dot in a key would stand beside the one that separates the key from the secret's name.
+        # A dot in a key would collide with the one that separates it from the secret's name.
         for index, container in enumerate(manifest.containers):
             for name, text in container.env.items():
                 value, key = revealed(text, marked), name if index == 0 else f"{index}-{name}"
@@ -71,9 +74,10 @@ class SecretVariables:
         )
 
     def secret_of(self, installation: UUID) -> str:
-        """Return the name of the secret; takes some 50 ms.
+        """Return the name of the secret; this takes about 50 ms.
 
-        Other values go into another secret, so that no job's are replaced by those of another deployment.
+        Different values go into a different secret, so that no deployment replaces the values of
+        another one's jobs.
 
         >>> found = SecretVariables({"PREFECT_API_KEY": "pnu_1"})
         >>> found.secret_of(UUID(int=1))
@@ -85,18 +89,18 @@ class SecretVariables:
 
 
 def is_credential(name: str, value: str) -> bool:
-    """Whether a variable opens Prefect's API by itself; a reference to a secret does not."""
+    """Whether a variable holds a credential for Prefect's API; a reference to a secret does not."""
     return bool(value) and holds_credential(name, value) and not value.startswith(_REFERENCE)
 
 
 async def store(client: CplnClient, plan: JobPlan, secret: str, values: Mapping[str, str]) -> None:
-    """Put values into a secret, and let the job's identity read it.
+    """Store values in a secret, and let the job's identity reveal it.
 
     Args:
         client: An open client.
         plan: The job, with references to the secret.
         secret: Name of the secret.
-        values: Its keys and their values.
+        values: Its keys and values.
 
     Raises:
         ForbiddenError: The token may not create secrets, identities or policies.
@@ -104,7 +108,7 @@ async def store(client: CplnClient, plan: JobPlan, secret: str, values: Mapping[
     await secrets.put_dictionary(client, plan.gvc.org, secret, values, description=_PURPOSE)
     identity = plan.manifest.identity
     if identity is None and _uses_others(plan, secret):
-        return  # it gets an identity for all of them when it is started
+        return  # the start of the job gives it an identity for all of them
     if identity is None:
         identity = await secrets.put_identity(client, plan.gvc, secret, description=_PURPOSE)
     principal = links.absolute(identity, plan.gvc.org)
@@ -115,7 +119,10 @@ async def store(client: CplnClient, plan: JobPlan, secret: str, values: Mapping[
 
 
 def with_identity(plan: JobPlan, secret: str) -> JobPlan:
-    """Return the job with the identity that reads the secret, unless it has one of its own or gets one for other secrets too."""
+    """Return the job with the identity that reveals the secret.
+
+    A job that has an identity, or gets one for other secrets too, is returned as it is.
+    """
     if plan.manifest.identity is None and _uses_others(plan, secret):
         return plan
     identity = plan.manifest.identity or f"{plan.gvc.path}/identity/{secret}"

@@ -1,4 +1,7 @@
-"""The time in which the platform starts a flow run's container: what it waits for is shown, and no start waits for ever."""
+"""Watch the platform start a flow run's container.
+
+What it waits for is shown, and no start may wait forever.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +36,10 @@ class Startup:
         prefect: A client of Prefect's API.
         run_id: The flow run.
         run: Its job.
-        patience_seconds: How long an image may take to be fetched that the platform says it cannot fetch.
+        patience_seconds: How long to wait for an image that the platform reports it cannot fetch.
         stop: Stops the job for a reason.
-        command: The job as it was seen last.
-        failure: Why the container could not be started, once that is given up.
+        command: The job as it was last seen.
+        failure: Why the container could not be started, once this has been given up.
     """
 
     prefect: PrefectClient
@@ -48,11 +51,11 @@ class Startup:
     failure: str | None = None
 
     def observe(self, command: Command) -> None:
-        """Take note of the job's present state."""
+        """Record the current state of the job."""
         self.command = command
 
     async def watch(self) -> None:
-        """Say that the platform has not started the container yet, and why not if it tells; stop what cannot start."""
+        """Report that, and why, the container has not started yet; stop one that cannot start."""
         await anyio.sleep(_ANNOUNCE_SECONDS)
         told: set[str] = set()
         while self.command is None or self.command.lifecycle_stage == Stage.PENDING:
@@ -83,7 +86,7 @@ class Startup:
             self.run.journal.warning(
                 Area.JOB, f"The platform has not started the container: {text}"
             )
-        message = f"The platform starts the container at {self.run.plan.location}" + (
+        message = f"The platform is starting the container at {self.run.plan.location}" + (
             f": {text}" if text else ""
         )
         try:
@@ -95,7 +98,7 @@ class Startup:
                 only_from={StateType.PENDING},
                 unless=None if text else _PENDING_NAME,
             )
-        except Exception as error:  # noqa: BLE001 - it is for people who look
+        except Exception as error:  # noqa: BLE001 - the state is only informative
             self.run.journal.debug(
                 Area.JOB, f"The state {_PENDING_NAME} could not be proposed: {error!r}"
             )

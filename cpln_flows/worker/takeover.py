@@ -1,4 +1,4 @@
-"""How a worker process shows that it lives, and how it learns that others do not any more."""
+"""How a worker process shows that it is alive, and learns that others no longer are."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cpln_flows.worker.roster import MOST_MISSED, Identity, Roster
 
 _LONGEST_INTERVAL_SECONDS = 5.0
 _KEPT = timedelta(hours=1)
-_CLOCK = timedelta(seconds=2)  # the server tells its time to the second
+_CLOCK = timedelta(seconds=2)  # the server reports its time to the second
 
 
 @dataclass
@@ -31,8 +31,8 @@ class Watch:
         client: A client of Prefect's API.
         pool: Name of the pool.
         me: This process.
-        heartbeat_seconds: Time between two heartbeats that Prefect's own worker sends.
-        journal: What to tell the user.
+        heartbeat_seconds: Interval between the heartbeats that Prefect's own worker sends.
+        journal: The worker's log.
     """
 
     client: PrefectClient
@@ -49,11 +49,14 @@ class Watch:
 
     @property
     def interval_seconds(self) -> float:
-        """Time between two heartbeats of this process's own record, and between two looks at those of others."""
+        """Interval between two heartbeats of this process's own record.
+
+        It is the interval between two looks at the records of others too.
+        """
         return max(1.0, min(_LONGEST_INTERVAL_SECONDS, self.heartbeat_seconds))
 
     async def beat(self) -> None:
-        """Show that this process lives."""
+        """Show that this process is alive."""
         if self.me.has_own_record:
             await roster.send_heartbeat(
                 self.client, self.pool, self.me.record, self.interval_seconds
@@ -61,10 +64,11 @@ class Watch:
         self._beaten = time.monotonic()
 
     async def leave(self, *, owes: bool) -> None:
-        """Say that this process ends.
+        """Announce that this process ends.
 
         Args:
-            owes: Whether it leaves flow runs behind; whoever takes them up needs to know when it has ended.
+            owes: Whether it leaves flow runs behind. Whoever takes them over needs to know when it
+                ended.
         """
         if owes or not self.me.has_own_record:
             await roster.send_heartbeat(self.client, self.pool, self.me.record, 0)
@@ -72,20 +76,21 @@ class Watch:
             await self._forget(self.me.record)
 
     async def has_news(self) -> bool:
-        """Show that this process lives; return whether it is time to look, because another one has fallen silent.
+        """Show that this process is alive; return whether it is time to look for abandoned runs.
 
-        So it is when this one was silent: others may have taken up its flow runs meanwhile.
+        It is time when another process has fallen silent. It is time too when this one was silent,
+        because others may have taken over its flow runs in the meantime.
         """
         silence = 0.0 if self._beaten is None else time.monotonic() - self._beaten
         await self.beat()
         if silence > MOST_MISSED * self.interval_seconds:
             return True
-        if not self._is_accompanied:  # then the looks at each heartbeat are enough
+        if not self._is_accompanied:  # then a look at each heartbeat is enough
             return False
         return bool((await self._roster()).silent(left_behind.LOOKBACK).keys() - self._noticed)
 
     async def look(self) -> Seen:
-        """Read what shows which flow runs were left behind."""
+        """Read what shows which flow runs have been abandoned."""
         known = await self._roster()
         silent = known.silent(left_behind.LOOKBACK)
         self._noticed = set(silent)
@@ -98,11 +103,11 @@ class Watch:
         )
 
     async def settle(self, seen: Seen, left: Collection[UUID]) -> None:
-        """Note of whom nothing is left to be taken up, and delete the records of processes that nobody will ask for any more.
+        """Note which processes have nothing left to take over, and delete records no longer needed.
 
         Args:
             seen: What was seen.
-            left: The runs that this process takes up, or follows.
+            left: The runs that this process takes over, or follows.
         """
         owing = {roster.owner(run) for run in (*seen.under_way, *seen.ended) if run.id in left}
         silent = seen.roster.silent(left_behind.LOOKBACK)
@@ -116,16 +121,18 @@ class Watch:
         known = await roster.read(self.client, self.pool)
         if self._since is None:
             self._since = known.now
-        self._settled &= known.silent(
-            left_behind.LOOKBACK
-        ).keys()  # who is heard of again may fall silent again
+        # A process that is heard from again may fall silent again.
+        self._settled &= known.silent(left_behind.LOOKBACK).keys()
         others = known.heartbeats.keys() - {self.me.name, self.me.record}
         self._is_accompanied = any(not known.is_silent(name) for name in others)
         self._warn_of_twins(known, self._since)
         return known
 
     def _warn_of_twins(self, known: Roster, since: datetime) -> None:
-        """Warn once of another process of this name; one that was heard of only before this one's start may have ended."""
+        """Warn once of another process of this name.
+
+        One that was last heard from before this one started may have ended.
+        """
         alive = [
             name for name in known.twins(self.me) if known.heartbeats[name].last > since + _CLOCK
         ]
@@ -133,8 +140,9 @@ class Watch:
             self._warned = True
             self.journal.warning(
                 Area.INIT,
-                f"Another worker process serves this pool under the same name: {alive[0]}; this one is {self.me.record}. Each"
-                " follows only its own flow runs. Leave --name out, or give each replica its own, to tell them apart in Prefect",
+                f"Another worker process serves this pool under the same name: {alive[0]};"
+                f" this one is {self.me.record}. Each follows only its own flow runs. Leave --name"
+                " out, or give each replica its own, to tell them apart in Prefect",
             )
 
     async def _forget(self, record: str) -> None:
@@ -142,7 +150,7 @@ class Watch:
             await roster.delete(self.client, self.pool, record)
         except ObjectNotFound:
             return
-        except Exception as error:  # noqa: BLE001 - it stays in a list that people see, and does no harm
+        except Exception as error:  # noqa: BLE001 - it stays in a list that users see, and does no harm
             self.journal.debug(
                 Area.INIT, f"The worker record {record} could not be deleted: {error!r}"
             )

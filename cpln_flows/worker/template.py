@@ -1,7 +1,8 @@
-"""The manifest in a pool's template: its default, and how one run's values come into it. Pure.
+"""The manifest in a pool's template: its default, and how a run's values are filled in. Pure.
 
-Prefect fills placeholders before the run is known, and removes those that have no value yet; what a run brings along is put in
-here, by where it belongs and not by placeholder. Templates that were written for prefect-cpln are taken as they are.
+Prefect fills in placeholders before the run is known, and removes those that have no value yet. So
+the values of a run are filled in here, by where they belong and not by placeholder. Templates that
+were written for prefect-cpln are accepted as they are.
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ OWN_VARIABLES = frozenset(
         "stream_output",
     }
 )
-"""Variables of our own template, and Prefect's: of these an empty text is no value."""
+"""Variables of this library's template and of Prefect's; for these, an empty string is no value."""
 
-# Fields of a Job that prefect-cpln's template says of the pod.
+# Fields of a Job that prefect-cpln's template puts into the pod.
 _MISPLACED = ("parallelism", "completions")
-# Prefect merges these into the configuration although a template does not declare them.
+# Prefect merges these into the configuration even if a template does not declare them.
 _ALWAYS_KNOWN = frozenset({"env"})
 
 
@@ -75,28 +76,32 @@ def default_manifest() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class RunValues:
-    """What one flow run brings into the manifest."""
+    """The values of one flow run for the manifest."""
 
     command: str
     env: Mapping[str, str]
     image: str
     yielding: frozenset[str] = frozenset()
-    """Variables that only travel from the worker: what the pool's author has written of them wins."""
+    """Variables that come only from the worker; what the pool's author wrote for them wins."""
     late: Mapping[str, str] = field(default_factory=dict)
-    """What placeholders stand for that are filled now: name, namespace and org."""
+    """The values of the placeholders that are filled in late: name, namespace and org."""
 
 
 def convert(manifest: Mapping[str, Any], values: RunValues, *, gvc: str) -> JobManifest:
     """Return the job of one flow run.
 
     Raises:
-        ManifestError: It cannot be run on the platform; every fault is named, with its path in the manifest.
+        ManifestError: The manifest cannot run on the platform. Every fault is named, with its path
+            in the manifest.
     """
     document = filled(manifest, values)
     notes = _fill_amounts(document)
     converted = conversion.convert(document, gvc=gvc)
     if converted.job_type == "cron":
-        wrong = "must not be false: a container that starts by itself has no flow run; schedule the deployment instead"
+        wrong = (
+            "must not be false: a container that starts by itself has no flow run; schedule the"
+            " deployment instead"
+        )
         raise ManifestError([Fault("spec.defaultOptions.suspend", wrong)])
     return replace(converted, notes=(*converted.notes, *notes))
 
@@ -119,22 +124,26 @@ def _fill_amounts(document: dict[str, Any]) -> list[Fault]:
     if not missing or any(
         wrong for key, wrong in (("cpu", no_cpu), ("memory", no_memory)) if key not in missing
     ):
-        return []  # what is wrong with an amount is said by the conversion
+        return []  # the conversion reports what is wrong with an amount
     tags = document.get("tags")
     relaxed = isinstance(tags, dict) and str(tags.get(limits.RELAXED_RATIO_TAG)).lower() == "true"
     main["cpu"], main["memory"] = limits.amounts(cpu, memory, relaxed=relaxed)
-    said = f"no {' and no '.join(missing)} is given, so the job gets {main['cpu']} of CPU and {main['memory']} of memory"
+    said = (
+        f"no {' and no '.join(missing)} is given, so the job gets {main['cpu']} of CPU and"
+        f" {main['memory']} of memory"
+    )
     return [Fault("spec.containers[0]", said)]
 
 
 def filled(manifest: Mapping[str, Any], values: RunValues) -> dict[str, Any]:
-    """Return a copy of a manifest with a run's values in its main container; what is malformed is left to the conversion."""
+    """Return a copy of a manifest with a run's values in its main container.
+
+    What is malformed is left to the conversion.
+    """
     document: dict[str, Any] = _with_late_values(copy.deepcopy(dict(manifest)), values.late)
     if isinstance(metadata := document.get("metadata"), dict):
-        for key in (
-            "name",
-            "generateName",
-        ):  # jobs of one specification share a workload, whatever their names
+        # Jobs of one specification share a workload, whatever their names.
+        for key in ("name", "generateName"):
             metadata.pop(key, None)
     if document.get("kind") == "workload":
         document.pop("name", None)
@@ -156,19 +165,20 @@ def with_defaults(
     defaults: Mapping[str, str],
     environment: Container[str] = (),
 ) -> dict[str, Any]:
-    """Return a pool's template in whose manifest the placeholders are filled that Prefect would lose.
+    """Return a pool's template whose manifest has no placeholders left that Prefect would lose.
 
-    Prefect leaves out a placeholder without a value, and with it a part of a text, of a command line or of a variable. What is
-    known only once the job is planned (the run's name, where it runs) gets a mark that ``filled`` replaces.
+    Prefect leaves out a placeholder without a value, and with it a part of a string, of a command
+    line or of a variable. What is known only once the job is planned (the run's name, where it
+    runs) gets a mark that ``filled`` replaces.
 
     Args:
         template: The pool's base job template.
-        values: The values of one run; an empty one of a variable of ours is none.
-        defaults: What stands for the values that nobody has given, by the name of their placeholder.
-        environment: Names of the variables that a placeholder such as ``{{ $HOME }}`` can be filled from.
+        values: The values of one run. For this library's own variables, an empty one is no value.
+        defaults: The values to use where none is given, by the name of their placeholder.
+        environment: Names of the variables that can fill a placeholder such as ``{{ $HOME }}``.
 
     Raises:
-        ConfigurationError: A placeholder has no value; the text names its path.
+        ConfigurationError: A placeholder has no value; the error names its path.
     """
     made: dict[str, Any] = copy.deepcopy(dict(template))
     properties = (made.get("variables") or {}).get("properties") or {}
@@ -187,9 +197,8 @@ def with_defaults(
     }
     configuration = made.get("job_configuration")
     if isinstance(configuration, dict):
-        if _is_left_out(
-            configuration.get("job_manifest"), given
-        ):  # as prefect-cpln's own template leaves it
+        # The template of prefect-cpln itself leaves it out.
+        if _is_left_out(configuration.get("job_manifest"), given):
             configuration["job_manifest"] = default_manifest()
         faults: list[str] = []
         declared = frozenset(properties) | OWN_VARIABLES | frozenset(given)
@@ -199,18 +208,22 @@ def with_defaults(
         )
         if faults:
             raise ConfigurationError(
-                f"base job template: {'; '.join(faults)}; set the variable, or give it a default in the pool"
+                f"base job template: {'; '.join(faults)}; set the variable, or give it a default in"
+                " the pool"
             )
     return made
 
 
 def without_blanks(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run's values without the empty ones of variables of ours, which Prefect's pages send for what was left open."""
+    """Return a run's values without the empty ones of this library's own variables.
+
+    Prefect's pages send these for fields that were left blank.
+    """
     return {name: value for name, value in values.items() if not _is_unset(name, value)}
 
 
 def is_blank(value: object) -> bool:
-    """Whether a value is none, or a text of blanks."""
+    """Whether a value is ``None``, or a blank string."""
     return value is None or (isinstance(value, str) and not value.strip())
 
 
@@ -219,14 +232,14 @@ def _is_unset(name: str, value: object) -> bool:
 
 
 def _is_left_out(manifest: object, given: Mapping[str, Any]) -> bool:
-    """Whether a template has no manifest, or only a placeholder for one that nobody gives."""
+    """Whether a template has no manifest, or only a placeholder for one that is not given."""
     whole = _PLACEHOLDER.fullmatch(manifest.strip()) if isinstance(manifest, str) else None
     return manifest is None or (whole is not None and whole[1] not in given)
 
 
 @dataclass(frozen=True)
 class _Filling:
-    """Fills the placeholders that Prefect would lose, and notes those that have no value."""
+    """Fills in the placeholders that Prefect would lose, and notes those that have no value."""
 
     values: Mapping[str, Any]
     declared: frozenset[str]
@@ -255,7 +268,10 @@ class _Filling:
         return self.field(whole, found, path)
 
     def field(self, whole: re.Match[str], found: str, path: str) -> str:
-        """Return a placeholder that is a whole field: it takes its value's type, or is left out with the field by Prefect."""
+        """Return a placeholder that is a whole field.
+
+        Prefect gives the field the type of the placeholder's value, or leaves the field out.
+        """
         name = whole[1]
         if name in _LATE and self.of(name) is None:
             return _mark(name)
@@ -270,11 +286,12 @@ class _Filling:
     def filled(self, match: re.Match[str], path: str) -> str:
         name = match[1]
         if name.startswith(_OF_PREFECT):
-            return match[0]  # a block or a variable of Prefect's
+            return match[0]  # a block or a variable of Prefect
         if name.startswith(_OF_ENVIRONMENT):
             if name.removeprefix(_OF_ENVIRONMENT) not in self.environment:
                 self.faults.append(
-                    f"{path}: the worker's environment has no variable for the placeholder {match[0]}"
+                    f"{path}: the worker's environment has no variable for the placeholder"
+                    f" {match[0]}"
                 )
             return match[0]
         value = self.of(name)
@@ -293,16 +310,16 @@ class _Filling:
 _PLACEHOLDER = re.compile(r"\{\{\s*([\w.\[\]$-]+)\s*\}\}")
 _OF_PREFECT, _OF_ENVIRONMENT = "prefect.", "$"
 _NAMES = (".metadata.name", ".metadata.generateName", "job_manifest.name")
-"""Fields whose text is not used: names are made for each job."""
+"""Fields whose value is not used, because each job gets a name of its own."""
 _VALUE = ".value"
-"""Field of a variable, which would be empty without a word."""
+"""The field of a variable that Prefect would silently leave empty."""
 _LATE = frozenset({"name", "namespace", "org"})
-"""Values that are known once the job is planned, whoever has given them."""
+"""Values that are known only once the job is planned, whoever gave them."""
 _MARK = re.compile(r"\{\{ :(\w+) \}\}")
 
 
 def _mark(name: str) -> str:
-    """Return what stands for a late value: no placeholder of Prefect's, which would be removed."""
+    """Return the mark for a late value; Prefect would remove one of its own placeholders."""
     return f"{{{{ :{name} }}}}"
 
 
@@ -319,7 +336,7 @@ def _with_late_values(found: Any, late: Mapping[str, str]) -> Any:
 
 
 def given_name(manifest: Mapping[str, Any]) -> str | None:
-    """Return the name that the manifest itself gives to its jobs, if it does."""
+    """Return the name that the manifest itself gives to its jobs, if there is one."""
     metadata = manifest.get("metadata")
     places = (manifest, metadata if isinstance(metadata, Mapping) else {})
     found = (place.get(key) for place in places for key in ("name", "generateName"))
@@ -329,10 +346,10 @@ def given_name(manifest: Mapping[str, Any]) -> str | None:
 
 
 def check_variables(template: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-    """Refuse job variables that the pool does not have, which Prefect leaves out without a word.
+    """Refuse job variables that the pool does not have, which Prefect would silently leave out.
 
     Raises:
-        ConfigurationError: There is one; the text names it and what may have been meant.
+        ConfigurationError: There is one. The error names it, and which one may have been meant.
     """
     known = set((template.get("variables") or {}).get("properties") or {}) | _ALWAYS_KNOWN
     unknown = sorted({key.split(".", 1)[0] for key in values} - known)
@@ -340,14 +357,15 @@ def check_variables(template: Mapping[str, Any], values: Mapping[str, Any]) -> N
         return
     said = [f"{name!r}{_meant(name, known)}" for name in unknown]
     raise ConfigurationError(
-        f"job_variables: the work pool has no variable {', '.join(said)}; it has {', '.join(sorted(known))}. Correct the"
-        " deployment, or declare it in the pool's base job template"
+        f"job_variables: the work pool has no variable {', '.join(said)}; it has"
+        f" {', '.join(sorted(known))}. Correct the deployment, or declare it in the pool's base job"
+        " template"
     )
 
 
 def _meant(name: str, known: set[str]) -> str:
     close = difflib.get_close_matches(name, sorted(known), n=1)
-    return f" (is {close[0]!r} meant?)" if close else ""
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _pod(document: dict[str, Any]) -> dict[str, Any]:
@@ -383,12 +401,15 @@ def _filled_container(
 
 
 def _words(value: Any) -> Any:
-    """Return a command line as the list that it means, none if it is empty; a list as it is."""
+    """Return a command line as a list, ``None`` if it is empty; return a list as it is."""
     return (shlex.split(value) if isinstance(value, str) else value) or None
 
 
 def _environment(own: Any, values: RunValues) -> Any:
-    """Lay the run's variables over the manifest's, which may be a list of names and values or an object."""
+    """Lay the run's variables over the manifest's.
+
+    The latter may be a list of names and values, or an object.
+    """
     if isinstance(own, Mapping):
         own = [{"name": name, "value": value} for name, value in own.items() if value is not None]
     if own is not None and not isinstance(own, list):

@@ -1,4 +1,4 @@
-"""The worker as Prefect sees it: start a flow run's container, follow it, kill it, take up what another worker has left."""
+"""The worker as Prefect sees it: run, follow, kill and take over the jobs of flow runs."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ from cpln_flows.worker.takeover import Watch
 _AT_ONCE = 10
 _CAN_CRASH = frozenset({StateType.PENDING, StateType.RUNNING})
 _LEAVE_SECONDS = 3.0
-# None of these says that the same would fail again.
+# None of these means that another attempt would fail too.
 _PASSING = (
     TransportError,
     ServerError,
@@ -74,7 +74,7 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
     """Runs the flow runs of a work pool as jobs on Control Plane.
 
     Example:
-        Make a work pool and start a worker:
+        Create a work pool and start a worker:
         ```bash
         prefect work-pool create cpln --type cpln
         prefect worker start --pool cpln --type cpln
@@ -94,18 +94,19 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Shared by all flow runs; what belongs to one run stays in its Container.
+        # Shared by all flow runs; what belongs to one run stays in its FlowRunJob.
         self._settings = CplnSettings.load()
         self._connections = AsyncExitStack()
         self._sessions: dict[ApiSettings, JobSession] = {}
         self._board: FlowRunBoard | None = None
         self._looking: asyncio.Task[None] | None = None
         self._installation: UUID | None = None
-        # Prefect prepares every run it finds at the same time. Its server takes about 40 changes a second however many ask, and
-        # on SQLite it refuses some of hundreds, which would crash their runs.
+        # Prefect prepares every run it finds at the same time. Its server handles about 40 changes
+        # a second however many are requested. On SQLite it refuses some of several hundred, which
+        # would crash their runs.
         self._preparing = anyio.CapacityLimiter(_AT_ONCE)
         self._followed: set[UUID] = set()
-        self._done: dict[UUID, str] = {}  # and whose each was then
+        self._done: dict[UUID, str] = {}  # with the record of the worker process each belonged to
         self._scopes: dict[UUID, anyio.CancelScope] = {}
         self._identity = Identity.of(self.name, is_given=bool(kwargs.get("name") or args[2:3]))
         self._watch: Watch | None = None
@@ -113,26 +114,26 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         self._looks, self._claims = anyio.Lock(), anyio.Lock()
         self._secrets = SecretKeeper(self._settings.store_prefect_api_in_secret, self._journal)
         self._validated = False
-        # A worker that only submits one flow from somebody's program must not begin to follow the runs of others.
+        # A worker that only submits one flow from somebody's program must not follow other runs.
         self._serves = False
 
     def get_flow_run_logger(self, flow_run: FlowRun) -> FlowRunLogger:
-        """Return the logger of a flow run, which takes an error of ours for what it is."""
+        """Return the logger of a flow run, which omits the traceback of this library's errors."""
         return FlowRunLogger.of(super().get_flow_run_logger(flow_run))
 
     # Life of the worker
 
     async def start(self, *args: Any, **kwargs: Any) -> None:
-        """Serve the pool; the parameters are Prefect's."""
+        """Serve the pool; the parameters are those of Prefect."""
         self._serves = True
         await super().start(*args, **kwargs)
 
     async def setup(self) -> None:
-        """Connect to Prefect, validate access to the platform, and take up what was left behind."""
+        """Connect to Prefect, validate access to the platform, and take over abandoned runs."""
         for member in prefect_internals.missing(self):
             self._journal.error(
                 Area.INIT,
-                f"This version of Prefect is not the one that this worker knows: {member}",
+                f"This version of Prefect differs from the one this worker supports: {member}",
             )
         await super().setup()
         self._looking = asyncio.create_task(self._flow_runs.look_for_ever())
@@ -140,7 +141,7 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             self._watching = asyncio.create_task(self._watch_others())
 
     async def teardown(self, *exc_info: Any) -> None:
-        """Let go of everything; jobs run on, and the next worker or the sync flow takes them up."""
+        """Release everything; jobs keep running, and the next worker or sync takes them over."""
         for task in (self._looking, self._watching):
             if task is not None:
                 task.cancel()
@@ -167,37 +168,36 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             await self._others.beat()
             await self._look()
         except Exception as error:  # noqa: BLE001 - the next heartbeat looks again
-            self._logger.warning(
-                "Could not look for abandoned flow runs, will look again: %r", error
-            )
+            self._logger.warning("Could not look for abandoned flow runs, will retry: %r", error)
 
     async def _watch_others(self) -> None:
-        """Show that this process lives, and look for abandoned runs as soon as another one does not any more."""
+        """Show that this process is alive; look for abandoned runs once another falls silent."""
         while True:
             await anyio.sleep(self._others.interval_seconds)
             try:
                 if await self._others.has_news():
                     await self._look()
-            except Exception as error:  # noqa: BLE001 - the next one may go well
+            except Exception as error:  # noqa: BLE001 - the next look may succeed
                 self._logger.debug(
-                    "Could not look after the other worker processes, will look again: %r", error
+                    "Could not check the other worker processes, will retry: %r", error
                 )
 
     async def _leave(self) -> None:
-        """Say that this process ends, so that its runs are taken up at once."""
+        """Announce that this process ends, so that its runs are taken over at once."""
         if self._watch is None or self._client is None:
             return
         with anyio.move_on_after(_LEAVE_SECONDS, shield=True):
             try:
                 await self._watch.leave(owes=bool(self._followed or self._submitting_flow_run_ids))
-            except Exception as error:  # noqa: BLE001 - others learn it from its silence
+            except Exception as error:  # noqa: BLE001 - others infer it from its silence
                 self._logger.debug("Could not report the end of this worker process: %r", error)
 
     async def _look(self) -> None:
-        """Take up the runs that nobody follows, and let go of those that others have taken up."""
+        """Take over the runs that nobody follows, and release those that others took over."""
         async with self._looks:
             seen = await self._others.look()
-            # Nothing waits from here on: what this process follows now is compared with what was seen.
+            # No waiting from here on: what this process follows now is compared with what was
+            # seen.
             listed = {run.id for run in (*seen.under_way, *seen.ended)}
             self._done = {
                 run_id: record for run_id, record in self._done.items() if run_id in listed
@@ -226,20 +226,23 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         return has_finished or run.id in self._followed or run.id in self._submitting_flow_run_ids
 
     def _is_lost(self, run: FlowRun) -> bool:
-        """Whether another process bears a run that this one follows."""
+        """Whether another process owns a run that this one follows."""
         return run.id in self._scopes and roster.owner(run) not in (None, self._identity.record)
 
     async def _let_go_if_lost(self, run: FlowRun) -> None:
-        """Let go of a run that another process has taken up: this one was silent for too long, or the other was as quick."""
+        """Release a run that another process has taken over.
+
+        This process was silent for too long, or the other one was just as fast.
+        """
         try:
             present = await self.client.read_flow_run(run.id)
         except Exception as error:  # noqa: BLE001 - the next look sees it again
-            self._logger.debug("Flow run %s could not be read: %r", run.id, error)
+            self._logger.debug("Could not read flow run %s: %r", run.id, error)
             return
         scope = self._scopes.get(run.id)
         if scope is not None and self._is_lost(present):
             self._logger.warning(
-                "Flow run %s is followed by worker process %s now", run.id, roster.owner(present)
+                "Flow run %s is now followed by worker process %s", run.id, roster.owner(present)
             )
             scope.cancel()
 
@@ -255,11 +258,12 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
 
         Args:
             flow_run: The flow run.
-            configuration: What it is run with.
-            task_status: Told the infrastructure pid, once there is a job.
+            configuration: The configuration to run it with.
+            task_status: Receives the infrastructure pid, once there is a job.
 
         Returns:
-            The pid and the exit code of the main container; no pid if the run was over, or cancelled, before there was a job.
+            The pid, and the exit code of the main container. There is no pid if the run was over or
+            cancelled before there was a job.
         """
         result, is_told = CplnWorkerResult(identifier="", status_code=0), task_status is None
         with self._following(flow_run.id):
@@ -267,9 +271,8 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             self._is_prepared(flow_run.id)
             job = await prepared.start(flow_run.infrastructure_pid)
             if task_status is not None:
-                task_status.started(
-                    job.ref.pid if job is not None else None
-                )  # with no pid Prefect stores none
+                # Given no pid, Prefect stores none.
+                task_status.started(job.ref.pid if job is not None else None)
                 is_told = True
             if job is not None:
                 result = await self._follow(prepared)
@@ -283,11 +286,11 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         configuration: CplnWorkerJobConfiguration,
         grace_seconds: int = 30,
     ) -> None:
-        """Stop a job and see that it is over.
+        """Stop a job and verify that it has ended.
 
         Raises:
             InfrastructureNotFound: There is no such job, or it is over.
-            InfrastructureNotAvailable: It is not this worker's to stop, or it did not stop.
+            InfrastructureNotAvailable: This worker may not stop it, or it did not stop.
         """
         try:
             own = configuration.gvc(self._settings)
@@ -298,27 +301,27 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         await kill.kill(shared.client, ref, grace_seconds=grace_seconds, journal=self._journal)
 
     async def _submit_run(self, flow_run: FlowRun) -> None:
-        """Submit a run as Prefect does, a few at a time until they are the platform's."""
+        """Submit a run as Prefect does, but only a few at a time until the platform has them."""
         await self._preparing.acquire_on_behalf_of(flow_run.id)
         try:
             await super()._submit_run(flow_run)
         except Exception:
-            # It would end the whole worker. What is scheduled is found again, what is Pending is taken up again.
-            self._logger.exception(
-                "Flow run %s could not be submitted, will be tried again", flow_run.id
-            )
+            # It would end the whole worker. A Scheduled run is found again, and a Pending one is
+            # taken over again.
+            self._logger.exception("Could not submit flow run %s, will retry", flow_run.id)
             self._submitting_flow_run_ids.discard(flow_run.id)
             self._release_limit_slot(flow_run.id)
         finally:
             self._is_prepared(flow_run.id)
 
     async def _propose_pending_state(self, flow_run: FlowRun) -> bool:
-        """Propose Pending if the run is scheduled still: while it waited here another worker may have run it to its end.
+        """Propose Pending if the run is still scheduled.
 
-        Prefect's server lets a run that has crashed or failed become Pending, and so run once more.
+        While it waited here, another worker may have run it to its end, and Prefect's server lets a
+        run that has crashed or failed become Pending, and so run once more.
 
-        The run gets this process's labels before, not after, as Prefect would do it: should this process be killed at any
-        moment, a run that is Pending says whose it was.
+        The run gets this process's labels before that, not afterward as Prefect would do it. So if
+        this process is killed at any moment, a Pending run shows which process it belonged to.
         """
         state = (await self.client.read_flow_run(flow_run.id)).state
         if state is not None and not state.is_scheduled():
@@ -330,10 +333,10 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         return await super()._propose_pending_state(flow_run)
 
     async def _give_worker_labels_to_flow_run(self, flow_run_id: UUID) -> None:
-        """Label a run as Prefect does, and with what tells this process from others of the same name.
+        """Label a run as Prefect does, and with what identifies this process.
 
-        Prefect calls it once more when the run is Pending: of two workers that propose Pending at once, the one that was refused
-        may have been the last to label it.
+        Prefect calls it once more when the run is Pending: if two workers propose Pending at once,
+        the refused one may have been the last to label the run.
         """
         if self._client is None:
             return
@@ -346,22 +349,27 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         await self._client.update_flow_run_labels(flow_run_id, labels)
 
     async def _propose_submitting_state(self, flow_run: FlowRun) -> None:
-        """Propose Submitting to a run that is Pending: Prefect's own way would undo a cancellation of this moment."""
+        """Propose Submitting for a run that is Pending.
+
+        Prefect's own method would undo a cancellation of that moment.
+        """
         try:
             await orchestration.propose(
                 self.client, flow_run.id, Submitting(), only_from={StateType.PENDING}
             )
-        except Exception as error:  # noqa: BLE001 - it is for people who look
-            self._logger.debug("Flow run %s could not be made Submitting: %r", flow_run.id, error)
+        except Exception as error:  # noqa: BLE001 - the state is only informative
+            self._logger.debug(
+                "Could not propose Submitting for flow run %s: %r", flow_run.id, error
+            )
 
     def _is_prepared(self, run_id: UUID) -> None:
-        with contextlib.suppress(RuntimeError):  # it was said before
+        with contextlib.suppress(RuntimeError):  # it was released before
             self._preparing.release_on_behalf_of(run_id)
 
     async def _initiate_run(
         self, flow_run: FlowRun, configuration: CplnWorkerJobConfiguration
     ) -> None:
-        """Start a flow run's container and return; whoever submitted it waits for the flow run itself."""
+        """Start a flow run's container; whoever submitted it waits for the flow run itself."""
         prepared = await self._flow_run_job(flow_run, configuration)
         job = await prepared.start(flow_run.infrastructure_pid)
         if job is not None:
@@ -370,7 +378,10 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
     async def _propose_crashed_state(
         self, flow_run: FlowRun, message: str, client: PrefectClient | None = None
     ) -> None:
-        """Propose Crashed, or Cancelled if the run was cancelled meanwhile; one that waits or is over stays what it is."""
+        """Propose Crashed, or Cancelled if the run has been cancelled in the meantime.
+
+        A run that is waiting or over keeps its state.
+        """
         prefect, logger = client or self.client, self.get_flow_run_logger(flow_run)
         proposals: Sequence[tuple[State[None], Collection[StateType]]]
         proposals = (
@@ -380,7 +391,7 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         try:
             for state, only_from in proposals:
                 if await orchestration.propose(prefect, flow_run.id, state, only_from=only_from):
-                    what, *_ = message.split(": ", maxsplit=1)  # why stands in the log already
+                    what, *_ = message.split(": ", maxsplit=1)  # the reason is logged already
                     logger.info(
                         "Reported flow run '%s' as %s: %s",
                         flow_run.id,
@@ -390,11 +401,11 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
                     return
         except ObjectNotFound:
             self._logger.debug(
-                "Flow run %s was deleted before it could be said: %s", flow_run.id, message
+                "Flow run %s was deleted before this could be reported: %s", flow_run.id, message
             )
         except Exception:
             logger.exception(
-                "The state of flow run '%s' could not be updated; sync will: %s",
+                "The state of flow run '%s' could not be updated; the sync flow will do it: %s",
                 flow_run.id,
                 message,
             )
@@ -457,7 +468,7 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         installation: UUID,
     ) -> JobPlan:
         location = configuration.wanted_location(self._settings)
-        # What is wrong with the manifest is said before the platform is asked for anything.
+        # What is wrong with the manifest is reported before any call to the platform.
         plan = configuration.plan(identity, gvc, location or "")
         if location is None:
             plan = replace(plan, location=await _first_location(shared, gvc))
@@ -470,12 +481,15 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         return CplnWorkerResult(identifier=prepared.job.ref.pid, status_code=code)
 
     async def _look_again(self, prepared: FlowRunJob) -> None:
-        """Look once more at a run whose container has ended well without a final state; its slot is free meanwhile."""
+        """Check once more a run whose container ended well while the run has no final state.
+
+        Its slot is free in the meantime.
+        """
         await anyio.sleep(self._settings.report_grace_seconds)
         await prepared.conclude(has_waited=True)
 
     async def _take_up(self, flow_run: FlowRun) -> None:
-        """Follow a run that its worker has left behind; one that has no container yet gets it now."""
+        """Follow a run that its worker abandoned; start its container if it has none yet."""
         has_ended = flow_run.state is not None and flow_run.state.is_final()
         try:
             if has_ended and await self._has_whole_log(flow_run):
@@ -485,25 +499,24 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
                 await self._limiter.acquire_on_behalf_of(flow_run.id)
             mine = await left_behind.claim(self.client, flow_run, self._identity, self._claims)
             if mine is None:
-                self._followed.discard(flow_run.id)  # its new worker may die as well
+                self._followed.discard(flow_run.id)  # its new worker may die too
                 return
             await self._preparing.acquire_on_behalf_of(flow_run.id)
             with self._following(flow_run.id):
                 await self._go_on_with(mine)
         except Exception:
             self._followed.discard(flow_run.id)  # the next heartbeat tries again
-            self._logger.exception(
-                "Flow run %s was left behind by its worker and could not be taken up", flow_run.id
-            )
+            self._logger.exception("Could not take over abandoned flow run %s", flow_run.id)
         finally:
             self._is_prepared(flow_run.id)
             self._release_limit_slot(flow_run.id)
 
     async def _has_whole_log(self, flow_run: FlowRun) -> bool:
-        """Whether the log of a run that has ended was delivered: its worker reports the job's end right after it.
+        """Whether the whole log of an ended run was delivered.
 
-        No mark of its own is needed for that, and no request at the end of each run. What cannot be told is delivered again,
-        and of that only the lines that are not there yet.
+        The worker reports the end of a job right after its log, so this needs no mark of its own,
+        and no request at the end of each run. If it is unknown, the log is delivered again, but
+        only the lines that are missing.
         """
         messages = await orchestration.newest_messages(self.client, flow_run.id, orchestration.PAGE)
         return flow_run_job.reports_end(messages, flow_run.infrastructure_pid)
@@ -518,7 +531,7 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         self._is_prepared(flow_run.id)
         if job is None:
             return
-        prepared.journal.info(Area.JOB, f"Taken up by worker {self.name}")
+        prepared.journal.info(Area.JOB, f"Taken over by worker {self.name}")
         if job.ref.pid != flow_run.infrastructure_pid:
             await self.client.update_flow_run(flow_run.id, infrastructure_pid=job.ref.pid)
         result = await self._follow(prepared)
@@ -528,7 +541,10 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             )
 
     async def _prepared_again(self, flow_run: FlowRun) -> FlowRunJob | None:
-        """Prepare the job of a run that was taken up; nothing if that cannot be, which is then the run's end."""
+        """Prepare the job of a run that was taken over.
+
+        If that is impossible, the run ends and the result is ``None``.
+        """
         try:
             await self._give_worker_labels_to_flow_run(flow_run.id)
             configuration = await self.job_configuration.resolve_for_flow_run(
@@ -546,7 +562,7 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         return None
 
     async def _without_job(self, flow_run: FlowRun, prepared: FlowRunJob) -> StartedJob | None:
-        """Do what is to be done about a run that was taken up and has no job: start it, or see that it is over."""
+        """Handle a run that was taken over without a job: start its job, or conclude the run."""
         if _is_pending(flow_run):
             try:
                 return await prepared.start(flow_run.infrastructure_pid)
@@ -564,7 +580,10 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
 
     @contextlib.contextmanager
     def _following(self, run_id: UUID) -> Iterator[None]:
-        """Follow a run, until it is let go; of a worker that is ended in between it stays the run."""
+        """Follow a run until it is released.
+
+        If this worker ends in between, the run still belongs to it.
+        """
         self._followed.add(run_id)
         scope = self._scopes[run_id] = anyio.CancelScope()
         try:
@@ -582,7 +601,10 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             self._scopes.pop(run_id, None)
 
     def _let_go(self, run_id: UUID, record: str | None = None) -> None:
-        """Follow a run no longer, and do not take it up again unless another worker process has had it: sync decides about it."""
+        """Stop following a run, and leave it to the sync flow.
+
+        Do not take it over again, unless another worker process has had it since.
+        """
         self._done[run_id] = record or self._identity.record
         self._followed.discard(run_id)
 
@@ -626,13 +648,13 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
         return self._installation
 
     async def _validate(self) -> None:
-        """Say at once what is wrong with the pool's defaults; a deployment may still bring what is missing."""
+        """Report early what is wrong with the pool's defaults, which a deployment may correct."""
         if addresses.is_loopback(url := PREFECT_API_URL.value()):
             shown = addresses.without_credentials(url)
             self._journal.warning(
                 Area.INIT,
-                f"PREFECT_API_URL of this worker, {shown}, leads containers on other machines to themselves;"
-                " set PREFECT_API_URL in the work pool's environment variables",
+                f"PREFECT_API_URL of this worker, {shown}, points containers on other machines back"
+                " to themselves; set PREFECT_API_URL in the work pool's environment variables",
             )
         try:
             template = copy.deepcopy(self.work_pool.base_job_template)
@@ -648,7 +670,7 @@ class CplnWorker(BaseWorker[CplnWorkerJobConfiguration, CplnWorkerVariables, Cpl
             await self._secrets.kept(
                 shared.client, plan, configuration.secrets, await self._installation_id()
             )
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is said, and the worker can still be of use
+        except Exception as error:  # noqa: BLE001 - it is reported, and the worker is still useful
             self._journal.error(Area.INIT, f"Not ready to run jobs: {error}")
         else:
             self._journal.about(gvc=gvc.gvc).info(Area.INIT, f"Ready: {said}")
@@ -659,7 +681,7 @@ def _is_pending(run: FlowRun) -> bool:
 
 
 def _not_submitted(error: Exception) -> str:
-    """Return what Prefect's worker says in the same case."""
+    """Return the message that Prefect's own worker has in the same case."""
     return f"Failed to submit flow run to infrastructure: {type(error).__name__}: {error}"
 
 

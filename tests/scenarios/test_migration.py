@@ -468,7 +468,7 @@ def test_document_that_no_version_wrote_is_refused(left) -> None:
     assert not plan.is_complete
     items = of(left, plan)
     odd = items["block", "control-plane-configuration/NAME-odd"]
-    assert odd.refused == ("tokn: is no field of control-plane-configuration",)
+    assert odd.refused == ("tokn: is not a field of control-plane-configuration",)
     (refused,) = items["block", "control-plane-infrastructure/NAME-odd"].refused
     assert "job: expected a valid dictionary" in refused
     assert "customizations: " in refused

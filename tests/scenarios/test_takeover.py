@@ -250,7 +250,7 @@ def test_run_of_killed_worker_ends_whenever_it_was_killed(
     assert len(found) * step > 15, "a run's way has that many requests"
     assert found == dict.fromkeys(found, ("Completed", 1, stand_in.expected(_LINES)))
     taken_up = {
-        life.left: sum("Taken up by" in text for text in messages[i]) for i, life in lives.items()
+        life.left: sum("Taken over by" in text for text in messages[i]) for i, life in lives.items()
     }
     assert taken_up[None] == 0, "its log was whole"
     assert any(taken_up.values())

@@ -94,7 +94,7 @@ def test_process_that_has_lost_its_claim_starts_no_job(pool) -> None:
     anyio.run(main)
     assert pool.local.platform.jobs_started == 0
     assert any(
-        "another worker process has taken the flow run up" in text
+        "another worker process has taken over the flow run" in text
         for text in programs.until(lambda: pools.messages(run_id))
     )
 

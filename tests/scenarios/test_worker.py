@@ -423,7 +423,9 @@ def test_a_worker_that_is_killed_and_started_again_takes_up_its_run_whose_flow_t
         second = pool.worker("--name", "steady", log=log)
         try:
             programs.until(
-                lambda: any("Taken up by worker steady" in text for text in pools.messages(run_id))
+                lambda: any(
+                    "Taken over by worker steady" in text for text in pools.messages(run_id)
+                )
             )
             server.may_answer.set()
             state = pools.final(run_id).state

@@ -126,7 +126,7 @@ def test_the_name_that_a_manifest_gives(manifest, name) -> None:
 def test_a_variable_that_the_pool_does_not_have_is_named_with_what_was_meant() -> None:
     pool = {"variables": {"properties": {"image": {}, "cpu": {}}}}
     template.check_variables(pool, {"image": "x", "env.FOO": "y", "env": {}})
-    with pytest.raises(ConfigurationError, match=r"'imge' \(is 'image' meant") as caught:
+    with pytest.raises(ConfigurationError, match=r"'imge' \(did you mean 'image'") as caught:
         template.check_variables(pool, {"imge": "x", "zzzzzz.y": 1})
     assert "'zzzzzz'" in str(caught.value)
 

@@ -160,7 +160,7 @@ _REFUSED = {
         pytest.param(
             None,
             {"imge": "x"},
-            "no variable 'imge' .is 'image' meant.*Correct the deployment",
+            "no variable 'imge' .did you mean 'image'.*Correct the deployment",
             id="unknown-variable",
         ),
         pytest.param(
