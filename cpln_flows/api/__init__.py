@@ -1,1 +1,1 @@
-"""How the platform is talked to: the only package that imports httpx and websockets."""
+"""Talk to the platform: the only package that imports httpx and websockets."""

@@ -1,4 +1,4 @@
-"""The body of an answer: received, decompressed and decoded within bounds, whatever the service sends."""
+"""Receive, decompress and decode the body of an answer within bounds, whatever is sent."""
 
 from __future__ import annotations
 
@@ -12,20 +12,27 @@ import orjson
 from cpln_flows.errors import AnswerTooLargeError, UnexpectedResponseError
 
 ENCODING = "gzip"
-"""The only compression that is asked for, and the only one that is read."""
+"""The only compression that is requested, and the only one that is read."""
 MOST_BYTES = 32 * 2**20
-"""An answer of the platform: a page of whole objects, of which a large one has some kilobytes."""
+"""For an answer of the platform: a page of objects, of which a large one has a few kilobytes."""
 MOST_LOG_BYTES = 64 * 2**20
-"""A page of the log: 999 lines, cut by the platform at 16 KiB, and some of the characters take six bytes in JSON."""
+"""For a page of the log: 999 lines, each cut by the platform at 16 KiB.
+
+Some of their characters take six bytes in JSON.
+"""
 MOST_ERROR_BYTES = 2**16
-"""An error: its message is all that is wanted of it."""
+"""For an error: only its message is needed."""
 _MOST_VALUES = 500_000
-"""Values in one answer. Each takes up to some hundred bytes of memory, and only two or three in the answer."""
+"""Values in one answer.
+
+Each takes up to a few hundred bytes of memory, but only two or three bytes in the answer.
+"""
 _MOST_LEVELS = 64
 _REPLACED = r"\ufffd"
-# In JSON: an escaped backslash, a surrogate pair, or half of one, which no text can hold.
+# In JSON: an escaped backslash, a surrogate pair, or half of one, which no string can hold.
 _LONE = re.compile(
-    r"(?P<whole>\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+    r"(?P<whole>\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    r"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
 )
 _NO_SIGN = bytes(set(range(256)) - set(b'",[]{}'))
 
@@ -35,12 +42,12 @@ async def read(answer: httpx.Response, most: int, source: str) -> bytes:
 
     Args:
         answer: The answer, whose body has not been read.
-        most: How many bytes it may have once it is decompressed.
-        source: What was asked, for the errors.
+        most: How many bytes the body may have once it is decompressed.
+        source: What was requested, for the errors.
 
     Raises:
-        AnswerTooLargeError: It has more; no more than these were kept in memory.
-        UnexpectedResponseError: It cannot be decompressed.
+        AnswerTooLargeError: The body is larger; no more than ``most`` bytes were kept in memory.
+        UnexpectedResponseError: The body cannot be decompressed.
     """
     try:
         return await _received(answer, most, source)
@@ -49,22 +56,24 @@ async def read(answer: httpx.Response, most: int, source: str) -> bytes:
 
 
 async def read_error(answer: httpx.Response, source: str) -> bytes:
-    """Receive the beginning of the body of an error, as far as it can be read, and close the answer."""
+    """Receive the readable beginning of an error's body, and close the answer."""
     try:
         return await _received(answer, MOST_ERROR_BYTES, source, cut=True)
     except UnexpectedResponseError:
-        return b""  # the status says more than this
+        return b""  # the status is informative enough
     finally:
         await answer.aclose()
 
 
 def decode(body: bytes, source: str) -> Any:
-    """Return the values of a JSON text: few enough for the memory, and so flat that whoever walks through them comes back.
+    """Decode a JSON text, with a bounded number of values and levels.
+
+    The bounds protect the memory, and the stack of any code that walks the values recursively.
 
     Raises:
-        AnswerTooLargeError: There are too many of them.
-        UnexpectedResponseError: They are nested too deeply.
-        orjson.JSONDecodeError: It is no JSON.
+        AnswerTooLargeError: There are too many values.
+        UnexpectedResponseError: The values are nested too deeply.
+        orjson.JSONDecodeError: The text is not JSON.
     """
     if _openings(body) > _MOST_LEVELS:
         brackets = _structure(body, source).translate(None, b",")
@@ -76,10 +85,11 @@ def decode(body: bytes, source: str) -> Any:
 
 
 def decode_log(body: bytes, source: str) -> Any:
-    """Return the values of a JSON text of which only lines are read, so that their depth does not matter; else as ``decode``.
+    """Decode a JSON text of which only lines are read, so that its depth does not matter.
 
-    Bytes that are not UTF-8 and halves of surrogate pairs become U+FFFD: they cost their character and not the log. Both
-    readers of a log decode with this function, so a line is the same whichever of them brings it.
+    Bytes that are not UTF-8 and halves of surrogate pairs become U+FFFD: they cost one character,
+    not the whole log. Both readers of a log decode with this function, so a line is the same
+    whichever of them delivers it. The errors are those of ``decode``.
     """
     if _openings(body) + body.count(b",") > _MOST_VALUES:
         _structure(body, source)
@@ -95,8 +105,8 @@ def _unless_whole(found: re.Match[str]) -> str:
 
 async def _received(answer: httpx.Response, most: int, source: str, *, cut: bool = False) -> bytes:
     inflater, chunks, size, is_empty = _inflater(answer, source), [], 0, True
-    # The raw bytes: what httpx decompresses is as large as it likes before anybody can look.
-    assert isinstance(answer.stream, httpx.AsyncByteStream)  # noqa: S101 - what an async transport answers with
+    # Read the raw bytes: what httpx decompresses may be of any size before it can be checked.
+    assert isinstance(answer.stream, httpx.AsyncByteStream)  # noqa: S101 - true of async transports
     async for chunk in answer.stream:
         content = chunk if inflater is None else _inflated(inflater, chunk, most + 1 - size, source)
         chunks.append(content)
@@ -117,7 +127,7 @@ def _inflater(answer: httpx.Response, source: str) -> zlib._Decompress | None:
         return None
     if encoding != ENCODING:
         raise UnexpectedResponseError(
-            f"{source}: the answer is compressed as {encoding[:40]!r}, which was not asked for"
+            f"{source}: the answer is compressed as {encoding[:40]!r}, which was not requested"
         )
     return zlib.decompressobj(zlib.MAX_WBITS | 16)
 
@@ -136,12 +146,12 @@ def _openings(body: bytes) -> int:
 
 
 def _structure(body: bytes, source: str) -> bytes:
-    """Return the commas and brackets that stand in no string, which are about as many as there are values.
+    """Return the commas and brackets outside of strings, about as many as there are values.
 
-    By whole passes of the library over all bytes instead of a look at each: there may be millions of them.
+    It makes whole passes over all bytes instead of looking at each: there may be millions of them.
     """
     signs = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_SIGN)
-    if signs.count(b'"') > 4 * _MOST_VALUES:  # a name and a text for each
+    if signs.count(b'"') > 4 * _MOST_VALUES:  # a name and a string for each value
         raise AnswerTooLargeError(source, f"{_MOST_VALUES:,} values")
     structure = b"".join(signs.split(b'"')[::2])
     if structure.count(b",") + _openings(structure) > _MOST_VALUES:
@@ -150,7 +160,10 @@ def _structure(body: bytes, source: str) -> bytes:
 
 
 def _is_flat(brackets: bytes) -> bool:
-    """Whether all brackets are gone once the innermost ones were taken away so many times; what are no pairs is not JSON."""
+    """Whether removing the innermost pairs of brackets a fixed number of times removes them all.
+
+    Brackets that form no pairs are not JSON, and count as flat.
+    """
     for _ in range(_MOST_LEVELS):
         inner, brackets = brackets, brackets.replace(b"[]", b"").replace(b"{}", b"")
         if inner == brackets:

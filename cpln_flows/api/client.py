@@ -1,4 +1,7 @@
-"""One client of the platform: a pooled connection, the token, retries, pages. What is asked stands in the modules beside."""
+"""A client of the platform: pooled connections, the token, retries and pages.
+
+The other modules of the package define the individual requests.
+"""
 
 from __future__ import annotations
 
@@ -49,13 +52,13 @@ _HEADERS = {
     "user-agent": "cpln_flows",
 }
 _SHOWN_LINK = 60
-_MOST_WAITS = 4  # for the head of an answer and all pieces of its body together
-_RENEW_SECONDS = 10.0  # a refused token is read again no more often than this
+_MOST_WAITS = 4  # for the head of an answer and all chunks of its body together
+_RENEW_SECONDS = 10.0  # a refused token is reread no more often than this
 _LOGGER = logging.getLogger("cpln_flows")
 
 
 class _Answer(NamedTuple):
-    """An answer that was received to its end; ``source`` is what was asked, for errors."""
+    """An answer that was received completely; ``source`` is what was requested, for errors."""
 
     source: str
     status: int
@@ -64,7 +67,7 @@ class _Answer(NamedTuple):
 
 
 class _Request(NamedTuple):
-    """What is asked: made anew for each attempt, with the token of that moment."""
+    """A request; ``make`` builds it anew for each attempt, with the token of that moment."""
 
     method: str
     path: str
@@ -75,7 +78,7 @@ class _Request(NamedTuple):
 
 
 class _NoAddressError(UnexpectedResponseError):
-    """The answer of the discovery holds no address of the logs service that can be used."""
+    """The answer of the discovery has no usable address of the logs service."""
 
 
 class CplnClient:
@@ -83,9 +86,10 @@ class CplnClient:
 
     Args:
         settings: Endpoint, token and limits.
-        transport: How requests travel; tests and the local platform pass their own.
-        sleep: How to wait between two tries.
-        renew_token: Returns the token as it is configured by now; asked when the platform refuses the present one.
+        transport: How requests are sent; tests and the local platform pass their own.
+        sleep: How to wait between two attempts.
+        renew_token: Returns the currently configured token; called when the platform refuses the
+            token in use.
 
     Example:
         >>> import anyio
@@ -136,17 +140,20 @@ class CplnClient:
             await transport.aclose()
 
     def report_once(self, what: str) -> bool:
-        """Return whether this is the first time that something is reported by those who share this client."""
+        """Return whether this is the first such report among all who share this client."""
         is_new = what not in self._reported
         self._reported.add(what)
         return is_new
 
     def now_ns(self) -> int:
-        """Return the platform's time as far as its answers tell it, in nanoseconds since the epoch."""
+        """Return the platform's time, as far as its answers reveal it, in ns since the epoch."""
         return time.time_ns() + self._time.offset_ns
 
     def now(self) -> datetime:
-        """Return the platform's time as far as its answers tell it: what it says of its objects is in that time."""
+        """Return the platform's time, as far as its answers reveal it.
+
+        The times that the platform gives for its objects are in this time.
+        """
         return datetime.now(UTC) + timedelta(microseconds=self._time.offset_ns / 1000)
 
     async def get(
@@ -155,17 +162,20 @@ class CplnClient:
         """Read one object.
 
         Raises:
-            ApiError: The platform answered with an error status; a class for each that is handled differently.
+            ApiError: The platform answered with an error status; there is a class for each that
+                needs different handling.
             TransportError: No answer arrived.
             UnexpectedResponseError: The answer is not JSON.
         """
         return await self._send("GET", path, params=params, repeat=repeat, read=_json)
 
     async def read(self, path: str, form: type[R], *, repeat: Repeat = Repeat.ALWAYS) -> R:
-        """Read one object as a type of ours; an answer of another form is repeated as one that never came.
+        """Read one object as a type of this package.
+
+        An answer of another form is retried like one that never arrived.
 
         Raises:
-            ApiError, TransportError: As with ``get``.
+            ApiError, TransportError: As for ``get``.
             UnexpectedResponseError: The answer does not have the documented form.
         """
         found: R = await self._send(
@@ -174,7 +184,7 @@ class CplnClient:
         return found
 
     async def post(self, path: str, body: Mapping[str, Any], *, repeat: Repeat) -> str:
-        """Create something; return the ``Location`` of what was created. The body of the answer is never read."""
+        """Create an object and return its ``Location``; the body of the answer is never read."""
         location: str = await self._send("POST", path, body=body, repeat=repeat, read=_location)
         return location
 
@@ -183,11 +193,11 @@ class CplnClient:
         await self._send("PUT", path, body=body, repeat=Repeat.ALWAYS, read=_nothing)
 
     async def patch(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Merge into an object; return it as it is then."""
+        """Merge into an object; return the result."""
         return await self._send("PATCH", path, body=body, repeat=Repeat.ALWAYS, read=_json)
 
     async def delete(self, path: str) -> None:
-        """Ask for the deletion of an object, which the platform carries out later."""
+        """Request the deletion of an object; the platform carries it out later."""
         await self._send("DELETE", path, repeat=Repeat.ALWAYS, read=_nothing)
 
     @overload
@@ -213,12 +223,12 @@ class CplnClient:
         form: type[Resource] | None = None,
         repeat: Repeat = Repeat.ALWAYS,
     ) -> AsyncIterator[list[Any]]:
-        """Yield the items of a list or a query, page by page, to the last page.
+        """Yield the items of a list or a query, page by page, up to the last page.
 
         Args:
             path: A collection, or its ``-query``.
             query: The body of a query; further pages are always read with GET.
-            form: What the items are; without it they come as the platform gave them.
+            form: Type of the items. Default: they are returned as the platform sent them.
             repeat: When a request may be repeated.
 
         Raises:
@@ -243,7 +253,7 @@ class CplnClient:
     async def page(
         self, path: str, query: Mapping[str, Any] | None = None, *, repeat: Repeat = Repeat.ALWAYS
     ) -> tuple[list[Any], str | None]:
-        """Return the items of one page of a list or a query, and where the next page is if there is one."""
+        """Return the items of one page of a list or a query, and the next page's path, if any."""
         return await self._page(path, query, _as_it_is, repeat)
 
     async def _page(
@@ -258,10 +268,12 @@ class CplnClient:
         return items, None if following is None else self._path_of(following, path)
 
     async def logs_endpoint(self) -> str:
-        """Return the URL of the logs service, with ``http``: the setting's, else what the platform says, else the default.
+        """Return the URL of the logs service, with the scheme ``http`` or ``https``.
+
+        It is the configured one, else the one that the platform names, else the default.
 
         Raises:
-            LogStreamError: The platform at the endpoint does not say where its logs are.
+            LogStreamError: The platform at the endpoint does not name its logs service.
         """
         found = self._logs_endpoint or await self._discover_logs()
         return found.replace("ws://", "http://", 1).replace("wss://", "https://", 1)
@@ -274,7 +286,7 @@ class CplnClient:
         parse: Callable[[Any], T],
         repeat: Repeat = Repeat.ALWAYS,
     ) -> T:
-        """Read from the logs service; an answer that cannot be parsed is repeated as one that never came."""
+        """Read from the logs service; retry an unparsable answer like one that never arrived."""
         endpoint = await self.logs_endpoint()
         found: T = await self._send(
             "GET",
@@ -288,10 +300,12 @@ class CplnClient:
         return found
 
     def _path_of(self, href: str, source: str) -> str:
-        """Return the path of a link that an answer holds; a link is text of the answer's, and the token goes where it leads.
+        """Return the path of a link in an answer.
+
+        A link is content of the answer, and the token is sent to wherever it leads.
 
         Raises:
-            UnexpectedResponseError: It leads to another origin than the endpoint.
+            UnexpectedResponseError: The link leads to another origin than the endpoint.
         """
         endpoint = self.settings.endpoint
         if href.startswith("/") and not href.startswith("//"):
@@ -306,7 +320,8 @@ class CplnClient:
             return path.removeprefix(prefix) if path.startswith(f"{prefix}/") else path
         shown = addresses.without_credentials(href.partition("?")[0])[:_SHOWN_LINK]
         raise UnexpectedResponseError(
-            f"{source}: the next page is said to be at {shown!r}, which is not a path of {endpoint}; the link is not followed"
+            f"{source}: the link to the next page leads to {shown!r}, which is not a path of"
+            f" {endpoint}; it is not followed"
         )
 
     def _connections(self) -> httpx.AsyncBaseTransport:
@@ -315,13 +330,14 @@ class CplnClient:
             return direct
         routed = Routed(_MOST_CONNECTIONS, self._verify(), named)
         for endpoint in filter(None, (self.settings.endpoint, self._logs_endpoint)):
-            routed.route(
-                endpoint
-            )  # what is wrong with its proxy is said now, and not with the first request
+            routed.route(endpoint)  # reports a wrong proxy now, not with the first request
         return routed
 
     def _verify(self) -> ssl.SSLContext | bool:
-        """Return how certificates are verified; where nothing uses TLS, reading them would take longer than a request."""
+        """Return how certificates are verified.
+
+        If nothing uses TLS, none are loaded: that would take longer than a request.
+        """
         endpoints = (self.settings.endpoint, self.settings.logs_endpoint or "https:")
         uses_tls = self._transport is None and any(
             url.lower().startswith(("https:", "wss:")) for url in endpoints
@@ -331,7 +347,8 @@ class CplnClient:
     async def _discover_logs(self) -> str:
         """Ask the platform for its logs service.
 
-        Who answers for the endpoint is trusted with the choice of the host, but not to have the token sent in clear.
+        Whoever answers at the endpoint is trusted to choose the host, but not to have the token
+        sent unencrypted.
         """
         endpoint = self.settings.endpoint
         try:
@@ -341,11 +358,12 @@ class CplnClient:
             self._logs_endpoint = _logs_address(answer, endpoint)
         except CplnError as error:
             if not is_public(endpoint):
-                # The token of one installation is nothing for the logs service of another.
+                # The token of one installation must not go to the logs service of another.
                 raise LogStreamError(
-                    f"{endpoint}/discovery does not say where the logs are ({error}); set CPLN_LOGS_ENDPOINT"
+                    f"{endpoint}/discovery does not state where the logs are ({error});"
+                    " set CPLN_LOGS_ENDPOINT"
                 ) from error
-            # The vendor's documentation gives this host; discovery is a convenience that not every proxy lets through.
+            # The vendor documents this host; discovery is a convenience that some proxies block.
             if isinstance(error, NotFoundError | _NoAddressError):
                 self._logs_endpoint = DEFAULT_LOGS_ENDPOINT
             return DEFAULT_LOGS_ENDPOINT
@@ -370,9 +388,8 @@ class CplnClient:
             headers["content-type"] = "application/json"
             content = orjson.dumps(body)
         base = endpoint or self.settings.endpoint
-        url = _url(
-            base, path
-        )  # before the first attempt: a path that is none becomes none by waiting
+        # Before the first attempt: waiting does not make an invalid path valid.
+        url = _url(base, path)
 
         def make(token: str) -> httpx.Request:
             own = headers | ({"authorization": f"Bearer {token}"} if authorized else {})
@@ -391,11 +408,12 @@ class CplnClient:
         except (UnauthorizedError, ForbiddenError):
             if not authorized or not await self._renew():
                 raise
-        return await self._attempts(request, repeat)  # it was refused, and so had no effect
+        return await self._attempts(request, repeat)  # the first one was refused without any effect
 
     async def _attempts(self, request: _Request, repeat: Repeat) -> Any:
         attempts = retrying(repeat, budget_seconds=self.settings.retry_seconds, sleep=self._sleep)
-        arrived = False  # whether an attempt may have: then a later one that surely did not is no proof of anything
+        # Whether any attempt may have arrived: a later one that surely did not proves nothing then.
+        arrived = False
         async for attempt in attempts:
             with attempt:
                 token = self.token.get_secret_value()
@@ -421,13 +439,13 @@ class CplnClient:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def _renew(self) -> bool:
-        """Take over the token that is configured by now; return whether it is another one than the platform refuses."""
+        """Adopt the currently configured token; return whether it differs from the refused one."""
         if self._renew_token is None or time.monotonic() - self._renewed_at < _RENEW_SECONDS:
             return False
         self._renewed_at = time.monotonic()
         try:
             found = await self._renew_token()
-        except Exception as error:  # noqa: BLE001 - what matters is that the platform refuses the token, and that is raised
+        except Exception as error:  # noqa: BLE001 - the refusal of the token is raised instead
             _LOGGER.debug("The token cannot be read again: %r", error)
             return False
         if found.get_secret_value() == self.token.get_secret_value():
@@ -436,13 +454,14 @@ class CplnClient:
         return True
 
     async def _exchange(self, request: httpx.Request, most: int) -> _Answer:
-        """Send a request and read the answer: what else httpx's own client does takes half of the time of a small request.
+        """Send a request and read the answer, without the rest of httpx's client.
 
-        A redirect is an answer like others: the token goes to the endpoint and to nobody it names.
+        That rest takes half the time of a small request. A redirect is an answer like any other:
+        the token goes to the endpoint and to no host that the answer names.
         """
         if self._open is None:
             raise RuntimeError("the client is not open; use it in `async with`")
-        # httpx bounds the wait for each piece of an answer, and so not the wait for an answer in many pieces.
+        # httpx bounds the wait for each chunk of an answer, but not for an answer in many chunks.
         longest = _MOST_WAITS * self.settings.request_timeout_seconds
         try:
             with anyio.fail_after(longest):
@@ -470,12 +489,15 @@ def _logs_address(answer: Any, endpoint: str) -> str:
             "expected the address of the logs service in endpoints.logs, found none"
         )
     if not addresses.keeps_secrets(found) and addresses.host(found) != addresses.host(endpoint):
-        raise _NoAddressError(f"{found!r} is not encrypted, and the token does not go there")
+        raise _NoAddressError(f"{found!r} is not encrypted, and the token is not sent there")
     return found.rstrip("/")
 
 
 def _url(endpoint: str, path: str) -> httpx.URL:
-    """Return the URL of a path, which may come from an answer: glued to the endpoint it could be the end of the host's name."""
+    """Return the URL of a path, which may come from an answer.
+
+    A path that does not begin with a slash could extend the name of the endpoint's host.
+    """
     try:
         if path.startswith("/"):
             return httpx.URL(endpoint + path)
@@ -490,8 +512,8 @@ def _json(answer: _Answer, decode: Callable[[bytes, str], Any] = bodies.decode) 
     except orjson.JSONDecodeError as error:
         what = answer.headers.get("content-type", "no content type")
         raise UnexpectedResponseError(
-            f"{answer.source}: the answer is not JSON ({what}, {len(answer.body)} bytes: {error.msg}); is CPLN_ENDPOINT the"
-            " platform's API?"
+            f"{answer.source}: the answer is not JSON ({what}, {len(answer.body)} bytes:"
+            f" {error.msg}); is CPLN_ENDPOINT the platform's API?"
         ) from None
 
 

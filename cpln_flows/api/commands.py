@@ -1,4 +1,7 @@
-"""Commands of a workload: start a job, stop it, look at it. Nothing here decides whether to repeat a start."""
+"""Commands of a workload: start, stop and query jobs.
+
+Nothing here decides whether to repeat a start.
+"""
 
 from __future__ import annotations
 
@@ -29,19 +32,22 @@ async def start(
     tags: Mapping[str, str],
     active_deadline_seconds: int | None = None,
 ) -> CommandRef:
-    """Start a job. Sent once: the platform knows no idempotency key, so a second request is a second job.
+    """Start a job, with a single request.
+
+    The platform has no idempotency key, so a second request would be a second job.
 
     Args:
         client: An open client.
-        workload: What the job runs on.
-        location: Name of the location to run at.
+        workload: The workload that the job runs on.
+        location: Name of the location to run in.
         overrides: One for each container that differs from the workload.
-        tags: Tags of the command; they find it again when the answer is lost.
-        active_deadline_seconds: When the platform itself ends the job.
+        tags: Tags of the command, by which it can be found if the answer is lost.
+        active_deadline_seconds: Time after which the platform itself ends the job.
 
     Raises:
-        TransportError, ServerError, UnexpectedResponseError: It is unknown whether the job was started.
-        ApiError: The platform refused; there is no job.
+        TransportError, ServerError, UnexpectedResponseError: It is unknown whether the job was
+            started.
+        ApiError: The platform refused, so there is no job.
     """
     spec: dict[str, Any] = {"location": location, "containerOverrides": list(overrides)}
     if active_deadline_seconds is not None:
@@ -54,7 +60,10 @@ async def start(
 
 
 async def stop(client: CplnClient, workload: WorkloadRef, *, location: str, replica: str) -> None:
-    """Ask for the stop of one replica. Sending it twice is harmless; a stop that is under way answers with a conflict."""
+    """Request the stop of one replica.
+
+    Sending it twice is harmless: a stop that is already under way is answered with a conflict.
+    """
     body = {"type": STOP, "spec": {"location": location, "replica": replica}}
     await client.post(f"{workload.path}/-command", body, repeat=Repeat.ALWAYS)
 
@@ -67,13 +76,16 @@ async def read(client: CplnClient, ref: CommandRef, *, repeat: Repeat = Repeat.A
 async def with_tags(
     client: CplnClient, workload: WorkloadRef, tags: Mapping[str, str]
 ) -> list[Command]:
-    """Return the jobs of a workload that carry all these tags, oldest first."""
+    """Return the jobs of a workload that have all these tags, oldest first."""
     terms = [{"op": "=", "tag": tag, "value": value} for tag, value in tags.items()]
     return await _query(client, workload, terms, order="asc", repeat=Repeat.ALWAYS)
 
 
 async def since(client: CplnClient, workload: WorkloadRef, created: datetime) -> list[Command]:
-    """Return the jobs of a workload that were created at this time or later, oldest first; asked once, never repeated."""
+    """Return the jobs of a workload created at this time or later, oldest first.
+
+    The request is never repeated.
+    """
     terms = [{"op": ">=", "property": "created", "value": _iso(created)}]
     return await _query(client, workload, terms, order="asc", repeat=Repeat.NEVER)
 
@@ -81,12 +93,14 @@ async def since(client: CplnClient, workload: WorkloadRef, created: datetime) ->
 async def active(
     client: CplnClient, workload: WorkloadRef, *, agent: str | None = None
 ) -> list[Command]:
-    """Return the jobs of a workload that have not ended, oldest first; asked once, never repeated.
+    """Return the jobs of a workload that have not ended, oldest first.
+
+    The request is never repeated.
 
     Args:
         client: An open client.
-        workload: Whose jobs.
-        agent: Only those that this agent has submitted.
+        workload: The workload that the jobs run on.
+        agent: Only jobs that this agent has submitted.
     """
     terms = [
         {"op": "!=", "property": "lifecycleStage", "value": str(stage)}
@@ -99,7 +113,10 @@ async def active(
 async def containers_since(
     client: CplnClient, workload: WorkloadRef, created: datetime
 ) -> list[Command]:
-    """Return the containers of flow runs on a workload that were created at this time or later; asked once."""
+    """Return the containers of flow runs on a workload created at this time or later.
+
+    The request is never repeated.
+    """
     terms = [
         {"op": ">=", "property": "created", "value": _iso(created)},
         {"op": "=", "tag": ROLE, "value": str(Role.CONTAINER)},
@@ -110,7 +127,10 @@ async def containers_since(
 async def stops_since(
     client: CplnClient, workload: WorkloadRef, created: datetime
 ) -> list[Command]:
-    """Return the stops that were sent on a workload at this time or later, by whomever, oldest first; asked once."""
+    """Return the stops that anybody sent to a workload at this time or later, oldest first.
+
+    The request is never repeated.
+    """
     terms = [{"op": ">=", "property": "created", "value": _iso(created)}]
     return await _query(client, workload, terms, order="asc", repeat=Repeat.NEVER, kind=STOP)
 
@@ -121,7 +141,7 @@ async def newest(client: CplnClient, workload: WorkloadRef) -> Command | None:
 
 
 async def latest(client: CplnClient, workload: WorkloadRef) -> Latest:
-    """Return the jobs of a workload that fit into one answer, the newest ones."""
+    """Return the newest jobs of a workload, as many as fit into one answer."""
     path = f"{workload.path}/-command/-query"
     items, following = await client.page(path, _body([], order="desc"))
     return Latest(path, items, is_all=following is None)
@@ -129,12 +149,12 @@ async def latest(client: CplnClient, workload: WorkloadRef) -> Latest:
 
 @dataclass(frozen=True)
 class Latest:
-    """The newest jobs of a workload, read only as far as is asked for.
+    """The newest jobs of a workload, each parsed only when it is needed.
 
     Attributes:
-        source: Where they are from.
-        items: As the platform gave them, newest first.
-        is_all: Whether there are no others.
+        source: Where the jobs were read.
+        items: The jobs as the platform sent them, newest first.
+        is_all: Whether there are no further jobs.
     """
 
     source: str
@@ -148,7 +168,7 @@ class Latest:
 
     @property
     def active(self) -> list[Command]:
-        """Those that have not ended."""
+        """The jobs that have not ended."""
         jobs = (Command.parse(item, source=self.source) for item in self.items)
         return [job for job in jobs if not job.is_terminal]
 

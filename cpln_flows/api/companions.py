@@ -1,4 +1,4 @@
-"""Identities, policies and secrets that were made for Prefect: find them, delete them."""
+"""Find and delete the identities, policies and secrets that were made for Prefect."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ T = TypeVar("T", bound=Named)
 
 
 async def identities(client: CplnClient, org: str) -> list[Identity]:
-    """Return every identity of the organization that was made for Prefect; asked once, never repeated."""
+    """Return every identity of the organization made for Prefect; never repeat the request."""
     return await _ours(client, org, "identity", Identity)
 
 
 async def policies(client: CplnClient, org: str) -> list[PlatformPolicy]:
-    """Return every policy of the organization that was made for Prefect; asked once, never repeated."""
+    """Return every policy of the organization made for Prefect; never repeat the request."""
     return await _ours(client, org, "policy", PlatformPolicy)
 
 
@@ -35,7 +35,10 @@ async def all_policies(client: CplnClient, org: str) -> list[PlatformPolicy]:
 
 
 async def secrets_of_keys(client: CplnClient, org: str) -> list[Secret]:
-    """Return every secret of the organization that was made for what opens Prefect's API; asked once, never repeated."""
+    """Return every secret of the organization that grants access to Prefect's API.
+
+    The request is never repeated.
+    """
     return [
         secret
         for secret in await _ours(client, org, "secret", Secret)
@@ -44,7 +47,7 @@ async def secrets_of_keys(client: CplnClient, org: str) -> list[Secret]:
 
 
 async def delete(client: CplnClient, link: str) -> bool:
-    """Ask for the deletion of an object; return whether there was one."""
+    """Request the deletion of an object; return whether it existed."""
     try:
         await client.delete(link)
     except NotFoundError:
@@ -62,9 +65,9 @@ async def _ours(client: CplnClient, org: str, kind: str, form: type[T]) -> list[
         for item in page
     ]
     own = re.compile(rf"/org/{re.escape(org)}(?:/gvc/[^/\s?#]+)?/{kind}/[^/\s?#]+")
-    for one in found:
-        if not own.fullmatch(one.link):  # it is what will be deleted
+    for item in found:
+        if not own.fullmatch(item.link):  # this link is what will be deleted
             raise UnexpectedResponseError(
-                f"{path}: expected objects with links of this kind, found {one.link[:60]!r}"
+                f"{path}: expected objects with links of this kind, found {item.link[:60]!r}"
             )
     return found

@@ -1,4 +1,7 @@
-"""The logs service: a live tail and a range query. What was delivered already is not its business (logs.cursor)."""
+"""The logs service: a live tail and a range query.
+
+What was delivered already is the concern of ``logs.cursor``.
+"""
 
 from __future__ import annotations
 
@@ -28,33 +31,39 @@ PAGE_LIMIT = 999  # the vendor's CLI stays below 1000, and the service's maximum
 _WIDE_LIMIT = 5000
 _FEWER = 4
 _PING_SECONDS = 20
-_TOO_LARGE = 1009  # the code with which a connection is closed for a message over the limit
-_EDGE = 512  # the labels, and the times and texts of some lines
+_TOO_LARGE = 1009  # the code that closes a connection because of a message over the limit
+_EDGE = 512  # covers the labels, and the times and texts of some lines
 _DAY_NS = 86_400 * NS
 _SPAN_NS = 30 * _DAY_NS  # the service answers for at most 31 days
 _Answer = TypeVar("_Answer")
 
-# The library's debug log prints the headers of the handshake, and with them the token.
+# The library's debug log prints the headers of the handshake, which include the token.
 _quiet = logging.getLogger("cpln_flows.websocket")
 _quiet.setLevel(logging.INFO)
 
 
 class Arrival(NamedTuple):
-    """A message of the live log: the same content has the same ``id``, and hardly another; without a frame it is unreadable."""
+    """A message of the live log; ``frame`` is ``None`` if it is unreadable.
+
+    Messages with the same content have the same ``id``, and other messages hardly ever do.
+    """
 
     id: int
     frame: Frame | None
 
 
 class Page(NamedTuple):
-    """Lines of one answer in the order of time; ``crowded_ns`` is a time of which there are more than an answer can hold."""
+    """The lines of one answer in order of time.
+
+    ``crowded_ns`` is a time that has more lines than an answer can hold.
+    """
 
     batches: list[Batch]
     crowded_ns: int | None = None
 
 
 class _Connect(connect):
-    """A connection without redirects: the token is for the logs service and for nobody that it names."""
+    """A connection that follows no redirects: the token is only for the logs service itself."""
 
     def process_redirect(self, exc: Exception) -> Exception:
         """Return the answer as the error that it is."""
@@ -67,14 +76,15 @@ class Tail:
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
         self.closed: str = ""
-        """How the service has closed the session, once it has."""
+        """How the service closed the session, once it has."""
 
     async def receive(self, seconds: float) -> Arrival | None:
-        """Return the next message, or nothing once the service has closed the session.
+        """Return the next message, or ``None`` once the service has closed the session.
 
         Raises:
-            TimeoutError: There was none for so long.
-            LogStreamError: It is larger than this client takes, and ends the connection.
+            TimeoutError: No message arrived in this time.
+            LogStreamError: The message is larger than this client accepts, which ends the
+                connection.
         """
         try:
             async with asyncio.timeout(seconds):
@@ -87,14 +97,16 @@ class Tail:
                 ) from None
             told = error.rcvd
             self.closed = (
-                f"{told.code} {told.reason}".strip() if told is not None else "without a goodbye"
+                f"{told.code} {told.reason}".strip()
+                if told is not None
+                else "without a close frame"
             )
             return None
         return Arrival(hash((len(message), message[:_EDGE], message[-_EDGE:])), read_frame(message))
 
 
 def read_frame(message: bytes) -> Frame | None:
-    """Read a message of the live log, whatever it is; ``None`` if it is no frame."""
+    """Read any message of the live log; return ``None`` if it is not a frame."""
     try:
         return log_lines.parse_tail(bodies.decode_log(message, "the live log"))
     except (orjson.JSONDecodeError, UnexpectedResponseError, RecursionError):
@@ -103,12 +115,12 @@ def read_frame(message: bytes) -> Frame | None:
 
 @dataclass(frozen=True)
 class LogSource:
-    """The log of one job, as the service has it.
+    """The log of one job in the logs service.
 
     Args:
         client: An open client.
-        org: The organisation, which is the tenant of the logs.
-        selector: Which streams are the job's.
+        org: The organization, which is the tenant of the logs.
+        selector: Selector of the job's streams.
     """
 
     client: CplnClient
@@ -116,7 +128,7 @@ class LogSource:
     selector: str
 
     def report_once(self, what: str) -> bool:
-        """Return whether this is the first time that something is reported by the jobs that share the client."""
+        """Return whether this is the first such report among the jobs that share the client."""
         return self.client.report_once(what)
 
     @asynccontextmanager
@@ -124,11 +136,12 @@ class LogSource:
         """Connect to the live log.
 
         Args:
-            start_ns: From this time on, in nanoseconds. Of what is stored the service shows the newest ``PAGE_LIMIT`` lines.
+            start_ns: Start of the log, in nanoseconds. Of the stored lines, the service shows the
+                newest ``PAGE_LIMIT``.
 
         Raises:
             UnauthorizedError, ForbiddenError: The token may not read logs.
-            LogStreamError: There is no connection, for a reason that may pass.
+            LogStreamError: There is no connection, for a reason that may be temporary.
         """
         path = f"{self._path}/tail"
         query = {
@@ -139,24 +152,22 @@ class LogSource:
             "delay_for": 0,
         }
         endpoint = (await self.client.logs_endpoint()).replace("http", "ws", 1)
-        headers = {
-            "Authorization": self.client.token.get_secret_value()
-        }  # raw, as both known clients send it
+        # The raw token, as both known clients send it.
+        headers = {"Authorization": self.client.token.get_secret_value()}
         proxy = proxies().proxy_of(endpoint)
         try:
-            async with (
-                _Connect(
-                    f"{endpoint}{path}?{urlencode(query)}",
-                    additional_headers=headers,
-                    proxy=proxy.url if proxy else None,
-                    max_size=bodies.MOST_LOG_BYTES,  # the library's own limit, 1 MiB, is less than the first message may have
-                    compression=None,
-                    ping_interval=_PING_SECONDS,
-                    open_timeout=self.client.settings.request_timeout_seconds,
-                    close_timeout=1,
-                    logger=_quiet,
-                ) as connection
-            ):
+            async with _Connect(
+                f"{endpoint}{path}?{urlencode(query)}",
+                additional_headers=headers,
+                proxy=proxy.url if proxy else None,
+                # The library's own limit, 1 MiB, is less than the first message may have.
+                max_size=bodies.MOST_LOG_BYTES,
+                compression=None,
+                ping_interval=_PING_SECONDS,
+                open_timeout=self.client.settings.request_timeout_seconds,
+                close_timeout=1,
+                logger=_quiet,
+            ) as connection:
                 yield Tail(connection)
         except InvalidStatus as error:
             answer = error.response
@@ -181,22 +192,25 @@ class LogSource:
     async def query_range(
         self, start_ns: int, end_ns: int, repeat: Repeat = Repeat.ALWAYS
     ) -> AsyncIterator[Page]:
-        """Yield the lines of a span of time, oldest first; each page is a look of its own and begins with the end of the last.
+        """Yield the lines of a time span, oldest first.
+
+        Each page is a look of its own and begins with the end of the previous page.
 
         Args:
-            start_ns: From this time on.
-            end_ns: Before this time.
+            start_ns: Start of the time span.
+            end_ns: End of the time span, exclusive.
             repeat: Whether a request that failed is sent again.
 
         Raises:
-            ApiError, TransportError, UnexpectedResponseError: The service did not answer, also when asked again.
+            ApiError, TransportError, UnexpectedResponseError: The service did not answer, not even
+                to a repeated request.
         """
         for start, end in _windows(start_ns, end_ns):
             async for page in self._pages(start, end, repeat):
                 yield page
 
     async def labels(self, start_ns: int, end_ns: int) -> dict[str, str] | None:
-        """Return the labels of the stream of the first line in a span of time, if there is a line."""
+        """Return the labels of the first line's stream in a time span, if there is a line."""
         for start, end in _windows(start_ns, end_ns):
             found = await self._ask(start, end, 1, Repeat.ALWAYS, log_lines.parse_labels)
             if found is not None:
@@ -211,9 +225,8 @@ class LogSource:
             except AnswerTooLargeError:
                 if limit == 1:
                     raise
-                limit = most = max(
-                    1, limit // _FEWER
-                )  # long lines: so many of them are never asked for again
+                # The lines are long: never ask for so many of them again.
+                limit = most = max(1, limit // _FEWER)
                 continue
             yield Page(batches)
             if sum(len(batch.stamps) for batch in batches) < limit:
@@ -231,7 +244,7 @@ class LogSource:
     async def _read(
         self, start_ns: int, end_ns: int, limit: int, repeat: Repeat, *, backward: bool = False
     ) -> list[Batch]:
-        """Return the first lines of a span of time, or the last ones, in the order of time."""
+        """Return the first lines of a time span, or the last ones, in order of time."""
         batches = await self._ask(
             start_ns, end_ns, limit, repeat, log_lines.parse_range, backward=backward
         )
@@ -267,10 +280,10 @@ class LogSource:
 
 
 def join_up(first: list[Batch], last: list[Batch]) -> bool:
-    """Whether the first lines of one time and its last ones are surely all of them.
+    """Whether the first and the last lines of one time are certainly all of its lines.
 
-    They are if, of each stream, one line is among both. That can be told where no text repeats itself; a repeated one may be any
-    of its like, and there may be more of them between.
+    They are if, for each stream, both parts share a line. This is certain only if no text repeats
+    itself: a repeated text may stand for any of its copies, with more of them in between.
     """
     of_first, of_last = (
         [(batch.key, line) for batch in part for line in batch.lines] for part in (first, last)

@@ -1,4 +1,4 @@
-"""From an error answer or a foreign exception to an error of ours: the one place where that is decided."""
+"""Map error answers and foreign exceptions to errors of this package, and only here."""
 
 from __future__ import annotations
 
@@ -24,26 +24,35 @@ from cpln_flows.errors import (
 _LONGEST_MESSAGE = 500
 _LONGEST_BODY = 10 * _LONGEST_MESSAGE
 _HIDDEN = "(the token)"
-_LEAST_TOKEN = 8  # what is shorter is no key of the platform, and part of many words
+_LEAST_TOKEN = 8  # a shorter string is not a key of the platform, but part of many words
 _FIRST_CLIENT_ERROR = 400
 _FIRST_SERVER_ERROR = 500
-_REDIRECTED = "redirects are not followed, because the token would go with them; set CPLN_ENDPOINT to where the API itself is"
+_REDIRECTED = (
+    "redirects are not followed, because the token would go with them;"
+    " set CPLN_ENDPOINT to where the API itself is"
+)
 _CLASSES: Mapping[int, type[ApiError]] = {
     401: UnauthorizedError,
     403: ForbiddenError,
     404: NotFoundError,
-    408: ServerError,  # the server gave up waiting, and does not say what it had read until then
+    408: ServerError,  # the server gave up waiting, and does not report what it had read until then
     409: ConflictError,
     429: RateLimitedError,
 }
 _HINTS: Mapping[int, str] = {
     400: "correct what the platform names, in the manifest or in the settings of the job",
-    401: "the token is missing, wrong or expired: check the token of the Control Plane Configuration block or CPLN_TOKEN",
-    403: (
-        "grant the permission to the service account or identity whose token is used; a token that the platform injects"
-        " works only inside its own workload and never for logs"
+    401: (
+        "the token is missing, wrong or expired: check the token of the Control Plane Configuration"
+        " block or CPLN_TOKEN"
     ),
-    429: "run the flow again later, or fewer jobs at the same time; a quota is raised by the vendor's support",
+    403: (
+        "grant the permission to the service account or identity whose token is used; a token that"
+        " the platform injects works only inside its own workload and never for logs"
+    ),
+    429: (
+        "run the flow again later, or fewer jobs at the same time; a quota is raised by the"
+        " vendor's support"
+    ),
 }
 
 
@@ -54,16 +63,17 @@ def error_of(
 
     Args:
         status: The answer's status, 300 or more.
-        method: The request's method, for the text.
-        path: The request's path, for the text.
-        body: The answer's body; the platform sends ``{"status", "message", "code", "details", "id"}``.
+        method: The request's method, for the message.
+        path: The request's path, for the message.
+        body: The answer's body; the platform sends an object with ``status``, ``message``,
+            ``code``, ``details`` and ``id``.
         headers: The answer's headers; ``Retry-After`` is read.
-        token: The token that was sent; should the answer repeat it, the error does not.
+        token: The token that was sent; it is masked if the answer repeats it.
     """
     message = _message(body)
     kind = _CLASSES.get(status, ServerError if status >= _FIRST_SERVER_ERROR else ApiError)
     if "already exists" in message.lower() and kind is ApiError:
-        kind = ConflictError  # the platform says so with a 400 for a second stopReplica
+        kind = ConflictError  # the platform answers a second stopReplica with this 400
     return kind(
         status=status,
         method=method,
@@ -79,9 +89,10 @@ def error_of(
 def transport_error(
     error: httpx.RequestError, *, method: str, path: str, endpoint: str
 ) -> TransportError:
-    """Return the error for a request that got no answer.
+    """Return the error for a request that received no answer.
 
-    The original is chained by the caller; its request is replaced by one without headers, because those hold the token.
+    The caller chains the original error. Its request is replaced by one without headers, because
+    those contain the token.
     """
     error.request = httpx.Request(method, endpoint + path)
     sent = not isinstance(
@@ -89,7 +100,7 @@ def transport_error(
         httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.UnsupportedProtocol,
     )
     what = "no answer" if sent else "cannot be reached"
-    # What HTTP does not allow is quoted by httpx, and it may be the header with the token.
+    # httpx quotes what HTTP does not allow, which may be the header with the token.
     said = (
         type(error).__name__
         if isinstance(error, httpx.LocalProtocolError)
@@ -112,7 +123,10 @@ def _message(body: bytes) -> str:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return how many seconds to wait; a date is measured by the clock that wrote it (RFC 9110, section 10.2.3)."""
+    """Return how many seconds to wait.
+
+    A date is measured by the clock that wrote it (RFC 9110, section 10.2.3).
+    """
     value = headers.get("retry-after", "")
     try:
         return max(0.0, float(value)) if value and math.isfinite(float(value)) else None
@@ -121,5 +135,5 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     try:
         until, now = parsedate_to_datetime(value), parsedate_to_datetime(headers.get("date", ""))
         return max(0.0, (until - now).total_seconds())
-    except (ValueError, TypeError):  # no date, or only one of the two names its zone
+    except (ValueError, TypeError):  # not a date, or only one of the two names its time zone
         return None

@@ -1,4 +1,4 @@
-"""Objects of any kind, as the platform has them."""
+"""Objects of any kind, in the form that the platform has them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ async def read(client: CplnClient, path: str) -> dict[str, Any]:
     """Return an object.
 
     Raises:
-        NotFoundError: There is none.
+        NotFoundError: There is no such object.
     """
     found = await client.get(path)
     return dict(found) if isinstance(found, Mapping) else {}
 
 
 async def find(client: CplnClient, path: str) -> dict[str, Any] | None:
-    """Return an object; nothing if there is none."""
+    """Return an object, or ``None`` if there is none."""
     try:
         return await read(client, path)
     except NotFoundError:
@@ -28,7 +28,7 @@ async def find(client: CplnClient, path: str) -> dict[str, Any] | None:
 
 
 async def is_there(client: CplnClient, path: str) -> bool | None:
-    """Look whether an object is there; unknown to a token that may not see it."""
+    """Return whether an object exists, or ``None`` if the token may not see it."""
     try:
         await client.get(path)
     except NotFoundError:

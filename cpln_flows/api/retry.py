@@ -1,4 +1,4 @@
-"""Whether a failed request is repeated, and when. Pure but for the waiting, which tenacity does."""
+"""Decide whether and when a failed request is repeated. Pure, except that tenacity waits."""
 
 from __future__ import annotations
 
@@ -36,18 +36,19 @@ class Repeat(Enum):
     ALWAYS = auto()
     """Sending it twice is the same as sending it once."""
     WHEN_REFUSED = auto()
-    """Only when it surely had no effect: what it starts must not be started twice."""
+    """Only if it certainly had no effect: what it starts must not be started twice."""
     NEVER = auto()
-    """Not here: the caller asks again by itself."""
+    """Never here: the caller retries by itself."""
 
 
 def may_repeat(error: BaseException, repeat: Repeat) -> bool:
-    """Say whether a request that failed so may be sent again.
+    """Whether a request that failed with this error may be sent again.
 
-    A 5xx, a reset, a timeout or an unreadable answer says nothing about the effect; a 429 and a connection that was never
-    made say that there was none. A 429 about a quota does not pass by waiting. The vendor's clients repeat a DELETE that
-    met 409, because the object is busy; a creation that met 409 is not repeated, the object exists. What is too
-    large now is too large the next time.
+    A 5xx, a reset, a timeout or an unreadable answer reveals nothing about the effect. A 429, or a
+    connection that was never made, means that there was none. A 429 about a quota does not pass by
+    waiting. The vendor's clients repeat a DELETE that met 409, because the object is busy. A
+    creation that met 409 is not repeated, because the object exists. What is too large now will be
+    too large the next time.
     """
     if repeat is Repeat.NEVER or isinstance(error, AnswerTooLargeError):
         return False
@@ -56,10 +57,8 @@ def may_repeat(error: BaseException, repeat: Repeat) -> bool:
             return not error.is_quota
         case ConflictError(status=409, method="DELETE"):
             return True
-        case (
-            TransportError(sent=False) | ApiError(status=425)
-        ):  # too early: the server has not looked at it
-            return True
+        case TransportError(sent=False) | ApiError(status=425):
+            return True  # 425, Too Early: the server has not processed the request
         case TransportError() | ServerError() | UnexpectedResponseError():
             return repeat is Repeat.ALWAYS
         case _:
@@ -67,9 +66,11 @@ def may_repeat(error: BaseException, repeat: Repeat) -> bool:
 
 
 def wait_seconds(state: RetryCallState) -> float:
-    """Return how long to wait: what the platform asks for, at most a minute, else exponentially longer; both with jitter.
+    """Return how long to wait before the next attempt.
 
-    Many jobs are told the same time at once, and shall not all come back at it; and no time at all would be a flood.
+    That is what the platform asks for, at most a minute, or else exponentially longer times; both
+    with jitter. Many jobs are given the same time at once, and should not all return at that time.
+    Without any wait, they would flood the platform.
     """
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, ApiError) and error.retry_after is not None:
@@ -86,7 +87,7 @@ def retrying(
 
     Args:
         repeat: When the request may be sent again.
-        budget_seconds: No further try is begun once this long has passed since the first.
+        budget_seconds: No further attempt begins once this time has passed since the first one.
         sleep: How to wait.
     """
     return AsyncRetrying(

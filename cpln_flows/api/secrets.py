@@ -1,4 +1,4 @@
-"""What a job needs to read a secret: the secret, an identity, and the policy that lets the one reveal the other."""
+"""What a job needs to read a secret: the secret, an identity, and the policy that connects them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ _OF_KEYS = re.compile(r"prefect-api-[0-9a-f]{12}-[0-9a-f]{8}")
 
 
 def name_of_keys(installation: UUID, digest: str) -> str:
-    """Return the name of the secret for what opens Prefect's API: of one installation, and of one set of values."""
+    """Return the name of the secret with an installation's access to Prefect's API.
+
+    A different set of values has a different name.
+    """
     return f"prefect-api-{installation.hex[:12]}-{digest[:8]}"
 
 
 def is_of_keys(name: str) -> bool:
-    """Whether a secret has the name of one for what opens Prefect's API."""
+    """Whether a secret's name is that of one with access to Prefect's API."""
     return _OF_KEYS.fullmatch(name) is not None
 
 
@@ -45,7 +48,7 @@ async def put_dictionary(
 
 
 async def put_identity(client: CplnClient, gvc: GvcRef, name: str, *, description: str) -> str:
-    """Create an identity, or say that it is used once more; return its link."""
+    """Create an identity, or mark an existing one as used once more; return its link."""
     await client.put(
         f"{gvc.path}/identity",
         {"kind": "identity", "name": name, "description": description, "tags": _tags()},
@@ -57,7 +60,7 @@ async def reveal(client: CplnClient, org: str, name: str) -> Mapping[str, Secret
     """Return the values of a secret by their keys, such as the names of a dictionary.
 
     Raises:
-        NotFoundError: There is none of this name.
+        NotFoundError: There is no secret of this name.
         ForbiddenError: The token may not reveal it.
     """
     path = f"/org/{org}/secret/{name}/-reveal"
@@ -83,7 +86,7 @@ async def put_reveal_policy(
     Args:
         client: An open client.
         org: The organization.
-        name: Name of the policy; an older one of this name is replaced.
+        name: Name of the policy; an existing one of this name is replaced.
         secrets: Names of the secrets.
         principal: Link of the identity.
         description: What it is for.
@@ -101,5 +104,8 @@ async def put_reveal_policy(
 
 
 def _tags() -> dict[str, str]:
-    """Return tags by which the clean-up finds an object, and which change with every use: it spares what was changed lately."""
+    """Return the tags by which the clean-up finds an object.
+
+    They change with every use, because the clean-up spares what was changed lately.
+    """
     return {CREATED_BY_PREFECT: "true", _USED: datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")}

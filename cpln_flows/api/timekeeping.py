@@ -1,4 +1,4 @@
-"""A server's clock beside this machine's: what a server says of its objects is in its own time."""
+"""Compare a server's clock to this machine's: a server dates its objects in its own time."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from cpln_flows.model.time import NS, from_ns
 
 _HALF_NS = NS // 2
 _AGREE_NS = 2 * NS
-"""The header has whole seconds, and an answer takes its time: clocks that are so close to each other count as equal."""
+"""Clocks that differ by no more than this count as equal.
+
+The header has whole seconds, and an answer takes its time.
+"""
 _CREDIBLE_YEARS = range(2000, 2200)
 
 
 class ServerTime:
-    """How far a server's clock is ahead of this machine's, learned from the ``Date`` of its answers.
+    """How far a server's clock is ahead of this machine's, learned from its ``Date`` headers.
 
     >>> clock = ServerTime()
     >>> clock.learn("Sat, 10 Jan 2026 10:00:00 GMT", 1_768_039_190 * 10**9)
@@ -33,18 +36,18 @@ class ServerTime:
         return timedelta(microseconds=self.offset_ns / 1000)
 
     def now_ns(self) -> int:
-        """Return the server's time as far as its answers tell it, in nanoseconds since the epoch."""
+        """Return the server's time, as far as its answers reveal it, in ns since the epoch."""
         return time_ns() + self.offset_ns
 
     def now(self) -> datetime:
-        """Return the server's time as far as its answers tell it."""
+        """Return the server's time, as far as its answers reveal it."""
         return from_ns(time_ns()) + self.ahead
 
     def learn(self, date: str | None, now_ns: int | None = None) -> None:
-        """Take the ``Date`` of an answer.
+        """Learn from the ``Date`` of an answer.
 
         Args:
-            date: The header; without one, or with one that is no date, nothing is learned.
+            date: The header; if it is missing or not a date, nothing is learned.
             now_ns: This machine's time, in nanoseconds since the epoch. Default: now.
         """
         if date is None or date == self._learned:

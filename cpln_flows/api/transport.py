@@ -1,4 +1,4 @@
-"""The connections of a client: one request on each at a time."""
+"""The connections of a client, with one request at a time on each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ONE = httpx.Limits(max_connections=1, max_keepalive_connections=1)
 
 
 class _Body(httpx.AsyncByteStream):
-    """The body of an answer, which keeps its connection busy until it is read or given up."""
+    """The body of an answer, which keeps its connection busy until it is read or abandoned."""
 
     def __init__(
         self, stream: httpx.AsyncByteStream, pool: Connections, connection: httpx.AsyncHTTPTransport
@@ -38,14 +38,15 @@ class _Body(httpx.AsyncByteStream):
 
 
 class Connections(httpx.AsyncBaseTransport):
-    """A pool of connections, of which the last used one is used next.
+    """A pool of connections that uses the most recently used one next.
 
-    The pool of httpcore looks for each request at all of its connections, and for each of these at all of them again: with 20 of
-    them that takes more time than everything else that a request needs. And a task that is cancelled while it closes an answer
-    makes it count that connection as busy for ever; here a connection on which anything went wrong is thrown away.
+    For each request, the pool of httpcore inspects all of its connections, and for each of these
+    all of them again: with 20 of them, that takes more time than everything else in a request.
+    Also, if a task is cancelled while it closes an answer, that pool counts the connection as busy
+    forever. Here, a connection on which anything went wrong is discarded.
 
     Args:
-        most: The most connections; further requests wait.
+        most: The maximum number of connections; further requests wait.
         verify: How the server's certificate is verified; false for none.
     """
 
@@ -67,7 +68,7 @@ class Connections(httpx.AsyncBaseTransport):
         except BaseException:
             await self.discard(connection)
             raise
-        assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - what an async transport answers with
+        assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - true of async transports
         response.stream = _Body(response.stream, self, connection)
         return response
 
@@ -77,7 +78,7 @@ class Connections(httpx.AsyncBaseTransport):
         self._room.release()
 
     async def discard(self, connection: httpx.AsyncHTTPTransport) -> None:
-        """Close a connection of which it is not known whether it can be used again."""
+        """Close a connection that may not be usable again."""
         self._room.release()
         with anyio.CancelScope(shield=True):
             await connection.aclose()
@@ -89,12 +90,13 @@ class Connections(httpx.AsyncBaseTransport):
 
 
 class Routed(httpx.AsyncBaseTransport):
-    """Sends each request by way of the proxy that the environment names for it, or directly if it names none.
+    """Send each request through the proxy that the environment names for it, or else directly.
 
     Args:
-        most: The most connections to each proxy, and without; further requests wait.
+        most: The maximum number of connections to each proxy, and of direct ones; further requests
+            wait.
         verify: How the server's certificate is verified; false for none.
-        proxies: What the environment names.
+        proxies: The proxies that the environment names.
     """
 
     def __init__(self, most: int, verify: ssl.SSLContext | bool, proxies: Proxies) -> None:
@@ -106,7 +108,7 @@ class Routed(httpx.AsyncBaseTransport):
         }
 
     def route(self, url: str) -> httpx.AsyncBaseTransport:
-        """Return what a request for this address travels by.
+        """Return the transport for a request to this address.
 
         Raises:
             ConfigurationError: The proxy that the environment names for it cannot be used.

@@ -18,8 +18,8 @@ from cpln_flows.model.resources import Gvc, JobExecution, Workload, WorkloadDepl
 async def create(client: CplnClient, gvc: GvcRef, body: Mapping[str, Any]) -> bool:
     """Create a workload unless one of this name exists; return whether this call surely made it.
 
-    Sending it twice is harmless because the name is taken then; so after a lost answer false may be returned for a workload
-    that this very call created.
+    Sending it twice is harmless, because the name is taken then. After a lost answer, the result
+    may therefore be false for a workload that this very call created.
     """
     try:
         await client.post(f"{gvc.path}/workload", body, repeat=Repeat.ALWAYS)
@@ -34,7 +34,10 @@ async def read(client: CplnClient, ref: WorkloadRef, *, repeat: Repeat = Repeat.
 
 
 async def ours(client: CplnClient, org: str, gvc: str | None = None) -> AsyncIterator[Workload]:
-    """Yield every workload that was made for Prefect, in one GVC or in the whole organization; asked once, never repeated."""
+    """Yield every workload made for Prefect, in one GVC or in the whole organization.
+
+    The request is never repeated.
+    """
     terms: list[dict[str, str]] = [{"op": "=", "tag": CREATED_BY_PREFECT, "value": "true"}]
     terms += [{"op": "=", "rel": "gvc", "value": gvc}] if gvc else []
     path = f"/org/{org}/workload/-query"
@@ -46,14 +49,17 @@ async def ours(client: CplnClient, org: str, gvc: str | None = None) -> AsyncIte
 
 @dataclass(frozen=True)
 class Users:
-    """Links of the workloads of an organization that use an identity, by its link, and a secret, by its name."""
+    """Links of the workloads that use an identity, by its link, and a secret, by its name."""
 
     of_identities: dict[str, set[str]] = field(default_factory=dict)
     of_secrets: dict[str, set[str]] = field(default_factory=dict)
 
 
 async def users(client: CplnClient, org: str) -> Users:
-    """Return who uses which identity and which secret, of all workloads of the organization; asked once."""
+    """Return which workloads of the organization use which identity and which secret.
+
+    The request is never repeated.
+    """
     path, found = f"/org/{org}/workload", Users()
     async for page in client.pages(path, form=Workload, repeat=Repeat.NEVER):
         for workload in page:
@@ -65,7 +71,7 @@ async def users(client: CplnClient, org: str) -> Users:
 
 
 async def delete(client: CplnClient, ref: WorkloadRef) -> bool:
-    """Ask for the deletion of a workload; return whether there was one."""
+    """Request the deletion of a workload; return whether it existed."""
     try:
         await client.delete(ref.path)
     except NotFoundError:
@@ -74,7 +80,7 @@ async def delete(client: CplnClient, ref: WorkloadRef) -> bool:
 
 
 async def deployments(client: CplnClient, ref: WorkloadRef) -> list[WorkloadDeployment]:
-    """Read the state of a workload at each of its locations; just after its creation there may be none."""
+    """Read the state of a workload at each of its locations; a new one may have none yet."""
     path = f"{ref.path}/deployment"
     return [found async for page in client.pages(path, form=WorkloadDeployment) for found in page]
 
@@ -88,7 +94,10 @@ async def deployment(
 
 
 async def executions(client: CplnClient, ref: WorkloadRef) -> list[tuple[str, JobExecution]]:
-    """Return the executions of a workload that the platform lists, each with its location; of one that is gone, none."""
+    """Return the executions of a workload that the platform lists, each with its location.
+
+    A workload that does not exist has none.
+    """
     try:
         found = await deployments(client, ref)
     except NotFoundError:
@@ -105,7 +114,7 @@ async def execution_of(client: CplnClient, ref: CommandRef) -> tuple[str, JobExe
 
 
 async def locations(client: CplnClient, gvc: GvcRef) -> list[str]:
-    """Return the names of the locations of a GVC, in its order; of one that is placed by a query, none."""
+    """Return the names of a GVC's locations, in its order; none if a query places it."""
     answer = await client.read(gvc.path, Gvc)
     return [links.last_segment(link) for link in answer.spec.static_placement.location_links]
 

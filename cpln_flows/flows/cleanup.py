@@ -1,4 +1,4 @@
-"""The flow that deletes what nobody uses any more; what it decides stands in ``cleanup.decide``."""
+"""The flow that deletes what nobody uses anymore, as decided in ``cleanup.decide``."""
 
 from __future__ import annotations
 
@@ -35,26 +35,31 @@ async def _cleanup_orphaned_workloads(
     max_share: float = 1,
     dry_run: bool = False,
 ) -> FlowResult | State[Any]:
-    """Delete the workloads of ours on which nothing ran for a day, with their identities, policies and secrets.
+    """Delete idle workloads that were made for Prefect, with their companions.
 
-    Never deleted is what has an active job, runs on its own schedule, or could not be read.
+    A workload is idle if nothing ran on it for ``idle_hours``. Its identities, policies and secrets
+    are deleted too. Nothing is deleted that has an active job, runs on its own schedule, or could
+    not be read.
 
     Args:
         org: Organization. Default: ``CPLN_ORG``.
-        gvc: One GVC. Default: all of the organization.
-        credentials: Whose rights are used. Default: ``CPLN_TOKEN``.
-        idle_hours: How long nothing may have run on a workload. Jobs are started on what was idle for up to 20 hours: less
-            than 24 lets a job be started and deleted at once.
+        gvc: The only GVC to look at. Default: all GVCs of the organization.
+        credentials: Credentials to use. Default: ``CPLN_TOKEN``.
+        idle_hours: How many hours a workload must have been idle. Jobs are started on workloads
+            that were idle for up to 20 hours: with less than 24, a job may be started and deleted
+            at once.
         max_deletions: How much one run may delete.
-        max_share: Which share of what it looks at one run may delete, once that is more than ten.
-        dry_run: Whether to show the plan, and delete nothing: in the log, as an artifact, and in the result.
+        max_share: Share of the observed objects that one run may delete, once that is more than
+            ten.
+        dry_run: Whether to delete nothing and only show the plan: in the log, as an artifact, and
+            in the result.
 
     Returns:
-        How much was deleted, was kept, failed and could not be read; of a dry run also the plan, as ``planned``, and printed
-        as a table.
+        How many objects were deleted, were kept, failed and could not be read. The result of a dry
+        run also holds the plan, as ``planned``, and prints as a table.
 
     Raises:
-        LimitExceededError: It would have deleted more than it may; not in a dry run.
+        LimitExceededError: The run would have deleted more than it may; not raised in a dry run.
 
     Example:
         ```python
@@ -92,10 +97,10 @@ async def _sweep(
     await report.of_sweep(sweep, deleted, logger, dry_run=dry_run)
     if sweep.withheld and not dry_run:
         raise LimitExceededError(
-            f"nothing was deleted: {sweep.withheld}. The artifact {report.CLEANUP} shows the plan; raise max_deletions or"
-            " max_share if it is right"
+            f"nothing was deleted: {sweep.withheld}. The artifact {report.CLEANUP} shows the plan;"
+            " raise max_deletions or max_share if it is right"
         )
-    done = sum(one.done for one in deleted)
+    done = sum(deletion.done for deletion in deleted)
     counts = {
         "deleted": done,
         "kept": sweep.kept,
@@ -114,7 +119,8 @@ async def _sweep(
     return FlowResult.of_dry_run(counts, summary, rows)
 
 
-# Under another name than its function, which Prefect would else pack by value, without the names in its signature.
+# Named differently from its function: otherwise Prefect would pack the function by value, without
+# the names in its signature.
 cleanup_orphaned_workloads = sync_compat.flow(
     _cleanup_orphaned_workloads, name="cleanup-orphaned-workloads"
 )

@@ -1,4 +1,4 @@
-"""What `cpln-flows plan` shows: what a run of a manifest would make and use, for people and for programs."""
+"""What `cpln-flows plan` shows: what a run would create and use, for people and programs."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _NOT_WRITTEN = f"tags.{SPEC_HASH}"
 
 
 def plan(job: CplnJob, *, offline: bool = False) -> RunPreview:
-    """Look what a run of a job would make and use; changes nothing.
+    """Preview what a run of a job would create and use, without changing anything.
 
     Args:
         job: The job.
-        offline: Whether to tell what can be told without asking the platform.
+        offline: Whether to show only what is known without asking the platform.
 
     Raises:
-        ManifestError: The manifest cannot be run on the platform.
+        ManifestError: The platform cannot run the manifest.
         ConfigurationError: There is no token.
-        ApiError, TransportError: The platform refused, or could not be asked.
+        ApiError, TransportError: The platform refused, or could not be reached.
 
     Example:
         >>> from cpln_flows import CplnJob
@@ -54,7 +54,7 @@ async def _looked_up(job: CplnJob, made: JobPlan) -> RunPreview:
 
 
 def as_json(found: RunPreview) -> str:
-    """Return a preview for programs; what may be a secret is masked."""
+    """Return a preview as JSON for programs; possible secrets are masked."""
     document = {
         "workload": found.workload,
         "exists": found.exists,
@@ -67,17 +67,17 @@ def as_json(found: RunPreview) -> str:
         "unrevealed": sorted(found.unrevealed),
         "notes": list(found.notes),
         "compared": found.compared,
-        "differences": [_row(one) for one in _shown(found)],
+        "differences": [_row(difference) for difference in _shown(found)],
         "manifest": masking.shown(found.manifest),
-        "overrides": [masking.shown(one) for one in found.overrides],
+        "overrides": [masking.shown(override) for override in found.overrides],
     }
     return json.dumps(document, indent=2, ensure_ascii=False)
 
 
 def as_text(found: RunPreview) -> str:
-    """Return a preview for people."""
+    """Return a preview as text for people."""
     parts = [table(_objects(found))]
-    if rows := [_row(one) for one in _shown(found)]:
+    if rows := [_row(difference) for difference in _shown(found)]:
         what = (
             "this workload as it is"
             if found.exists
@@ -126,7 +126,7 @@ def _line(kind: str, name: str, state: str) -> dict[str, str]:
 
 
 def _shown(found: RunPreview) -> list[Difference]:
-    return [one for one in found.differences if one.path != _NOT_WRITTEN]
+    return [difference for difference in found.differences if difference.path != _NOT_WRITTEN]
 
 
 def _row(one: Difference) -> dict[str, str]:
@@ -138,7 +138,7 @@ def _row(one: Difference) -> dict[str, str]:
 
 
 def _value(path: str, value: Any) -> str:
-    """Return a value as it may be shown: in the frame of its own field, by which the masking knows it."""
+    """Return a value in a form that may be shown, masked according to the name of its field."""
     if value is None:
         return "-"
     name = path.rpartition(".")[2].split("[", maxsplit=1)[0]
@@ -148,7 +148,7 @@ def _value(path: str, value: Any) -> str:
 
 
 def checked(job: CplnJob) -> CplnJob:
-    """Return a job that has everything a look at the platform needs.
+    """Return the job if it has everything that a request to the platform needs.
 
     Raises:
         ConfigurationError: The token is missing.

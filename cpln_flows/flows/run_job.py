@@ -26,18 +26,18 @@ async def _run_namespaced_job(
 ) -> str | State[Any]:
     """Run a job on Control Plane and return its log.
 
-    One call is one job: a retry goes on with the job of the attempt before if that still runs, and takes its result if it has
-    ended unreported. Whatever interrupts the flow stops the job.
+    One call is one job. A retry resumes the job of the previous attempt if it is still running, and
+    adopts its result if it ended unreported. Whatever interrupts the flow stops the job.
 
     Args:
         cpln_job: The job to run.
-        print_func: Gets every line of the log as ``"{timestamp} - {line}"`` while the job runs.
+        print_func: Receives every line of the log as ``"{timestamp} - {line}"`` while the job runs.
 
     Returns:
-        The lines of the log, joined to one text.
+        The lines of the log, joined into one string.
 
     Raises:
-        JobFailedError: The job failed; a ``RuntimeError`` too.
+        JobFailedError: The job failed; this is also a ``RuntimeError``.
         JobTimeoutError: The job took longer than the block's ``timeout_seconds`` and was stopped.
 
     Example:
@@ -78,5 +78,6 @@ def _journal(context: FlowRunContext, cpln_job: CplnJob) -> Journal:
     return Journal(get_run_logger(), LogContext(JOB_FLOW, run_id, cpln_job.namespace))
 
 
-# Under another name than its function, which Prefect would else pack by value, without the names in its signature.
+# Named differently from its function: otherwise Prefect would pack the function by value, without
+# the names in its signature.
 run_namespaced_job = sync_compat.flow(_run_namespaced_job, name=JOB_FLOW)

@@ -1,4 +1,4 @@
-"""The flows that keep Prefect and the platform in agreement; what they decide stands in ``reconcile.decide``."""
+"""The flows that keep Prefect and the platform in agreement, as decided in ``reconcile.decide``."""
 
 from __future__ import annotations
 
@@ -35,25 +35,31 @@ _SETTINGS = {
 
 
 class SyncOptions(BaseModel, metaclass=ClearErrors):
-    """What the sync flows look at, how patient they are and how much they may change.
+    """What the sync flows look at, how patient they are, and how much they may change.
 
     Attributes:
-        agent: Only jobs of one submitter, as the tag ``cpln/prefectAgent`` names it. Default: all.
-        work_pool: Only flow runs of one work pool, and their jobs. Default: all pools of type ``cpln``.
-        adopt: Whether active jobs without an installation tag, such as the fork's, count as ours.
-        failed_as: What a failed job makes of its flow run. Default: ``CPLN_FAILED_AS`` (CRASHED).
-        completed_grace_seconds: How long a job must have been over before it speaks for its run; the engine reports first.
-            Default: ``CPLN_REPORT_GRACE`` (30).
-        cancel_grace_seconds: How long a run may be cancelling before its job is stopped; a supervisor in the container
-            cancels the flow by itself. Default: ``CPLN_CANCEL_GRACE`` (60).
-        stop_grace_seconds: How long a run must have been over before its job is stopped; hooks and uploads run then.
-            Default: ``CPLN_FINAL_GRACE`` (120).
-        submission_limit_seconds: How long a run may be pending without any command. Default: ``CPLN_SUBMISSION_LIMIT`` (900).
-        escalate_after_seconds: How long a job that was stopped may take before that is reported and it is stopped again.
-            Default: ``CPLN_ESCALATE_AFTER`` (300).
-        misses: So many 404s in a row, one in each cycle, make a job lost. Default: ``CPLN_MISSES`` (5).
-        max_changes: How much one cycle may change.
-        max_share: Which share of what it looks at one cycle may change, once that is more than ten.
+        agent: Look only at jobs of one submitter, as named in the tag ``cpln/prefectAgent``.
+            Default: all.
+        work_pool: Look only at flow runs of one work pool, and at their jobs. Default: all pools of
+            type ``cpln``.
+        adopt: Whether active jobs without an installation tag, such as the fork's, are included.
+        failed_as: State of a flow run whose job failed. Default: ``CPLN_FAILED_AS`` (CRASHED).
+        completed_grace_seconds: How long ago a job must have ended before it determines the state
+            of its run; the engine reports first. Default: ``CPLN_REPORT_GRACE`` (30).
+        cancel_grace_seconds: How long a run may be cancelling before its job is stopped; a
+            supervisor in the container cancels the flow by itself. Default: ``CPLN_CANCEL_GRACE``
+            (60).
+        stop_grace_seconds: How long ago a run must have ended before its job is stopped; hooks and
+            uploads run in that time. Default: ``CPLN_FINAL_GRACE`` (120).
+        submission_limit_seconds: How long a run may be pending without any command. Default:
+            ``CPLN_SUBMISSION_LIMIT`` (900).
+        escalate_after_seconds: How long a stopped job may take to end before that is reported and
+            it is stopped again. Default: ``CPLN_ESCALATE_AFTER`` (300).
+        misses: How many 404s in a row, one in each cycle, make a job lost. Default: ``CPLN_MISSES``
+            (5).
+        max_changes: How many changes one cycle may make.
+        max_share: Share of the observed objects that one cycle may change, once that is more than
+            ten.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
@@ -72,10 +78,10 @@ class SyncOptions(BaseModel, metaclass=ClearErrors):
     max_share: float = Field(default=0.5, ge=0, le=1)
 
     def policy(self, settings: CplnSettings) -> Policy:
-        """Return the thresholds as the decisions take them: an option beats the setting.
+        """Return the thresholds for the decisions; an option overrides its setting.
 
         Args:
-            settings: What holds where no option is given.
+            settings: The values that apply where no option is given.
         """
         given = self.model_dump(include=set(_SETTINGS), exclude_none=True)
         chosen = settings.model_copy(
@@ -93,23 +99,24 @@ async def _sync_cpln_to_prefect(
     cycles: int = 1,
     dry_run: bool = False,
 ) -> FlowResult | State[Any]:
-    """Bring flow runs into the state that their jobs on the platform are in.
+    """Update flow runs to the state of their jobs on the platform.
 
     Args:
         org: Organization. Default: ``CPLN_ORG``.
-        gvc: One GVC. Default: all of the organization.
-        credentials: Whose rights are used. Default: ``CPLN_TOKEN``.
-        options: What is looked at, the graces and the limits.
-        cycles: How many cycles to run, ``PREFECT_AGENT_CPLN_MONITOR_INTERVAL`` (60) seconds apart; a run of a deployment goes
-            on until its successor is due.
-        dry_run: Whether to show the plan, and do nothing: in the log, as an artifact, and in the result.
+        gvc: The only GVC to look at. Default: all GVCs of the organization.
+        credentials: Credentials to use. Default: ``CPLN_TOKEN``.
+        options: What to look at, the grace periods and the limits.
+        cycles: How many cycles to run, ``PREFECT_AGENT_CPLN_MONITOR_INTERVAL`` (60) seconds apart.
+            A run of a deployment continues until its successor is due.
+        dry_run: Whether to do nothing and only show the plan: in the log, as an artifact, and in
+            the result.
 
     Returns:
-        How many cycles, actions and changes there were, and how much could not be read; of a dry run also the plan, as
-        ``planned``, and printed as a table.
+        How many cycles, actions and changes there were, and how much could not be read. The result
+        of a dry run also holds the plan, as ``planned``, and prints as a table.
 
     Raises:
-        LimitExceededError: A cycle would have changed more than it may; not in a dry run.
+        LimitExceededError: A cycle would have changed more than it may; not raised in a dry run.
 
     Example:
         ```python
@@ -135,19 +142,20 @@ async def _sync_prefect_to_cpln(
 
     Args:
         org: Organization. Default: ``CPLN_ORG``.
-        gvc: One GVC. Default: all of the organization.
-        credentials: Whose rights are used. Default: ``CPLN_TOKEN``.
-        options: What is looked at, the graces and the limits.
-        cycles: How many cycles to run, ``PREFECT_AGENT_CPLN_MONITOR_INTERVAL`` (60) seconds apart; a run of a deployment goes
-            on until its successor is due.
-        dry_run: Whether to show the plan, and do nothing: in the log, as an artifact, and in the result.
+        gvc: The only GVC to look at. Default: all GVCs of the organization.
+        credentials: Credentials to use. Default: ``CPLN_TOKEN``.
+        options: What to look at, the grace periods and the limits.
+        cycles: How many cycles to run, ``PREFECT_AGENT_CPLN_MONITOR_INTERVAL`` (60) seconds apart.
+            A run of a deployment continues until its successor is due.
+        dry_run: Whether to do nothing and only show the plan: in the log, as an artifact, and in
+            the result.
 
     Returns:
-        How many cycles, actions and changes there were, and how much could not be read; of a dry run also the plan, as
-        ``planned``, and printed as a table.
+        How many cycles, actions and changes there were, and how much could not be read. The result
+        of a dry run also holds the plan, as ``planned``, and prints as a table.
 
     Raises:
-        LimitExceededError: A cycle would have changed more than it may; not in a dry run.
+        LimitExceededError: A cycle would have changed more than it may; not raised in a dry run.
 
     Example:
         ```python
@@ -173,19 +181,20 @@ async def _sync(
 
     Args:
         org: Organization. Default: ``CPLN_ORG``.
-        gvc: One GVC. Default: all of the organization.
-        credentials: Whose rights are used. Default: ``CPLN_TOKEN``.
-        options: What is looked at, the graces and the limits.
-        cycles: How many cycles to run, ``PREFECT_AGENT_CPLN_MONITOR_INTERVAL`` (60) seconds apart; a run of a deployment goes
-            on until its successor is due.
-        dry_run: Whether to show the plan, and do nothing: in the log, as an artifact, and in the result.
+        gvc: The only GVC to look at. Default: all GVCs of the organization.
+        credentials: Credentials to use. Default: ``CPLN_TOKEN``.
+        options: What to look at, the grace periods and the limits.
+        cycles: How many cycles to run, ``PREFECT_AGENT_CPLN_MONITOR_INTERVAL`` (60) seconds apart.
+            A run of a deployment continues until its successor is due.
+        dry_run: Whether to do nothing and only show the plan: in the log, as an artifact, and in
+            the result.
 
     Returns:
-        How many cycles, actions and changes there were, and how much could not be read; of a dry run also the plan, as
-        ``planned``, and printed as a table.
+        How many cycles, actions and changes there were, and how much could not be read. The result
+        of a dry run also holds the plan, as ``planned``, and prints as a table.
 
     Raises:
-        LimitExceededError: A cycle would have changed more than it may; not in a dry run.
+        LimitExceededError: A cycle would have changed more than it may; not raised in a dry run.
 
     Example:
         ```python
@@ -228,7 +237,8 @@ async def _run(
     return reconciler.result()
 
 
-# Under another name than its function, which Prefect would else pack by value, without the names in its signature.
+# Named differently from its function: otherwise Prefect would pack the functions by value, without
+# the names in their signatures.
 sync_cpln_to_prefect = sync_compat.flow(_sync_cpln_to_prefect, name="sync-cpln-to-prefect")
 sync_prefect_to_cpln = sync_compat.flow(_sync_prefect_to_cpln, name="sync-prefect-to-cpln")
 sync = sync_compat.flow(_sync, name="sync")

@@ -1,1 +1,1 @@
-"""The log of one job, each line once: where a reader stands, what is read, what is missing, and where the lines go."""
+"""The log of one job, with each line delivered once, and a record of what is missing."""

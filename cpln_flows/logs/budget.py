@@ -1,8 +1,10 @@
-"""What of a job's log goes into Prefect's logs, which take a thousandth of the lines that a job can print. Pure.
+"""Decide which lines of a job's log go into Prefect's logs, within a budget. Pure.
 
-Prefect's log API is slow, its cloud counts every line and caps its length. So there is a budget, which fills again with
-time: while it is ample each line is a record of its own; when it runs low, lines that come together are one record; when it
-is used up, lines are counted, and a summary says how many and where the whole log is.
+Prefect's logs take a thousandth of the lines that a job can print: the API is slow, and Prefect
+Cloud counts every line and caps its length. So there is a budget, which refills with time. While it
+is ample, each line is a record of its own. When it runs low, lines that arrive together become one
+record. When it is used up, lines are counted, and a summary reports how many there were and where
+the whole log is.
 """
 
 from __future__ import annotations
@@ -39,11 +41,11 @@ class Budget:
 
     Attributes:
         records: Records of one job in all.
-        burst: Records at once.
-        per_second: Records a second in the long run.
-        characters: Longest record; a longer line is split.
-        levels: Regular expressions that are searched for in a line, and the level they mean.
-        where: Where the whole log is, in words.
+        burst: Records that may be sent at once.
+        per_second: Records per second in the long run.
+        characters: Length of the longest record; a longer line is split.
+        levels: Regular expressions to search for in a line, and the level that each one stands for.
+        where: Where to find the whole log, in words.
     """
 
     records: int = 10_000
@@ -55,7 +57,7 @@ class Budget:
 
 
 class Shown:
-    r"""What an earlier process has forwarded, read from the messages of a flow run's log.
+    r"""What an earlier process has forwarded, read from the messages in a flow run's log.
 
     >>> stamp = "2026-01-10T10:00:12.500000+00:00"
     >>> shown = Shown([f"{stamp} - a\n{stamp} - b", "Created task run"])
@@ -83,7 +85,7 @@ class Shown:
         return max((line[:_STAMP_LENGTH] for line in self._lines), default=None)
 
     def take(self, line: str) -> bool:
-        """Whether a line was forwarded; asked again, it is about the next one that reads the same."""
+        """Whether a line was forwarded; each call uses up one of the lines with the same text."""
         if self._lines[line] > 0:
             self._lines[line] -= 1
             return True
@@ -109,7 +111,7 @@ class _Skipped:
 
 
 class Forwarding:
-    """Turns lines into records.
+    """Turn lines into records.
 
     Args:
         budget: How much may be forwarded.
@@ -132,7 +134,7 @@ class Forwarding:
         self._records: list[Record] = []
 
     def take(self, lines: Sequence[str], now: float) -> list[Record]:
-        """Take lines, each with its time in front; return the records to be sent now."""
+        """Take lines, each with its time in front; return the records to send now."""
         self._fill(now)
         if now - self._said >= _LONGEST_FOLD_SECONDS:
             self._said = now
@@ -142,7 +144,7 @@ class Forwarding:
         return self._sent()
 
     def flush(self, now: float) -> list[Record]:
-        """Return what is still to be said at the end of the log: it may be more than the budget, by a little."""
+        """Return the records for the end of the log; they may exceed the budget a little."""
         self._fill(now)
         self._say_repeats()
         if self._omitted.count:
@@ -212,7 +214,10 @@ class Forwarding:
 
     def _say_omitted(self, more: str = "") -> None:
         skipped, self._omitted = self._omitted, _Skipped()
-        text = f"[{skipped.count:,} lines are not shown here {skipped.span}: they are more than the log budget of Prefect"
+        text = (
+            f"[{skipped.count:,} lines are not shown here {skipped.span}:"
+            " they exceed the log budget for Prefect"
+        )
         self._records.append(
             Record(logging.INFO, f"{skipped.last} - {text}; whole log: {self._budget.where}]{more}")
         )
@@ -227,7 +232,7 @@ class Forwarding:
         )
 
     def _parts(self, line: str) -> list[str]:
-        """Split a line that is too long; each part has the time in front, and says which one it is."""
+        """Split a line that is too long; each part starts with the time and its own number."""
         most = self._budget.characters
         if len(line) <= most:
             return [line]

@@ -1,8 +1,9 @@
-"""What was delivered of a job's log, so that every further look at it, by whichever process, adds only what is new.
+"""What was delivered of a job's log, so that every further read adds only new lines.
 
-The logs service has no line numbers. A line is known by its stream, its time and its text, and the same text printed twice at
-the same nanosecond is two lines. So a look at the log, a tail's connection or a page of a range query, counts for itself, and
-a line is new when one look has shown it more often than it was delivered.
+This holds for any process that reads the log. The logs service has no line numbers. A line is
+identified by its stream, its time and its text, and the same text printed twice at the same
+nanosecond is two lines. So each look at the log, a tail's connection or a page of a range query,
+keeps its own counts. A line is new when one look has shown it more often than it was delivered.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _REMEMBERED_FRAMES = 64
 _FEW = 4
 
 Emitted = tuple[tuple[int, int, int], ...]
-"""Time, mark and number of lines, in the order of time."""
+"""Time, mark and number of lines, in order of time."""
 
 
 def marks_of(lines: Iterable[str]) -> array[int]:
@@ -43,13 +44,16 @@ def marks_of(lines: Iterable[str]) -> array[int]:
 
 @dataclass(frozen=True)
 class Place:
-    """How far one stream was delivered: all before ``from_ns``, and of what is not older, the lines in ``emitted``."""
+    """How far one stream was delivered.
+
+    Everything before ``from_ns`` was delivered. Of the rest, the lines in ``emitted`` were.
+    """
 
     from_ns: int
     emitted: Emitted = ()
 
     def merge(self, other: Place) -> Place:
-        """Return the place of a reader who has got both."""
+        """Return the place of a reader who has received both."""
         from_ns = max(self.from_ns, other.from_ns)
         counts = _counts(self) | _counts(other)
         kept = ((ns, mark, count) for (ns, mark), count in counts.items() if ns >= from_ns)
@@ -58,10 +62,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Cursor:
-    """A place in the log of one job from which anybody can go on with the very next line.
+    """A position in the log of one job from which any reader can resume with the very next line.
 
-    ``from_ns`` is where to begin to read: everything older was delivered, of every stream; but what is older than ``since_ns``
-    was not wanted.
+    ``from_ns`` is where to start reading: everything older was delivered, for every stream, except
+    for lines older than ``since_ns``, which were not wanted.
 
     >>> cursor = Cursor(5, {StreamKey("r", "main", "stdout"): Place(5, ((5, 12, 1),))})
     >>> Cursor.parse(str(cursor)) == cursor == cursor.merge(Cursor())
@@ -77,7 +81,7 @@ class Cursor:
         """Read the text form of a cursor.
 
         Raises:
-            ConfigurationError: The text is none.
+            ConfigurationError: The text is not a cursor.
         """
         try:
             content = json.loads(text)
@@ -92,7 +96,7 @@ class Cursor:
             )
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise ConfigurationError(
-                f"from_cursor: not a cursor of a log ({error}); give the one that a receipt has"
+                f"from_cursor: not a cursor of a log ({error}); pass the one from a receipt"
             ) from None
 
     def __str__(self) -> str:
@@ -101,10 +105,11 @@ class Cursor:
         return json.dumps(content, separators=(",", ":"))
 
     def merge(self, other: Cursor) -> Cursor:
-        """Return the cursor of a reader who has got both.
+        """Return the cursor of a reader who has received both.
 
-        Where one begins later than the other has come, the lines between them were delivered by none: the place of the earlier
-        one is kept there, so that the next reader may get lines again, and misses none.
+        Where one begins after the point that the other has reached, nobody received the lines in
+        between. The earlier place is kept there, so that the next reader may receive some lines
+        again but misses none.
         """
         if Cursor() in (self, other):
             return other if self == Cursor() else self
@@ -125,7 +130,7 @@ class Cursor:
 
 
 def _merged(place: Place, later: Place, since_ns: int, later_since_ns: int) -> Place:
-    """Put two places together, of which the later one says nothing about what is older than its own begin."""
+    """Merge two places; the later one holds no information from before its own beginning."""
     joins_up = later_since_ns <= max(place.from_ns, since_ns)
     return place.merge(later if joins_up else replace(later, from_ns=place.from_ns))
 
@@ -152,14 +157,17 @@ def _counts(place: Place) -> Counter[tuple[int, int]]:
 
 
 class _Stream:
-    """What was delivered of one stream: all before ``from_ns``, and since then these lines, in the order of time."""
+    """The delivered lines of one stream: all before ``from_ns``, and the listed ones since then.
+
+    The list is in order of time.
+    """
 
     __slots__ = ("from_ns", "marks", "newest_ns", "stamps")
 
     def __init__(self, place: Place) -> None:
         self.from_ns: int = place.from_ns
         self.newest_ns: int = place.from_ns - 1
-        # Twelve bytes for a line: millions of them fit where their texts would not.
+        # Twelve bytes per line: millions of them fit where their text would not.
         self.stamps: array[int] = array("q")
         self.marks: array[int] = array("I")
         for ns, mark, count in place.emitted:
@@ -167,7 +175,7 @@ class _Stream:
                 self.add(ns, mark)
 
     def append(self, stamps: list[int], marks: array[int]) -> None:
-        """Note lines that are all newer than what is known, in the order of time."""
+        """Record lines that are all newer than the known ones, in order of time."""
         self.stamps.extend(array("q", stamps))
         self.marks.extend(marks)
         self.newest_ns = stamps[-1]
@@ -183,7 +191,7 @@ class _Stream:
         self.marks.insert(place, mark)
 
     def add_all(self, entries: list[tuple[int, int]]) -> None:
-        """Note lines of any times: each taken alone would move all that are newer."""
+        """Record lines of any times together: adding one alone would move all newer ones."""
         if len(entries) < _FEW or min(entries)[0] >= self.newest_ns:
             for ns, mark in entries:
                 self.add(ns, mark)
@@ -202,7 +210,7 @@ class _Stream:
         self.newest_ns = max(self.newest_ns, self.stamps[-1])
 
     def has(self, ns: int, mark: int, times: int) -> bool:
-        """Whether a line was delivered so many times."""
+        """Whether a line was delivered at least ``times`` times."""
         if times <= 0 or ns < self.from_ns:
             return True
         if ns > self.newest_ns:
@@ -211,7 +219,7 @@ class _Stream:
         return self.marks[low : bisect_right(self.stamps, ns, low)].count(mark) >= times
 
     def equals(self, stamps: list[int], marks: array[int]) -> bool:
-        """Whether just these lines were delivered of the time that they take up."""
+        """Whether exactly these lines were delivered in the span of time that they cover."""
         low = bisect_left(self.stamps, stamps[0])
         high = low + len(stamps)
         return (
@@ -228,7 +236,7 @@ class _Stream:
             self.newest_ns = max(self.newest_ns, before_ns - 1)
 
     def place(self, since_ns: int, *, is_sure: bool) -> Place:
-        """Return the place with what was delivered since then, and at least the last few lines."""
+        """Return the place with the lines delivered since then, and at least the last few lines."""
         from_ns = self.from_ns
         if len(self.stamps) > _KEPT_LINES:
             from_ns = max(from_ns, min(since_ns, self.stamps[-_KEPT_LINES]))
@@ -242,7 +250,7 @@ class _Stream:
 
 
 class Ledger:
-    """What was delivered of one job.
+    """The record of what was delivered of one job's log.
 
     Args:
         cursor: Where an earlier reader has stopped.
@@ -257,7 +265,7 @@ class Ledger:
 
     @property
     def newest_ns(self) -> int:
-        """Time of the newest line that was delivered; 0 if there is none."""
+        """Time of the newest delivered line; 0 if there is none."""
         return max(
             (stream.newest_ns for stream in self._streams.values() if stream.stamps), default=0
         )
@@ -268,25 +276,27 @@ class Ledger:
         return sum(len(stream.stamps) for stream in self._streams.values())
 
     def look(self) -> Look:
-        """Begin a further look at the log."""
+        """Begin another look at the log."""
         return Look(self)
 
     def settle(self, before_ns: int) -> None:
-        """Take it that nothing older than this will come any more, and forget what was delivered of it."""
+        """Assume that nothing older than this will arrive, and forget what was delivered of it."""
         self.from_ns = max(self.from_ns, before_ns)
         for stream in self._streams.values():
             stream.settle(before_ns)
 
     def is_long(self) -> bool:
-        """Whether there are more lines than a cursor holds in any case."""
+        """Whether there are more lines than a cursor always holds."""
         return any(len(stream.stamps) > _KEPT_LINES for stream in self._streams.values())
 
     def cursor(self, since_ns: int = 0, *, is_sure: bool = True) -> Cursor:
-        """Return where the next reader goes on.
+        """Return where the next reader resumes.
 
         Args:
-            since_ns: Of what is older, the store holds nothing that was not delivered, and nothing will come.
-            is_sure: Whether nothing newer is known to be missing either; then it holds so many lines at most that it stays small.
+            since_ns: The store holds nothing older that was not delivered, and nothing older will
+                arrive.
+            is_sure: Whether nothing newer is known to be missing either; if so, the number of lines
+                in the cursor is capped to keep it small.
         """
         places = {
             key: stream.place(since_ns, is_sure=is_sure) for key, stream in self._streams.items()
@@ -303,23 +313,22 @@ class Ledger:
 
 @dataclass
 class _Position:
-    """Where a look is in one stream, and what it has shown at that time."""
+    """The current time of a look in one stream, and the lines that it has shown at that time."""
 
     ns: int
     shown: Counter[int]
 
     def show(self, ns: int, mark: int) -> int:
-        """Take a line; return how often the look has shown it here."""
-        if (
-            ns != self.ns
-        ):  # also when it goes back: then it shows again what it has shown, or what has come late
+        """Record a line; return how often the look has shown it at its time."""
+        # The time also changes when it goes back: the look then repeats lines, or shows late ones.
+        if ns != self.ns:
             self.ns, self.shown = ns, Counter()
         self.shown[mark] += 1
         return self.shown[mark]
 
 
 class Look:
-    """One look at the log; give it all that this look shows, as it shows it.
+    """One look at the log; pass it everything that the look shows, in the order it is shown.
 
     Args:
         ledger: What was delivered.
@@ -331,10 +340,14 @@ class Look:
         self._frames: deque[int] = deque(maxlen=_REMEMBERED_FRAMES)
 
     def repeats(self, frame: int) -> bool:
-        """Whether the look has shown the very same frame shortly before; say each frame's hash here first.
+        """Whether the look has just shown the very same frame; call this first for each frame.
 
-        Two frames alike can be the same lines sent twice or as many lines printed twice. Ask the store: what is left out
-        wrongly can still be delivered, and what is delivered wrongly cannot be taken back.
+        Two equal frames can be the same lines sent twice, or lines that were printed twice. Ask the
+        store: lines that are wrongly left out can still be delivered, but lines that are wrongly
+        delivered cannot be taken back.
+
+        Args:
+            frame: Hash of the frame.
         """
         if frame in self._frames:
             return True
@@ -342,7 +355,7 @@ class Look:
         return False
 
     def new(self, batch: Batch) -> Batch:
-        """Return the lines that were not delivered yet; they count as delivered now."""
+        """Return the lines that were not delivered yet, and count them as delivered."""
         if not batch.stamps:
             return batch
         stream = self._ledger.stream(batch.key)
@@ -383,7 +396,7 @@ class Look:
         return new
 
     def lacks(self, batch: Batch) -> int | None:
-        """Return the time of the first line that was not delivered, if there is one; none counts as delivered by that."""
+        """Return the time of the first undelivered line, if any; count nothing as delivered."""
         if not batch.stamps:
             return None
         stream, marks = self._ledger.stream(batch.key), marks_of(batch.lines)

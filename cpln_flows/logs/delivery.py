@@ -1,7 +1,8 @@
-"""Handing the lines of a log over, each once: what was delivered, what is missing, and where a reader would resume.
+"""Hand over the lines of a log, each once, and track what is missing and where to resume.
 
-Whoever reads the log, live or stored, delivers through here. Lines are handed over first and counted then: nothing that a line
-holds can end its log, and no line counts as delivered that nobody was given.
+All readers, live or stored, deliver through here. Lines are handed over first and counted
+afterwards: nothing that a line contains can end its log, and no line counts as delivered unless
+somebody received it.
 """
 
 from __future__ import annotations
@@ -20,19 +21,20 @@ from cpln_flows.model.log_lines import Batch
 from cpln_flows.model.time import NS
 
 OVERLAP_NS = 2 * NS
-"""A reader that resumes begins so long before the newest line: lines of one moment do not come in one piece."""
+"""How far before the newest line a reader resumes: lines of one moment may arrive in pieces."""
 
 
 @dataclass
 class Delivery:
-    """Takes lines from the readers of one log and gives the new ones away.
+    """Take lines from the readers of one log and pass on the new ones.
 
     Args:
-        deliver: Gets each line once, in the order of its stream; what comes late comes when it comes.
-        journal: What to tell the user.
-        since_ns: No older line is wanted.
-        until_ns: No line that is wanted is as new as this.
-        is_full: Says after each line whether it was the last one that is wanted.
+        deliver: Receives each line once, in the order of its stream; late lines come when they
+            arrive.
+        journal: Where to log for the user.
+        since_ns: Start of the wanted lines.
+        until_ns: End of the wanted lines, exclusive.
+        is_full: Returns, after each line, whether it was the last wanted one.
         wake: Called after lines were delivered.
         cursor: Where an earlier reader has stopped.
     """
@@ -57,20 +59,20 @@ class Delivery:
 
     @property
     def floor_ns(self) -> int:
-        """From when on lines may be missing that were not delivered."""
+        """The time from which on lines may be missing."""
         return max(self.since_ns, self.ledger.from_ns)
 
     @property
     def resume_ns(self) -> int:
-        """From when on a reader reads that has nothing to do with older lines."""
+        """The time from which on a reader reads if older lines are not its concern."""
         return max(self.floor_ns, self.ledger.newest_ns - OVERLAP_NS)
 
     def take(self, look: Look, batches: Sequence[Batch]) -> None:
-        """Give away those lines of some batches that are new.
+        """Pass on the new lines of some batches.
 
         Args:
             look: What the reader has shown of the log so far.
-            batches: Lines, in the order in which they are to be delivered.
+            batches: Lines, in the order of delivery.
         """
         for batch in batches:
             for part in self._parts(batch):
@@ -88,13 +90,16 @@ class Delivery:
         self.wake()
 
     async def next_arrival(self, seconds: float) -> None:
-        """Wait until a reader has brought something, but not longer than so many seconds."""
+        """Wait until a reader has delivered something, for at most this many seconds."""
         self._arrived = anyio.Event()
         with anyio.move_on_after(seconds):
             await self._arrived.wait()
 
     def note_late(self, batches: Sequence[Batch]) -> None:
-        """Declare lines that come after what was delivered of their time was forgotten: nobody knows whether they are new."""
+        """Declare lines that arrive after the deliveries of their time were forgotten.
+
+        Nobody knows whether such lines are new.
+        """
         settled_ns = self.ledger.from_ns
         for _, stamps, _ in batches if settled_ns > self.since_ns else ():
             if min(stamps) < settled_ns and (
@@ -103,10 +108,10 @@ class Delivery:
                 self.tally.miss(Gap(GapKind.LATE, lines=len(late), first_ns=min(late)))
 
     def _hand_over(self, batch: Batch) -> None:
-        """Give lines away; whoever cannot take some of them gets the others all the same."""
+        """Pass on lines; a receiver that fails for some of them still gets the others."""
         try:
             self.deliver(batch)
-        except Exception as error:  # noqa: BLE001 - the reader would end with it, or the job's result be lost
+        except Exception as error:  # noqa: BLE001 - it would end the reader, or lose the job's result
             self.tally.miss(
                 Gap(
                     GapKind.UNSHOWN,
@@ -122,10 +127,10 @@ class Delivery:
                 )
 
     def _count(self, batch: Batch) -> None:
-        """Count lines that were given away; nothing that a job prints may end its log."""
+        """Count lines that were passed on; nothing that a job prints may end its log."""
         try:
             self.tally.add(batch)
-        except Exception as error:  # noqa: BLE001 - the lines are delivered, only their count is not known
+        except Exception as error:  # noqa: BLE001 - the lines are delivered, only the count is lost
             self.tally.miss(
                 Gap(
                     GapKind.UNCOUNTED,
@@ -136,7 +141,7 @@ class Delivery:
             )
 
     def _parts(self, batch: Batch) -> Sequence[Batch]:
-        """Return the lines that are wanted: at once, or one by one if any of them may be the last."""
+        """Return the wanted lines: all at once, or one by one if any of them may be the last."""
         batch = batch.within(self.ledger.since_ns, self.until_ns)
         if self.is_full is None:
             return [batch]

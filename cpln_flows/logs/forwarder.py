@@ -1,4 +1,4 @@
-"""Lines of a job on their way into a logger of Prefect, within a budget (budget)."""
+"""Forward lines of a job to a logger of Prefect, within a budget (``budget``)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from cpln_flows.logs.budget import Budget, Forwarding, Shown
 
 
 class Forwarder:
-    """Sends lines to a logger, which takes them without waiting and hands them to Prefect's API in its own time.
+    """Send lines to a logger, within a budget.
 
-    The budget keeps what waits there so small that the end of a run does not wait long for it.
+    The logger accepts them without waiting and passes them to Prefect's API in its own time. The
+    budget keeps that queue so short that the end of a run does not wait long for it.
 
     Args:
-        logger: A flow or task run's logger.
-        budget: How much it gets.
+        logger: Logger of a flow run or task run.
+        budget: How much may be sent.
         shown: What an earlier process has sent.
     """
 
@@ -30,6 +31,6 @@ class Forwarder:
             self._logger.log(level, "%s", text)
 
     def finish(self) -> None:
-        """Say what is still to be said when the log has ended."""
+        """Send what remains when the log has ended."""
         for level, text in self._forwarding.flush(time.monotonic()):
             self._logger.log(level, "%s", text)

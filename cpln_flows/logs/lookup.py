@@ -1,4 +1,4 @@
-"""Finding a job of which only its id is known, or that the platform has forgotten: what is left of it is its log."""
+"""Find a job by its id alone, even if its log is all that the platform has left of it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Located:
     """What is known of a job.
 
     Attributes:
-        selector: Which streams of the log are its.
+        selector: Selector of its streams in the log.
         ref: The job, if its workload is known.
-        command: What the platform says of it, if it still knows it.
-        main: Name of its first container, if its workload is still there.
+        command: The platform's state of it, if the platform still knows it.
+        main: Name of its first container, if its workload still exists.
     """
 
     selector: str
@@ -31,7 +31,7 @@ class Located:
 
 
 async def locate(client: CplnClient, ref: CommandRef) -> Located:
-    """Look what is known of a job whose pid is known."""
+    """Return what is known of a job whose pid is known."""
     try:
         command = await commands.read(client, ref)
     except NotFoundError:
@@ -46,22 +46,21 @@ async def locate(client: CplnClient, ref: CommandRef) -> Located:
 async def locate_by_id(
     client: CplnClient, gvc: GvcRef, command_id: str, *, since_ns: int, until_ns: int
 ) -> Located:
-    """Look for a job of which the id alone is known: its log names the workload.
+    """Find a job of which only the id is known: its log names the workload.
 
     Args:
         client: An open client.
         gvc: Organization and GVC.
         command_id: Id of the command.
-        since_ns: From when on its log is looked for.
-        until_ns: Until when.
+        since_ns: Start of the time span in which to look for its log.
+        until_ns: End of that span.
     """
     selector = log_lines.selector_of_id(gvc, command_id)
     labels = await LogSource(client, gvc.org, selector).labels(since_ns, until_ns)
     if labels is not None and (name := labels.get("workload")):
         return await locate(client, gvc.workload(name).command(command_id))
-    async for workload in workloads.ours(
-        client, gvc.org, gvc.gvc
-    ):  # it has not printed anything yet
+    # A job that has not printed anything yet has no log, so ask each workload for it.
+    async for workload in workloads.ours(client, gvc.org, gvc.gvc):
         found = await locate(client, gvc.workload(workload.name).command(command_id))
         if found.command is not None:
             return found

@@ -1,4 +1,4 @@
-"""How long things take that have to do with the log of a job, and the clock that they are measured with."""
+"""The time limits and intervals of reading a job's log, and the clock that measures them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ from cpln_flows.settings import CplnSettings
 
 
 def loop_time() -> float:
-    """Return the time of the event loop, in seconds, by which pauses and silences are measured."""
+    """Return the time of the event loop in seconds, which measures pauses and silences."""
     return asyncio.get_running_loop().time()
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How long things take that have to do with the log, in seconds.
+    """Time limits and intervals of reading a log, in seconds.
 
     Attributes:
-        settle: How long late lines of a job that has ended are waited for, unless one from its last moment was seen.
-        drain: How long the end of the log is read again at most.
+        settle: How long to wait for late lines of a job that has ended, unless a line from its last
+            moment was seen.
+        drain: The longest time to keep rereading the end of the log.
         rotate: Age at which a connection is replaced; the platform cuts it after 30 minutes.
-        idle: Silence after which the store is asked whether the connection still tells everything.
-        progress: Time until the first message on how far the log is; later ones come less and less often.
-        poll: Longest time between two looks at the stored log while there is no live one, and so about how late a line is.
+        idle: Length of a silence after which the store is asked whether the connection still shows
+            everything.
+        progress: Time until the first progress message; later messages come less and less often.
+        poll: Longest time between two reads of the stored log while there is no live one, and thus
+            roughly how late a line may be.
     """
 
     settle: float = 5.0
@@ -35,7 +38,7 @@ class Pace:
 
     @classmethod
     def of(cls, settings: CplnSettings) -> Pace:
-        """Return the pace that the settings ask for."""
+        """Return the pace that the settings define."""
         return cls(
             settle=settings.log_settle_seconds,
             drain=settings.log_drain_seconds,

@@ -1,4 +1,4 @@
-"""Lines of a job on their way into a function of the user's, which must neither stop the job nor cost it a line."""
+"""Pass lines of a job to a function of the user, which can neither stop the job nor lose a line."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def check(print_func: object) -> None:
     called = getattr(print_func, "__call__", None)  # noqa: B004 - its function, not whether it has one
     if inspect.iscoroutinefunction(print_func) or inspect.iscoroutinefunction(called):
         raise ConfigurationError(
-            f"print_func: expected a plain function, found the asynchronous {print_func!r}; give one that only takes the line,"
-            " such as put_nowait of a queue"
+            f"print_func: expected a plain function, found the asynchronous {print_func!r}; give"
+            " one that only takes the line, such as put_nowait of a queue"
         )
 
 
 class Printer:
-    """Calls a function with each line.
+    """Call a function with each line.
 
     Args:
-        print_func: The function; what it raises is said once, and it gets the next line all the same.
-        journal: What to tell the user.
+        print_func: The function; its first error is reported, and it still gets the next lines.
+        journal: Where to log for the user.
         shown: What an earlier process has shown already.
     """
 
@@ -54,12 +54,12 @@ class Printer:
                 self._say(error)
 
     def finish(self) -> None:
-        """Nothing is left to be said when the log has ended."""
+        """Do nothing: nothing remains to be sent when the log has ended."""
 
     def _say(self, error: Exception) -> None:
         if not self._failed:
             self._failed = True
             self._journal.warning(
                 Area.LOGS,
-                f"print_func raised {error!r}, which is not said again; it gets the lines after this one too",
+                f"print_func raised {error!r} (reported once); later lines are still passed to it",
             )

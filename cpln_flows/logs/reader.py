@@ -1,4 +1,4 @@
-"""Reading the log of a job that somebody else runs, or that has ended: from a place on, to a place, or as long as it runs."""
+"""Read any job's log between two positions, or follow it until the job ends."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from cpln_flows.model.time import LOG_CLOCK_SKEW_NS, NS, to_ns
 _INTERVAL_SECONDS = 5.0
 _AT_REST_NS = 600 * NS
 OLDEST_NS = 31 * 86_400 * NS
-"""The platform keeps logs for 30 days, unless the organization says otherwise."""
+"""The platform keeps logs for 30 days, unless the organization configures another period."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,14 @@ class Wanted:
 
     Attributes:
         cursor: Where an earlier reader has stopped.
-        since: From this time on. Default: the job's start.
-        until: Before this time. Default: the job's end.
-        follow: Whether lines are waited for while the job runs.
-        containers: Of these containers. Default: the first one, or all if the platform has forgotten which that is.
-        include: Only lines in which this regular expression is found.
-        exclude: Only lines in which this one is not.
-        limit: So many at most.
+        since: Start of the wanted time. Default: the job's start.
+        until: End of the wanted time, exclusive. Default: the job's end.
+        follow: Whether to wait for more lines while the job runs.
+        containers: Names of the wanted containers. Default: the first one, or all if the platform
+            no longer knows which one that is.
+        include: Only lines that match this regular expression are wanted.
+        exclude: Lines that match this regular expression are not wanted.
+        limit: Maximum number of wanted lines.
     """
 
     cursor: Cursor | None = None
@@ -66,7 +67,7 @@ class Wanted:
 
     @property
     def has_filters(self) -> bool:
-        """Whether some lines may be left out for what they say."""
+        """Whether some lines may be left out because of their text."""
         return self.include is not None or self.exclude is not None
 
     def passes(self, line: str) -> bool:
@@ -78,19 +79,19 @@ class Wanted:
 
 @dataclass
 class LogReading:
-    """Reads the log of one job.
+    """Read the log of one job.
 
     Args:
         client: An open client.
-        org: The organisation.
+        org: The organization.
         job: What is known of the job.
         wanted: Which lines are wanted.
-        show: Gets the lines as text.
-        journal: What to tell the user.
-        pace: How long things take.
-        look_again: Looks once more what is known of a job that nobody has known so far.
-        unknown_seconds: How long a job that nobody knows may take to print its first line.
-        now_ns: Tells the time, in nanoseconds since the epoch.
+        show: Receives the lines as text.
+        journal: Where to log for the user.
+        pace: Time limits and intervals.
+        look_again: Looks up again a job that was not found so far.
+        unknown_seconds: How long a job that was not found may take to print its first line.
+        now_ns: Returns the time, in nanoseconds since the epoch.
     """
 
     client: CplnClient
@@ -126,10 +127,10 @@ class LogReading:
         )
 
     async def read(self) -> LogReceipt:
-        """Show the lines; return what was read of the log, also lines that filters have left out.
+        """Show the lines; return what was read of the log, including filtered lines.
 
         Raises:
-            LogStreamError: The log may not be read, or could not be.
+            LogStreamError: The token may not read the log, or reading it failed.
         """
         if self.wanted.limit == 0:
             return self.stream.receipt
@@ -140,8 +141,8 @@ class LogReading:
             raise LogStreamError(f"the log of {self._name()} could not be read: {receipt}")
         if self.job.ref is None and not receipt.lines:
             raise LogStreamError(
-                f"no job is known that {self._name()} selects: no line of it is in the log, and no workload has such a command;"
-                " check the id, org and namespace"
+                f"no job is known for {self._name()}: the log has no line of it, and no workload"
+                " has such a command; check the id, org and namespace"
             )
         return receipt
 
@@ -150,7 +151,7 @@ class LogReading:
             await self.stream.read()
             return
         if self._is_forgotten():
-            await self.stream.read()  # nobody knows when it ended but, as a rule, its log
+            await self.stream.read()  # as a rule, only its log shows when it ended
             if self.stream.ended or 0 < self.stream.ledger.newest_ns < self.now_ns() - _AT_REST_NS:
                 return
         else:
@@ -166,7 +167,7 @@ class LogReading:
             if tail.done() and not tail.cancelled() and (error := tail.exception()):
                 self.journal.warning(
                     Area.LOGS,
-                    f"the live log broke off, the rest is read at the job's end: {error!r}",
+                    f"the live log broke off; the rest is read when the job ends: {error!r}",
                 )
                 await asyncio.wait([end])
         finally:
@@ -184,7 +185,7 @@ class LogReading:
         await self.stream.settle(anyio.current_time() - ago, ended_ns)
 
     async def _end(self) -> None:
-        """Wait for the job's end, or for the time until which lines are wanted."""
+        """Wait for the job's end, or for the end of the wanted time."""
         until, began = self.wanted.until, anyio.current_time()
         seconds = None if until is None else max(0.0, (to_ns(until) - self.now_ns()) / NS)
         with anyio.move_on_after(seconds):
@@ -199,7 +200,7 @@ class LogReading:
                 return await self._stays_unknown(began)
             try:
                 command = await commands.read(self.client, self.job.ref)
-            except NotFoundError:  # one answer: an execution that is active outweighs it
+            except NotFoundError:  # a single answer: an active execution outweighs it
                 found = await workloads.execution_of(self.client, self.job.ref)
                 return found is None or not found[1].is_active
         except (UnauthorizedError, ForbiddenError) as error:
@@ -211,7 +212,7 @@ class LogReading:
         return command.is_terminal
 
     async def _stays_unknown(self, began: float) -> bool:
-        """Whether a job whose workload nobody knows is not waited for any longer: it may still come to print something."""
+        """Whether to give up on a job whose workload is unknown: until then it may still print."""
         if self.look_again is not None:
             self.job = await self.look_again()
         return (
@@ -220,13 +221,14 @@ class LogReading:
         )
 
     def _ends_without_state(self, error: ApiError, began: float) -> bool:
-        """Whether the log is taken to have ended because it is quiet: the token may not read whether the job has."""
+        """Whether a quiet log counts as ended, because the token may not read the job's state."""
         if self._refusal is None:
             self._refusal = error
             self.journal.warning(
                 Area.LOGS,
-                f"it may not be read whether the job has ended ({error}); give the service account the permission view on its"
-                f" workload. The log is followed until it is quiet for {self.pace.drain:g} s",
+                f"the token may not read whether the job has ended ({error}); give the service"
+                " account the permission view on its workload. The log is followed until it is"
+                f" quiet for {self.pace.drain:g} s",
             )
         if anyio.current_time() - (self.stream.last_line or began) < self.pace.drain:
             return False
@@ -234,23 +236,25 @@ class LogReading:
         return True
 
     def _is_at_rest(self) -> bool:
-        """Whether no late line can come any more."""
+        """Whether no more late lines can arrive."""
         command = self.job.command
         if command is None or not command.is_terminal:
             return False
         return self.now_ns() - (command.ended_ns or to_ns(command.created)) > _AT_REST_NS
 
     def _is_forgotten(self) -> bool:
-        """Whether the platform does not know the job any more, whose workload is known: it has ended, nobody knows when."""
+        """Whether the platform has forgotten a job of a known workload.
+
+        Such a job has ended, but nobody knows when.
+        """
         return self.job.command is None and self.job.ref is not None
 
     def _since_ns(self, now_ns: int) -> int:
         if self.wanted.since is not None:
             return to_ns(self.wanted.since)
         if self.job.command is not None:
-            return (
-                to_ns(self.job.command.created) - LOG_CLOCK_SKEW_NS
-            )  # the container's clock need not be the API's
+            # The container's clock may differ from the API's.
+            return to_ns(self.job.command.created) - LOG_CLOCK_SKEW_NS
         return now_ns - OLDEST_NS
 
     def _deliver(self, batch: Batch) -> None:
@@ -271,6 +275,6 @@ class LogReading:
 
 
 def span_of(wanted: Wanted, now_ns: int) -> tuple[int, int]:
-    """Return the time in which a job is looked for of which nothing but the id is known."""
+    """Return the time span in which to look for a job of which only the id is known."""
     since_ns = to_ns(wanted.since) if wanted.since else now_ns - OLDEST_NS
     return since_ns, to_ns(wanted.until) if wanted.until else now_ns + LOG_CLOCK_SKEW_NS

@@ -1,4 +1,7 @@
-"""What was got of a job's log, and what is known to be missing: lines, bytes, times, a digest, declared gaps."""
+"""What was received of a job's log, and what is known to be missing.
+
+A receipt holds lines, bytes, times, a digest and declared gaps.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ from cpln_flows.model.time import from_ns
 
 _RATE_LIMITED = "#### Replica logs were rate-limited"
 _COUNT = re.compile(
-    r"(?<![\d,])([0-9][0-9,]{0,17}) (?:log )?lines? (?:were |was )?(?:dropped|lost|discarded|suppressed|skipped)"
+    r"(?<![\d,])([0-9][0-9,]{0,17}) (?:log )?lines? (?:were |was )?"
+    r"(?:dropped|lost|discarded|suppressed|skipped)"
 )
 _LEAST_TRUNCATED = 16 * 1024 // 4  # characters of up to four bytes
 _TRUNCATED = re.compile(r"\.\.\. \[truncated ([0-9]{1,15}) bytes\]\Z")
@@ -27,43 +31,43 @@ class GapKind(StrEnum):
     """Why lines, or parts of them, are missing."""
 
     RATE_LIMITED = "rate-limited"
-    """The platform kept only so many lines of a second, and said so in the log."""
+    """The platform capped the lines per second, and reported that in the log."""
     TRUNCATED = "truncated"
-    """The platform cut long lines, and said so at their ends."""
+    """The platform cut long lines, and marked their ends."""
     DROPPED = "dropped"
-    """The live log reported lines that it left out, and no range query has brought them since."""
+    """The live log reported lines that it left out, and no range query has returned them since."""
     UNREADABLE = "unreadable"
-    """The service sent what is no log."""
+    """The service sent something that is not a log."""
     CROWDED = "crowded"
-    """More lines carry one time than the service gives at once."""
+    """More lines carry the same time than the service returns at once."""
     REFUSED = "refused"
     """The token may not read logs."""
     UNREAD = "unread"
-    """The service did not answer when the log was read again after the job's end."""
+    """The service did not answer when the log was reread after the job's end."""
     UNSETTLED = "unsettled"
-    """Lines were still arriving when the wait for late ones was over."""
+    """Lines were still arriving when the wait for late ones ended."""
     LATE = "late"
-    """Lines came so late that it was no longer known whether they had been delivered before, so they were not."""
+    """Lines came so late that it was unknown whether they had been delivered, so they were not."""
     UNSHOWN = "unshown"
-    """What was to show the lines raised an error."""
+    """The receiver of the lines raised an error."""
     UNCOUNTED = "uncounted"
-    """Lines were delivered and could not be counted."""
+    """Lines were delivered but could not be counted."""
     STATE_UNREAD = "state-unread"
-    """It could not be read whether the job has ended, and its log was quiet."""
+    """Whether the job has ended could not be read, and its log was quiet."""
 
 
 @dataclass(frozen=True)
 class Gap:
-    """What is known to be missing, of one kind.
+    """What is known to be missing for one reason.
 
     Attributes:
-        kind: Why.
-        times: How often that was met.
-        lines: How many lines are missing or cut, as far as that is known; ``None`` if it is not at all.
+        kind: The reason.
+        times: How often it occurred.
+        lines: How many lines are missing or cut, as far as is known; ``None`` if nothing is known.
         bytes: How many bytes were cut off.
-        first_ns: When, for the first time; ``None`` if that is not known.
-        reason: What the service said.
-        uncounted: How many times it was not told how many lines.
+        first_ns: Time of the first occurrence; ``None`` if it is unknown.
+        reason: The service's message.
+        uncounted: How many times the number of lines was unknown.
     """
 
     kind: GapKind
@@ -91,7 +95,9 @@ class Gap:
             GapKind.REFUSED: f"the logs may not be read ({self.reason})",
             GapKind.UNREAD: f"the end of the log could not be read ({self.reason})",
             GapKind.UNSETTLED: "the log had not come to rest",
-            GapKind.LATE: f"{lines} too late to be told from those delivered before{often}{at}",
+            GapKind.LATE: (
+                f"{lines} too late to distinguish from those delivered before{often}{at}"
+            ),
             GapKind.UNSHOWN: f"{lines} could not be shown ({self.reason})",
             GapKind.UNCOUNTED: f"{lines} could not be counted ({self.reason})",
             GapKind.STATE_UNREAD: f"it is not known whether the job has ended ({self.reason})",
@@ -101,15 +107,16 @@ class Gap:
 
 @dataclass(frozen=True)
 class StreamReceipt:
-    """What was got of one stream.
+    """What was received of one stream.
 
     Attributes:
         key: Replica, container and stdout or stderr.
         lines: How many lines.
-        bytes: Their length in UTF-8, each with a line end.
-        first_ns: Time of the oldest one.
-        last_ns: Time of the newest one.
-        sha256: Digest of these bytes in the order of delivery, the same as that of what the program printed.
+        bytes: Their length in UTF-8, including a line end for each.
+        first_ns: Time of the oldest line.
+        last_ns: Time of the newest line.
+        sha256: Digest of these bytes in order of delivery; it equals the digest of the program's
+            output.
     """
 
     key: StreamKey
@@ -122,15 +129,17 @@ class StreamReceipt:
 
 @dataclass(frozen=True)
 class LogReceipt:
-    """What was got of a job's log, and where the next reader goes on.
+    """What was received of a job's log, and where the next reader resumes.
 
     Attributes:
         streams: One for each replica, container and stdout or stderr.
         gaps: What is known to be missing.
-        reconnects: How often the live log was connected to again.
-        recovered: How many lines the live log said it left out, that a range query has brought.
-        replaced: How many characters stand for bytes that are not UTF-8; a program may also have printed them as they are.
-        cursor: From here on nothing was delivered.
+        reconnects: How often the live log was reconnected.
+        recovered: How many lines that the live log reported as left out were returned by a range
+            query.
+        replaced: How many replacement characters the lines contain; each stands for bytes that are
+            not UTF-8, or was printed as such by the program.
+        cursor: The position from which on nothing was delivered.
     """
 
     streams: tuple[StreamReceipt, ...] = ()
@@ -147,7 +156,7 @@ class LogReceipt:
 
     @property
     def bytes(self) -> int:
-        """Their length in UTF-8, each with a line end."""
+        """Their length in UTF-8, including a line end for each."""
         return sum(stream.bytes for stream in self.streams)
 
     @property
@@ -167,12 +176,19 @@ class LogReceipt:
 
     @property
     def digest(self) -> str:
-        """One digest for all streams: equal for two readers that have got the same lines in the same order per stream."""
+        """One digest for all streams.
+
+        It is equal for two readers that received the same lines in the same order per stream.
+        """
         parts = (f"{'/'.join(stream.key)} {stream.sha256}\n" for stream in self.streams)
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
     def __str__(self) -> str:
-        """Return the receipt in words: ``complete: 48,211 lines`` or ``incomplete: 312 lines rate-limited at 12:01:07; ...``."""
+        """Return the receipt in words.
+
+        For example, ``complete: 48,211 lines``, or
+        ``incomplete: 312 lines rate-limited at 12:01:07; ...``.
+        """
         replaced = (
             f", {self.replaced:,} bytes or characters replaced by {_REPLACEMENT}"
             if self.replaced
@@ -180,7 +196,10 @@ class LogReceipt:
         )
         if self.complete:
             return f"complete: {_lines(self.lines)}{replaced}"
-        return f"incomplete: {'; '.join(map(str, self.gaps))}; {_lines(self.lines)} delivered{replaced}"
+        return (
+            f"incomplete: {'; '.join(map(str, self.gaps))};"
+            f" {_lines(self.lines)} delivered{replaced}"
+        )
 
 
 @dataclass
@@ -204,7 +223,7 @@ class _StreamTally:
 
 
 class Tally:
-    """Counts what is delivered, and notes what is missing."""
+    """Count what is delivered, and record what is missing."""
 
     def __init__(self) -> None:
         self._streams: dict[StreamKey, _StreamTally] = {}
@@ -215,11 +234,12 @@ class Tally:
         self.reconnects = 0
 
     def add(self, batch: Batch) -> None:
-        """Count delivered lines, and note what the platform says in them."""
+        """Count delivered lines, and record the gaps that the platform reports in them."""
         tally = self._streams.get(batch.key)
         if tally is None:
             tally = self._streams[batch.key] = _StreamTally()
-        # Nearly no lines carry a mark of the platform; what rules it out for all of them at once costs next to nothing.
+        # Hardly any line carries a mark of the platform, and ruling it out for all of them at once
+        # costs next to nothing.
         text = tally.add(batch)
         self.replaced += text.count(_REPLACEMENT)
         if "#" in text or max(map(len, batch.lines)) >= _LEAST_TRUNCATED:
@@ -227,7 +247,7 @@ class Tally:
                 self.miss(gap)
 
     def miss(self, gap: Gap) -> None:
-        """Note what is missing; what is of one kind is put together."""
+        """Record what is missing; merge gaps of one kind."""
         known = self._gaps.get(gap.kind)
         if known is not None:
             counted = [each.lines for each in (known, gap) if each.lines is not None]
@@ -241,15 +261,15 @@ class Tally:
         self._gaps[gap.kind] = gap
 
     def found(self, kind: GapKind) -> None:
-        """Note that nothing is missing for this reason any more."""
+        """Record that nothing is missing for this reason anymore."""
         self._gaps.pop(kind, None)
 
     def report(self, dropped: Iterable[int]) -> None:
-        """Note the times of lines that the live log has left out."""
+        """Record the times of lines that the live log has left out."""
         self._reported.update(dropped)
 
     def recover(self, from_ns: int) -> None:
-        """Note that all lines from this time on were read from the store."""
+        """Record that all lines from this time on were read from the store."""
         back = [ns for ns in self._reported if ns >= from_ns]
         self.recovered += sum(self._reported.pop(ns) for ns in back)
 
@@ -286,7 +306,7 @@ class Tally:
 
 
 def _declared(batch: Batch) -> Iterator[Gap]:
-    """Find what the platform says in the log itself about lines that it left out or cut."""
+    """Yield the lost or cut lines that the platform reports in the log itself."""
     for ns, line in zip(batch.stamps, batch.lines, strict=True):
         if line.startswith(_RATE_LIMITED):
             found = _COUNT.search(line)

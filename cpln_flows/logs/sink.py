@@ -1,4 +1,4 @@
-"""Where the lines of a job go: which of them, as what text, and into what."""
+"""Where the lines of a job go: which lines are shown, in which form, and to which receiver."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from cpln_flows.model.log_lines import Batch
 
 
 class Sink(Protocol):
-    """What takes lines of text: a function of the user's (``printer``), or the log of a run (``forwarder``)."""
+    """A receiver of lines: a function of the user (``printer``) or a run's log (``forwarder``)."""
 
     def send(self, lines: Sequence[str]) -> None:
         """Take lines, in order."""
 
     def finish(self) -> None:
-        """Learn that the log has ended, and say what is still to be said."""
+        """Accept the end of the log, and send what remains."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,17 @@ class Rendering:
     """Which lines of a job are shown, and as what text.
 
     Attributes:
-        containers: Of these containers; without, of all.
-        has_labels: Whether a line says which container it comes from.
-        passes: Whether a line is wanted; without, each one is.
+        containers: Names of the containers whose lines are shown. Default: all.
+        has_labels: Whether a line names the container that it comes from.
+        passes: Returns whether a line is wanted. Default: every line is.
 
     Example:
         >>> from cpln_flows.model.log_lines import Batch, StreamKey
         >>> batch = Batch(StreamKey("replica", "main", "stdout"), [0], ["hello"])
-        >>> Rendering.of(["main"]).lines(batch), Rendering.of(["main", "proxy"]).lines(batch)
-        (['1970-01-01T00:00:00.000000+00:00 - hello'], ['1970-01-01T00:00:00.000000+00:00 - [main] hello'])
+        >>> Rendering.of(["main"]).lines(batch)
+        ['1970-01-01T00:00:00.000000+00:00 - hello']
+        >>> Rendering.of(["main", "proxy"]).lines(batch)
+        ['1970-01-01T00:00:00.000000+00:00 - [main] hello']
     """
 
     containers: Collection[str] | None = None
@@ -48,7 +50,7 @@ class Rendering:
         return cls(containers, containers is None or len(containers) != 1, passes)
 
     def lines(self, batch: Batch) -> list[str]:
-        """Return the lines of a batch that are shown, as text."""
+        """Return the shown lines of a batch as text."""
         container = batch.key.container
         if self.containers is not None and container not in self.containers:
             return []

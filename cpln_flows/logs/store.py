@@ -1,8 +1,9 @@
-"""Passes over the stored log of a job: it has every line, some of them a moment late.
+"""Read the stored log of a job: it has every line, some of them a moment late.
 
-Everything that may have fallen into a hole of the live log is read here: the lines since the last one after a break, what the
-service says it dropped, the recent past after a silence, and all of it once more after the job's end. Older lines are read once
-more every few minutes and then forgotten.
+Everything that may have fallen into a hole in the live log is read here: the lines since the last
+one after a break, the lines that the service reports as dropped, the recent past after a silence,
+and the whole log once more after the job's end. Older lines are reread every few minutes and then
+forgotten.
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ _LATEST_OF_MANY_NS = 60 * NS
 
 @dataclass
 class StoredLog:
-    """Reads the stored log of one job.
+    """Read the stored log of one job.
 
     Args:
         source: The log.
-        delivery: Gets the lines.
-        journal: What to tell the user.
-        now_ns: Tells the time, in nanoseconds since the epoch; it may differ from the platform's.
+        delivery: Receives the lines.
+        journal: Where to log for the user.
+        now_ns: Returns the time, in nanoseconds since the epoch; it may differ from the platform's.
 
     Attributes:
         refused: Whether the token may not read logs.
-        unread: Whether the last pass over all of it has failed.
+        unread: Whether the last pass over the whole log failed.
     """
 
     source: LogSource
@@ -55,26 +56,30 @@ class StoredLog:
 
     @property
     def has_many_unsettled(self) -> bool:
-        """Whether so many lines are remembered that the older ones are to be verified and forgotten."""
+        """Whether so many lines are remembered that old ones are to be verified and forgotten."""
         return self.delivery.ledger.unsettled > _MOST_UNSETTLED
 
     def cursor(self, *, has_settled: bool) -> Cursor:
         """Return where the next reader begins.
 
         Args:
-            has_settled: Whether late lines were given their time after the job's end.
+            has_settled: Whether late lines had their time to arrive after the job's end.
         """
         known = self._read_ns if self._hole_ns is None else min(self._read_ns, self._hole_ns)
         latest_ns = _LATEST_OF_MANY_NS if has_settled else _LATEST_NS
         return self.delivery.ledger.cursor(known - latest_ns, is_sure=self._hole_ns is None)
 
     async def catch_up(self, start_ns: int, end_ns: int | None = None) -> int | None:
-        """Deliver what the store has from a time on; return how many lines were new, or nothing if it cannot be read."""
+        """Deliver what the store has from a time on.
+
+        Returns:
+            How many lines were new, or ``None`` if the store cannot be read.
+        """
         try:
             found = await self._read(
                 start_ns, end_ns or self.now_ns() + LOG_CLOCK_SKEW_NS, Repeat.NEVER
             )
-        except CplnError as error:  # who may not read at all learns it from the live log
+        except CplnError as error:  # the live log reports a token that may not read at all
             self.journal.debug(Area.LOGS, f"The stored log cannot be read now: {error}")
             return None
         if end_ns is None:
@@ -82,7 +87,7 @@ class StoredLog:
         return found
 
     async def read_all(self) -> int:
-        """Read all that may have changed, trying for as long as that may help; return how many lines were new."""
+        """Read all that may have changed, retrying while it may help; return how many were new."""
         start_ns, tally = self.delivery.floor_ns, self.delivery.tally
         try:
             found = await self._read(start_ns, self.now_ns() + LOG_CLOCK_SKEW_NS, Repeat.ALWAYS)
@@ -105,9 +110,10 @@ class StoredLog:
         return found
 
     async def confirm(self) -> None:
-        """Look for older lines that were not delivered: the next reader is to get them. Do this before it begins.
+        """Look for older undelivered lines, so that the next reader gets them.
 
-        Few lines are all in the cursor, from which the next reader sees what is missing.
+        Call this before the next reader begins. A short log needs no check: the cursor holds all
+        its lines, so the next reader sees what is missing.
         """
         ledger = self.delivery.ledger
         if not ledger.is_long():
@@ -125,7 +131,7 @@ class StoredLog:
         self._read_ns = newest_ns
 
     async def verify(self) -> None:
-        """Read once more what may have come late, and forget what is older than that."""
+        """Reread what may have come late, and forget what is older than that."""
         ledger, many = self.delivery.ledger, self.has_many_unsettled
         newest_ns = min(ledger.newest_ns, self.now_ns())
         if await self.catch_up(self.delivery.floor_ns) is not None and not self.delivery.ended:
@@ -133,7 +139,7 @@ class StoredLog:
             ledger.settle(newest_ns - (_LATEST_OF_MANY_NS if many else _LATEST_NS))
 
     def refuse(self, error: ApiError) -> None:
-        """Note that the token may not read logs."""
+        """Record that the token may not read logs."""
         self.refused = True
         self.delivery.tally.found(GapKind.REFUSED)
         self.delivery.tally.miss(Gap(GapKind.REFUSED, reason=str(error)))
@@ -141,8 +147,9 @@ class StoredLog:
             self._has_reported = True
             self.journal.warning(
                 Area.LOGS,
-                f"the logs may not be read ({error}); bind the permission readLogs on the org to a service account and put"
-                " its key into the credentials block. The job keeps running",
+                f"the logs may not be read ({error}); bind the permission readLogs on the org to a"
+                " service account and put its key into the credentials block. The job keeps"
+                " running",
             )
 
     async def _read(self, start_ns: int, end_ns: int, repeat: Repeat) -> int:

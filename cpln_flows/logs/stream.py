@@ -1,12 +1,14 @@
-"""The log of one job while it runs and after its end: a tail for speed, range queries for truth, each line once.
+"""Deliver the log of one job while it runs and after its end, each line once.
 
-The live log (``tail``) pushes lines within milliseconds, and may lose some. The stored log (``store``) has every line, some of
-them a moment late. So the ledger (``cursor``) remembers what was delivered, by time and content, and everything that may have
-fallen into a hole is read from the store; both deliver through one place (``delivery``), which gives each line away once. After
-the job's end, late lines get their time (settle, ``lag``), and the store is read until it brings nothing new (drain).
+The live log (``tail``) pushes lines within milliseconds, but may lose some. The stored log
+(``store``) has every line, some of them a moment late. So the ledger (``cursor``) remembers what
+was delivered, by time and content, and everything that may have fallen into a hole is read from the
+store. Both deliver through one place (``delivery``), which passes on each line once. After the
+job's end, late lines get their time to arrive (settle, ``lag``), and the store is read until it
+returns nothing new (drain).
 
-Lines are given away in the moment in which they count as delivered, and not queued for an iterator: whoever is interrupted has
-then been given exactly the lines of the receipt.
+Lines are passed on at the moment they count as delivered, and are not queued for an iterator: a
+reader that is interrupted has received exactly the lines of the receipt.
 """
 
 from __future__ import annotations
@@ -40,19 +42,21 @@ _LONGEST_PROGRESS_SECONDS = 900.0
 
 @dataclass
 class LogStream:
-    """Delivers the lines of one job.
+    """Deliver the lines of one job.
 
     Args:
         source: The log.
-        deliver: Gets each line once, in the order of its stream; what comes late comes when it comes.
-        journal: What to tell the user.
-        since_ns: The log is read from this time on.
-        pace: How long things take.
+        deliver: Receives each line once, in the order of its stream; late lines come when they
+            arrive.
+        journal: Where to log for the user.
+        since_ns: Start of the log to read.
+        pace: Time limits and intervals.
         wake: Called after lines were delivered.
-        cursor: Where an earlier reader has stopped; no line that is older than its ``since_ns`` is delivered.
-        until_ns: No line that is wanted is as new as this.
-        is_full: Says after each line whether it was the last one that is wanted.
-        now_ns: Tells the time, in nanoseconds since the epoch; it may differ from the platform's.
+        cursor: Where an earlier reader has stopped; lines older than its ``since_ns`` are not
+            delivered.
+        until_ns: End of the wanted lines, exclusive.
+        is_full: Returns, after each line, whether it was the last wanted one.
+        now_ns: Returns the time, in nanoseconds since the epoch; it may differ from the platform's.
     """
 
     source: LogSource
@@ -87,7 +91,7 @@ class LogStream:
 
     @property
     def receipt(self) -> LogReceipt:
-        """What was delivered so far, and what is known to be missing."""
+        """What was delivered so far and what is known to be missing."""
         return self.tally.receipt(self._store.cursor(has_settled=self._has_settled))
 
     @property
@@ -102,12 +106,12 @@ class LogStream:
 
     @property
     def last_line(self) -> float | None:
-        """When a line was delivered last, in seconds of the event loop's time."""
+        """When the last line was delivered, in seconds of the event loop's time."""
         return self._delivery.last_line
 
     @property
     def ended(self) -> bool:
-        """Whether the last line that is wanted was delivered."""
+        """Whether the last wanted line was delivered."""
         return self._delivery.ended
 
     @property
@@ -121,7 +125,7 @@ class LogStream:
         return self._store.unread
 
     async def tail(self) -> None:
-        """Follow the live log until cancelled; a lost connection is made again from where it broke."""
+        """Follow the live log until cancelled; reconnect a lost connection where it broke."""
         tender = asyncio.create_task(self._tend())
         try:
             await self._live.follow()
@@ -129,11 +133,14 @@ class LogStream:
             tender.cancel()
 
     async def settle(self, ended: float, ended_ns: int | None = None) -> None:
-        """Give late lines their time after the job's end (``lag``). Run this while the tail still listens.
+        """Give late lines time to arrive after the job's end (``lag``).
+
+        Run this while the tail still listens.
 
         Args:
-            ended: Monotonic time at which the job was seen to have ended.
-            ended_ns: When it ended, in the platform's time, if that is known: without, nothing shows that the log has ended too.
+            ended: Monotonic time at which the job's end was seen.
+            ended_ns: When the job ended, in the platform's time, if known. Without it, nothing
+                shows that the log has ended too.
         """
         end = End(ended, ended_ns)
         last = ended + max(self.pace.settle, self.pace.drain)
@@ -145,10 +152,11 @@ class LogStream:
         self._has_settled = True
 
     async def drain(self) -> None:
-        """Deliver what the tail has missed: read the store until it brings nothing new. The tail must have ended.
+        """Deliver what the tail missed: read the store until it returns nothing new.
 
-        What it brings may have come late, so there may be more of it to come: then it is read once more after the time that late
-        lines are given, and so it is if they were not given that time before.
+        The tail must have ended. New lines from the store may have come late, so more of them may
+        follow: the store is then read once more after the time that late lines get. It is also read
+        once more if they did not get that time before.
         """
         until, wait = loop_time() + self.pace.drain, _FIRST_DRAIN_SECONDS
         while True:
@@ -166,15 +174,18 @@ class LogStream:
             wait *= 2
 
     async def read(self) -> None:
-        """Deliver what is stored now."""
+        """Deliver what is currently stored."""
         await self._store.read_all()
 
     async def confirm(self) -> None:
-        """Look in the store for older lines that were not delivered, so that the next reader gets them."""
+        """Look in the store for older undelivered lines, so that the next reader gets them."""
         await self._store.confirm()
 
     async def _tend(self) -> None:
-        """Beside the live log: read again what it may have missed, forget what is settled, and log how far it is."""
+        """Tend the log while the live log runs.
+
+        Reread what the live log may have missed, forget what is settled, and log the progress.
+        """
         verified = reported = loop_time()
         lines, pause = 0, self.pace.progress
         while True:
@@ -191,7 +202,8 @@ class LogStream:
         late = self._live.lag.newest_ns / NS
         self.journal.info(
             Area.LOGS,
-            f"{lines:,} lines so far, {rate:,.1f} lines/s, the newest came {late:.1f} s after it was printed",
+            f"{lines:,} lines so far, {rate:,.1f} lines/s, the newest came {late:.1f} s after it"
+            " was printed",
         )
 
     def _rests_at(self, end: End) -> float:

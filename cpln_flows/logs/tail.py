@@ -1,8 +1,9 @@
-"""The live log of a job: connections that push lines within milliseconds, and may lose some.
+"""Follow the live log of a job: connections that push lines within milliseconds, but may lose some.
 
-Lines are lost when the service drops them, when the connection breaks, when the service allows no further connection, or when it
-falls silent. Each of these is noticed here, and the store is read from before the hole before anything newer is delivered. While
-there is no live log at all, the store is polled every few seconds and the connection is tried again each time.
+Lines are lost when the service drops them, when the connection breaks, when the service allows no
+further connection, or when it falls silent. Each of these is detected here, and the store is read
+from before the hole before anything newer is delivered. While there is no live log at all, the
+store is polled every few seconds, and each time the connection is retried.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from cpln_flows.model.log_lines import Frame, in_order
 
 _FIRST_RECONNECT_SECONDS = 0.1
 _LEAST_POLL_SECONDS = 1.0
-_FUTILE_SESSIONS = 2  # so many sessions in a row without a line: then the store is read instead
+_FUTILE_SESSIONS = 2  # after this many sessions in a row without a line, the store is read instead
 _HISTORY_SECONDS = 2.0
 _LONGEST_IDLE_SECONDS = 300.0
 _LONGEST_TURN_SECONDS = 0.02
@@ -49,18 +50,18 @@ class _Session:
 
 @dataclass
 class LiveLog:
-    """Follows the live log of one job.
+    """Follow the live log of one job.
 
     Args:
         source: The log.
-        delivery: Gets the lines.
+        delivery: Receives the lines.
         store: Read wherever the live log has a hole.
-        journal: What to tell the user.
-        pace: How long things take.
-        now_ns: Tells the time, in nanoseconds since the epoch; it may differ from the platform's.
+        journal: Where to log for the user.
+        pace: Time limits and intervals.
+        now_ns: Returns the time, in nanoseconds since the epoch; it may differ from the platform's.
 
     Attributes:
-        lag: How late lines come.
+        lag: How late lines arrive.
     """
 
     source: LogSource
@@ -72,7 +73,10 @@ class LiveLog:
     lag: Lag = field(default_factory=Lag)
 
     async def follow(self) -> None:
-        """Follow it until the last line that is wanted, or a refusal; a lost connection is made again from where it broke."""
+        """Follow the live log until the last wanted line, or until the token is refused.
+
+        A lost connection is reconnected where it broke.
+        """
         delivery, wait, futile = self.delivery, _FIRST_RECONNECT_SECONDS, 0
         while not (self.store.refused or delivery.ended):
             before = delivery.ledger.total
@@ -94,19 +98,25 @@ class LiveLog:
     async def _polled(self, why: str) -> bool:
         """Read the stored log because there is no live one; return whether there were new lines.
 
-        A logs service has only so many live logs at a time and may close a further one at once, so fewer live logs than jobs
-        are nothing unusual. Each job without one polls the store, and tries again each time whether there is room by now.
+        A logs service supports a limited number of live logs at a time and may close a further one
+        at once. Fewer live logs than jobs are therefore not unusual. Each job without one polls the
+        store, and checks each time whether there is room by now.
         """
         if self.source.report_once("no live log"):
             self.journal.warning(
                 Area.LOGS,
-                f"There is no live log for this job now ({why or 'the service closed it at once'}); its lines are read from the"
-                f" stored log at least every {self.pace.poll:g} s. The same may hold for further jobs of this process",
+                "There is no live log for this job now"
+                f" ({why or 'the service closed it at once'}); its lines are read from the stored"
+                f" log at least every {self.pace.poll:g} s. The same may apply to other jobs of"
+                " this process",
             )
         return bool(await self.store.catch_up(self.delivery.resume_ns))
 
     async def _sessions(self) -> str:
-        """Read one connection after another, each opened before the one before it is closed, until one breaks; return why."""
+        """Read one connection after another until one breaks; return why it broke.
+
+        Each connection is opened before the previous one is closed.
+        """
         current = AsyncExitStack()
         try:
             session = await self._connect(current)
@@ -117,7 +127,7 @@ class LiveLog:
                 except CplnError as error:
                     self.journal.debug(
                         Area.LOGS,
-                        f"The live log is kept, a new connection could not be made: {error}",
+                        f"Keeping the live log, a new connection could not be made: {error}",
                     )
                     session.rotate_at = loop_time() + self.pace.idle
                     continue
@@ -135,7 +145,7 @@ class LiveLog:
         )
 
     async def _is_old_after_reading(self, session: _Session) -> bool:
-        """Read a connection; return whether it is to be replaced, or is broken."""
+        """Read a connection; return true if it is due for replacement, false if it is over."""
         idle = self.pace.idle
         while not self.delivery.ended:
             try:
@@ -154,9 +164,8 @@ class LiveLog:
             began, idle = loop_time(), self.pace.idle
             await self._take(session, arrival)
             if loop_time() - began > _LONGEST_TURN_SECONDS:
-                await (
-                    anyio.lowlevel.checkpoint()
-                )  # messages that wait already would keep everybody else from running
+                # Messages that are already waiting would keep every other task from running.
+                await anyio.lowlevel.checkpoint()
             if loop_time() >= session.rotate_at:
                 return True
         return False
@@ -164,13 +173,12 @@ class LiveLog:
     async def _take(self, session: _Session, arrival: Arrival) -> None:
         delivery = self.delivery
         if session.look.repeats(arrival.id):
-            await self.store.catch_up(
-                delivery.resume_ns
-            )  # the store knows whether these lines were printed once or twice
+            # The store knows whether these lines were printed once or twice.
+            await self.store.catch_up(delivery.resume_ns)
             return
         frame = arrival.frame
         if frame is None:
-            self.journal.debug(Area.LOGS, "The live log sent what cannot be read")
+            self.journal.debug(Area.LOGS, "The live log sent an unreadable message")
             if await self.store.catch_up(delivery.resume_ns) is None:
                 delivery.tally.miss(Gap(GapKind.UNREADABLE))
             return
@@ -182,23 +190,22 @@ class LiveLog:
             and not session.has_shown
             and self._may_be_history(session, batches[0].stamps[0])
         ):
-            await self.store.catch_up(
-                delivery.resume_ns
-            )  # of what was stored before, a connection shows the newest lines alone
+            # Of the lines stored before, a connection shows only the newest.
+            await self.store.catch_up(delivery.resume_ns)
         session.has_shown = session.has_shown or bool(batches)
         if batches and (newest_ns := batches[-1].stamps[-1]) >= session.connected_ns:
-            self.lag.note(self.now_ns() - newest_ns)  # what is older was not late, we were
+            self.lag.note(self.now_ns() - newest_ns)  # an older line was not late, this reader was
         delivery.note_late(batches)
         delivery.take(session.look, batches)
 
     def _may_be_history(self, session: _Session, oldest_ns: int) -> bool:
-        """Whether a line may be from before the connection; the clock of this machine alone could not tell that."""
+        """Whether a line may be from before the connection; this machine's clock may be wrong."""
         return (
             oldest_ns <= session.connected_ns or loop_time() - session.connected < _HISTORY_SECONDS
         )
 
     async def _fetch_dropped(self, frame: Frame) -> None:
-        """Read what the service has left out before anything newer is delivered."""
+        """Read what the service left out before anything newer is delivered."""
         delivery = self.delivery
         oldest_ns = max(delivery.since_ns, min(frame.dropped))
         delivery.tally.report(max(delivery.since_ns, ns) for ns in frame.dropped)
@@ -209,10 +216,10 @@ class LiveLog:
         await self.store.catch_up(max(delivery.floor_ns, min(oldest_ns, delivery.resume_ns)))
 
     async def _is_deaf(self) -> bool:
-        """Ask the store whether the live log has kept something back; a line that is on its way is no proof of that."""
+        """Ask the store whether the live log kept something back; lines in transit do not count."""
         before = self.delivery.ledger.total
         await self.store.catch_up(self.delivery.resume_ns, self.now_ns() - OVERLAP_NS)
         if self.delivery.ledger.total > before:
-            self.journal.debug(Area.LOGS, "The live log has fallen silent, connecting again")
+            self.journal.debug(Area.LOGS, "The live log has fallen silent, reconnecting")
             return True
         return False

@@ -1,4 +1,4 @@
-"""The text of a log, kept whole or, past a cap, its head and its tail."""
+"""The text of a log: all of it or, past a cap, its head and its tail."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from itertools import accumulate
 
 
 class Transcript:
-    """Keeps lines; past the cap those in the middle are let go, and the text says so.
+    """Keep lines; past the cap, drop those in the middle and leave a notice in the text.
 
     Args:
-        most_characters: About how long the text may become; ``None`` keeps everything.
+        most_characters: Approximate maximum length of the text; ``None`` keeps everything.
 
     >>> transcript = Transcript(8)
     >>> transcript.add(["aaa", "bbb", "ccc", "ddd"])
@@ -33,7 +33,7 @@ class Transcript:
         self._left_out_size = 0
 
     def add(self, lines: list[str]) -> None:
-        """Take lines."""
+        """Add lines."""
         if self._half is None:
             self._head += lines
             return
@@ -44,7 +44,7 @@ class Transcript:
 
     @property
     def lines(self) -> list[str]:
-        """The lines, with one that says what was left out where that is."""
+        """The lines, with a notice in place of those that were left out."""
         notice = [self._notice()] if self.left_out else []
         return [*self._head, *notice, *self._tail]
 
@@ -66,7 +66,7 @@ class Transcript:
         return len(self._head) + len(self._tail) + self.left_out
 
     def _fill_head(self, lines: list[str], half: int) -> list[str]:
-        """Take what there is room for; return the rest."""
+        """Add the lines that fit; return the rest."""
         size = self._head_size + sum(map(len, lines)) + len(lines)
         if size <= half:
             self._head_size = size
@@ -94,6 +94,7 @@ class Transcript:
 
     def _notice(self) -> str:
         return (
-            f"[... {self.left_out:,} lines, {self._left_out_size:,} characters, are left out here: the result is capped at"
-            f" {self._most:,} characters (max_log_characters, CPLN_MAX_LOG_CHARACTERS); the log on the platform has them ...]"
+            f"[... {self.left_out:,} lines, {self._left_out_size:,} characters, are left out here:"
+            f" the result is capped at {self._most:,} characters (max_log_characters,"
+            " CPLN_MAX_LOG_CHARACTERS); the log on the platform has them ...]"
         )

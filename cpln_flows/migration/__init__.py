@@ -1,1 +1,4 @@
-"""What Prefect 2 saved, moved over to Prefect 3 and this package: blocks, work pools, deployments, programs and settings."""
+"""Move what Prefect 2 saved over to Prefect 3 and this package.
+
+That covers blocks, work pools, deployments, programs and settings.
+"""

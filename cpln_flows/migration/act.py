@@ -1,4 +1,7 @@
-"""Doing what a plan says, on a Prefect server. Each action looks before it makes anything, so that it can be repeated."""
+"""Carry out a plan on a Prefect server.
+
+Each action checks what exists before it creates anything, so that it can be repeated.
+"""
 
 from __future__ import annotations
 
@@ -32,18 +35,21 @@ from cpln_flows.migration.plan import (
     UpdatePool,
 )
 
-_WHY_CANCELLED = "No agent of Prefect 2 will start this run; its deployment has moved to a work pool of type cpln"
+_WHY_CANCELLED = (
+    "No agent of Prefect 2 will start this run; its deployment has moved to a work pool of type"
+    " cpln"
+)
 
 
 async def act(client: PrefectClient, action: ServerAction) -> None:
-    """Do one thing.
+    """Carry out one action.
 
     Args:
         client: An open client of Prefect's API.
-        action: What is to be done; doing it twice does it once.
+        action: The action; carrying it out twice has the effect of carrying it out once.
 
     Raises:
-        ConfigurationError: What it needs is not there.
+        ConfigurationError: Something that the action needs does not exist.
         prefect.exceptions.PrefectHTTPStatusError: The server refused.
     """
     match action:
@@ -109,13 +115,14 @@ async def _id_of(client: PrefectClient, ref: DocumentRef) -> UUID:
     found = await _find(client, ref)
     if found is None:
         raise ConfigurationError(
-            f"{ref.slug}/{ref.name}: the server has no such block, and others refer to it; save it first"
+            f"{ref.slug}/{ref.name}: the server has no such block, and others refer to it;"
+            " save it first"
         )
     return found
 
 
 async def _find(client: PrefectClient, ref: DocumentRef) -> UUID | None:
-    """Return the id of a document on this server: by its id if it was read here, else by its name."""
+    """Find a document on this server by its id if it was read here, else by its name."""
     if ref.id is not None:
         try:
             return (await client.read_block_document(ref.id, include_secrets=False)).id
@@ -149,7 +156,8 @@ async def _create_pool(client: PrefectClient, action: CreatePool) -> None:
         found = await client.read_work_pool(action.name)
         if found.type != POOL_TYPE or found.description != action.description:
             raise ConfigurationError(
-                f"the work pool {action.name!r} was made by somebody else meanwhile; migrate again"
+                f"the work pool {action.name!r} was created by somebody else in the meantime;"
+                " migrate again"
             ) from None
 
 

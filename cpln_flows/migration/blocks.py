@@ -1,7 +1,8 @@
-"""What becomes of a saved block: stored again with the schema of today, or refused by its name.
+"""Decide what becomes of a saved block: stored again with the current schema, or refused by name.
 
-Nothing that the environment fills in where a job runs is written down here: a document that left its organization open leaves it
-open. A document is tried out as a block, with made-up places, before anything is said of it.
+Nothing that the environment fills in where a job runs is written down here: a document that left
+its organization open leaves it open. A document is validated as a block, with made-up places,
+before any decision about it.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ CLASSES: Mapping[str, type[Block]] = {
     JOB: CplnJob,
     INFRASTRUCTURE: CplnInfrastructure,
 }
-"""The types that are brought over, what others refer to first."""
+"""The types that are migrated; types that others refer to come first."""
 
 _OPEN: Mapping[str, tuple[str, ...]] = {
     CONFIG: ("token",),
@@ -59,7 +60,7 @@ _OPEN: Mapping[str, tuple[str, ...]] = {
         "image",
     ),
 }
-"""Fields that mean nothing where they are empty."""
+"""Fields that have no meaning if they are empty."""
 _NESTED: Mapping[tuple[str, str], str] = {
     (CREDENTIALS, "config"): CONFIG,
     (JOB, "credentials"): CREDENTIALS,
@@ -74,7 +75,7 @@ _TOKEN = {"token": "some-token"}
 
 
 def title(document: Document) -> str:
-    """Return what people call a document: ``type/name``."""
+    """Return the display name of a document: ``type/name``."""
     return f"{document.slug}/{document.name or 'without a name'}"
 
 
@@ -104,7 +105,7 @@ def decide(document: Document) -> Item:
 
 
 def faults(document: Document) -> tuple[str, ...]:
-    """Return why no version of the library has written a document, or why it cannot be run."""
+    """Return why no version of the library can have written a document, or why it cannot run."""
     if wrong := [*_unknown(document.slug, document.data, ""), *_masked(document.data, "")]:
         return tuple(wrong)
     try:
@@ -120,8 +121,8 @@ def instance(document: Document) -> Block:
     """Return a document as a block, with made-up places and token where it leaves them open.
 
     Raises:
-        ConfigurationError: It is no such block.
-        ManifestError: Its manifest cannot be run on the platform.
+        ConfigurationError: The document is not a block of its type.
+        ManifestError: The platform cannot run its manifest.
     """
     block_class = CLASSES[document.slug]
     try:
@@ -139,7 +140,10 @@ def instance(document: Document) -> Block:
 
 
 def todays(document: Document) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return the fields of a document in the form of today, without those that refer to others, and what changes."""
+    """Return the fields of a document in their current form, and what changes.
+
+    Fields that refer to other documents are left out.
+    """
     kept = {name: value for name, value in document.data.items() if name not in document.references}
     data = _plain(document.slug, kept)
     changes = []
@@ -183,7 +187,7 @@ def _unknown(slug: str, data: Mapping[str, Any], path: str) -> Sequence[str]:
     """Return the fields that no version has."""
     known = CLASSES[slug].model_fields
     found = [
-        f"{path}{name}: is no field of {slug}"
+        f"{path}{name}: is not a field of {slug}"
         for name in data
         if name not in known and name != _OF_PREFECT
     ]
@@ -194,7 +198,7 @@ def _unknown(slug: str, data: Mapping[str, Any], path: str) -> Sequence[str]:
 
 
 def _masked(data: Mapping[str, Any], path: str) -> Iterator[str]:
-    """Yield the tokens that are nothing but the mask with which a server shows a secret."""
+    """Yield a fault for each token that is only the mask with which a server shows a secret."""
     for name, value in data.items():
         if isinstance(value, Mapping):
             yield from _masked(value, f"{path}{name}.")
@@ -206,7 +210,7 @@ def _masked(data: Mapping[str, Any], path: str) -> Iterator[str]:
 
 
 def _completed(slug: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return fields with made-up values for what only the environment of a job knows."""
+    """Return fields with made-up values for those that only a job's environment knows."""
     found = _plain(slug, data)
     for name, value in found.items():
         nested = _NESTED.get((slug, name))

@@ -1,4 +1,4 @@
-"""From what is saved to the plan of a migration. Pure."""
+"""Turn what is saved into the plan of a migration. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _ORDER = {slug: index for index, slug in enumerate(blocks.CLASSES)}
 
 
 def decide(saved: Saved) -> Plan:
-    """Return the plan: blocks first, then pools, then the deployments that move into them, then what they leave behind.
+    """Return the plan of a migration.
+
+    Blocks come first, then pools, then the deployments that move into them, and finally the pools
+    that those deployments leave.
 
     Args:
         saved: Everything that was read.

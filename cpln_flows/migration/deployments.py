@@ -1,4 +1,4 @@
-"""What becomes of deployments that agents ran, of the pools that agents polled, and of the runs that wait in them. Pure."""
+"""Decide what becomes of agents' deployments, the pools they polled, and waiting runs. Pure."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from cpln_flows.migration.saved import Deployment, Document, Pool, Queue, Saved
 
 KIND = "deployment"
 _DEFAULT_QUEUE = "default"
-# Prefect 3 has these two and, as a block type, no other that Prefect 2 could load code from by itself.
+# Prefect 3 has these, but no other block type from which Prefect 2 could load code by itself.
 _STORAGES = frozenset({"local-file-system", "remote-file-system", "smb"})
 
 
 def decide(deployment: Deployment, saved: Saved) -> Item | None:
-    """Return what becomes of a deployment; nothing of one that does not run on Control Plane."""
+    """Return what becomes of a deployment; ``None`` if it does not run on Control Plane."""
     document = saved.document(deployment.infrastructure_id)
     if document is not None and document.slug == blocks.INFRASTRUCTURE:
         return _moved(deployment, document, saved)
@@ -48,14 +48,18 @@ def _moved(deployment: Deployment, document: Document, saved: Saved) -> Item:
             [f"the work pool {target!r} cannot be used: {reason}" for reason in made.refused],
         )
     if not saved.is_live:
-        line = f"read the server itself: an export cannot say where to move it; its pool will be {target!r}"
+        line = (
+            "read the server itself: an export does not show where to move it;"
+            f" its pool will be {target!r}"
+        )
         return Item(KIND, deployment.title, f"moved to {target}", by_hand=(line,))
     variables, changes = _variables(deployment.job_variables)
     if unknown := sorted(variables.keys() - _known(made.actions, saved.pool(target))):
         source = blocks.title(document)
         reason = (
-            f"infra_overrides: {', '.join(unknown)}: the work pool has no such variable; put what they change into a copy of"
-            f" the block {source}, or remove them from the deployment, and migrate again"
+            f"infra_overrides: {', '.join(unknown)}: the work pool has no such variable; put what"
+            f" they change into a copy of the block {source}, or remove them from the deployment,"
+            " and migrate again"
         )
         return refused(KIND, deployment.title, [reason])
     place = (
@@ -88,7 +92,7 @@ def _steps(
 
 
 def agents(pool: Pool, saved: Saved, moving: frozenset[str]) -> Item:
-    """Return what becomes of a pool that agents polled.
+    """Return what becomes of a pool that was polled by agents.
 
     Args:
         pool: The pool.
@@ -116,8 +120,8 @@ def agents(pool: Pool, saved: Saved, moving: frozenset[str]) -> Item:
         actions.append(CancelRuns(scheduled))
     if asked := len(waiting) - len(scheduled):
         by_hand.append(
-            f"{_runs(asked)} that somebody asked for wait in it: start them again with `prefect deployment run`, then cancel"
-            " these with `prefect flow-run cancel`"
+            f"{_runs(asked)} that somebody asked for wait in it: start them again with `prefect"
+            " deployment run`, then cancel these with `prefect flow-run cancel`"
         )
     if left:
         changes.append(f"not paused: {', '.join(left)} would run elsewhere than on Control Plane")
@@ -136,7 +140,7 @@ def agents(pool: Pool, saved: Saved, moving: frozenset[str]) -> Item:
 
 
 def limit_of_agents(document: Document, saved: Saved) -> int | None:
-    """Return the concurrency limit that held for the deployments of an infrastructure block, if one did."""
+    """Return the concurrency limit of an infrastructure block's deployments, if there was one."""
     users = [
         saved.pool(found.pool)
         for found in saved.deployments
@@ -151,7 +155,7 @@ def limit_of_agents(document: Document, saved: Saved) -> int | None:
 
 
 def _variables(found: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return job variables as Prefect 3 takes them: nested, and without an image of Prefect 2."""
+    """Return job variables in the form of Prefect 3: nested, and without an image of Prefect 2."""
     made: dict[str, Any] = {}
     for name, value in found.items():
         first, dot, rest = name.partition(".")
@@ -165,7 +169,8 @@ def _variables(found: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...
         changes.append("job_variables: names with dots become objects")
     if is_outdated(made.get("image")):
         changes.append(
-            f"job_variables: the image {made.pop('image')} is one of Prefect 2; its runs get that of the pool"
+            f"job_variables: the image {made.pop('image')} is one of Prefect 2; its runs get that"
+            " of the pool"
         )
     return made, tuple(changes)
 
@@ -178,7 +183,7 @@ def _known(actions: object, existing: Pool | None) -> set[str]:
 
 
 def _own_queue(deployment: Deployment, pool: Pool | None) -> Queue | None:
-    """Return the queue of a deployment, unless it is its pool's default."""
+    """Return the queue of a deployment, unless it is the default queue of its pool."""
     if deployment.queue in (None, _DEFAULT_QUEUE):
         return None
     queues = pool.queues if pool is not None else ()
@@ -193,8 +198,8 @@ def _storage(deployment: Deployment, saved: Saved) -> Iterator[str]:
     slug = saved.storages.get(deployment.storage_id, "block that is gone")
     if slug not in _STORAGES:
         yield (
-            f"its code comes from a {slug}, which Prefect 3 does not have: give it a pull step, such as git_clone, or deploy it"
-            " again with flow.from_source"
+            f"its code comes from a {slug}, which Prefect 3 does not have: give it a pull step,"
+            " such as git_clone, or deploy it again with flow.from_source"
         )
 
 

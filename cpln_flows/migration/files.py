@@ -1,4 +1,4 @@
-"""Reading exported JSON and YAML: what Prefect's API answered, as people have saved it to files."""
+"""Read exported JSON and YAML: answers of Prefect's API that people saved to files."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _LISTS = ("block_documents", "deployments", "work_pools")
 
 
 def read(paths: Sequence[Path]) -> Saved:
-    """Read exported files; what cannot be understood is kept with its place.
+    """Read exported files; keep the position of whatever cannot be understood.
 
     Args:
-        paths: Files of JSON or YAML, each with one document or a list of them, or with lists by name.
+        paths: JSON or YAML files, each with one document, a list of documents, or named lists.
 
     Raises:
         ConfigurationError: A file cannot be read.
@@ -72,7 +72,7 @@ def _with(saved: Saved, place: str, entry: Any) -> Saved:
             saved,
             wrong=(
                 *saved.wrong,
-                (where, "is no block document, work pool or deployment of Prefect"),
+                (where, "is not a block document, work pool or deployment of Prefect"),
             ),
         )
     try:
@@ -91,7 +91,7 @@ def _with(saved: Saved, place: str, entry: Any) -> Saved:
 
 
 def _said(error: ValidationError) -> str:
-    """Return what is wrong with the fields of an entry, without their values: they may be secrets."""
+    """Return what is wrong with the fields of an entry, without values that may be secrets."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return "; ".join(
         f"{'.'.join(map(str, each['loc']))}: {each['msg'].split(',')[0]}" for each in found

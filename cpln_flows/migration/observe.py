@@ -1,4 +1,4 @@
-"""Reading a Prefect server: everything that a migration looks at, and nothing else."""
+"""Read a Prefect server: everything that a migration considers, and nothing else."""
 
 from __future__ import annotations
 

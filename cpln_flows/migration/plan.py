@@ -1,4 +1,4 @@
-"""What a migration would do: an item for each thing that was looked at, with the small actions that bring it over. Pure."""
+"""What a migration would do: an item per object, with the small actions that migrate it. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from uuid import UUID
 
 @dataclass(frozen=True)
 class DocumentRef:
-    """A block document by its type and name, which it keeps on another server; its id is that of the server it was read from."""
+    """A block document, identified by its type and name, which are the same on another server.
+
+    The id is that of the server from which the document was read.
+    """
 
     slug: str
     name: str
@@ -19,12 +22,12 @@ class DocumentRef:
 
 @dataclass(frozen=True)
 class SaveBlock:
-    """Store a block document with the schema of today.
+    """Store a block document with the current schema.
 
     Attributes:
-        ref: The document; it is made if the server has none.
+        ref: The document; it is created if the server does not have it.
         data: Its fields.
-        references: Documents that take the places of fields.
+        references: Documents to which fields refer, by field.
     """
 
     ref: DocumentRef
@@ -34,14 +37,14 @@ class SaveBlock:
 
 @dataclass(frozen=True)
 class CreatePool:
-    """Make a work pool of this package's type; one that exists is left as it is.
+    """Create a work pool of this package's type; leave an existing one as it is.
 
     Attributes:
         name: Name of the pool.
-        template: Its base job template, but for the reference to the token.
+        template: Its base job template, without the reference to the token.
         config: The document that holds the token.
         description: Its description.
-        concurrency_limit: How many runs it may have at once.
+        concurrency_limit: How many runs the pool may have at once.
     """
 
     name: str
@@ -61,7 +64,7 @@ class UpdatePool:
 
 @dataclass(frozen=True)
 class CreateQueue:
-    """Make a queue in a pool as it was in another; one that exists is left as it is."""
+    """Create a queue in a pool as it was in another one; leave an existing one as it is."""
 
     pool: str
     name: str
@@ -72,11 +75,11 @@ class CreateQueue:
 
 @dataclass(frozen=True)
 class UpdateDeployment:
-    """Change fields of a deployment; its schedules, parameters and path stay.
+    """Change fields of a deployment; keep its schedules, parameters and path.
 
     Attributes:
         id: The deployment.
-        fields: What Prefect's API calls them, and their values.
+        fields: Values by the names that Prefect's API has for the fields.
     """
 
     id: UUID
@@ -85,7 +88,7 @@ class UpdateDeployment:
 
 @dataclass(frozen=True)
 class CancelRuns:
-    """Cancel runs that a schedule has made and no agent will ever start."""
+    """Cancel runs that were created by a schedule and that no agent will ever start."""
 
     ids: tuple[UUID, ...]
 
@@ -99,12 +102,12 @@ class PausePool:
 
 @dataclass(frozen=True)
 class WriteFile:
-    """Replace the text of a program.
+    """Replace the source text of a program.
 
     Attributes:
         path: The file.
-        before: Its text as it was read; one that has changed since is left alone.
-        after: Its text then.
+        before: The text as it was read; a file that has changed since is left alone.
+        after: The new text.
     """
 
     path: str
@@ -120,16 +123,17 @@ Action = ServerAction | WriteFile
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that was looked at, and what becomes of it.
+    """One object that was considered, and what becomes of it.
 
     Attributes:
-        kind: What it is: ``block``, ``work pool``, ``deployment``, ``program`` or ``setting``.
+        kind: Kind of the object: ``block``, ``work pool``, ``deployment``, ``program`` or
+            ``setting``.
         name: Its name.
-        becomes: What it becomes, in a few words.
-        changes: What changes, a sentence each.
-        by_hand: What is left to do by hand, a sentence each.
-        refused: Why nothing was done about it, a sentence each.
-        actions: What brings it over, in order; each can be repeated.
+        becomes: What becomes of it, in a few words.
+        changes: What changes, one sentence each.
+        by_hand: What is left to do by hand, one sentence each.
+        refused: Why it is left as it is, one sentence each.
+        actions: The steps that migrate it, in order; each can be repeated.
         diff: For a program: the changed lines.
     """
 
@@ -152,7 +156,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a migration does, in order."""
+    """Everything that a migration does, in order."""
 
     items: tuple[Item, ...] = ()
 
@@ -163,10 +167,10 @@ class Plan:
 
     @property
     def has_actions(self) -> bool:
-        """Whether there is anything that ``--apply`` does."""
+        """Whether ``--apply`` would do anything."""
         return any(item.actions for item in self.items)
 
 
 def refused(kind: str, name: str, reasons: Sequence[str]) -> Item:
-    """Return the item of something that nothing is done about."""
+    """Return the item of an object that is left as it is."""
     return Item(kind, name, "refused", refused=tuple(reasons))

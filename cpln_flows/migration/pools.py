@@ -1,6 +1,8 @@
-"""What becomes of work pools: those that the fork's pages made are put right, infrastructure blocks become pools. Pure.
+"""Decide what becomes of work pools. Pure.
 
-A template is only touched where something in it is wrong on Prefect 3; whatever else people have written into it stays.
+Pools that were made on the pages of the fork are put right, and infrastructure blocks become pools.
+A template is only changed where something in it is wrong on Prefect 3; whatever else people have
+written into it stays.
 """
 
 from __future__ import annotations
@@ -29,19 +31,23 @@ _SIZES = ("cpu", "memory")
 
 
 def name_of(document: Document, saved: Saved) -> str:
-    """Return the name of the pool that an infrastructure block becomes: its own, if no pool of another type has it."""
+    """Return the name of the pool that an infrastructure block becomes.
+
+    It is the name of the block, unless a pool of another type has that name.
+    """
     name = f"infrastructure-{str(document.id)[:8]}" if document.is_anonymous else document.name
     taken = saved.pool(name)
     return name if taken is None or taken.type == POOL_TYPE else f"{name}-{POOL_TYPE}"
 
 
 def published(document: Document, saved: Saved, concurrency_limit: int | None = None) -> Item:
-    """Return what is to be done for the pool that an infrastructure block becomes.
+    """Return the plan for the pool that an infrastructure block becomes.
 
     Args:
         document: The block.
         saved: Everything that was read.
-        concurrency_limit: How many runs the pool of agents allowed, if its deployments used this block.
+        concurrency_limit: How many runs the agents' pool allowed, if its deployments used this
+            block.
     """
     name, source = name_of(document, saved), blocks.title(document)
     if wrong := blocks.faults(document):
@@ -68,7 +74,7 @@ def decide(pool: Pool) -> Item:
 
 
 def _misshapen(template: Mapping[str, Any]) -> list[str]:
-    """Return what of a template is no object although it has to be one."""
+    """Return which parts of a template are not objects although they have to be."""
     variables = template.get("variables", {})
     found = {"job_configuration": template.get("job_configuration"), "variables": variables}
     for part in ("properties", "definitions"):
@@ -90,7 +96,7 @@ def put_right(
 
     Args:
         template: A pool's base job template.
-        default: That of a new pool.
+        default: The template of a new pool.
     """
     made: dict[str, Any] = copy.deepcopy(dict(template))
     properties = made.setdefault("variables", {}).setdefault("properties", {})
@@ -107,13 +113,14 @@ def put_right(
     ):
         del properties["pod_watch_timeout_seconds"]["default"]
         changes.append(
-            "pod_watch_timeout_seconds: its default was never enforced, and is left to the worker's setting"
+            "pod_watch_timeout_seconds: its default was never enforced, and is left to the worker's"
+            " setting"
         )
     return made, tuple(changes)
 
 
 def _missing_manifest(configuration: dict[str, Any], properties: Mapping[str, Any]) -> list[str]:
-    """Give a template a manifest if it has none, or a placeholder that no variable of the pool fills."""
+    """Add a manifest to a template without one, or with a placeholder that no variable fills."""
     found = configuration.get("job_manifest")
     if found is not None and not (isinstance(found, str) and found.strip("{} ") not in properties):
         return []
@@ -132,13 +139,17 @@ def _image(properties: dict[str, Any], manifest: object) -> list[str]:
     if is_outdated(found := container.get("image")):
         container["image"] = "{{ image }}"
         changes.append(
-            f"job_manifest: the image {found} is one of Prefect 2; runs get that of the pool's variable"
+            f"job_manifest: the image {found} is one of Prefect 2; runs get that of the pool's"
+            " variable"
         )
     return changes
 
 
 def _sizes(properties: dict[str, Any], manifest: object, default: Mapping[str, Any]) -> list[str]:
-    """Make CPU and memory variables of the pool where its jobs have none, or only a placeholder that no variable fills."""
+    """Turn CPU and memory into variables of the pool where its jobs have no values for them.
+
+    A placeholder that no variable fills counts as no value.
+    """
     container = (
         container_of(manifest)
         if isinstance(manifest, dict) and manifest.get("kind") == "Job"
@@ -170,11 +181,13 @@ def _places(manifest: object) -> list[str]:
         for key in moved:
             del pod[key]
         changes.append(
-            f"job_manifest: {' and '.join(moved)} stood in the pod; a job has one container at a time anyway"
+            f"job_manifest: {' and '.join(moved)} stood in the pod; a job runs one container at a"
+            " time anyway"
         )
     if isinstance(metadata, dict) and metadata.pop("namespace", None) is not None:
         changes.append(
-            "job_manifest: metadata.namespace had no effect; the variable namespace says where jobs run"
+            "job_manifest: metadata.namespace had no effect; the variable namespace determines"
+            " where jobs run"
         )
     return changes
 
@@ -182,7 +195,7 @@ def _places(manifest: object) -> list[str]:
 def _config(
     made: dict[str, Any], properties: dict[str, Any], default: Mapping[str, Any]
 ) -> list[str]:
-    """Have the pool show the token's configuration with the schema of today, in which it is a secret."""
+    """Give the pool the current schema of the token's configuration, in which it is a secret."""
     definitions = made["variables"].setdefault("definitions", {})
     old = [
         name
@@ -211,7 +224,10 @@ def _existing(pool: Pool, action: CreatePool, source: str) -> Item:
         action.template
     ):
         return Item(KIND, pool.name)
-    reason = f"exists, and was not made of {source}: rename one of the two, or publish the block under another name"
+    reason = (
+        f"exists, and was not made of {source}: rename one of the two, or publish the block under"
+        " another name"
+    )
     return refused(KIND, pool.name, [f"{reason} with publish_as_work_pool"])
 
 
@@ -236,7 +252,10 @@ def _creation(
 
 
 def _token(document: Document, name: str) -> tuple[DocumentRef | None, tuple[SaveBlock, ...]]:
-    """Return the document that holds the token of a block; one inside of the block becomes a document by itself."""
+    """Return the document with a block's token, and what to save before.
+
+    A token that is written into the block itself gets a document of its own.
+    """
     if found := document.reference("config"):
         return DocumentRef(found.block_type.slug, found.name or "", found.id), ()
     config = document.data.get("config")
@@ -256,6 +275,7 @@ def _notes(document: Document) -> list[str]:
         notes.append(f"image: {image} stays; check that it has Prefect 3")
     if command is not None:
         notes.append(
-            "command: that of the block takes the place of the one that runs a flow; clear it if flows shall run"
+            "command: that of the block takes the place of the one that runs a flow; clear it if"
+            " flows are to run"
         )
     return notes

@@ -1,8 +1,9 @@
-"""Programs that were written for Prefect 2: what can be rewritten with certainty, and the lines that are left to do by hand.
+"""Decide what becomes of programs for Prefect 2: what can be rewritten, and what is left to do.
 
-A program is read as a syntax tree, so that comments and layout stay. Three things are rewritten: imports of names that
-``cpln_flows`` has, a ``Deployment`` that is made with keywords and applied once, and the block that such a deployment names,
-which is published as a work pool. Whatever else Prefect 3 does not have is listed with its line. Needs libcst.
+A program is read as a syntax tree, so that comments and layout stay. Three things are rewritten:
+imports of names that ``cpln_flows`` has, a ``Deployment`` that is made with keywords and applied
+once, and the block that such a deployment names, which is published as a work pool. Everything else
+that Prefect 3 does not have is listed with its line. This needs libcst.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def read(paths: Sequence[Path]) -> tuple[Item, ...]:
     """Return what becomes of programs.
 
     Args:
-        paths: Files of Python.
+        paths: Python files.
 
     Raises:
         ConfigurationError: A file cannot be read, or libcst is not installed.
@@ -39,19 +40,20 @@ def decide(name: str, text: str) -> Item:
     """Return what becomes of one program.
 
     Args:
-        name: Its file.
-        text: What stands in it.
+        name: Name of its file.
+        text: Content of the file.
     """
     try:
         from cpln_flows.migration import rewriting  # noqa: PLC0415 - an extra that only programs need
     except ImportError as error:
         raise ConfigurationError(
-            f"{name}: reading programs needs libcst, which is not installed: pip install 'cpln-flows[migrate]'"
+            f"{name}: reading programs needs libcst, which is not installed:"
+            " pip install 'cpln-flows[migrate]'"
         ) from error
     try:
         made = rewriting.rewrite(text)
     except ValueError as error:
-        return refused(KIND, name, [f"is no Python that can be read: {error}"])
+        return refused(KIND, name, [f"is not Python that can be parsed: {error}"])
     by_hand = tuple(_line(finding) for finding in made.left)
     changes = tuple(_line(finding) for finding in made.changed)
     if made.text == text:
@@ -69,13 +71,13 @@ def decide(name: str, text: str) -> Item:
 
 
 def write(action: WriteFile) -> None:
-    """Replace the text of a program.
+    """Replace the source text of a program.
 
     Args:
         action: The file and its text.
 
     Raises:
-        ConfigurationError: It has changed since it was read, or cannot be written.
+        ConfigurationError: The file has changed since it was read, or cannot be written.
     """
     path = Path(action.path)
     if _text(path) != action.before:
@@ -105,7 +107,8 @@ def _text(path: Path) -> str:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
     if len(content) > _MOST_BYTES:
         raise ConfigurationError(
-            f"{path}: it is longer than {_MOST_BYTES // 2**20} MiB; that is no program of a person"
+            f"{path}: it is longer than {_MOST_BYTES // 2**20} MiB; no program written by a person"
+            " is that long"
         )
     try:
         return content.decode("utf-8")

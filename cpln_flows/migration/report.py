@@ -1,4 +1,4 @@
-"""The plan of a migration for people and for programs: a table, JSON and a markdown document. No value of a block is shown."""
+"""Render the plan of a migration as a table, JSON or Markdown, without any value of a block."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HEADINGS = {
 
 
 def as_text(plan: Plan, *, applied: bool) -> str:
-    """Return a plan as a table, with what is to be done by hand below it.
+    """Return a plan as a table, followed by what is to be done by hand.
 
     Args:
         plan: The plan.
@@ -36,7 +36,7 @@ def as_text(plan: Plan, *, applied: bool) -> str:
 
 
 def as_json(plan: Plan, *, applied: bool) -> str:
-    """Return a plan for programs.
+    """Return a plan as JSON for programs.
 
     Args:
         plan: The plan.
@@ -51,7 +51,7 @@ def as_json(plan: Plan, *, applied: bool) -> str:
 
 
 def as_markdown(plan: Plan, *, applied: bool) -> str:
-    """Return a plan as a document to keep.
+    """Return a plan as a Markdown document to keep.
 
     Args:
         plan: The plan.
@@ -110,7 +110,7 @@ def _cells(item: Item) -> str:
 
 
 def _cell(text: str) -> str:
-    """Return foreign text for a cell, which it cannot break out of."""
+    """Return foreign text for a cell, escaped so that it stays inside the cell."""
     shown = "".join(character if character.isprintable() else " " for character in text)
     for mark, escaped in (
         ("\\", "\\\\"),

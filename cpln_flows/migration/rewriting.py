@@ -1,4 +1,4 @@
-"""Rewriting one program of Prefect 2 as a syntax tree. Only what is understood whole is changed."""
+"""Rewrite a program for Prefect 2 as a syntax tree, changing only what is fully understood."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TOO_DEEP = "it is nested too deeply"
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about one line: what was changed in it, or what is left to do."""
+    """A finding about one line: what was changed in it, or what is left to do."""
 
     line: int
     message: str
@@ -35,7 +35,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Rewritten:
-    """A program after all that is understood was rewritten.
+    """A program after the rewriting of everything that is understood.
 
     Attributes:
         text: The program.
@@ -55,7 +55,7 @@ def rewrite(text: str) -> Rewritten:
         text: The program.
 
     Raises:
-        ValueError: It is no Python.
+        ValueError: The text is not Python.
 
     Example:
         >>> rewrite("from prefect_cpln.jobs import CplnJob\n").text
@@ -83,7 +83,7 @@ def _rewritten(module: cst.Module) -> Rewritten:
 
 
 def _check(text: str) -> None:
-    """Refuse what Python itself does not read, and what is nested so deeply that it ends the process of libcst."""
+    """Refuse what Python cannot parse, or what is nested so deeply that libcst would crash."""
     try:
         level: list[ast.AST] = [ast.parse(text)]
     except SyntaxError as error:
@@ -103,12 +103,12 @@ def _sorted(findings: list[Finding]) -> tuple[Finding, ...]:
 
 @dataclass
 class _Deployed:
-    """A ``Deployment`` of the program.
+    """A ``Deployment`` in the program.
 
     Attributes:
-        variable: What it is assigned to.
+        variable: The variable that it is assigned to.
         keywords: Its arguments.
-        line: Where it is made.
+        line: The line in which it is made.
         wrong: Why it is not rewritten.
     """
 
@@ -126,7 +126,7 @@ class _Deployed:
 
 @dataclass
 class _Names:
-    """How often names are bound and used, and the names of saved blocks by the variables that hold them."""
+    """How often names are bound and used, and the names of saved blocks by their variables."""
 
     bound: Counter[str] = field(default_factory=Counter)
     used: Counter[str] = field(default_factory=Counter)
@@ -135,7 +135,7 @@ class _Names:
 
 
 class _Survey(cst.CSTVisitor):
-    """What a program imports, which deployments it makes, and what becomes of them."""
+    """Survey what a program imports, which deployments it makes, and what becomes of them."""
 
     METADATA_DEPENDENCIES = (PositionProvider,)
 
@@ -151,7 +151,7 @@ class _Survey(cst.CSTVisitor):
 
     @property
     def is_rewritten(self) -> bool:
-        """Whether every deployment is rewritten, so that the class needs no import."""
+        """Whether every deployment is rewritten, so that the class needs no import anymore."""
         return bool(self.deployments) and len(self._uses_of_class) == len(self.rewritten)
 
     @property
@@ -164,24 +164,24 @@ class _Survey(cst.CSTVisitor):
         }
 
     def line_of(self, node: cst.CSTNode) -> int:
-        """Return the line that a node begins on."""
+        """Return the line in which a node begins."""
         return int(self.get_metadata(PositionProvider, node).start.line)
 
     def visit_SimpleStatementLine(self, node: cst.SimpleStatementLine) -> None:
-        """Note where a statement stands, and a deployment that is applied."""
+        """Record the line of a statement, and a deployment that it applies."""
         self.lines[node] = self.line_of(node)
         if (variable := applied(node)) is not None:
             self.names.applied[variable] += 1
 
     def visit_Import(self, node: cst.Import) -> bool:
-        """List imports of modules that are gone; the names in it are no uses."""
+        """List imports of modules that are gone; names in an import do not count as uses."""
         for alias in node.names:
             name = get_full_name_for_node(alias.name) or ""
             self._list_gone(node, name, name)
         return False
 
     def visit_ImportFrom(self, node: cst.ImportFrom) -> bool:
-        """Note what names stand for, and list those that are gone; the names in it are no uses."""
+        """Record what names stand for; list gone ones. Names in an import do not count as uses."""
         module = _module(node)
         if isinstance(node.names, cst.ImportStar):
             self._list_gone(node, module, f"{module}.*")
@@ -195,7 +195,7 @@ class _Survey(cst.CSTVisitor):
         return False
 
     def visit_Assign(self, node: cst.Assign) -> None:
-        """Note a saved block or a deployment that gets a name."""
+        """Record a saved block or a deployment that is assigned to a variable."""
         target = node.targets[0].target if len(node.targets) == 1 else None
         if not isinstance(target, cst.Name) or not isinstance(node.value, cst.Call):
             return
@@ -212,7 +212,7 @@ class _Survey(cst.CSTVisitor):
             self._name_block(target.value, called)
 
     def visit_Call(self, node: cst.Call) -> None:
-        """Note under which name a block is saved, and deployments that are made in another way."""
+        """Record the name under which a block is saved."""
         if (
             isinstance(node.func, cst.Attribute)
             and node.func.attr.value == "save"
@@ -227,7 +227,7 @@ class _Survey(cst.CSTVisitor):
             self._uses_of_class.append(self.line_of(node))
 
     def visit_AssignTarget(self, node: cst.AssignTarget) -> None:
-        """Count what gives a name another value."""
+        """Count an assignment to a name."""
         if isinstance(node.target, cst.Name):
             self.names.bound[node.target.value] += 1
 
@@ -247,7 +247,7 @@ class _Survey(cst.CSTVisitor):
         self.left += [Finding(line, GONE["prefect.deployments.Deployment"]) for line in others]
 
     def _wrong(self, found: _Deployed) -> str | None:
-        """Return why a deployment is not understood."""
+        """Return why a deployment is not understood, or ``None`` if it is."""
         names, variable = self.names, found.variable or ""
         if missing := sorted(_NEEDED - found.keywords.keys()):
             return f"it has no keyword {', '.join(missing)}"
@@ -257,9 +257,9 @@ class _Survey(cst.CSTVisitor):
             for name, value in others.items()
             if not keyword_of_deploy(name, value, self.imported)
         ):
-            return f"nothing is known to take the place of {', '.join(unknown)}"
+            return f"no replacement is known for {', '.join(unknown)}"
         if found.block not in names.blocks or names.bound[found.block or ""] != 1:
-            return "infrastructure is no block that is loaded or saved here under a name"
+            return "infrastructure is not a block that this program loads or saves under a name"
         if (
             names.bound[variable] != 1
             or names.applied[variable] != 1
@@ -267,7 +267,7 @@ class _Survey(cst.CSTVisitor):
         ):
             return f"{variable} is used for more than one call of {_APPLY}()"
         if self.imported.get(_FLOW, "prefect.flow") != "prefect.flow" or names.bound[_FLOW]:
-            return f"the name {_FLOW} is something else here"
+            return f"the name {_FLOW} has another meaning here"
         return None
 
     def _is_class(self, node: cst.BaseExpression) -> bool:
@@ -291,7 +291,7 @@ class _Survey(cst.CSTVisitor):
 
 
 class _Rewriting(cst.CSTTransformer):
-    """Rewrites what a survey has understood."""
+    """Rewrite what a survey has understood."""
 
     def __init__(self, survey: _Survey) -> None:
         super().__init__()
@@ -399,7 +399,7 @@ class _Rewriting(cst.CSTTransformer):
 
 
 def applied(node: cst.SimpleStatementLine) -> str | None:
-    """Return the variable of a statement that is ``variable.apply()`` and nothing else."""
+    """Return the variable of a statement that consists only of ``variable.apply()``."""
     expression = node.body[0] if len(node.body) == 1 else None
     call = expression.value if isinstance(expression, cst.Expr) else None
     function = call.func if isinstance(call, cst.Call) and not call.args else None
@@ -415,7 +415,7 @@ def applied(node: cst.SimpleStatementLine) -> str | None:
 def keyword_of_deploy(
     name: str, value: cst.BaseExpression, imported: Mapping[str, str]
 ) -> tuple[str, cst.BaseExpression] | None:
-    """Return what `deploy` takes in place of a keyword of a Deployment; nothing if that is not known.
+    """Return the argument of `deploy` that replaces a keyword of a Deployment, if one is known.
 
     Args:
         name: The keyword.
@@ -444,7 +444,7 @@ def _quoted(text: str) -> str:
 def _in_place_of(
     line: cst.SimpleStatementLine, made: list[cst.SimpleStatementLine]
 ) -> Iterator[cst.SimpleStatementLine]:
-    """Yield statements with the comments of the line whose place they take."""
+    """Yield statements with the comments of the line that they replace."""
     first, *more = made
     lines = [first.with_changes(leading_lines=line.leading_lines), *more]
     lines[-1] = lines[-1].with_changes(trailing_whitespace=line.trailing_whitespace)
@@ -459,7 +459,7 @@ def _statement(code: str) -> cst.SimpleStatementLine:
 
 
 def _keywords(call: cst.Call) -> dict[str, cst.BaseExpression]:
-    """Return the arguments of a call; those without a name get one that no call has."""
+    """Return the arguments of a call; one without a name gets a name that no call has."""
     return {
         argument.keyword.value
         if argument.keyword is not None

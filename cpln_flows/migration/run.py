@@ -1,4 +1,4 @@
-"""A whole migration: read, plan, and do what the plan says where that is asked for."""
+"""A whole migration: read, plan, and carry out the plan if requested."""
 
 from __future__ import annotations
 
@@ -19,26 +19,30 @@ from cpln_flows.migration.plan import Item, Plan, WriteFile
 from cpln_flows.settings import process_environment
 
 Progress = Callable[[str], None]
-"""Gets a sentence before each step."""
+"""Receives a sentence before each step."""
 
 
 async def migrate(
     paths: Sequence[Path] = (), *, apply: bool = False, progress: Progress = lambda _: None
 ) -> Plan:
-    """Say what becomes of everything that Prefect 2 has saved; with ``apply``, do it.
+    """Return what becomes of everything that Prefect 2 has saved; with ``apply``, carry it out.
 
-    It can be repeated at any time, also after it was interrupted: it looks at what is there and does the rest.
+    A migration can be repeated at any time, even after an interruption: it checks what exists and
+    does the rest.
 
     Args:
-        paths: Programs and exported JSON or YAML. Default: what Prefect's server holds, and the settings of this machine.
-        apply: Whether to do it. Exported blocks and pools are saved to Prefect's server then.
-        progress: Gets a sentence before each step.
+        paths: Programs and exported JSON or YAML. Default: what Prefect's server holds, and the
+            settings of this machine.
+        apply: Whether to carry out the plan. Exported blocks and pools are then saved to Prefect's
+            server.
+        progress: Receives a sentence before each step.
 
     Returns:
         What was found, and what becomes of it.
 
     Raises:
-        ConfigurationError: A file or the server cannot be read, or a step failed; those before it are done.
+        ConfigurationError: A file or the server cannot be read, or a step failed; the steps before
+            it have been carried out.
     """
     exported = [path for path in paths if path.suffix in files.SUFFIXES]
     if unknown := [path for path in paths if path.suffix not in files.SUFFIXES | {programs.SUFFIX}]:
@@ -84,7 +88,7 @@ async def _carry_out(plan: Plan, client: PrefectClient | None, progress: Progres
 
 @contextmanager
 def _clear_errors(where: str = "") -> Iterator[None]:
-    """Say in one sentence what Prefect's server refused; its whole answer may hold what was sent."""
+    """Report in one sentence what Prefect's server refused; its answer may contain secrets."""
     again = "; correct it and migrate again" if where else ""
     try:
         yield

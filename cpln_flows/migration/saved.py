@@ -1,7 +1,7 @@
-"""What a server or an export holds: blocks, work pools, deployments and the runs that wait for agents. Frozen values.
+"""What a server or an export contains: blocks, pools, deployments and runs that wait for agents.
 
-They are read from the JSON of Prefect's API, as the server answers it and as people have exported it. Everything in an export is
-somebody's file until it is parsed here.
+The values are frozen. They are read from the JSON of Prefect's API, as the server answers it and as
+people have exported it. Everything in an export is untrusted until it is parsed here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ AGENT = "prefect-agent"
 
 
 class Record(BaseModel):
-    """What Prefect has stored; fields that matter to nobody here are ignored."""
+    """An object that Prefect has stored; fields that nothing here needs are ignored."""
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", hide_input_in_errors=True, populate_by_name=True
@@ -45,10 +45,10 @@ class Document(Record):
 
     Attributes:
         slug: Slug of its type.
-        name: Its name; the server makes one up for a document without.
-        data: Its fields, with the documents that it refers to in place of the references.
+        name: Its name; the server makes one up for a document without a name.
+        data: Its fields, with the documents that it refers to in place of references.
         references: The documents that it refers to, by field.
-        checksum: What tells the schema that it was stored with from others.
+        checksum: Identifies the schema with which it was stored.
     """
 
     id: UUID | None = None
@@ -105,7 +105,7 @@ class Deployment(Record):
 
     @property
     def title(self) -> str:
-        """What people call it: ``flow/deployment``."""
+        """Its display name: ``flow/deployment``."""
         return f"{self.flow_name}/{self.name}" if self.flow_name else self.name
 
 
@@ -113,7 +113,7 @@ class WaitingRun(Record):
     """A flow run that waits for an agent.
 
     Attributes:
-        auto_scheduled: Whether a schedule has made it.
+        auto_scheduled: Whether it was created by a schedule.
     """
 
     id: UUID
@@ -131,9 +131,9 @@ class Saved:
         pools: All work pools.
         deployments: All deployments.
         waiting: The runs that wait in pools of agents.
-        storages: The slugs of further blocks that deployments get their code from, by id.
-        is_live: Whether a server was read, and not files.
-        wrong: What could not be understood: where it stands, and why.
+        storages: The slugs of other blocks from which deployments get their code, by id.
+        is_live: Whether a server was read rather than files.
+        wrong: What could not be understood: its position, and the reason.
     """
 
     documents: tuple[Document, ...] = ()

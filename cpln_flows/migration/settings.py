@@ -1,4 +1,7 @@
-"""Settings of Prefect 2 that have another name, or no meaning, in Prefect 3. Pure but for Prefect's own model of its settings."""
+"""Find settings of Prefect 2 with another name, or no meaning, in Prefect 3.
+
+Pure, apart from reading a file of profiles and Prefect's own model of its settings.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +26,16 @@ RENAMED: Mapping[str, str] = {
     "PREFECT_ORION_DATABASE_CONNECTION_URL": "PREFECT_SERVER_DATABASE_CONNECTION_URL",
     "PREFECT_ORION_UI_API_URL": "PREFECT_SERVER_UI_API_URL",
 }
-"""Names of Prefect 2 that Prefect 3 does not read, with what it reads in their place."""
+"""Names of Prefect 2 that Prefect 3 does not read, with the names that it reads instead."""
 KEPT: Mapping[str, str] = {"PREFECT_AGENT_CPLN_MONITOR_INTERVAL": "CPLN_MONITOR_INTERVAL"}
-"""Names of the fork that this package still reads, with their names of today."""
+"""Names of the fork that this package still reads, with their current names."""
 
 _PREFIX = "PREFECT_"
 _GONE = ("PREFECT_AGENT_", "PREFECT_EXPERIMENTAL_", "PREFECT_ORION_")
-"""Beginnings of names that were settings; another unknown name in an environment may be a variable of the user's own."""
+"""Prefixes of names that were settings.
+
+Any other unknown name in an environment may be a variable of the user's own.
+"""
 _ENVIRONMENT = "the environment"
 
 
@@ -38,8 +44,8 @@ class Given:
     """A setting that was found.
 
     Attributes:
-        name: Name of its variable.
-        place: Where it is given.
+        name: Name of its environment variable.
+        place: Where it is set.
     """
 
     name: str
@@ -47,7 +53,7 @@ class Given:
 
 
 def of_environment(environment: Mapping[str, str]) -> tuple[Given, ...]:
-    """Return the settings of Prefect in an environment."""
+    """Return Prefect's settings in an environment."""
     return tuple(
         Given(name, _ENVIRONMENT) for name in sorted(environment) if name.startswith(_PREFIX)
     )
@@ -57,7 +63,7 @@ def of_profiles(path: Path) -> tuple[Given, ...]:
     """Return the settings in a file of profiles; none if there is no file.
 
     Raises:
-        ConfigurationError: It is not TOML.
+        ConfigurationError: The file cannot be read, or is not TOML.
     """
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -78,12 +84,12 @@ def of_profiles(path: Path) -> tuple[Given, ...]:
 
 
 def decide(given: tuple[Given, ...]) -> tuple[Item, ...]:
-    """Return what is to be done about settings; nothing about those that Prefect 3 knows.
+    """Return what is to be done about settings; skip those that Prefect 3 knows.
 
     Example:
         >>> (item,) = decide((Given("PREFECT_AGENT_QUERY_INTERVAL", "the profile 'prod'"),))
-        >>> item.by_hand[0]
-        "in the profile 'prod': Prefect 3 does not read it; set PREFECT_WORKER_QUERY_SECONDS instead"
+        >>> print(item.by_hand[0])
+        in the profile 'prod': Prefect 3 does not read it; set PREFECT_WORKER_QUERY_SECONDS instead
     """
     known = frozenset(_known(Settings))
     return tuple(item for setting in given if (item := _item(setting, known)) is not None)
@@ -105,7 +111,7 @@ def _item(setting: Given, known: frozenset[str]) -> Item | None:
 
 
 def _known(model: type[BaseModel]) -> Iterator[str]:
-    """Yield the names of all variables that Prefect reads, aliases too."""
+    """Yield the names of all variables that Prefect reads, including aliases."""
     prefix = str(model.model_config.get("env_prefix", ""))
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, PrefectBaseSettings):

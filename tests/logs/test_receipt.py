@@ -100,7 +100,8 @@ def test_a_receipt_of_nothing() -> None:
                 Gap(GapKind.LATE, lines=1, first_ns=NOON_NS),
                 Gap(GapKind.LATE, lines=2, first_ns=NOON_NS + 1),
             ],
-            "3 lines too late to be told from those delivered before 2 times, first at 12:01:07",
+            "3 lines too late to distinguish from those delivered before 2 times,"
+            " first at 12:01:07",
             id="late",
         ),
         pytest.param(

@@ -146,7 +146,7 @@ def test_a_line_that_comes_after_its_time_was_settled_is_declared() -> None:
     lines.append(_printed(5.0, "much too late", 1500.0))
     delivered, stream, _ = _read(sorted(lines), 1995.0)
     assert len(delivered) == 200
-    assert "1 line too late to be told from those delivered before at 10:00:17" in str(
+    assert "1 line too late to distinguish from those delivered before at 10:00:17" in str(
         stream.receipt
     )
 

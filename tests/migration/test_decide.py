@@ -157,7 +157,7 @@ class TestBlocks:
             pytest.param(
                 blocks.CONFIG,
                 {"tokn": TOKEN},
-                "tokn: is no field of control-plane-configuration",
+                "tokn: is not a field of control-plane-configuration",
                 id="unknown",
             ),
             pytest.param(blocks.CONFIG, {"token": 5}, "token: ", id="a number"),
@@ -165,7 +165,7 @@ class TestBlocks:
             pytest.param(
                 blocks.CREDENTIALS,
                 {"config": {"key": TOKEN}},
-                "config.key: is no field",
+                "config.key: is not a field",
                 id="inside",
             ),
             pytest.param(blocks.CREDENTIALS, {"config": [TOKEN]}, "config: ", id="a list"),

@@ -59,7 +59,7 @@ def test_single_document_is_read(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        pytest.param(3, "is no block document, work pool or deployment", id="a number"),
+        pytest.param(3, "is not a block document, work pool or deployment", id="a number"),
         pytest.param({"name": "odd", "token": CANARY}, "'odd'", id="nothing known"),
         pytest.param({**BLOCK, "data": CANARY}, "data: ", id="data is text"),
         pytest.param({**BLOCK, "id": CANARY}, "id: ", id="no id"),

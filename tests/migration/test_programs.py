@@ -155,28 +155,30 @@ def test_long_call_is_written_on_lines() -> None:
         pytest.param(
             ("deployment.apply()\n", ""), "used for more than one call", id="never-applied"
         ),
-        pytest.param(('"cpln-infra")', "name)"), "infrastructure is no block", id="name-unknown"),
+        pytest.param(
+            ('"cpln-infra")', "name)"), "infrastructure is not a block", id="name-unknown"
+        ),
         pytest.param(
             ("    infrastructure=block,\n", ""), "it has no keyword infrastructure", id="no-block"
         ),
         pytest.param(
             ('    work_pool_name="agents",', "    triggers=[],"),
-            "take the place of triggers",
+            "no replacement is known for triggers",
             id="unknown-keyword",
         ),
         pytest.param(
             ('    work_pool_name="agents",', "    schedule=every(),"),
-            "take the place of schedule",
+            "no replacement is known for schedule",
             id="own-schedule",
         ),
         pytest.param(
             ("block = C", "flow = 1\nblock = C"),
-            "the name flow is something else here",
+            "the name flow has another meaning here",
             id="own-flow",
         ),
         pytest.param(
             ("block = C", "block = None\nblock = C"),
-            "infrastructure is no block",
+            "infrastructure is not a block",
             id="block-bound-twice",
         ),
     ],
@@ -249,7 +251,7 @@ def test_other_programs_stay_to_the_letter(path) -> None:
 def test_no_python_is_refused(text) -> None:
     item = programs.decide("old.py", text)
     assert (item.verdict, item.actions) == ("refused", ())
-    assert "is no Python that can be read" in item.refused[0]
+    assert "is not Python that can be parsed" in item.refused[0]
 
 
 def test_program_is_written_as_it_was_shown(tmp_path) -> None:
