@@ -1,1 +1,1 @@
-"""What nobody uses any more: what is there, what follows from it, its deletion, and what is reported of it."""
+"""Delete what nobody uses any more: observe, decide, delete and report."""

@@ -1,4 +1,4 @@
-"""Which workloads nobody uses any more, and what is left over of workloads that are gone. Pure."""
+"""Which workloads nobody uses any more, and what deleted workloads have left behind. Pure."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Delete:
 def of_workload(  # noqa: PLR0911 - a row each
     view: WorkloadView, now: datetime, idle: timedelta = IDLE
 ) -> Keep | Delete:
-    """Say whether a workload is an orphan.
+    """Decide whether a workload is an orphan.
 
     Args:
         view: The workload.
-        now: The time.
+        now: The current time.
         idle: How long nothing may have run on it.
     """
     match view.use:
@@ -42,7 +42,7 @@ def of_workload(  # noqa: PLR0911 - a row each
         case _ if view.is_young(now, idle):
             return Keep(f"it was created at {_at(view.created)}")
         case None:
-            return Keep("its jobs were not looked at")
+            return Keep("its jobs were not checked")
         case NotKnown(why):
             return Keep(f"unknown is not unused: {why}")
         case Use(active=str() as job):
@@ -52,7 +52,7 @@ def of_workload(  # noqa: PLR0911 - a row each
         case Use(last=datetime() as last):
             return Delete(f"its newest job was seen at {_at(last)}")
         case Use():
-            return Delete(f"no job ever ran on it since it was created at {_at(view.created)}")
+            return Delete(f"no job has run on it since it was created at {_at(view.created)}")
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Sweep:
         now: When it was decided.
         deletions: What to delete: workloads first, then policies, identities and secrets.
         kept: How many workloads stay.
-        withheld: Why nothing of it may be done, if the guard says so.
+        withheld: Why none of it may be done, if the guard objects.
         unread: What could not be read.
     """
 
@@ -92,7 +92,9 @@ class Sweep:
 
 
 def sweep(inventory: Inventory, limits: Limits, idle: timedelta = IDLE) -> Sweep:
-    """Return what to delete: orphans with their identities, policies and secrets, and those of these that serve nobody.
+    """Return what to delete: orphans with their companions, and companions that serve nobody.
+
+    Companions are identities, policies and secrets.
 
     Args:
         inventory: What was seen.
@@ -106,22 +108,26 @@ def sweep(inventory: Inventory, limits: Limits, idle: timedelta = IDLE) -> Sweep
         if isinstance(verdict, Delete):
             doomed.append(Deletion(view.ref.path, verdict.reason, view.manifest, view))
             with_it |= {
-                one.link: _of(one, f"it belongs to {view.ref.path}")
-                for one in _companions(view, inventory, idle)
+                companion.link: _of(companion, f"it belongs to {view.ref.path}")
+                for companion in _companions(view, inventory, idle)
             }
     with_it |= {
-        one.link: _of(one, reason)
-        for one, reason in _secrets_of(frozenset(one.link for one in doomed), inventory, idle)
+        secret.link: _of(secret, reason)
+        for secret, reason in _secrets_of(
+            frozenset(deletion.link for deletion in doomed), inventory, idle
+        )
     }
     leftovers = [
-        _of(one, reason) for one, reason in _leftovers(inventory, idle) if one.link not in with_it
+        _of(companion, reason)
+        for companion, reason in _leftovers(inventory, idle)
+        if companion.link not in with_it
     ]
     judged = sum(
         map(len, (inventory.workloads, inventory.identities, inventory.policies, inventory.secrets))
     )
     withheld = limits.exceeded_by(len(doomed) + len(leftovers), judged)
     kept = len(inventory.workloads) - len(doomed)
-    others = sorted((*with_it.values(), *leftovers), key=lambda one: order(one.companion))
+    others = sorted((*with_it.values(), *leftovers), key=lambda deletion: order(deletion.companion))
     return Sweep(inventory.now, (*doomed, *others), kept, withheld, inventory.unread)
 
 
@@ -131,16 +137,17 @@ def of_companion(
     users: Mapping[str, Collection[str]],
     gone: Collection[str],
 ) -> str | None:
-    """Say right before the deletion of an identity, a policy or a secret why it must stay, if it must.
+    """Return why an identity, policy or secret must stay after all, right before its deletion.
 
     Args:
-        companion: Which.
-        changed: When it was put the last time, if it is still there.
-        users: The workloads of the organization that use an identity, or can read a secret, by its link.
-        gone: Links of workloads that were deleted a moment ago, and may still be listed.
+        companion: The identity, policy or secret.
+        changed: When it was last applied, if it still exists.
+        users: The workloads of the organization that use an identity or can read a secret, by the
+            link of that identity or secret.
+        gone: Links of workloads that were deleted a moment ago and may still be listed.
     """
     if changed not in (None, companion.changed):
-        return "it was put once more"
+        return "it was applied again"
     for identity in sorted(companion.serves) if companion.is_policy else [companion.link]:
         using = sorted(set(users.get(identity, ())) - set(gone))
         if using:
@@ -149,7 +156,7 @@ def of_companion(
 
 
 def order(companion: Companion | None) -> int:
-    """Return when a companion is deleted: what grants goes before those it is granted to, and those before what it is on."""
+    """Return a companion's turn: a grant goes before its grantee, and that before its target."""
     return 0 if companion is None or companion.is_policy else 2 if companion.is_secret else 1
 
 
@@ -158,7 +165,7 @@ def _of(companion: Companion, reason: str) -> Deletion:
 
 
 def _companions(view: WorkloadView, inventory: Inventory, idle: timedelta) -> Iterable[Companion]:
-    """Yield the identity that serves this workload and no other, and the policies that serve no other identity."""
+    """Yield the identity that serves only this workload, and the policies that serve only it."""
     for identity in inventory.identities:
         if (
             identity.link == view.identity
@@ -172,7 +179,7 @@ def _companions(view: WorkloadView, inventory: Inventory, idle: timedelta) -> It
 def _secrets_of(
     doomed: frozenset[str], inventory: Inventory, idle: timedelta
 ) -> Iterable[tuple[Companion, str]]:
-    """Yield the secrets that only workloads can read which go too."""
+    """Yield the secrets that only workloads to be deleted can read."""
     for secret in inventory.secrets:
         if secret.serves and secret.serves <= doomed and _is_old(secret, inventory, idle):
             yield secret, f"it belongs to {min(secret.serves)}"
@@ -185,16 +192,16 @@ def _leftovers(inventory: Inventory, idle: timedelta) -> Iterable[tuple[Companio
         )
         if serves_nobody and _is_old(policy, inventory, idle):
             yield policy, "it serves no identity of a workload"
-    for one in inventory.identities:
-        if not one.serves and _is_old(one, inventory, idle):
-            yield one, "no workload uses it"
+    for identity in inventory.identities:
+        if not identity.serves and _is_old(identity, inventory, idle):
+            yield identity, "no workload uses it"
     for secret in inventory.secrets:
         if not secret.serves and _is_old(secret, inventory, idle):
             yield secret, "no workload can read it"
 
 
 def _is_old(companion: Companion, inventory: Inventory, idle: timedelta) -> bool:
-    # One that is young may belong to a workload that is about to be made.
+    # A young companion may belong to a workload that is about to be created.
     return inventory.now - companion.changed > idle
 
 

@@ -1,4 +1,4 @@
-"""Deleting what a clean-up intends, each after one more look."""
+"""Delete what a clean-up intends, each item after one more look."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _AT_ONCE = 40
 
 @dataclass(frozen=True)
 class Deleted:
-    """What came of one deletion; ``said`` tells why it was not done."""
+    """The result of one deletion; ``said`` explains why it was not done."""
 
     deletion: Deletion
     done: bool
@@ -30,10 +30,10 @@ class Deleted:
 
 @dataclass
 class Deleter:
-    """Deletes.
+    """Carries out the deletions of a sweep.
 
     Args:
-        observer: How to look again.
+        observer: Reads everything again.
         logger: Where the log lines go.
     """
 
@@ -41,12 +41,12 @@ class Deleter:
     logger: Logger = field(default_factory=lambda: getLogger("cpln_flows"))
 
     async def delete(self, sweep: Sweep) -> tuple[Deleted, ...]:
-        """Delete what a sweep says and return what came of it; one that is withheld is not touched."""
+        """Delete what a sweep lists and return the results; a withheld sweep is left untouched."""
         if sweep.withheld:
             return ()
         workloads = [deletion for deletion in sweep.deletions if deletion.workload]
         deleted = await each(self._attempt, workloads, at_once=_AT_ONCE)
-        gone = frozenset(one.deletion.link for one in deleted if one.done)
+        gone = frozenset(result.deletion.link for result in deleted if result.done)
         return (*deleted, *(await self._delete_companions(sweep, gone)))
 
     async def _attempt(self, deletion: Deletion) -> Deleted:
@@ -55,7 +55,7 @@ class Deleter:
         )
 
     async def _delete_companions(self, sweep: Sweep, gone: Collection[str]) -> list[Deleted]:
-        """Delete policies, then identities, then secrets, after one more look at who uses them, one for all."""
+        """Delete policies, then identities, then secrets, after one shared look at their users."""
         intended = [
             (deletion, deletion.companion) for deletion in sweep.deletions if deletion.companion
         ]
@@ -72,11 +72,13 @@ class Deleter:
             ]
 
         changed = {
-            one.link: changed_at(one)
+            companion.link: changed_at(companion)
             for some in (there.identities, there.policies, there.secrets)
-            for one in some
+            for companion in some
         }
-        using = users.of_identities | {one.link: there.readers(one, users) for one in there.secrets}
+        using = users.of_identities | {
+            secret.link: there.readers(secret, users) for secret in there.secrets
+        }
 
         async def attempt(one: tuple[Deletion, Companion]) -> Deleted:
             if there.unread and one[1].is_secret:
@@ -101,14 +103,14 @@ class Deleter:
             return Deleted(deletion, done=False, said=f"changed meanwhile: {changed}")
         try:
             await companions.delete(self.observer.client, deletion.link)
-        except Exception as error:  # noqa: BLE001 - one deletion that fails must not keep the others from being done
+        except Exception as error:  # noqa: BLE001 - a failed deletion must not block the others
             journal.warning(Area.CLEANUP, f"{deletion.link} could not be deleted: {error}")
-            return Deleted(deletion, done=False, said=f"it failed: {error}")
+            return Deleted(deletion, done=False, said=f"failed: {error}")
         journal.info(Area.CLEANUP, f"Deleted {deletion.link}: {deletion.reason}")
         return Deleted(deletion, done=True)
 
     async def _changed(self, workload: WorkloadView) -> str | None:
-        """Look once more right before a deletion; say why it is not right any more, if so."""
+        """Look again right before a deletion; return why the workload must stay, if so."""
         now = self.observer.clock()
         try:
             fresh, use = await both(

@@ -1,4 +1,4 @@
-"""Reading everything of ours that a clean-up may delete: unknown is not unused."""
+"""Read everything of ours that a clean-up may delete: unknown is not unused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ _GVC = re.compile(r"/gvc/([^/]+)/")
 
 @dataclass(frozen=True)
 class Companions:
-    """What was made for Prefect beside the workloads; secrets that cannot be read are left alone, and said."""
+    """What was created for Prefect besides the workloads.
+
+    Secrets that cannot be read are left alone and reported.
+    """
 
     identities: list[Identity]
     policies: list[PlatformPolicy]
@@ -41,7 +44,11 @@ class Companions:
     unread: tuple[str, ...] = ()
 
     def readers(self, secret: Secret, users: Users) -> frozenset[str]:
-        """Return the workloads that refer to a secret, or whose identity may reveal it or was made for it."""
+        """Return the workloads that can read a secret.
+
+        They refer to it, or a policy lets their identity reveal it, or their identity has its name
+        and so was created for it.
+        """
         identities = {
             link
             for policy in self.policies
@@ -57,14 +64,14 @@ class Companions:
 
 @dataclass
 class Observer:
-    """Reads what is there.
+    """Reads what exists.
 
     Args:
         client: An open client.
-        org: Organization.
-        gvc: One GVC; default all. What is left over of others is looked for in the whole organization only.
+        org: The organization.
+        gvc: One GVC; default all. Leftovers are always searched for in the whole organization.
         idle: How long nothing may have run on a workload.
-        clock: The platform's time, which it stamps its objects with.
+        clock: Returns the platform's time, which stamps its objects.
     """
 
     client: CplnClient
@@ -74,14 +81,14 @@ class Observer:
     clock: Callable[[], datetime]
 
     async def inventory(self) -> Inventory:
-        """Return everything of ours; what cannot be read is kept, and said."""
+        """Return everything of ours; what cannot be read is kept and reported."""
         now = self.clock()
         unread: list[str] = []
         listed = workloads.ours(self.client, self.org, self.gvc)
         try:
             with gathering():
                 views = await each(lambda workload: self._with_use(view_of(workload), now), listed)
-        except CplnError as error:  # what is asked about a single one does not raise
+        except CplnError as error:  # requests about a single workload do not raise
             return Inventory(now, unread=(f"workloads of {self.org}: {error}",))
         unread += [
             f"{view.ref.path}: {view.use.why}" for view in views if isinstance(view.use, NotKnown)
@@ -96,11 +103,11 @@ class Observer:
 
     async def _with_use(self, view: WorkloadView, now: datetime) -> WorkloadView:
         if view.scheduled or view.is_young(now, self.idle):
-            return view  # whatever its jobs are, it stays
+            return view  # it stays, whatever its jobs are
         return replace(view, use=await self.use(view.ref, now))
 
     async def use(self, ref: WorkloadRef, now: datetime) -> Use | NotKnown:
-        """Look at the jobs of a workload, no further than is needed to see that it is used."""
+        """Read the jobs of a workload, only as far as needed to see that it is used."""
         try:
             latest = await commands.latest(self.client, ref)
             newest = latest.newest
@@ -132,32 +139,32 @@ class Observer:
             inventory,
             identities=tuple(
                 Companion(
-                    one.link,
-                    changed_at(one),
-                    frozenset(users.of_identities.get(one.link, ())),
-                    _manifest(one),
+                    identity.link,
+                    changed_at(identity),
+                    frozenset(users.of_identities.get(identity.link, ())),
+                    _manifest(identity),
                 )
-                for one in found.identities
+                for identity in found.identities
             ),
             policies=tuple(
-                Companion(one.link, changed_at(one), one.principals, _manifest(one))
-                for one in found.policies
+                Companion(policy.link, changed_at(policy), policy.principals, _manifest(policy))
+                for policy in found.policies
             ),
             secrets=tuple(
                 Companion(
-                    one.link,
-                    changed_at(one),
-                    found.readers(one, users),
-                    {**_manifest(one), "data": HIDDEN},
+                    secret.link,
+                    changed_at(secret),
+                    found.readers(secret, users),
+                    {**_manifest(secret), "data": HIDDEN},
                 )
-                for one in found.secrets
+                for secret in found.secrets
             ),
             used=frozenset(users.of_identities),
             unread=found.unread,
         )
 
     async def companions(self) -> Companions:
-        """Return the identities, policies and secrets that were made for Prefect."""
+        """Return the identities, policies and secrets that were created for Prefect."""
         org = self.org
         identities, policies = await both(
             companions.identities(self.client, org), companions.policies(self.client, org)
@@ -171,7 +178,7 @@ class Observer:
 
 
 def view_of(workload: Workload) -> WorkloadView:
-    """Return what a workload itself tells, without its jobs."""
+    """Return what a workload itself shows, without its jobs."""
     spec = workload.spec
     options = spec.get("defaultOptions")
     suspended = options.get("suspend") if isinstance(options, Mapping) else None
@@ -185,17 +192,24 @@ def view_of(workload: Workload) -> WorkloadView:
 
 
 def _use_of(deployed: Sequence[WorkloadDeployment], last: datetime | None) -> Use:
-    """Add what the executions tell: those of a schedule have no command."""
-    executions = [execution for one in deployed for execution in one.status.job_executions]
+    """Add what the executions show: those of a schedule have no command."""
+    executions = [
+        execution for deployment in deployed for execution in deployment.status.job_executions
+    ]
     active = next((execution.name for execution in executions if execution.is_active), None)
     moments = [
-        moment for moment in (last, *(one.last_run for one in deployed)) if moment is not None
+        moment
+        for moment in (last, *(deployment.last_run for deployment in deployed))
+        if moment is not None
     ]
     return Use(max(moments, default=None), f"execution {active}" if active else None)
 
 
 def _manifest(one: Named) -> dict[str, Any]:
-    """Return what ``cpln apply`` takes to make the object again, once its masked values are filled in."""
+    """Return the manifest that ``cpln apply`` restores the object from.
+
+    Masked values must be filled in first.
+    """
     kind = links.last_segment(one.link.rpartition("/")[0])
     body = one.model_dump(
         by_alias=True, exclude={"version", "created", "last_modified", "links"}, exclude_none=True
@@ -205,5 +219,5 @@ def _manifest(one: Named) -> dict[str, Any]:
 
 
 def changed_at(one: Named) -> datetime:
-    """Return when an object was made, or put once more."""
+    """Return when an object was created, or last applied."""
     return one.last_modified or one.created

@@ -1,4 +1,4 @@
-"""What a clean-up leaves behind for people: what makes everything again that it deletes, and what was deleted and why."""
+"""What a clean-up leaves for people: what it deleted and why, and manifests to restore it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ MANIFESTS = "cpln-cleanup-manifests"
 
 
 async def manifests(sweep: Sweep, *, dry_run: bool) -> None:
-    """Write what makes everything again that a clean-up deletes, before it does: afterwards nobody could read it any more."""
+    """Write the manifests that restore everything a clean-up is about to delete.
+
+    This comes first, because nobody could read them after the deletion.
+    """
     if not sweep.deletions or (sweep.withheld and not dry_run):
         return
     text = yaml.dump_all(
-        [dict(one.manifest) for one in sweep.deletions], Dumper=_Readable, sort_keys=False
+        [dict(deletion.manifest) for deletion in sweep.deletions], Dumper=_Readable, sort_keys=False
     )
     description = (
         f"{len(sweep.deletions)} to be deleted, {sweep.now.isoformat(timespec='seconds')};"
@@ -41,13 +44,13 @@ async def manifests(sweep: Sweep, *, dry_run: bool) -> None:
 async def of_sweep(
     sweep: Sweep, deleted: Sequence[Deleted], logger: Logger, *, dry_run: bool
 ) -> None:
-    """Write what a clean-up has deleted, or would have, as a table."""
+    """Log and write as an artifact what a clean-up has deleted, or would have."""
     journal = Journal(logger)
     for what in sweep.unread:
-        journal.warning(Area.CLEANUP, f"not read, so it stays: {what}")
+        journal.warning(Area.CLEANUP, f"kept (unreadable): {what}")
     if sweep.withheld:
         journal.warning(Area.CLEANUP, f"nothing is deleted: {sweep.withheld}")
-    done = sum(one.done for one in deleted)
+    done = sum(result.done for result in deleted)
     if dry_run:
         for deletion in sweep.deletions[: artifacts.MOST_ENTRIES]:
             Journal(logger, deletion.context).info(
@@ -57,24 +60,24 @@ async def of_sweep(
     journal.info(Area.CLEANUP, f"dry run: {summary}" if dry_run else summary)
     if not sweep.deletions:
         return
-    came_of = {one.deletion.link: "done" if one.done else one.said for one in deleted}
+    came_of = {result.deletion.link: "done" if result.done else result.said for result in deleted}
     planned = "planned" if dry_run else "withheld"
     entries = [
         artifacts.entry(
             [
                 "delete",
-                came_of.get(one.link, planned),
-                artifacts.link(one.link, console_url(one.link)),
+                came_of.get(deletion.link, planned),
+                artifacts.link(deletion.link, console_url(deletion.link)),
             ],
-            one.reason,
+            deletion.reason,
         )
-        for one in sweep.deletions[: artifacts.MOST_ENTRIES]
+        for deletion in sweep.deletions[: artifacts.MOST_ENTRIES]
     ]
     await artifacts.write(CLEANUP, entries, f"{summary}, {sweep.now.isoformat(timespec='seconds')}")
 
 
 def sweep_summary(sweep: Sweep) -> str:
-    """Say what a clean-up would do."""
+    """Describe what a clean-up would do."""
     return f"{len(sweep.deletions)} to delete, {_kept(sweep)}"
 
 
@@ -83,7 +86,7 @@ def _kept(sweep: Sweep) -> str:
 
 
 class _Readable(yaml.SafeDumper):
-    """Writes programs of several lines as they stand in a file."""
+    """Writes programs of several lines as they look in a file."""
 
 
 def _text(dumper: _Readable, text: str) -> yaml.ScalarNode:

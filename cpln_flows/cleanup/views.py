@@ -1,4 +1,4 @@
-"""What was seen of the workloads, identities, policies and secrets that were made for Prefect. Values, and nothing else."""
+"""What was seen of workloads, identities, policies and secrets created for Prefect, as values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from typing import Any
 from cpln_flows.model.links import WorkloadRef
 
 IDLE = timedelta(hours=24)
-"""Jobs are never started on what is idle for 20 h, so between the two nothing can be started and deleted at once."""
+"""How long a workload must be idle before it is deleted.
+
+Jobs are never started on a workload that has been idle for 20 h, so no workload can be used for a
+new job and deleted at the same time.
+"""
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,12 @@ class WorkloadView:
     """A workload of ours.
 
     Attributes:
-        ref: Which.
-        created: When it was made.
+        ref: The workload.
+        created: When it was created.
         scheduled: Whether it runs jobs on its own schedule.
-        identity: Link of its identity.
-        manifest: What makes it again.
-        use: How it is used; absent as long as that need not be looked up.
+        identity: The link of its identity.
+        manifest: What restores it.
+        use: How it is used; ``None`` if there was no need to look that up.
     """
 
     ref: WorkloadRef
@@ -49,7 +53,7 @@ class WorkloadView:
     use: Use | NotKnown | None = None
 
     def is_young(self, now: datetime, idle: timedelta) -> bool:
-        """Whether it was made so lately that somebody may be about to use it."""
+        """Whether it was created so recently that somebody may be about to use it."""
         return now - self.created <= idle
 
 
@@ -58,10 +62,11 @@ class Companion:
     """An identity, a policy or a secret of ours.
 
     Attributes:
-        link: Which.
-        changed: When it was made, or put once more: who is about to use it does that.
-        serves: Links of what it is for: the workloads of an identity, or that can read a secret; the identities of a policy.
-        manifest: What makes it again.
+        link: The link of the object.
+        changed: When it was created or last applied; whoever is about to use it applies it again.
+        serves: Links of what it is for: the workloads that use an identity or can read a secret, or
+            the identities of a policy.
+        manifest: What restores it.
     """
 
     link: str
@@ -82,7 +87,10 @@ class Companion:
 
 @dataclass(frozen=True)
 class Inventory:
-    """Everything of ours in an organization at one moment; ``used`` are the identities of all workloads there."""
+    """Everything of ours in an organization at one moment.
+
+    ``used`` holds the identities of all workloads there.
+    """
 
     now: datetime
     workloads: tuple[WorkloadView, ...] = ()

@@ -1,4 +1,4 @@
-"""Carrying out a plan: look once more right before each action, never force a state, go on when one action fails."""
+"""Carry out a plan: look again before each action, never force a state, survive failures."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ from cpln_flows.reconcile.snapshot import (
     UnknownRun,
 )
 
-_AT_ONCE = 10  # Prefect's server takes no more changes a second from more clients at once
+_AT_ONCE = 10  # more at once do not raise the throughput of Prefect's server
 _MOST_SHOWN = 1000
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an action; ``said`` tells why it was not done."""
+    """The result of an action; ``said`` explains why it was not done."""
 
     action: Action
     done: bool
@@ -67,7 +67,7 @@ class Outcome:
 
     @property
     def report_key(self) -> str | None:
-        """What names the report that is made of it, so that it is made once."""
+        """The key of the report about this outcome, so that it is reported once."""
         action = self.action
         if not self.done:
             return ReportKey.UNDONE.of(action.kind, action.run_id, action.command, self.said)
@@ -79,8 +79,8 @@ class Actor:
     """Carries out plans.
 
     Args:
-        observer: How to look again.
-        clocks: What both servers' clocks show now.
+        observer: Reads both sides again.
+        clocks: Returns what both servers' clocks show now.
         logger: Where the log lines go.
     """
 
@@ -93,11 +93,12 @@ class Actor:
     _flow_names: dict[UUID, str] = field(default_factory=dict)
 
     async def act(self, plan: Plan, reported: Collection[str] = ()) -> tuple[Outcome, ...]:
-        """Do what a plan says and return what came of it; a plan that is withheld is not touched.
+        """Carry out a plan and return the outcomes; a withheld plan is left untouched.
 
         Args:
             plan: What to do.
-            reported: Keys of what was reported before; that an action is not done for the same reason is not reported twice.
+            reported: Keys of earlier reports. An action that again is not done for the same reason
+                is not reported again.
         """
         if plan.withheld:
             return ()
@@ -108,14 +109,14 @@ class Actor:
         without = [
             run for action in first if is_change(action) and (run := _without_job(action.subject))
         ]
-        # It takes a request for each workload to look for what is nowhere, so that look is taken once for all of them.
+        # A search takes a request per workload, so one search serves all runs without a job.
         self._found = await self.observer.search(without, self.clocks()) if without else {}
         done = await each(self._attempt, first, at_once=_AT_ONCE)
         await self._end_below(done)
         return (*done, *await each(self._attempt, then, at_once=_AT_ONCE))
 
     async def show(self, plan: Plan) -> list[dict[str, str]]:
-        """Log what a plan would do, and return it as rows."""
+        """Log what a plan would do and return it as rows."""
         await self._learn_flow_names(plan)
         for action in plan.actions[:_MOST_SHOWN]:
             self._journal(action).info(
@@ -128,7 +129,7 @@ class Actor:
         return [row(action, self._flow_name(action)) for action in plan.actions]
 
     async def _learn_flow_names(self, plan: Plan) -> None:
-        """Learn the names of the flows whose runs are spoken of and whose jobs do not tell; a name that is known stays so."""
+        """Read the flow names that the jobs do not carry; known names are not read again."""
         runs = [
             action.run
             for action in plan.actions
@@ -139,7 +140,7 @@ class Actor:
             return
         try:
             self._flow_names |= await self.observer.runs.flow_names(unknown)
-        except Exception as error:  # noqa: BLE001 - the lines have the run's id all the same
+        except Exception as error:  # noqa: BLE001 - the lines carry the run's id anyway
             Journal(self.logger).debug(
                 Area.SYNC_TO_PREFECT,
                 f"the names of {len(unknown)} flows could not be read: {error}",
@@ -148,7 +149,7 @@ class Actor:
     async def _attempt(self, action: Action) -> Outcome:
         try:
             outcome = await self._carry_out(action)
-        except Exception as error:  # noqa: BLE001 - one action that fails must not keep the others from being done
+        except Exception as error:  # noqa: BLE001 - a failed action must not block the others
             outcome = Outcome(action, done=False, said=str(error), failed=True)
         self._tell(outcome)
         return outcome
@@ -185,7 +186,7 @@ class Actor:
     # Prefect's states
 
     async def _end_below(self, done: Sequence[Outcome]) -> None:
-        """End the task runs of the runs that were ended, for all at once; what fails is tried again in the next cycle."""
+        """End the task runs of all ended flow runs at once; the next cycle retries what fails."""
         for outcome in done:
             action = outcome.action
             if (
@@ -216,7 +217,7 @@ class Actor:
         return Outcome(action, done=proposed.accepted, said=proposed.said)
 
     async def _changed(self, action: Propose) -> str | None:
-        """Look again at what an action is about; say what is different now, if it is not right any more."""
+        """Look at the subject again; return what has changed if the action is no longer right."""
         match action.subject:
             case ChildCase():
                 return await self._changed_child(action, action.subject)
@@ -235,7 +236,7 @@ class Actor:
         return None if now.kind is action.kind else f"changed meanwhile: {now.reason}"
 
     async def _changed_run(self, action: Action, case: RunCase | CallerCase) -> str | None:
-        """Look at both sides again; say what is different now, if the action is not right any more."""
+        """Read both sides again; return what has changed if the action is no longer right."""
         fresh = (await self.observer.runs.by_ids([case.run.id])).get(case.run.id)
         if fresh is None:
             return "Prefect does not know the flow run any more"
@@ -271,7 +272,7 @@ class Actor:
                 replica=job.replica or "",
             )
         except ConflictError:
-            return Outcome(action, done=True, said="a stop is under way already")
+            return Outcome(action, done=True, said="a stop is already under way")
         return Outcome(action, done=True)
 
     async def _changed_job(self, action: Action, case: JobCase) -> str | None:
@@ -281,7 +282,7 @@ class Actor:
         seen = await self.observer.read(job.ref)
         if not isinstance(seen, JobView):
             return (
-                "the job is not to be found any more"
+                "the job no longer exists"
                 if isinstance(seen, NotFound)
                 else "the job could not be read"
             )
@@ -289,7 +290,7 @@ class Actor:
         fresh = replace(
             case, job=seen, run=run or UnknownRun(), stop=await self.observer.stop_of(seen)
         )
-        installation = job.installation  # that it is ours was decided; it cannot change
+        installation = job.installation  # it was judged to be ours, which cannot change
         actions = decide.of_job(
             fresh, installation, self.observer.scope, self.observer.policy, self.clocks()
         )
@@ -297,7 +298,7 @@ class Actor:
             return None
         return f"changed meanwhile: {actions[0].reason}"
 
-    # What is said about it
+    # Reports
 
     def _tell(self, outcome: Outcome) -> None:
         action, journal = outcome.action, self._journal(outcome.action)
@@ -336,7 +337,7 @@ def _tell_done(action: Action, journal: Journal, what: str, said: str) -> None:
 
 
 def _without_job(subject: Subject) -> RunView | None:
-    """Return the run whose job was in no list."""
+    """Return the run if its job was in no list."""
     if isinstance(subject, RunCase | CallerCase) and not isinstance(
         subject.job, JobView | NotFound
     ):
@@ -345,7 +346,7 @@ def _without_job(subject: Subject) -> RunView | None:
 
 
 def news(plan: Plan, memory: Memory) -> Plan:
-    """Return a plan without the reports that were made before."""
+    """Return a plan without the reports that were made earlier."""
     reported = frozenset(memory.reported)
     new = (
         action
@@ -356,7 +357,7 @@ def news(plan: Plan, memory: Memory) -> Plan:
 
 
 def remember(snapshot: Snapshot, outcomes: Sequence[Outcome], before: Memory) -> Memory:
-    """Return what the next cycle shall know; of a cycle that saw nothing, what that one knew."""
+    """Return what the next cycle is to know; a blind cycle passes on what it knew itself."""
     if snapshot.is_blind:
         return before
     stopping = {case.job.ref: case.stop for case in snapshot.jobs if case.stop is not None}
@@ -379,13 +380,14 @@ def remember(snapshot: Snapshot, outcomes: Sequence[Outcome], before: Memory) ->
 
 
 def forget(memory: Memory, plan: Plan, snapshot: Snapshot, outcomes: Sequence[Outcome]) -> Memory:
-    """Return a memory without the reports of what is not so any more: that may be reported again when it comes back.
+    """Return a memory without the reports of what has passed; if it recurs, it is reported again.
 
-    That a stopped job has ended stays so. When something was not read, nothing is known to have changed.
+    The reports of stopped jobs that have ended remain. If anything was not read, nothing is known
+    to have changed.
 
     Args:
         memory: What was reported so far.
-        plan: The plan, with what was reported before.
+        plan: The plan, including what was reported earlier.
         snapshot: What was seen.
         outcomes: What came of the plan.
     """

@@ -1,6 +1,7 @@
-"""What a cycle may do: a type for each action, with what was seen of its subject and the evidence as a sentence.
+"""What a cycle may do: a type per action, with its subject as seen and the evidence in words.
 
-Decides nothing and does nothing. Whoever handles actions does so by their types, and a type checker says what was forgotten.
+Decides nothing and does nothing. Code that handles actions matches on their types, so a type
+checker finds what it forgets.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from cpln_flows.reconcile.snapshot import (
 )
 
 Subject: TypeAlias = RunCase | CallerCase | JobCase | ChildCase | Ended
-"""All that was seen of what an action is about."""
+"""Everything that was seen of the subject of an action."""
 
 
 class Kind(StrEnum):
@@ -61,11 +62,11 @@ PROPOSED = {
 
 @dataclass(frozen=True)
 class About:
-    """What all actions have.
+    """What all actions have in common.
 
     Attributes:
         subject: What was seen of the flow run or the job.
-        reason: What was seen where and when.
+        reason: What was seen, where and when.
     """
 
     subject: Subject
@@ -73,7 +74,7 @@ class About:
 
     @property
     def area(self) -> Area:
-        """Which direction it belongs to."""
+        """The direction it belongs to."""
         return TO_PREFECT if isinstance(self.subject, RunCase | CallerCase) else TO_CPLN
 
     @property
@@ -104,7 +105,7 @@ class About:
 
     @property
     def command(self) -> CommandRef | None:
-        """The command that it concerns; also known when the job could not be read."""
+        """The command that it concerns; known even if the job could not be read."""
         if isinstance(self.subject, RunCase | CallerCase) and isinstance(
             self.subject.job, NotFound
         ):
@@ -118,12 +119,12 @@ class About:
 
     @property
     def cause(self) -> UUID | None:
-        """The flow run whose end is the reason: the parent's for all that it has left behind, else the run's own."""
+        """The flow run whose end is the reason: the ancestor that left it behind, or its own."""
         ancestor = self.subject.ancestor if isinstance(self.subject, JobCase | ChildCase) else None
         return ancestor.id if ancestor else self.run_id
 
     def context(self, flow_name: str | None = None) -> LogContext:
-        """Return what log lines about it begin with."""
+        """Return the context of log lines about it."""
         ref = self.command
         return LogContext(
             flow=flow_name or (self.job.flow_name if self.job else None),
@@ -143,11 +144,11 @@ class Keep(About):
 
 @dataclass(frozen=True)
 class CountMiss(About):
-    """Note one more 404 on the flow run."""
+    """Count one more 404 on the flow run."""
 
     subject: RunCase | CallerCase
     times: int
-    """Which in the row it is."""
+    """How many 404s in a row this makes."""
     command_id: str
     kind: ClassVar[Kind] = Kind.COUNT
 
@@ -162,7 +163,7 @@ class ForgetMisses(About):
 
 @dataclass(frozen=True)
 class RecordPid(About):
-    """Name the job on the flow run, because whoever started it died before."""
+    """Record the job on the flow run, because its starter died before doing so."""
 
     subject: RunCase | CallerCase
     ref: CommandRef
@@ -198,17 +199,17 @@ class SendStop(About):
 
 @dataclass(frozen=True)
 class Escalate(About):
-    """Send it again, and say loudly that the job does not end."""
+    """Send stopReplica again, and report prominently that the job does not end."""
 
     subject: JobCase
     times: int
-    """Which of its kind it is."""
+    """The number of this escalation, from 1."""
     kind: ClassVar[Kind] = Kind.ESCALATE
 
 
 @dataclass(frozen=True)
 class ReportEnd(About):
-    """Say that a job which was told to stop is over, and how long it took."""
+    """Report that a job has ended after a stop was sent, and how long it took."""
 
     subject: Ended
     kind: ClassVar[Kind] = Kind.STOPPED
@@ -216,7 +217,7 @@ class ReportEnd(About):
 
 @dataclass(frozen=True)
 class Alert(About):
-    """Say once what somebody should look at."""
+    """Report once what somebody should look at."""
 
     kind: ClassVar[Kind] = Kind.REPORT
 
@@ -227,7 +228,7 @@ Action: TypeAlias = (
 
 
 def is_change(action: Action) -> bool:
-    """Whether something ends by an action; the guard counts these."""
+    """Whether an action ends something; the guard counts these."""
     match action:
         case Propose():
             return action.state is not RunState.PENDING
@@ -242,17 +243,17 @@ def is_change(action: Action) -> bool:
 
 
 def is_quiet(action: Action) -> bool:
-    """Whether an action says something or nothing, and changes neither side but for a count."""
+    """Whether an action at most reports something or resets a count."""
     return isinstance(action, Keep | ForgetMisses | ReportEnd | Alert)
 
 
 def is_shown(action: Action) -> bool:
-    """Whether an action is worth an event, and an entry in the artifact."""
+    """Whether an action is worth an event and an entry in the artifact."""
     return isinstance(action, ReportEnd) or not is_quiet(action)
 
 
 def report_key(action: Action) -> str | None:
-    """Return what names the report that an action makes; nothing if it makes none, or may be made again."""
+    """Return the key of an action's report; ``None`` if it makes none or may repeat it."""
     match action:
         case Alert():
             return ReportKey.LOOK.of(action.run_id, action.command)
@@ -265,7 +266,7 @@ def report_key(action: Action) -> str | None:
 
 
 def event_id(action: Action) -> UUID:
-    """Return the same id for the same action on the same state of things, so that a repeat is not a second event."""
+    """Return the same id for the same action on the same state, so that repeats are one event."""
     since = action.run.since.isoformat() if action.run else ""
     times = action.times if isinstance(action, CountMiss | Escalate) else 0
     return uuid5(
@@ -274,7 +275,7 @@ def event_id(action: Action) -> UUID:
 
 
 def would(action: Action) -> str:  # noqa: PLR0911 - a row each
-    """Say in words what an action would do."""
+    """Describe what an action would do."""
     match action:
         case Keep():
             return "do nothing"

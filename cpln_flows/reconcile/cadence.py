@@ -1,4 +1,4 @@
-"""When a flow run of several cycles looks next, and when it makes room for its successor. Pure."""
+"""When a flow run of several cycles looks next, and when it makes way for its successor. Pure."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ SPARE = timedelta(seconds=1)
 class Cadence:
     """The rhythm of one flow run.
 
-    A scheduled run on the platform costs a container start, so one run covers several cycles; a concurrency limit of one keeps
-    two from overlapping. A run that has a successor ends one interval before the successor is to start, whatever its own
-    count of cycles says, and looks once more at that very moment: so the successor, whose start may take up to an interval,
-    begins at most two intervals after the last look. A run that starts with its successor already waiting looks once.
+    A scheduled run on the platform costs a container start, so one run covers several cycles; a
+    concurrency limit of one keeps two from overlapping. A run that has a successor ends one
+    interval before the successor is to start, whatever its own count of cycles says, and looks once
+    more at that very moment. So the successor, whose start may take up to an interval, begins at
+    most two intervals after the last look. A run that starts with its successor already waiting
+    looks once.
 
     Attributes:
         started: When this run began its first cycle.
         interval: Time between the beginnings of two cycles.
-        cycles: How many cycles there are when there is no successor; none is for ever.
+        cycles: How many cycles to run if there is no successor; ``None`` is no limit.
     """
 
     started: datetime
@@ -30,12 +32,12 @@ class Cadence:
     def next_cycle(
         self, last: datetime, done: int, now: datetime, successor: datetime | None
     ) -> datetime | None:
-        """Return when to begin the next cycle, which may be now; none when the run ends.
+        """Return when to begin the next cycle, which may be now; ``None`` when the run ends.
 
         Args:
-            last: When the last cycle was begun.
+            last: When the last cycle began.
             done: How many cycles are done.
-            now: The time.
+            now: The current time.
             successor: When the next run of the same deployment is to start, if there is one.
         """
         due = max(last + self.interval, now)

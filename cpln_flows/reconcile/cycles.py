@@ -1,4 +1,7 @@
-"""One maintenance run: validated once, then observe, decide and act for some cycles. What is decided stands in ``decide``."""
+"""One maintenance run: validate once, then observe, decide and act for some cycles.
+
+The decisions themselves are in ``decide``.
+"""
 
 from __future__ import annotations
 
@@ -52,14 +55,14 @@ class Reconciler:
     """Keeps both sides in agreement for as long as a flow runs.
 
     Args:
-        observer: How both sides are read.
-        clocks: How the clocks of both are read.
-        cadence: When there is another cycle.
-        successor: Tells when the next run of the same deployment is to start.
+        observer: Reads both sides.
+        clocks: Reads the clocks of both.
+        cadence: Determines when the next cycle is due.
+        successor: Returns when the next run of the same deployment is to start.
         logger: Where the log lines go.
-        dry_run: Whether plans are shown and not carried out.
-        reported: Where the keys of what was reported are kept; default: nowhere beyond this run.
-        last_cycle: Where it is kept when the last cycle was; default: nowhere.
+        dry_run: Whether plans are shown instead of carried out.
+        reported: Where the keys of reports are kept; default: nowhere beyond this run.
+        last_cycle: Where the time of the last cycle is kept; default: nowhere.
         sleep: How to wait.
     """
 
@@ -97,7 +100,7 @@ class Reconciler:
         self._kept: tuple[str, ...] = ()
 
     async def cycles(self) -> AsyncIterator[int]:
-        """Yield the number of each cycle when it is time for it.
+        """Yield the number of each cycle when it is due.
 
         Raises:
             LimitExceededError: A cycle would have changed too much; raised after the last one.
@@ -109,7 +112,8 @@ class Reconciler:
             if late := self._cadence.overrun(began, clock()):
                 self._log(
                     logging.WARNING,
-                    f"the cycle took {late.total_seconds():.1f} s longer than the interval between two cycles",
+                    f"the cycle took {late.total_seconds():.1f} s longer than the interval"
+                    " between two cycles",
                 )
             due = self._cadence.next_cycle(
                 began, self.summary.cycles, clock(), await self._next_start()
@@ -119,13 +123,13 @@ class Reconciler:
             await self._sleep(max(0.0, (due - clock()).total_seconds()))
         if self.summary.withheld and not self._dry_run:
             raise LimitExceededError(
-                f"nothing was changed in {len(self.summary.withheld)} of {self.summary.cycles} cycles; the last time:"
-                f" {self.summary.withheld[-1]}. The artifact {ARTIFACT} shows the plan; raise max_changes or max_share if it is"
-                " right"
+                f"nothing was changed in {len(self.summary.withheld)} of {self.summary.cycles}"
+                f" cycles; the last time: {self.summary.withheld[-1]}. The artifact {ARTIFACT}"
+                " shows the plan; raise max_changes or max_share if it is right"
             )
 
     async def observe(self) -> Snapshot:
-        """Read both sides; what cannot be read is in the snapshot as unread, and never as gone."""
+        """Read both sides; the snapshot lists what cannot be read as unread, never as gone."""
         self._began = clock()
         try:
             clocks = await self._clocks.read()
@@ -134,14 +138,17 @@ class Reconciler:
                 self._memory = replace(self._memory, reported=self._kept)
             self._report_skew()
             return await self._observer.snapshot(clocks, self._memory)
-        except Exception as error:  # noqa: BLE001 - a cycle that sees nothing changes nothing; the next comes in a minute
-            self._log(logging.WARNING, f"this cycle could not look: {error}")
+        except Exception as error:  # noqa: BLE001 - a blind cycle changes nothing
+            self._log(
+                logging.WARNING,
+                f"could not take a snapshot, so this cycle changes nothing: {error}",
+            )
             return Snapshot(
                 self._clocks.now(), unread=(Unread("Prefect", str(error)),), is_blind=True
             )
 
     def decide(self, snapshot: Snapshot) -> Plan:
-        """Return what follows from a snapshot and was not reported before."""
+        """Return what follows from a snapshot and was not reported earlier."""
         with gathering():
             self._plan = decide.decide(
                 snapshot, self._observer.scope, self._observer.policy, self._observer.areas
@@ -149,7 +156,7 @@ class Reconciler:
         return act.news(self._plan, self._memory)
 
     async def act(self, snapshot: Snapshot, plan: Plan) -> tuple[Outcome, ...]:
-        """Carry out a plan, unless it is a dry run or the guard withholds it; leave the evidence."""
+        """Carry out a plan, unless in a dry run or withheld by the guard; leave the evidence."""
         self._report_unread(snapshot)
         if plan.withheld:
             is_new = plan.withheld not in self.summary.withheld
@@ -177,7 +184,7 @@ class Reconciler:
         return outcomes
 
     def result(self) -> FlowResult:
-        """Return what the run has done; of a dry run, what the last cycle would have done."""
+        """Return what the run has done, or in a dry run what the last cycle would have done."""
         counts = asdict(self.summary)
         if not self._dry_run:
             return FlowResult(counts)
@@ -191,13 +198,16 @@ class Reconciler:
         return FlowResult.of_dry_run(counts, "; ".join(said), self._rows)
 
     async def _show(self, plan: Plan) -> tuple[Outcome, ...]:
-        """Log what a plan would do, once; nothing comes of it."""
+        """Log once what a plan would do, and carry out none of it."""
         if self._shown is None or plan.subjects != self._shown.subjects:
             self._rows = await self._actor.show(plan)
         return ()
 
     async def _sign(self, snapshot: Snapshot, plan: Plan, done: Sequence[Action]) -> None:
-        """Leave a sign of life: a line, at INFO in the first cycle and every few minutes, and the time of this cycle."""
+        """Leave a sign of life: a log line and the time of this cycle.
+
+        The line is at INFO in the first cycle and every few minutes, and at DEBUG in between.
+        """
         if snapshot.is_blind:
             return
         seconds = (clock() - self._began).total_seconds()
@@ -206,7 +216,10 @@ class Reconciler:
             if self._dry_run
             else f"actions: {len(done)}"
         )
-        seen = f"{plan.judged} runs and jobs on {snapshot.workloads} workloads checked in {seconds:.1f} s"
+        seen = (
+            f"{plan.judged} runs and jobs on {snapshot.workloads} workloads checked"
+            f" in {seconds:.1f} s"
+        )
         unread = f", {len(plan.unread)} could not be read" if plan.unread else ""
         is_due = self._signed is None or clock() - self._signed >= _SIGN_EVERY
         self._signed = clock() if is_due else self._signed
@@ -229,16 +242,16 @@ class Reconciler:
             self._log(logging.WARNING, f"could not persist the time of this cycle: {error}")
 
     async def _next_start(self) -> datetime | None:
-        """Return when the successor is to start, as it was known last: an error of Prefect shall not end the run."""
+        """Return when the successor is to start, or the last known time if Prefect fails."""
         try:
             start = await self._successor()
             self._successor_at = self._clocks.here(start) if start else None
         except Exception as error:  # noqa: BLE001 - asked again after the next cycle
-            self._log(logging.WARNING, f"when the next run is to start could not be read: {error}")
+            self._log(logging.WARNING, f"could not read when the next run is to start: {error}")
         return self._successor_at
 
     def _report_skew(self) -> None:
-        """Report a server's clock once that differs from this machine's, until they agree again."""
+        """Report once each server whose clock differs from this machine's, until both agree."""
         agreed = {ReportKey.SKEW.of(whose) for whose in self._clocks.agreed()}
         self._memory = replace(
             self._memory, reported=tuple(key for key in self._memory.reported if key not in agreed)
@@ -249,22 +262,22 @@ class Reconciler:
                 self._memory = self._memory.report(key)
 
     def _report_unread(self, snapshot: Snapshot) -> None:
-        """Report once what cannot be read, until it was read again."""
+        """Report once what cannot be read, until it is read again."""
         for unread in snapshot.unread if not snapshot.is_blind else ():
             key = ReportKey.UNREAD.of(unread.what)
             level = logging.DEBUG if key in self._memory.reported else logging.WARNING
-            self._log(level, f"not read, so nothing follows from it: {unread}", unread.workload)
+            self._log(level, f"skipped (unreadable): {unread}", unread.workload)
             self._memory = self._memory.report(key)
 
     async def _keep_reported(self, snapshot: Snapshot) -> None:
-        """Keep what was reported for the next process."""
+        """Persist the keys of what was reported, for the next process."""
         reported = self._memory.reported
         if self._reported is None or self._dry_run or snapshot.is_blind or reported == self._kept:
             return
         try:
             await self._reported.keep(reported)
             self._kept = reported
-        except Exception as error:  # noqa: BLE001 - it is reported again then
+        except Exception as error:  # noqa: BLE001 - then it is reported again
             self._log(
                 logging.WARNING, f"could not persist which reports were already made: {error}"
             )
@@ -277,7 +290,7 @@ class Reconciler:
             if outcomes or not was_shown:
                 await evidence.changes(ARTIFACT, plan, outcomes, reported, dry_run=self._dry_run)
             self._shown = None if outcomes else plan
-        except Exception as error:  # noqa: BLE001 - what was done is in the log; the next cycle shall come
+        except Exception as error:  # noqa: BLE001 - what was done is in the log; the next cycle must come
             self._log(logging.WARNING, f"the artifact {ARTIFACT} could not be written: {error}")
 
     def _log(self, level: int, message: str, about: WorkloadRef | None = None) -> None:
@@ -292,7 +305,10 @@ class Reconciler:
 
 
 def clock() -> datetime:
-    """Return this machine's time, which says when to look again; how old something is, the servers' clocks say."""
+    """Return this machine's time, which determines when to look again.
+
+    Ages are judged by the servers' clocks.
+    """
     return datetime.now(UTC)
 
 
@@ -311,12 +327,12 @@ async def reconciler(
 
     Args:
         client: A client of the platform, not yet open.
-        scope: What is looked at.
+        scope: What the flow looks at.
         policy: The thresholds.
         logger: Where the log lines go.
-        areas: Which directions.
-        cycles: How many cycles there are without a successor.
-        dry_run: Whether plans are shown and not carried out.
+        areas: Which directions to reconcile.
+        cycles: How many cycles to run if there is no successor.
+        dry_run: Whether plans are shown instead of carried out.
     """
     async with client, get_client() as prefect:
         await validate(client, scope.org, scope.gvc, logger)
@@ -349,10 +365,11 @@ async def reconciler(
 
 
 async def validate(client: CplnClient, org: str, gvc: str | None, logger: Logger) -> None:
-    """Make sure that token, org and GVC are right, before anything is done with them.
+    """Make sure that token, org and GVC are right before anything is done with them.
 
     Raises:
-        UnauthorizedError, ForbiddenError: The token is wrong or lacks a permission; the message names the fix.
+        UnauthorizedError, ForbiddenError: The token is wrong or lacks a permission; the message
+            names the fix.
         NotFoundError: There is no such org or GVC.
     """
     journal = Journal(logger, LogContext(gvc=gvc))

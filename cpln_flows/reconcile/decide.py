@@ -1,4 +1,7 @@
-"""What follows from a snapshot: every row of the table of both directions. Pure and total; the order of the checks counts."""
+"""What follows from a snapshot: every row of the tables of both directions.
+
+Pure and total; the order of the checks counts.
+"""
 
 from __future__ import annotations
 
@@ -55,13 +58,13 @@ _Case: TypeAlias = RunCase | CallerCase
 
 
 def decide(snapshot: Snapshot, scope: Scope, policy: Policy, areas: Iterable[Area] = BOTH) -> Plan:
-    """Return what both sides need, now that both were looked at.
+    """Return what both sides need, now that both were read.
 
     Args:
         snapshot: What was seen.
-        scope: What is looked at.
+        scope: What the flow looks at.
         policy: The thresholds.
-        areas: Which directions; default both.
+        areas: Which directions to decide; default both.
     """
     wanted = frozenset(areas)
     actions: list[Action] = []
@@ -94,7 +97,7 @@ def decide(snapshot: Snapshot, scope: Scope, policy: Policy, areas: Iterable[Are
 
 
 def of_run(run: RunView, job: Lookup, scope: Scope, policy: Policy, clocks: Clocks) -> Action:  # noqa: PLR0911 - a row each
-    """Say what a flow run needs, now that its job was looked for."""
+    """Decide what a flow run needs, given what was found of its job."""
     case = RunCase(run, job)
     match job:
         case _ if not run.is_under_way:
@@ -118,14 +121,12 @@ def of_run(run: RunView, job: Lookup, scope: Scope, policy: Policy, clocks: Cloc
 
 
 def _unknown(run: RunView, job: JobView | NotFound) -> str | None:
-    """Say why the command that was looked up tells nothing about the container of a run, if so."""
+    """Return why a command proves nothing about a run's container, or ``None``."""
     match job:
         case JobView(role=Role.JOB):
-            return (
-                f"command {job.ref.command_id} is a job that the run has started, not its container"
-            )
+            return f"command {job.ref.command_id} is a job that the run started, not its container"
         case NotFound() if not (run.in_pool or run.is_of_worker or run.is_deployed):
-            return f"nothing says that command {job.ref.command_id} was its container"
+            return f"no evidence that command {job.ref.command_id} was its container"
         case _:
             return None
 
@@ -133,9 +134,9 @@ def _unknown(run: RunView, job: JobView | NotFound) -> str | None:
 def of_caller(  # noqa: PLR0911 - a row each
     case: CallerCase, scope: Scope, policy: Policy, clocks: Clocks
 ) -> Action:
-    """Say what a run of ``run_namespaced_job`` needs that no container stands for, now that the job which it follows was read.
+    """Decide what a run of ``run_namespaced_job`` without a container needs, given its job.
 
-    Its process reports by itself as long as it lives, and reads the log to its end before.
+    Its process reports by itself as long as it lives, after reading the log to its end.
     """
     run, job = case.run, case.job
     match job:
@@ -146,7 +147,7 @@ def of_caller(  # noqa: PLR0911 - a row each
         case NotFound() if run.run_count > 1:
             return Keep(
                 case,
-                f"unknown is not gone: command {job.ref.command_id} may not be its present one",
+                f"unknown is not gone: command {job.ref.command_id} may not be its current one",
             )
         case NotFound():
             return _of_missing(case, job, scope, policy, clocks)
@@ -157,18 +158,19 @@ def of_caller(  # noqa: PLR0911 - a row each
         case JobView() if (
             run.state is RunState.RUNNING and clocks.in_prefect(job.created) < run.since
         ):
-            return Keep(case, f"command {job.ref.command_id} is of an attempt before")
+            return Keep(case, f"command {job.ref.command_id} belongs to an earlier attempt")
         case JobView() if clocks.platform_age(job.changed) <= policy.stop_grace:
             return _read(
                 case,
-                f"command {job.ref.command_id} is {job.stage}; the process that follows it reports first",
+                f"command {job.ref.command_id} is {job.stage}; the process that follows it"
+                " reports first",
             )
         case JobView():
             return _of_ended_job(case, job, policy, clocks)
 
 
 def _read(case: _Case, reason: str) -> Action:
-    """Return what follows when a job was read, and nothing else is to be done."""
+    """Return what follows when a job was read and nothing else is to be done."""
     return (
         ForgetMisses(case, reason)
         if case.run.misses and case.run.misses.count
@@ -180,13 +182,16 @@ def _foreign_pid(run: RunView, scope: Scope) -> str | None:
     if run.pid is None:
         return None
     if run.command is None and WorkloadRef.of_pid(run.pid):
-        return f"its infrastructure pid {run.pid!r}, one of prefect-cpln, names no job; cancel the flow run and run it again"
+        return (
+            f"its infrastructure pid {run.pid!r}, one of prefect-cpln, names no job;"
+            " cancel the flow run and run it again"
+        )
     if run.command is None:
         return (
             f"its infrastructure pid {run.pid!r} is malformed: expected org:gvc:workload:command_id"
         )
     if run.command.org != scope.org:
-        return f"its infrastructure pid {run.pid!r} is of another org than {scope.org}"
+        return f"its infrastructure pid {run.pid!r} belongs to another org than {scope.org}"
     return None
 
 
@@ -219,22 +224,31 @@ def _of_none(case: RunCase, job: NoJob, policy: Policy, clocks: Clocks) -> Actio
     if not job.complete:
         return Keep(case, "unknown is not gone: not every list of commands was read")
     if run.state is RunState.CANCELLING and age > policy.cancel_grace:
-        why = f"no command of this attempt exists, and the run is cancelling for {in_words(age)}"
+        why = (
+            "no command of this attempt exists, and the run has been cancelling"
+            f" for {in_words(age)}"
+        )
         return Propose(case, why, RunState.CANCELLED)
     if run.state is RunState.PENDING and age > policy.submission_limit:
-        why = f"the worker died before it started the job: no command of this attempt after {in_words(age)}"
+        why = (
+            "the worker died before it started the job: no command of this attempt"
+            f" after {in_words(age)}"
+        )
         return Propose(case, why, RunState.CRASHED)
     if run.state is RunState.RUNNING and age > policy.submission_limit:
-        # It has begun in some container, which nobody has named on the run and which is gone with its workload.
-        seen = f"No command of this attempt exists, and the run is running for {in_words(age)}"
+        # It began in a container that was never recorded on the run and is gone with its workload.
+        seen = (
+            f"No command of this attempt exists, and the run has been running for {in_words(age)}"
+        )
         return _counted(case, NO_COMMAND, seen, policy, clocks)
     return Keep(
-        case, f"no command of this attempt yet; the run is {run.state_name} for {in_words(age)}"
+        case,
+        f"no command of this attempt yet; the run has been {run.state_name} for {in_words(age)}",
     )
 
 
 NO_COMMAND = "none"
-"""Stands for the command in the count of a run that has none."""
+"""Stands in for the command in the 404 count of a run that has none."""
 
 
 def _of_active(case: RunCase, job: JobView, policy: Policy, clocks: Clocks) -> Action:
@@ -244,15 +258,15 @@ def _of_active(case: RunCase, job: JobView, policy: Policy, clocks: Clocks) -> A
         if age > policy.cancel_grace and job.replica is None:
             return Propose(
                 case,
-                f"{seen} without a container for {in_words(age)} of cancelling",
+                f"{seen} without a container after {in_words(age)} of cancelling",
                 RunState.CANCELLED,
             )
-        return Keep(case, f"{seen}; the run is cancelling for {in_words(age)}")
+        return Keep(case, f"{seen}; the run has been cancelling for {in_words(age)}")
     if run.misses and run.misses.count:
-        return ForgetMisses(case, f"{seen} again after {run.misses.count} times 404")
+        return ForgetMisses(case, f"{seen}, after {run.misses.count} 404s in a row")
     age = clocks.platform_age(job.created)
     if run.pid != job.ref.pid and age > policy.record_after:
-        why = f"{seen} and found by its tags; nobody has named it on the run for {in_words(age)}"
+        why = f"{seen}, found by its tags; its pid is still not recorded after {in_words(age)}"
         return RecordPid(case, why, job.ref)
     waiting = job.stage == Stage.PENDING and job.replica is None
     if run.state is RunState.PENDING and waiting and run.state_name != INFRASTRUCTURE_PENDING:
@@ -266,7 +280,8 @@ INFRASTRUCTURE_PENDING = "InfrastructurePending"
 
 
 def _of_ended_job(case: _Case, job: JobView, policy: Policy, clocks: Clocks) -> Action:
-    seen = f"command {job.ref.command_id} is {job.stage} since {job.changed.isoformat(timespec='seconds')}"
+    since = job.changed.isoformat(timespec="seconds")
+    seen = f"command {job.ref.command_id} has been {job.stage} since {since}"
     if job.ending:
         seen = f"{seen} ({job.ending})"
     fate, why = table.run_after(case.run.state, job.stage, clocks.platform_age(job.changed), policy)
@@ -287,7 +302,7 @@ def _of_ended_job(case: _Case, job: JobView, policy: Policy, clocks: Clocks) -> 
 def of_job(
     case: JobCase, installation: UUID | None, scope: Scope, policy: Policy, clocks: Clocks
 ) -> tuple[Action, ...]:
-    """Say what an active job needs, now that its flow run was looked for."""
+    """Decide what an active job needs, given what was found of its flow run."""
     known = case.run if isinstance(case.run, RunView) else None
     why = standing.of_job(case, installation, scope, policy, clocks)
     if isinstance(why, Leave):
@@ -295,12 +310,13 @@ def of_job(
     stop = _stop(case, why, policy, clocks)
     if known is None or known.is_final or case.ancestor is None:
         return (stop,)
-    # The run is ended first: should this cycle break off in between, the next one finds a job whose own run is over.
+    # The run ends first: if this cycle breaks off in between, the next one finds a job whose own
+    # run is over.
     return (Propose(case, why, _end_of(case.ancestor)), stop)
 
 
 def of_child(case: ChildCase, policy: Policy, clocks: Clocks) -> Action:
-    """Say what a run needs whose job is over, now that a run above it is over."""
+    """Decide what a run without an active job needs, given a run above it that is over."""
     run, ancestor = case.run, case.ancestor
     if run.is_final or not ancestor.is_final:
         return Keep(case, f"flow run {run.name} is {run.state_name}")
@@ -309,7 +325,7 @@ def of_child(case: ChildCase, policy: Policy, clocks: Clocks) -> Action:
     )
     if isinstance(why, Leave):
         return Keep(case, why.reason)
-    return Propose(case, f"{why}, and no job of it runs", _end_of(ancestor))
+    return Propose(case, f"{why}, and no job of this run is active", _end_of(ancestor))
 
 
 def _end_of(ancestor: RunView) -> RunState:
@@ -319,23 +335,28 @@ def _end_of(ancestor: RunView) -> RunState:
 def _stop(case: JobCase, why: str, policy: Policy, clocks: Clocks) -> Action:
     job, stop = case.job, case.stop
     if job.replica is None:
-        return Keep(case, f"{why}; it has no container yet that could be stopped")
+        return Keep(case, f"{why}; it has no container yet to stop")
     if stop is None:
         return SendStop(case, why)
     due = standing.escalations(stop, policy, clocks.platform)
     if due <= case.escalations:
-        return Keep(case, f"{why}; told to stop {in_words(clocks.platform_age(stop.first))} ago")
+        return Keep(
+            case, f"{why}; stopReplica was sent {in_words(clocks.platform_age(stop.first))} ago"
+        )
     times = f"{stop.times} time{'s' if stop.times > 1 else ''}"
     ref = job.ref
     first = in_words(clocks.platform_age(stop.first))
-    said = f"{why}; told to stop {times}, first {first} ago, and still {job.stage}"
+    said = f"{why}; stopReplica was sent {times}, first {first} ago, and it is still {job.stage}"
     delete = f"cpln workload delete {ref.workload} --gvc {ref.gvc} --org {ref.org}"
     return Escalate(case, f"{said}; if nothing else helps, delete its workload: {delete}", due)
 
 
 def _of_ended(ended: Ended) -> Action:
     took = ended.job.changed - ended.stop.first
-    reason = f"terminated successfully after {in_words(took)}: command {ended.job.ref.command_id} is {ended.job.stage}"
+    reason = (
+        f"terminated successfully after {in_words(took)}:"
+        f" command {ended.job.ref.command_id} is {ended.job.stage}"
+    )
     return ReportEnd(ended, reason)
 
 
@@ -344,7 +365,7 @@ def noted(misses: Misses | None, action: Action, now: datetime) -> Misses | None
 
     Args:
         misses: The count before.
-        action: What is done.
+        action: The action.
         now: Prefect's time.
     """
     match action:

@@ -1,4 +1,4 @@
-"""What a cycle leaves behind for people: an artifact of what changed and why, and an event for each action."""
+"""What a cycle leaves for people: an artifact of what changed and why, and an event per action."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ _EVENT = "prefect.cpln.sync"
 async def changes(
     key: str, plan: Plan, outcomes: Sequence[Outcome], reported: Collection[str], *, dry_run: bool
 ) -> None:
-    """Write the artifact of a cycle that changed something, would have, or was withheld; an idle cycle writes none.
+    """Write the artifact of a cycle that changed something, would have, or was withheld.
 
-    The artifact is a list with the evidence below each action: Prefect's UI cuts the cells of a table off.
+    An idle cycle writes none. The artifact is a list with the evidence below each action, because
+    Prefect's UI truncates the cells of a table.
 
     Args:
         key: The artifact's key: lower case and dashes.
         plan: What was intended.
-        outcomes: What came of it; none of a plan that was not carried out.
-        reported: Keys of what was reported before: that an action failed again for the same reason is nothing new.
+        outcomes: What came of it; empty if the plan was not carried out.
+        reported: Keys of earlier reports; an action that failed again for the same reason is not
+            listed again.
         dry_run: Whether nothing was to be done.
     """
     came_of = {id(outcome.action): outcome for outcome in outcomes}
@@ -48,7 +50,7 @@ async def changes(
 
 
 def events(outcomes: Sequence[Outcome]) -> None:
-    """Emit one event for each action that was done; the same action again has the same id and is no second event."""
+    """Emit an event per completed action; the id is the same for a repeat, so it counts once."""
     for outcome in outcomes:
         action = outcome.action
         if not outcome.done or not is_shown(action):
@@ -78,9 +80,8 @@ def events(outcomes: Sequence[Outcome]) -> None:
 
 def _description(plan: Plan, actions: int, *, dry_run: bool) -> str:
     when = plan.now.isoformat(timespec="seconds")
-    said = [
-        f"{actions} actions, {len(plan.changes)} changes of {plan.judged} runs and jobs looked at, {when}"
-    ]
+    counts = f"{actions} actions, {len(plan.changes)} changes"
+    said = [f"{counts} of {plan.judged} runs and jobs checked, {when}"]
     if dry_run:
         said.append("a dry run: nothing was done")
     if plan.withheld:

@@ -1,4 +1,7 @@
-"""Reading the flow runs above and beside those that run jobs: whose parent is over, and who goes on with a job."""
+"""Read the flow runs above and beside those that run jobs.
+
+They show which runs have lost their parent, and which run adopts a job.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,11 @@ _DEEPEST = 50
 
 @dataclass(frozen=True)
 class Family:
-    """Looks up and down from runs.
+    """Reads the relatives of flow runs.
 
     Args:
         runs: Prefect's side.
-        scope: What is looked at.
+        scope: What the flow looks at.
         read: Reads one command.
     """
 
@@ -61,15 +64,15 @@ class Family:
         ]
 
     async def of_job_flows(self, under_way: Collection[RunView]) -> list[ChildCase]:
-        """Return the runs that are below a run that is over.
+        """Return the runs below a run that is over.
 
-        Their process has ended with their parent's, so nobody else will ever end them.
+        Their process ended with their parent's, so nobody else will ever end them.
 
         Args:
             under_way: Runs of ``run_namespaced_job`` without an active job.
         """
         if not self.scope.is_whole:
-            return []  # such a run is in no GVC
+            return []  # such a run belongs to no GVC
         dead, over = await self._dead(under_way)
         return [
             ChildCase(run, dead[run.id], dead[run.id].id in over)
@@ -78,9 +81,10 @@ class Family:
         ]
 
     async def in_pool(self, cases: list[JobCase]) -> list[JobCase]:
-        """Return the jobs of runs of the work pool that is looked at.
+        """Return the jobs whose runs belong to the work pool in scope.
 
-        A run that was called by another is in no pool: it counts to that of the nearest run above it that is in one.
+        A run that was called by another is in no pool; it belongs to the pool of the nearest run
+        above it that is in one.
         """
         if self.scope.work_pool is None:
             return cases
@@ -106,15 +110,15 @@ class Family:
         ]
 
     async def again(self, case: ChildCase) -> ChildCase | None:
-        """Look at a run and the one above it once more; none when one of them is not known any more."""
+        """Read a run and its ancestor again; ``None`` if Prefect no longer knows one of them."""
         fresh = await self.runs.by_ids({case.run.id, case.ancestor.id})
         run, ancestor = fresh.get(case.run.id), fresh.get(case.ancestor.id)
         return replace(case, run=run, ancestor=ancestor) if run and ancestor else None
 
     async def _dead(self, children: Collection[RunView]) -> tuple[dict[UUID, RunView], set[UUID]]:
-        """Return for each run the nearest run above it that is over, if one is; and those of them whose container is over.
+        """Return the nearest ended ancestor per run, and the ancestors whose container is over.
 
-        A run that is deployed has a process of its own, so what is above it says nothing about it.
+        A deployed run has a process of its own, so the runs above it prove nothing about it.
         """
         dead: dict[UUID, RunView] = {}
         climbing = {run.id: run for run in children}  # the child -> how far up it was followed
@@ -131,7 +135,7 @@ class Family:
         return dead, await self._ended_containers(list(dead.values()))
 
     async def _ended_containers(self, runs: Collection[RunView]) -> set[UUID]:
-        """Return the runs whose container is seen to be over, so that no hook of theirs runs any more."""
+        """Return the runs whose container is seen to be over, so none of their hooks can run."""
         unique = list({run.id: run for run in runs}.values())
 
         async def is_over(run: RunView) -> bool:

@@ -1,4 +1,4 @@
-"""Flow runs as Prefect's API tells them: in pages and batches, never one request for each; and states, never by force."""
+"""Flow runs from Prefect's API, in pages and batches, and states proposed without force."""
 
 from __future__ import annotations
 
@@ -47,28 +47,28 @@ _UNDER_WAY = FlowRunFilterState(
 
 
 class FlowRuns(Protocol):
-    """What the flows ask of Prefect; the simulator has its own."""
+    """What the flows need from Prefect; the simulator has its own implementation."""
 
     async def installation(self) -> UUID:
         """Return the id of this Prefect server."""
 
     async def under_way(self, work_pool: str | None) -> list[RunView]:
-        """Return every run that is pending, running or cancelling, of one work pool or of all pools of type ``cpln``."""
+        """Return all pending, running and cancelling runs of a pool, or of all ``cpln`` pools."""
 
     async def without_pool(self) -> list[RunView]:
-        """Return every run that is pending, running or cancelling and in no work pool."""
+        """Return all pending, running and cancelling runs that are in no work pool."""
 
     async def job_flows(self) -> list[RunView]:
         """Return every run of ``run_namespaced_job`` that is under way."""
 
     async def by_ids(self, ids: Collection[UUID]) -> dict[UUID, RunView]:
-        """Return the runs with these ids; one that is missing does not exist."""
+        """Return the runs with these ids; a missing one does not exist."""
 
     async def flow_names(self, flow_ids: Collection[UUID]) -> dict[UUID, str]:
         """Return the names of flows by their ids."""
 
     async def parents(self, runs: Collection[RunView]) -> dict[UUID, RunView]:
-        """Return the flow run directly above each of these, by the id of the lower one."""
+        """Return the flow run directly above each of these, by the id of the lower run."""
 
     async def of_submissions(self, submissions: Collection[UUID]) -> list[RunView]:
         """Return the runs that were called from these task runs."""
@@ -79,25 +79,26 @@ class FlowRuns(Protocol):
     async def propose(
         self, run_id: UUID, state: RunState, name: str | None, message: str
     ) -> Proposed:
-        """Propose a state, never by force, and never for good over a final one."""
+        """Propose a state, never by force, and never permanently over a final one."""
 
     async def end_below(self, ended: Mapping[UUID, RunState]) -> None:
         """End the task runs, and the flow runs in the same process, of runs that were ended."""
 
     async def count_misses(self, run_id: UUID, misses: Misses) -> None:
-        """Keep the count of 404s with the run."""
+        """Store the count of 404s on the run."""
 
     async def record_pid(self, run_id: UUID, pid: str) -> None:
-        """Name the job on the run."""
+        """Record the job on the run."""
 
 
 class PrefectFlowRuns:
     """Flow runs of a Prefect server.
 
-    The count of 404s is kept on the run's labels: it belongs to the run, it comes with every page of runs without a request
-    of its own, there is no limit on how many runs have one, and two flows that count at once do not overwrite each other's
-    other counts. A Prefect variable would hold 5,000 characters for all runs together, and its last writer would win; tags of
-    a command cannot be read once the command answers with 404.
+    The count of 404s is kept on the run's labels. It belongs to the run, it comes with every page
+    of runs without a request of its own, there is no limit on how many runs have one, and two flows
+    that count at the same time do not overwrite each other's counts of other runs. A Prefect
+    variable would hold 5,000 characters for all runs together, and its last writer would win. Tags
+    of a command cannot be read once the command returns 404.
     """
 
     def __init__(self, client: PrefectClient) -> None:
@@ -108,17 +109,18 @@ class PrefectFlowRuns:
         return await orchestration.installation(self._client)
 
     async def under_way(self, work_pool: str | None) -> list[RunView]:
-        """Return every run that is pending, running or cancelling, of one work pool or of all pools of type ``cpln``."""
+        """Return all pending, running and cancelling runs of a pool, or of all ``cpln`` pools."""
         pool = WorkPoolFilter(type=WorkPoolFilterType(any_=[WORKER_TYPE]))
         if work_pool:
             pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[work_pool]))
         return await self._read(FlowRunFilter(state=_UNDER_WAY), pool)
 
     async def without_pool(self) -> list[RunView]:
-        """Return every run that is pending, running or cancelling and in no work pool.
+        """Return all pending, running and cancelling runs that are in no work pool.
 
-        Prefect filters by a pool and not by its absence. So two counts are compared, and as long as they differ, the time in
-        which the runs were to start is halved until one page holds a half: the requests grow with the runs that are found.
+        Prefect can filter by a pool but not by its absence. So two counts are compared. As long as
+        they differ, the time window of the expected starts is halved until one page holds a half:
+        the number of requests grows with the number of runs found.
         """
         found: dict[UUID, RunView] = {}
         windows = [Window()]
@@ -143,7 +145,7 @@ class PrefectFlowRuns:
         )
 
     async def by_ids(self, ids: Collection[UUID]) -> dict[UUID, RunView]:
-        """Return the runs with these ids; one that is missing does not exist."""
+        """Return the runs with these ids; a missing one does not exist."""
         found: dict[UUID, RunView] = {}
         for batch in _in_batches(ids):
             found |= {
@@ -163,7 +165,7 @@ class PrefectFlowRuns:
         return found
 
     async def parents(self, runs: Collection[RunView]) -> dict[UUID, RunView]:
-        """Return the flow run directly above each of these, by the id of the lower one."""
+        """Return the flow run directly above each of these, by the id of the lower run."""
         above: dict[UUID, UUID] = {}  # task run -> the flow run that it belongs to
         for batch in _in_batches(
             {run.parent_task_run_id for run in runs if run.parent_task_run_id}
@@ -209,7 +211,7 @@ class PrefectFlowRuns:
     async def propose(
         self, run_id: UUID, state: RunState, name: str | None, message: str
     ) -> Proposed:
-        """Propose a state, never by force, and never for good over a final one."""
+        """Propose a state, never by force, and never permanently over a final one."""
         proposed: State[None] = State(type=StateType(state.value), name=name, message=message)
         return await orchestration.propose_giving_way(self._client, run_id, proposed)
 
@@ -220,15 +222,18 @@ class PrefectFlowRuns:
         )
 
     async def count_misses(self, run_id: UUID, misses: Misses) -> None:
-        """Keep the count of 404s with the run."""
+        """Store the count of 404s on the run."""
         await self._client.update_flow_run_labels(run_id, {NOT_FOUND_LABEL: str(misses)})
 
     async def record_pid(self, run_id: UUID, pid: str) -> None:
-        """Name the job on the run."""
+        """Record the job on the run."""
         await self._client.update_flow_run(run_id, infrastructure_pid=pid)
 
     async def next_start(self, deployment_id: UUID, *, but: UUID) -> datetime | None:
-        """Return when the next run of a deployment is to start, which may be in the past; none when there is no such run."""
+        """Return when the next run of a deployment is to start; ``None`` if there is none.
+
+        The time may be in the past.
+        """
         found = await self._client.read_flow_runs(
             flow_run_filter=FlowRunFilter(
                 deployment_id=FlowRunFilterDeploymentId(any_=[deployment_id]),
@@ -240,7 +245,7 @@ class PrefectFlowRuns:
         return next((run.expected_start_time for run in found if run.id != but), None)
 
     async def _counted(self, window: Window) -> _Counted:
-        """Count the runs of a window; in pools before and after, because runs begin and end meanwhile."""
+        """Count the runs of a window; those in pools twice, as runs begin and end meanwhile."""
         wanted, any_pool = window.filter(), WorkPoolFilter()
         before = await self._client.count_flow_runs(
             flow_run_filter=wanted, work_pool_filter=any_pool
@@ -252,7 +257,7 @@ class PrefectFlowRuns:
         return _Counted(every, min(before, after))
 
     async def _bounded(self, window: Window) -> Window:
-        """Return a window with both of its ends: where there was none, when the first or the last run was to start."""
+        """Return a window with both ends; a missing one is the first or last expected start."""
         ends = []
         for given, sort in (
             (window.after, FlowRunSort.EXPECTED_START_TIME_ASC),
@@ -285,7 +290,8 @@ class PrefectFlowRuns:
                 limit=_PAGE,
                 offset=offset,
             )
-            # Pages shift when runs begin or end meanwhile: one that is seen twice counts once, one that is missed comes again.
+            # Pages shift when runs begin or end meanwhile: a run seen twice counts once, and the
+            # next cycle sees a missed one.
             found |= {view.id: view for view in map(_view, page) if view is not None}
             if len(page) < _PAGE:
                 return list(found.values())
@@ -294,20 +300,20 @@ class PrefectFlowRuns:
 
 @dataclass(frozen=True)
 class Window:
-    """Runs that are under way and were to start within a stretch of time; without an end, as long as there are any."""
+    """Runs under way whose expected start is within a window; a missing end is no limit."""
 
     after: datetime | None = None
     before: datetime | None = None
 
     def filter(self) -> FlowRunFilter:
-        """Return what Prefect selects these runs by."""
+        """Return the filter that selects these runs in Prefect."""
         start = FlowRunFilterExpectedStartTime(after_=self.after, before_=self.before)
         return FlowRunFilter(
             state=_UNDER_WAY, expected_start_time=start if self.after or self.before else None
         )
 
     def halves(self) -> tuple[Window, ...]:
-        """Return both halves; none of a window that has no ends, or is too short.
+        """Return both halves; nothing for a window that lacks an end or is too short.
 
         >>> from datetime import UTC
         >>> window = Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC))

@@ -1,7 +1,8 @@
-"""What an artifact may show of an object of the platform: references, numbers, booleans, and words of the specification. Pure.
+"""What an artifact may show of a platform object. Pure.
 
-Whatever else somebody wrote may be a secret, and no pattern tells: the shapes of tokens are too many. So a text is masked unless
-its place and its form say what it is. Names and structure stay.
+References, numbers, booleans and words of the specification are shown. Whatever else somebody wrote
+may be a secret, and no pattern can rule that out: tokens have too many shapes. So a string is
+masked unless its place and its form show what it is. Names and structure stay.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from cpln_flows.model import identifiers
 
 HIDDEN = "(masked: fill this in)"
-"""Stands in the place of a value that is not shown."""
+"""Replaces a value that is not shown."""
 
 _MOST_LEVELS = 32
 _PART = r"[-._a-zA-Z0-9]{1,64}"
@@ -25,20 +26,22 @@ _KINDS = (
 )
 _LINK = re.compile(rf"(?:/|/org/{_PART})(?:/gvc/{_PART})?/(?:{_KINDS})/{_PART}")
 _URI = re.compile(
-    rf"(?:cpln://(?:identity|reference|secret|volumeset)/|scratch://){_PART}(?:\.[-._a-zA-Z0-9]{{1,120}})?"
+    rf"(?:cpln://(?:identity|reference|secret|volumeset)/|scratch://){_PART}"
+    r"(?:\.[-._a-zA-Z0-9]{1,120})?"
 )
 _SLUG = re.compile(r"[-a-z0-9]{1,120}(?:/[-a-zA-Z0-9]{1,120})?")
 _BOOLEAN = re.compile(r"true|false", re.IGNORECASE)
 _NUMBER = re.compile(r"-?[0-9]{1,6}(?:\.[0-9]{1,3})?")
-"""A port, a count or some seconds; a longer row of digits may be a password."""
+"""A port, a count or some seconds; a longer sequence of digits may be a password."""
 _TELLING = re.compile(
     "KEY|TOKEN|SECRET|PASS|PWD|PIN|CODE|CREDENTIAL|AUTH|SALT|SEED|OTP|^-[a-z]$", re.IGNORECASE
 )
-"""The name of a variable, or the option before an argument, after which a number may be a password."""
+"""Variable names, and options before an argument, after which a number may be a password."""
 
 _UUID = r"[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}"
 _OWN_TAG = re.compile(
-    rf"{_UUID}|[0-9]{{1,9}}|container|job|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9]{{2}}-[0-9]{{2}}-[0-9]{{2}}Z"
+    rf"{_UUID}|[0-9]{{1,9}}|container|job"
+    r"|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}Z"
 )
 _OWN_TAGS: Mapping[str, re.Pattern[str]] = {
     identifiers.SPEC_HASH: re.compile("[0-9a-f]{1,64}"),
@@ -50,7 +53,8 @@ _OWN_TAGS_PREFIX = "cpln-flows/"
 _QUANTITY = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,3})?(?:m|[kKMGT]i?)?")
 _CRON = re.compile(r"[-*/,0-9]{1,40}(?: [-*/,0-9]{1,40}){4}")
 _IMAGE = re.compile(
-    r"(?://image/|/org/[a-z0-9-]{1,64}/image/)?[a-z0-9]+(?:[._:-]{1,2}[a-z0-9]+){0,9}(?:/[a-z0-9]+(?:[._-]{1,2}[a-z0-9]+){0,9}){0,5}"
+    r"(?://image/|/org/[a-z0-9-]{1,64}/image/)?[a-z0-9]+(?:[._:-]{1,2}[a-z0-9]+){0,9}"
+    r"(?:/[a-z0-9]+(?:[._-]{1,2}[a-z0-9]+){0,9}){0,5}"
     r"(?::[A-Za-z0-9_][-.A-Za-z0-9_]{0,127})?(?:@sha256:[0-9a-f]{64})?"
 )
 _FORMS: Mapping[str, re.Pattern[str]] = {
@@ -60,7 +64,7 @@ _FORMS: Mapping[str, re.Pattern[str]] = {
     "image": _IMAGE,
     "permissions": re.compile(r"[a-z]{2,20}(?:\.[a-zA-Z]{2,20})?"),
 }
-"""The fields of which the form alone says that they hold no secret."""
+"""The fields whose form alone shows that they hold no secret."""
 _WORD = re.compile(
     "cron|standard|serverless|stateful|vm|dictionary|opaque|Forbid|Replace|Allow|Never|OnFailure|none|same-gvc|same-org"
     "|workload-list|http|http2|https|grpc|tcp|HTTP|HTTPS|retain|recycle|concurrency|cpu|memory|rps|latency|disabled"
@@ -70,7 +74,7 @@ _WORD = re.compile(
 _NAMED_VALUES = frozenset(("env", "httpHeaders"))
 _TAGS = frozenset(("annotations", "labels", "tags"))
 _FREE = _NAMED_VALUES | _TAGS | {"args", "command", "data", "description", "extras", "value"}
-"""The fields that hold whatever somebody wrote: no word there is one of the specification's."""
+"""The fields that hold free text: no word in them belongs to the specification."""
 _LONGEST = 500
 
 
@@ -81,18 +85,22 @@ def shown(document: Mapping[str, Any]) -> dict[str, Any]:
     {'name': 'DB_PASS', 'value': '(masked: fill this in)'}
     >>> shown({"name": "DB_PASS", "value": "cpln://secret/db.password"})["value"]
     'cpln://secret/db.password'
-    >>> shown({"kind": "workload", "spec": {"containers": [{"image": "python", "args": ["-c", "run --password=hush"]}]}})["spec"]
-    {'containers': [{'image': 'python', 'args': ['(masked: fill this in)', '(masked: fill this in)']}]}
+    >>> container = {"image": "python", "args": ["-c", "run --password=hush"]}
+    >>> masked = shown({"kind": "workload", "spec": {"containers": [container]}})
+    >>> masked["spec"]["containers"][0]
+    {'image': 'python', 'args': ['(masked: fill this in)', '(masked: fill this in)']}
     """
     found: dict[str, Any] = _mapping(document, "", 0)
     return found
 
 
 def is_reference(text: str) -> bool:
-    """Whether a text names a thing of the platform, such as a secret, and nothing else.
+    """Whether a string names a platform object, such as a secret, and nothing else.
 
-    >>> is_reference("cpln://secret/db.password"), is_reference("//identity/etl"), is_reference("cpln://secret/db hush")
-    (True, True, False)
+    >>> is_reference("cpln://secret/db.password"), is_reference("//identity/etl")
+    (True, True)
+    >>> is_reference("cpln://secret/db hush")
+    False
     """
     return bool(_URI.fullmatch(text) or _LINK.fullmatch(text))
 
@@ -113,13 +121,13 @@ def _mapping(found: Mapping[Any, Any], field: str, level: int) -> dict[str, Any]
 
 
 def _field(around: str, key: str) -> str:
-    """Return the field that a value is judged by: its own, but for what stands somewhere in one that is free."""
+    """Return the field that a value is judged by: its own, except inside a free field."""
     is_own = around not in _FREE or (around in _NAMED_VALUES and key in ("name", "value"))
     return key if is_own else around
 
 
 def _sequence(found: Sequence[Any], field: str, level: int) -> list[Any]:
-    """Return a list, of which each item may say what the next one is, as ``--password`` does."""
+    """Return a list, each item of which may describe the next one, as ``--password`` does."""
     before = ["", *found]
     return [
         _value(item, field, level + 1, flag if isinstance(flag, str) else "")
@@ -167,7 +175,7 @@ def _is_network(text: str) -> bool:
         ip_network(text, strict=False)
     except ValueError:
         return False
-    return "%" not in text  # what is behind it may be anything
+    return "%" not in text  # anything may follow it
 
 
 def _tag(name: str, value: Any) -> Any:
@@ -182,7 +190,7 @@ def _key(key: Any, place: int) -> str:
 
 
 def _block_reference(found: Any) -> Any:
-    """Return what a reference to a block of Prefect holds: the document's id, or its slug."""
+    """Return what a reference to a Prefect block holds: the document's id or its slug."""
     if isinstance(found, Mapping):
         return {
             _key(key, place): _block_reference(value)

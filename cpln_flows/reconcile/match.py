@@ -13,7 +13,7 @@ _PENDING = "Pending"
 
 
 def attempt_of(states: Sequence[StateView]) -> Attempt | None:
-    """Return the present attempt of a flow run.
+    """Return the current attempt of a flow run.
 
     Args:
         states: Every state that the run has had, oldest first.
@@ -23,10 +23,10 @@ def attempt_of(states: Sequence[StateView]) -> Attempt | None:
 
 
 def is_of_attempt(job: JobView, run: RunView, clocks: Clocks) -> bool:
-    """Whether a job is a container of a run's present attempt; without knowledge of the attempt, of any.
+    """Whether a job is a container of a run's current attempt, or of any if that is not known.
 
-    A command that says which attempt it is of is believed; one that does not, the fork's, counts when it was created since
-    the attempt began.
+    A command that carries its attempt is believed. One that does not, the fork's, counts if it was
+    created since the attempt began.
     """
     if job.role is Role.JOB or (job.run_id != run.id and job.ref.pid != run.pid):
         return False
@@ -40,16 +40,17 @@ def is_of_attempt(job: JobView, run: RunView, clocks: Clocks) -> bool:
 
 
 def newest(jobs: Iterable[JobView], run: RunView, clocks: Clocks) -> JobView | None:
-    """Return the newest container of a run's present attempt."""
+    """Return the newest container of a run's current attempt."""
     mine = [job for job in jobs if is_of_attempt(job, run, clocks)]
     return max(mine, key=lambda job: (job.created, job.ref.command_id), default=None)
 
 
 def needs_history(run: RunView, job: JobView | None, clocks: Clocks) -> bool:
-    """Whether it must be looked up which attempt a run is in, given the active job that its tags found.
+    """Whether the attempt of a run must be looked up, given the active job that its tags found.
 
-    A job that is active, and named by the pid of a run that has begun or never had another attempt, needs no look. Of a run
-    that has never begun the count of runs does not tell; but its job is younger than its state.
+    No look-up is needed for an active job that is named by the pid of a run that has begun or never
+    had another attempt. For a run that has never begun, the run count shows nothing, but its job is
+    younger than its state.
     """
     if job is None or job.ref.pid != (run.pid or job.ref.pid):
         return True
@@ -61,19 +62,20 @@ def needs_history(run: RunView, job: JobView | None, clocks: Clocks) -> bool:
 
 
 def needs_search(run: RunView, clocks: Clocks, patience: timedelta) -> bool:
-    """Whether ended commands of a run are searched for in all lists: it takes a request for each workload."""
+    """Whether to search all lists for ended commands of a run, at a request per workload."""
     return clocks.prefect_age(run.since) > patience
 
 
 def is_outside(run: RunView, scope: Scope, *, was_seen: bool = False) -> bool:
-    """Whether a run in no work pool is judged as those in a pool are: a worker of ours had it, or its pid is ours.
+    """Whether a run in no work pool is judged like those in a pool.
 
-    Prefect takes a run's pool away when the pool is deleted.
+    It is if a worker of ours had it or its pid is ours: when a pool is deleted, Prefect removes it
+    from the runs.
 
     Args:
         run: The run.
-        scope: What is looked at.
-        was_seen: Whether it was judged before, in its pool or without.
+        scope: What the flow looks at.
+        was_seen: Whether it was judged before, with or without its pool.
     """
     if run.in_pool or not run.is_under_way:
         return False

@@ -1,4 +1,4 @@
-"""What a maintenance flow keeps in Prefect variables: what was reported once, and when it has looked last."""
+"""What a maintenance flow keeps in Prefect variables: what it reported, and its last cycle."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ _KEY = re.compile(r"[a-z][0-9a-f]{7}")
 
 @dataclass(frozen=True)
 class ReportedKeys:
-    """Keys of what was reported, in a Prefect variable of the flows that look at the same.
+    """Keys of what was reported, in a Prefect variable that flows with the same scope share.
 
-    What does not fit is reported again by the next process, and so is what two processes keep at once: nothing else is lost.
+    What does not fit is reported again by the next process, as is what two processes store at the
+    same time. Nothing else is lost.
     """
 
     client: PrefectClient
@@ -35,18 +36,18 @@ class ReportedKeys:
         return cls(client, f"cpln_sync_reported_{_hash(scope, sorted(map(str, areas)))[:12]}")
 
     async def read(self) -> tuple[str, ...]:
-        """Return the keys of what was reported before, oldest first."""
+        """Return the keys of earlier reports, oldest first."""
         found = await self.client.read_variable_by_name(self.name)
         return tuple(_KEY.findall(str(found.value))) if found else ()
 
     async def keep(self, keys: Collection[str]) -> None:
-        """Keep the newest of these keys."""
+        """Store the newest of these keys."""
         await _write(self.client, self.name, " ".join(list(keys)[-_MOST:]))
 
 
 @dataclass
 class LastCycle:
-    """When a sync has looked last and what it saw, in a Prefect variable that each of its cycles writes anew."""
+    """When a sync last looked and what it saw, in a Prefect variable that each cycle overwrites."""
 
     client: PrefectClient
     name: str
@@ -65,7 +66,7 @@ class LastCycle:
         return cls(client, "_".join(parts))
 
     async def keep(self, seen: Mapping[str, Any]) -> None:
-        """Keep what the newest cycle has seen."""
+        """Store what the newest cycle saw."""
         if self._exists:
             await self.client.update_variable(VariableUpdate(name=self.name, value=dict(seen)))
         else:

@@ -1,4 +1,4 @@
-"""Reading both sides into one snapshot: a few pages of each, and single lookups only for what has changed."""
+"""Read both sides into a snapshot: a few pages of each, and lookups only for what changed."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _REPLICA = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 @dataclass(frozen=True)
 class Lists:
-    """What the platform's lists say: every active job, and what could not be listed."""
+    """What the platform's lists hold: every active job, and what could not be listed."""
 
     workloads: tuple[WorkloadRef, ...] = ()
     jobs: tuple[JobView, ...] = ()
@@ -82,9 +82,9 @@ class Observer:
     Args:
         client: An open client.
         runs: Prefect's side.
-        scope: What is looked at.
-        policy: The thresholds, which say what deserves a closer look.
-        areas: Which directions are wanted: what only the other one needs is not looked up.
+        scope: What the flow looks at.
+        policy: The thresholds, which determine what deserves a closer look.
+        areas: Which directions are wanted; what only the other one needs is not looked up.
     """
 
     client: CplnClient
@@ -94,17 +94,18 @@ class Observer:
     areas: frozenset[Area] = BOTH
 
     def __post_init__(self) -> None:
-        """Make what looks at parents and children."""
+        """Create the reader of parents and children."""
         self.family: Family = Family(self.runs, self.scope, self.read)
 
     async def snapshot(self, clocks: Clocks, memory: Memory) -> Snapshot:
         """Return both sides as they are now.
 
-        What the platform does not tell is in the snapshot as unread. When Prefect does not answer there is no snapshot.
+        The snapshot lists what the platform does not reveal as unread. Without an answer from
+        Prefect there is no snapshot.
 
         Args:
             clocks: What both servers' clocks show.
-            memory: What the cycle before has left.
+            memory: What the previous cycle left.
         """
         with gathering():
             return await self._snapshot(clocks, memory)
@@ -113,7 +114,7 @@ class Observer:
         lists, pooled = await both(self._lists(), self.runs.under_way(self.scope.work_pool))
         installation = await self.runs.installation()
         known = {run.id: run for run in pooled}
-        # A run of the job flow is in no work pool; one that is was seen with the others.
+        # Runs of the job flow are in no work pool; any that are were read with the others.
         flows = (
             []
             if self.scope.work_pool
@@ -160,7 +161,7 @@ class Observer:
     async def _owners(
         self, lists: Lists, installation: UUID, known: Mapping[UUID, RunView]
     ) -> dict[UUID, RunView]:
-        """Return the runs of active containers of ours that are not among those in a work pool."""
+        """Return the runs of our active containers that are not among those in a work pool."""
         ours = (
             job
             for job in lists.jobs
@@ -178,9 +179,10 @@ class Observer:
         owners: Mapping[UUID, RunView],
         memory: Memory,
     ) -> list[RunView]:
-        """Return the runs that are judged although they are in no work pool, because it was deleted for instance.
+        """Return the runs that are judged although they are in no work pool.
 
-        They are found by their active job, by having been seen before, and once in a process by asking Prefect.
+        Their pool may have been deleted, for instance. They are found by their active job, by
+        having been seen before, and once per process by asking Prefect.
         """
         if TO_PREFECT not in self.areas:
             return []
@@ -271,7 +273,7 @@ class Observer:
         return settled + await self._look_up(opened, by_run, lists, clocks)
 
     async def _with_attempt(self, run: RunView, memory: Memory) -> RunView:
-        """Return a run with its attempt, which is the same as long as its state is."""
+        """Return a run with its attempt, which stays the same as long as its state does."""
         since, attempt = memory.attempts.get(run.id, (None, None))
         if since != run.since:
             attempt = match.attempt_of(await self.runs.states(run.id))
@@ -321,7 +323,7 @@ class Observer:
         lists: Lists,
         clocks: Clocks,
     ) -> list[RunCase]:
-        """Look through all lists for ended commands of runs whose pid says nothing about their present attempt."""
+        """Search all lists for ended commands of runs whose pid does not show their attempt."""
         patient = [
             run for run in runs if not match.needs_search(run, clocks, self.policy.record_after)
         ]
@@ -345,14 +347,14 @@ class Observer:
         return await self.read(job.ref) if job is not None and job.stage == Stage.FAILED else job
 
     async def search(self, runs: Collection[RunView], clocks: Clocks) -> dict[UUID, Lookup]:
-        """Look through all lists once more for the containers of runs that seem to have none."""
+        """Search all lists once more for the containers of runs that seem to have none."""
         found, complete = await self._containers(runs, await self._lists(), clocks)
         return {run.id: match.newest(found, run, clocks) or NoJob(complete) for run in runs}
 
     async def _containers(
         self, runs: Collection[RunView], lists: Lists, clocks: Clocks
     ) -> tuple[list[JobView], bool]:
-        """Return every container that is young enough for these runs, and whether none can be missing."""
+        """Return every container young enough for these runs, and whether none can be missing."""
         oldest = min(run.attempt.since if run.attempt else run.since for run in runs)
         since = clocks.in_platform(oldest) - CLOCK_SKEW
 
@@ -371,7 +373,8 @@ class Observer:
 
     @staticmethod
     def _awaits_its_first_command(run: RunView) -> bool:
-        # Only while a run is pending can the pid be that of an attempt before: nobody has named the new job yet.
+        # Only while a run is pending can the pid be that of an earlier attempt, because nobody has
+        # recorded the new job yet.
         return run.state is RunState.PENDING
 
     async def _callers(
@@ -382,9 +385,10 @@ class Observer:
         clocks: Clocks,
         memory: Memory,
     ) -> tuple[tuple[CallerCase, ...], tuple[RunCase, ...]]:
-        """Return the runs of ``run_namespaced_job`` whose job has ended, with that job: their process should have reported.
+        """Return runs of ``run_namespaced_job`` whose job has ended, each with that job.
 
-        Those that are in a container of their own, whose work pool was deleted, are returned apart, with that container.
+        Their process should have reported. Those in a container of their own, whose work pool was
+        deleted, are returned separately, with that container.
         """
         if TO_PREFECT not in self.areas:
             return (), ()
@@ -409,7 +413,7 @@ class Observer:
         )
 
     async def _read_all(self, refs: Iterable[CommandRef], lists: Lists) -> dict[CommandRef, Lookup]:
-        """Read commands; those of a workload that is gone by one look at the workload."""
+        """Read commands; for a workload that is gone, one look at the workload is enough."""
         wanted = list(dict.fromkeys(refs))
         missing = (
             list({ref.workload_ref for ref in wanted} - set(lists.workloads))
@@ -431,11 +435,11 @@ class Observer:
         except NotFoundError:
             return True
         except CplnError:
-            return False  # what is said of its commands tells
+            return False  # reading its commands will show it
         return False
 
     async def read(self, ref: CommandRef) -> Lookup:
-        """Read one command; of one that has failed, also how."""
+        """Read one command and, if it has failed, how it ended."""
         try:
             command = await commands.read(self.client, ref, repeat=Repeat.NEVER)
         except NotFoundError:
@@ -448,9 +452,10 @@ class Observer:
         )
 
     async def _forgotten(self, ref: CommandRef) -> Lookup:
-        """Read a job from its execution: how long the platform keeps the command itself is documented nowhere.
+        """Read a job from its execution, because the command itself is not there.
 
-        A command that is missing in one answer is not gone while an execution of it is listed.
+        How long the platform keeps commands is not documented. A command that is missing in one
+        response is not gone while an execution of it is listed.
         """
         try:
             for here in await workloads.deployments(self.client, ref.workload_ref):
@@ -476,7 +481,10 @@ class Observer:
         return JobView(ref, stage, created, changed, location, execution.replica)
 
     async def _as_ended(self, job: JobView, command: Command) -> Lookup:
-        """Return a job whose command has failed as its main container has ended, which need not have failed."""
+        """Return a job with the end of its main container, which may differ from the command's.
+
+        The command has failed; the main container need not have.
+        """
         try:
             deployed = await workloads.deployment(
                 self.client, job.ref.workload_ref, job.location or ""
@@ -484,7 +492,7 @@ class Observer:
             execution = deployed.execution_of(command.id)
             name = (await self._main_of(job.ref, execution))[0] if execution else ""
         except (NotFoundError, ForbiddenError):
-            return job  # no later look would tell more
+            return job  # no later look would reveal more
         except CplnError as error:
             return NotRead(f"how its main container ended: {error}")
         main = ending.main_ended(execution, name)
@@ -528,7 +536,7 @@ class Observer:
 
     @staticmethod
     def _with_escalations(cases: list[JobCase], memory: Memory) -> list[JobCase]:
-        """Add how often it was reported before that a job does not end."""
+        """Add how often each job was already reported as not ending."""
         reported = frozenset(memory.reported)
         if not reported:
             return cases
@@ -549,7 +557,7 @@ class Observer:
     async def _with_stops(
         self, cases: list[JobCase], installation: UUID, clocks: Clocks
     ) -> list[JobCase]:
-        """Add the stops that were sent before, for the jobs that would be stopped: the platform keeps them as commands."""
+        """Add the earlier stops, which the platform keeps as commands, to jobs to be stopped."""
         doomed = [case for case in cases if self._would_stop(case, installation, clocks)]
         since = _since(case.job for case in doomed)
         found = await each(self._stops, since.items())
@@ -573,7 +581,7 @@ class Observer:
         )
 
     async def stop_of(self, job: JobView) -> Stop | None:
-        """Return the stops that were sent to a job so far."""
+        """Return the stops sent to a job so far."""
         stops = await self._stops((job.ref.workload_ref, job.created))
         return (stops or {}).get(job.replica or "")
 
@@ -591,7 +599,7 @@ class Observer:
             stops[replica] = Stop(first, command.created, times)
         return stops
 
-    # What became of jobs that were told to stop
+    # What became of jobs that were sent a stop
 
     async def _ended(self, lists: Lists, memory: Memory, clocks: Clocks) -> tuple[Ended, ...]:
         active = {job.ref for job in lists.jobs}
@@ -607,7 +615,7 @@ class Observer:
         return tuple(Ended(job, stops.get(job.ref, awaited[job.ref])) for job in ended)
 
     async def _stops_of(self, jobs: Collection[JobView]) -> dict[CommandRef, Stop]:
-        """Return the stops of jobs as the platform keeps them, so that every process reports the same duration."""
+        """Return the platform's record of stops, so that all processes report the same duration."""
         since = _since(jobs)
         found = await each(self._stops, since.items())
         return {
@@ -618,7 +626,10 @@ class Observer:
         }
 
     async def _stopped_lately(self, lists: Lists, clocks: Clocks) -> dict[CommandRef, Stop]:
-        """Return the jobs that were told to stop in the last two intervals, whose end the process before may have missed."""
+        """Return the jobs that were sent a stop in the last two intervals.
+
+        The previous process may have missed their end.
+        """
         since = clocks.platform - 2 * self.policy.interval
         active = {job.replica for job in lists.jobs}
         found = await each(self._stops, ((workload, since) for workload in lists.workloads))
@@ -641,7 +652,10 @@ def _since(jobs: Iterable[JobView]) -> dict[WorkloadRef, datetime]:
 
 
 def job_view(workload: WorkloadRef, command: Command) -> JobView:
-    """Return a command of type ``runCronWorkload`` as the decisions see it; tags that cannot be read count as absent."""
+    """Return a command of type ``runCronWorkload`` as the decisions see it.
+
+    Tags that cannot be parsed count as absent.
+    """
     tags = command.tags
     return JobView(
         ref=workload.command(command.id),

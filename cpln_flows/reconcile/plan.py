@@ -1,4 +1,4 @@
-"""What a cycle intends: its actions together, and the guard that withholds what would change too much."""
+"""What a cycle intends: its actions, and the guard that withholds a plan of too many changes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Plan:
     Attributes:
         now: When it was decided.
         actions: What to do; what needs nothing is left out.
-        judged: How many runs and jobs were looked at.
-        withheld: Why nothing of it may be done, if the guard says so.
+        judged: How many runs and jobs were checked.
+        withheld: Why none of it may be done, if the guard objects.
         unread: What could not be read.
     """
 
@@ -38,7 +38,7 @@ class Plan:
 
     @property
     def subjects(self) -> frozenset[tuple[Kind, UUID | None, CommandRef | None]]:
-        """What is done to what: the same in two cycles that plan the same, whatever their reasons say about ages."""
+        """What is done to what: equal for two cycles with the same plan, whatever the ages are."""
         return frozenset((action.kind, action.run_id, action.command) for action in self.actions)
 
 
@@ -50,11 +50,11 @@ def plan_of(
     limits: Limits,
     unread: tuple[Unread, ...] = (),
 ) -> Plan:
-    """Put a plan together; one that would change too much is withheld."""
+    """Assemble a plan; one that would change too much is withheld."""
     kept = tuple(action for action in actions if not isinstance(action, Keep))
-    # A run that is ended together with its job is one of those that were looked at, and is changed once.
+    # A run that ends together with its job was checked once and counts as one change.
     changes = {action.run_id for action in kept if is_change(action)}
-    # However many jobs one dead parent has left behind, they are no sign that something is wrong with what was seen.
+    # However many jobs one dead parent leaves behind, they are no sign that the snapshot is wrong.
     causes = {action.cause for action in kept if is_change(action)}
     return Plan(
         now,

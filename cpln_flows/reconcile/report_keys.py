@@ -1,4 +1,4 @@
-"""The names of what was reported, in few characters, so that each thing is reported once."""
+"""Short keys of what was reported, so that each thing is reported once."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class ReportKey(StrEnum):
     LOOK = "l"
     """Somebody should look at a run or a job."""
     STOPPED = "s"
-    """A job that was told to stop is over."""
+    """A job that was sent a stop has ended."""
     ESCALATED = "e"
-    """A job that was told to stop does not end; for each time once."""
+    """A job that was sent a stop does not end; once for each escalation."""
     UNDONE = "u"
     """An action was not done, or failed, for the same reason as before."""
     UNREAD = "n"
@@ -25,7 +25,9 @@ class ReportKey(StrEnum):
     def of(self, *about: object) -> str:
         """Return the key of one report.
 
-        >>> len(ReportKey.UNREAD.of("/org/acme")), ReportKey.UNREAD.of("x") == ReportKey.SKEW.of("x")
-        (8, False)
+        >>> len(ReportKey.UNREAD.of("/org/acme"))
+        8
+        >>> ReportKey.UNREAD.of("x") == ReportKey.SKEW.of("x")
+        False
         """
         return f"{self}{hashlib.sha256(repr(about).encode()).hexdigest()[:7]}"

@@ -1,4 +1,4 @@
-"""What a maintenance flow returns: counts by name and, of a dry run, the plan; printed, the plan is a table."""
+"""What a maintenance flow returns: counts by name and, for a dry run, the plan as a table."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ _WIDTH = 120
 class FlowResult(dict[str, Any]):
     """What a maintenance flow did, as counts by name.
 
-    Of a dry run it has the plan too: ``result["planned"]``, or ``result.planned``, is a list with a dictionary for each action.
+    The result of a dry run also holds the plan: ``result["planned"]``, or ``result.planned``, is a
+    list with a dictionary for each action. Printed, the plan is a table.
 
-    >>> result = FlowResult.of_dry_run({"deleted": 0}, "1 deletion planned", [{"action": "delete", "object": "etl"}])
+    >>> planned = [{"action": "delete", "object": "etl"}]
+    >>> result = FlowResult.of_dry_run({"deleted": 0}, "1 deletion planned", planned)
     >>> result["deleted"], result.planned
     (0, [{'action': 'delete', 'object': 'etl'}])
     >>> print(str(result).splitlines()[0])
@@ -37,9 +39,9 @@ class FlowResult(dict[str, Any]):
         """Return the result of a dry run.
 
         Args:
-            counts: What was done, and seen.
+            counts: What was done and seen.
             summary: A sentence about the plan.
-            planned: The plan, a row for each action, all with the same names.
+            planned: The plan, a row for each action, all with the same column names.
         """
         result = cls(counts)
         result |= {"dry_run": True, "summary": summary, _PLANNED: [dict(row) for row in planned]}
@@ -47,7 +49,7 @@ class FlowResult(dict[str, Any]):
 
     @property
     def planned(self) -> list[dict[str, Any]]:
-        """What a dry run would have done, a dictionary for each action; empty when something was done."""
+        """What a dry run would have done, a dictionary for each action; otherwise empty."""
         return list(self.get(_PLANNED, ()))
 
     def __str__(self) -> str:
@@ -70,7 +72,8 @@ class FlowResult(dict[str, Any]):
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows as a table, no wider than the terminal; cells wrap.
 
-    >>> print(table([{"action": "stop", "reason": "the flow run is over"}]))  # doctest: +NORMALIZE_WHITESPACE
+    >>> rows = [{"action": "stop", "reason": "the flow run is over"}]
+    >>> print(table(rows))  # doctest: +NORMALIZE_WHITESPACE
     action   reason
     ─────────────────────────────
     stop     the flow run is over
@@ -88,5 +91,5 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return text without what a terminal would obey."""
+    """Return text without the control characters that a terminal would obey."""
     return "".join(character if character.isprintable() else " " for character in text)

@@ -1,4 +1,4 @@
-"""What was seen of both sides in one cycle, as frozen values. Nothing here reads, decides or acts."""
+"""What was seen of both sides in one cycle, as frozen values. Nothing here reads or acts."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ BOTH = frozenset({TO_PREFECT, TO_CPLN})
 
 @dataclass(frozen=True)
 class Clocks:
-    """What both servers' clocks show at one moment: the age of a stamp is told by the clock that made it.
+    """What both servers' clocks show at one moment.
+
+    The age of a timestamp is judged by the clock that made it.
 
     Attributes:
-        prefect: Prefect's time, which states are stamped with.
-        platform: The platform's time, which commands, executions and workloads are stamped with.
+        prefect: Prefect's time, which stamps states.
+        platform: The platform's time, which stamps commands, executions and workloads.
     """
 
     prefect: datetime
@@ -34,7 +36,7 @@ class Clocks:
 
     @classmethod
     def alike(cls, now: datetime) -> Clocks:
-        """Return clocks that show the same."""
+        """Return clocks that show the same time."""
         return cls(now, now)
 
     def prefect_age(self, stamped: datetime) -> timedelta:
@@ -56,7 +58,7 @@ class Clocks:
 
 @dataclass(frozen=True)
 class Misses:
-    """How often in a row the command of a flow run was answered with 404, and when it was counted last."""
+    """How many 404s in a row a flow run's command returned, and when the last one was counted."""
 
     count: int
     at: datetime
@@ -67,7 +69,7 @@ class Misses:
 
     @classmethod
     def parse(cls, text: object) -> Misses | None:
-        """Read the text form; anything else counts as nothing."""
+        """Parse the string form; return ``None`` for anything else."""
         try:
             count, at, command_id = str(text).split(" ")
             return cls(int(count), datetime.fromisoformat(at), command_id)
@@ -87,7 +89,12 @@ class StateView:
 
 @dataclass(frozen=True)
 class Attempt:
-    """Which container of a flow run is the present one: the run became PENDING so many times before, the last time then."""
+    """Which container of a flow run is the current one.
+
+    Attributes:
+        number: How many times the run became PENDING before this attempt.
+        since: When this attempt became PENDING.
+    """
 
     number: int
     since: datetime
@@ -95,11 +102,12 @@ class Attempt:
 
 @dataclass(frozen=True)
 class RunView:
-    """A flow run as Prefect tells it.
+    """A flow run as Prefect reports it.
 
-    ``attempt`` is known only where it was looked up. ``is_deployed`` says that it runs in a process of its own, whatever has
-    called it. ``work_pool`` names the pool whose worker has started that process; that of a run whose pool was deleted too,
-    which then is no longer ``in_pool``. ``is_of_worker`` says that a worker of type ``cpln`` had it.
+    ``attempt`` is known only where it was looked up. ``is_deployed`` means that it runs in a
+    process of its own, whatever called it. ``work_pool`` names the pool whose worker started that
+    process, even after the pool was deleted and the run is no longer ``in_pool``. ``is_of_worker``
+    means that a worker of type ``cpln`` had it.
     """
 
     id: UUID
@@ -130,13 +138,13 @@ class RunView:
 
     @cached_property
     def command(self) -> CommandRef | None:
-        """The command that the pid names, if it is a pid of ours."""
+        """The command that the pid names, if the pid is ours."""
         return CommandRef.find(self.pid) if self.pid else None
 
 
 @dataclass(frozen=True)
 class JobView:
-    """A job as the platform tells it; ``ending`` says in words how it ended, where that was looked up."""
+    """A job as the platform reports it; ``ending`` describes its end, where that was looked up."""
 
     ref: CommandRef
     stage: str
@@ -155,27 +163,30 @@ class JobView:
 
     @property
     def is_active(self) -> bool:
-        """Whether the job has not ended; a stage nobody has heard of counts as active."""
+        """Whether the job has not ended; an unknown stage counts as active."""
         return not is_terminal(self.stage)
 
 
 @dataclass(frozen=True)
 class NotFound:
-    """The platform says that the command which the pid names does not exist."""
+    """The platform reports that the command which the pid names does not exist."""
 
     ref: CommandRef
 
 
 @dataclass(frozen=True)
 class NoJob:
-    """No command of the run's present attempt is in the lists; ``complete`` says that every list was read to its end."""
+    """No command of the run's current attempt is listed.
+
+    ``complete`` means that every list was read to its end.
+    """
 
     complete: bool
 
 
 @dataclass(frozen=True)
 class NotRead:
-    """It could not be told: a refusal, a failure or a list that broke off. Unknown is not gone."""
+    """Nothing is known: a refusal, a failure or a list that broke off. Unknown is not gone."""
 
     why: str
 
@@ -193,7 +204,7 @@ class RunCase:
 
 @dataclass(frozen=True)
 class CallerCase:
-    """A run of ``run_namespaced_job`` that no container stands for, and the job that it follows."""
+    """A run of ``run_namespaced_job`` without a container of its own, and the job it follows."""
 
     run: RunView
     job: Lookup
@@ -206,7 +217,7 @@ class UnknownRun:
 
 @dataclass(frozen=True)
 class Stop:
-    """The stops that were sent to a job, by whomever: the platform keeps them as commands."""
+    """The stops sent to a job, whoever sent them: the platform keeps them as commands."""
 
     first: datetime
     last: datetime
@@ -220,11 +231,12 @@ class JobCase:
     Attributes:
         job: The job.
         run: The flow run that its tags name.
-        ancestor: The nearest flow run above it that is over, for a job that a flow run has started.
-        ancestor_ended: Whether the container of that ancestor was seen to be over, so that nothing of it runs any more.
-        successor: Whether another flow run of the same submission is not over, which goes on with this job.
+        ancestor: The nearest flow run above it that is over, for a job that a flow run started.
+        ancestor_ended: Whether the container of that ancestor was seen to be over, so that nothing
+            of it runs any more.
+        successor: Whether another flow run of the same submission is not over and adopts the job.
         stop: The stops sent so far.
-        escalations: How often it was said before that the job does not end.
+        escalations: How often it was already reported that the job does not end.
     """
 
     job: JobView
@@ -238,7 +250,7 @@ class JobCase:
 
 @dataclass(frozen=True)
 class ChildCase:
-    """A run of ``run_namespaced_job`` that is under way, and the nearest flow run above it that is over."""
+    """A ``run_namespaced_job`` run that is under way, and its nearest ancestor that is over."""
 
     run: RunView
     ancestor: RunView
@@ -247,7 +259,7 @@ class ChildCase:
 
 @dataclass(frozen=True)
 class Ended:
-    """A job that was told to stop, and is over."""
+    """A job that was sent a stop and is over."""
 
     job: JobView
     stop: Stop
@@ -255,7 +267,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Unread:
-    """Something that could not be read: what, and why; of the commands of a workload, which workload."""
+    """Something that could not be read, and why; for a workload's commands, which workload."""
 
     what: str
     why: str
@@ -269,9 +281,10 @@ class Unread:
 class Snapshot:
     """Both sides at one moment.
 
-    ``runs`` are in containers; ``callers`` are runs of ``run_namespaced_job`` in whatever process, with the job that they follow.
-    ``pooled`` are the ids of the runs that are in a work pool, ``outside`` of those that are judged although they are in none.
-    ``is_blind`` says that nothing could be looked at.
+    ``runs`` are in containers; ``callers`` are runs of ``run_namespaced_job`` in any process, with
+    the job that they follow. ``pooled`` holds the ids of the runs in a work pool, ``outside`` those
+    of the runs that are judged although they are in none. ``is_blind`` means that nothing could be
+    read.
     """
 
     clocks: Clocks
@@ -292,16 +305,18 @@ class Snapshot:
 class Memory:
     """What one cycle hands to the next.
 
-    Nothing in it is needed for a right decision: the counts of 404s are kept on the flow runs' labels, and the stops are
-    commands of the platform. It spares repeated messages and requests, and names the jobs whose end is awaited.
+    No correct decision depends on it: the counts of 404s are kept on the flow runs' labels, and the
+    stops are commands of the platform. It saves repeated messages and requests, and names the jobs
+    whose end is awaited.
 
     Attributes:
-        stopping: Jobs that were told to stop, and when.
-        attempts: Which attempt a run was in, and since when it was in the state that it had then.
+        stopping: Jobs that were sent a stop, and when.
+        attempts: Which attempt a run was in, and since when it was in its state at that time.
         reported: Keys of what was reported, oldest first; they outlive the process.
-        pooled: Runs that were under way in a work pool: one that is not there any more is over, or has lost its pool.
+        pooled: Runs that were under way in a work pool; one that is missing now is over or has lost
+            its pool.
         outside: Runs that were judged although they were in no work pool.
-        first_cycle: Whether there was no cycle before in this process.
+        first_cycle: Whether this process has completed no cycle yet.
     """
 
     stopping: dict[CommandRef, Stop] = field(default_factory=dict)
@@ -312,7 +327,7 @@ class Memory:
     first_cycle: bool = True
 
     def report(self, *keys: str) -> Memory:
-        """Return this with more reports."""
+        """Return this memory with more reports."""
         return replace(self, reported=tuple(dict.fromkeys((*self.reported, *keys))))
 
 
@@ -323,7 +338,7 @@ class Scope:
     Attributes:
         org: The organization.
         gvc: One GVC; default all.
-        agent: Jobs of one submitter, as its tag ``cpln/prefectAgent`` names it; default all.
+        agent: Jobs of one submitter, as the tag ``cpln/prefectAgent`` names it; default all.
         work_pool: Flow runs of one work pool; default all pools of type ``cpln``.
         adopt: Whether active jobs without an installation tag count as ours.
     """
@@ -336,19 +351,19 @@ class Scope:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every job of the organization is seen, so that what is not seen does not exist."""
+        """Whether every job of the organization is seen, so that an unseen one does not exist."""
         return self.gvc is None and self.agent is None
 
     def is_of_agent(self, job: JobView) -> bool:
-        """Whether a job was started by a submitter that is looked at."""
+        """Whether a job was started by a submitter in scope."""
         return self.agent in (None, job.agent)
 
     def is_of_pool(self, run: RunView) -> bool:
-        """Whether a run is of a work pool that is looked at."""
+        """Whether a run belongs to a work pool in scope."""
         return self.work_pool in (None, run.work_pool)
 
     def holds(self, workload: WorkloadRef) -> bool:
-        """Whether jobs of this workload are looked at."""
+        """Whether the jobs of a workload are in scope."""
         return workload.org == self.org and self.gvc in (None, workload.gvc)
 
 

@@ -1,4 +1,7 @@
-"""Whether a job that is active may go on, and how often a stop of it was due. Pure; the order of the checks counts."""
+"""Whether an active job may keep running, and how many escalations of its stop are due.
+
+Pure; the order of the checks counts.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +31,13 @@ MOST_ESCALATIONS = 10
 def must_end(
     case: JobCase, installation: UUID | None, scope: Scope, policy: Policy, clocks: Clocks
 ) -> bool:
-    """Whether an active job may not go on."""
+    """Whether an active job must end."""
     return not isinstance(of_job(case, installation, scope, policy, clocks), Leave)
 
 
 @dataclass(frozen=True)
 class Leave:
-    """A job may go on, and why; ``report`` says that somebody should know."""
+    """A job may keep running, and why; ``report`` means that somebody should know."""
 
     reason: str
     report: bool = False
@@ -43,30 +46,32 @@ class Leave:
 def of_job(  # noqa: PLR0911 - a row each
     case: JobCase, installation: UUID | None, scope: Scope, policy: Policy, clocks: Clocks
 ) -> str | Leave:
-    """Return why a job must end, or why it may go on.
+    """Return why a job must end, or why it may keep running.
 
     Args:
         case: The job, its flow run, and what else bears on it.
-        installation: Which installation of Prefect looks.
-        scope: What is looked at.
+        installation: The Prefect installation that the flow runs on.
+        scope: What the flow looks at.
         policy: The thresholds.
         clocks: What both servers' clocks show.
     """
     job, run = case.job, case.run
     match run:
         case _ if not job.is_active or job.run_id is None:
-            return Leave("it is no active job of a flow run")
+            return Leave("it is not an active job of a flow run")
         case NotRead(why):
             return Leave(f"unknown is not gone: {why}")
         case UnknownRun():
             return _of_unknown_run(job, installation, scope, policy, clocks)
         case RunView() if job.role is None and run.pid != job.ref.pid and not scope.adopt:
             return Leave(
-                "the command carries no role and no flow run's pid names it: nobody's", report=True
+                "the command carries no role and no flow run's pid names it, so nobody owns it",
+                report=True,
             )
         case RunView() if run.is_final and case.successor:
             return Leave(
-                f"flow run {run.name} is {run.state_name}; another of the same submission goes on with the job"
+                f"flow run {run.name} is {run.state_name}; another run of the same submission"
+                " adopts the job"
             )
         case RunView() if case.ancestor is not None and job.role is Role.JOB:
             return of_dead_ancestor(
@@ -95,12 +100,15 @@ def _of_unknown_run(
     age = clocks.platform_age(job.created)
     if age <= policy.stop_grace:
         return Leave(f"Prefect does not know flow run {job.run_id}; its job is {in_words(age)} old")
-    return f"flow run {job.run_id} was deleted in Prefect while command {job.ref.command_id} is {job.stage}"
+    return (
+        f"flow run {job.run_id} was deleted in Prefect while command {job.ref.command_id}"
+        f" is {job.stage}"
+    )
 
 
 def _of_its_run(run: RunView, job: JobView, policy: Policy, clocks: Clocks) -> str | Leave:
     age = clocks.prefect_age(run.since)
-    said = f"flow run {run.name} is {run.state_name} for {in_words(age)}"
+    said = f"flow run {run.name} has been {run.state_name} for {in_words(age)}"
     match table.job_after(run.state, age, policy):
         case StopJob():
             return f"{said} while command {job.ref.command_id} is {job.stage}"
@@ -115,7 +123,7 @@ def _of_its_run(run: RunView, job: JobView, policy: Policy, clocks: Clocks) -> s
 def of_dead_ancestor(
     ancestor: RunView, *, ended: bool, policy: Policy, clocks: Clocks
 ) -> str | Leave:
-    """Return why what a flow run has started must end, now that this run is over, or why it may go on.
+    """Return why what an ended flow run started must end, or why it may keep running.
 
     Args:
         ancestor: The run that is over.
@@ -124,7 +132,10 @@ def of_dead_ancestor(
         clocks: What both servers' clocks show.
     """
     age = clocks.prefect_age(ancestor.since)
-    said = f"flow run {ancestor.name}, which it belongs to, is {ancestor.state_name} for {in_words(age)}"
+    said = (
+        f"flow run {ancestor.name}, which it belongs to, has been {ancestor.state_name}"
+        f" for {in_words(age)}"
+    )
     if ended:
         return f"{said} and its container is over"
     if isinstance(table.job_after(ancestor.state, age, policy), KeepJob):
@@ -133,7 +144,9 @@ def of_dead_ancestor(
 
 
 def escalations(stop: Stop, policy: Policy, now: datetime) -> int:
-    """Return how often it should have been said by now that a stopped job does not end: each time after four times as long.
+    """Return how many reports that a stopped job does not end are due by now.
+
+    The wait before each further report is four times as long.
 
     Args:
         stop: The stops that were sent.
@@ -147,7 +160,7 @@ def escalations(stop: Stop, policy: Policy, now: datetime) -> int:
 
 
 def in_words(age: timedelta) -> str:
-    """Return a time in few words, such as ``3 min``."""
+    """Return a duration in few words, such as ``3 min``."""
     seconds = max(0, round(age.total_seconds()))
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= 2 * size:

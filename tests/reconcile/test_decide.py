@@ -267,7 +267,7 @@ def of_caller(seen, lookup):
             run(misses=missed(4)),
             job(),
             Kind.RESET,
-            "again",
+            "in a row",
             id="a-successful-read-resets-the-count",
         ),
         pytest.param(
@@ -367,7 +367,7 @@ def of_caller(seen, lookup):
             "not its container",
             id="outside-with-pid-of-a-job",
         ),
-        pytest.param(OUTSIDE, GONE, Kind.KEEP, "nothing says", id="outside-gone-without-evidence"),
+        pytest.param(OUTSIDE, GONE, Kind.KEEP, "no evidence", id="outside-gone-without-evidence"),
         pytest.param(
             replace(OUTSIDE, is_of_worker=True),
             GONE,
@@ -465,7 +465,7 @@ FOLLOWED = job("completed", changed=121, role=Role.JOB)
             CALLER,
             replace(FOLLOWED, created=ago(701)),
             Kind.KEEP,
-            "before",
+            "an earlier attempt",
             id="its-job-is-of-an-attempt-before",
         ),
         pytest.param(
@@ -584,7 +584,7 @@ def test_a_failed_job_may_be_a_failed_run() -> None:
         pytest.param(
             case(job(), run("COMPLETED", age=500), stop=Stop(ago(299), ago(299))),
             [Kind.KEEP],
-            "told",
+            "was sent",
             id="stopped-once",
         ),
         pytest.param(
@@ -600,13 +600,13 @@ def test_a_failed_job_may_be_a_failed_run() -> None:
         pytest.param(
             case(job(), run("COMPLETED", age=900), stop=Stop(ago(700), ago(10), 2)),
             [Kind.KEEP],
-            "told",
+            "was sent",
             id="stopped-again",
         ),
         pytest.param(
             case(job(), run("COMPLETED", age=1400), stop=Stop(ago(1199), ago(1199)), escalations=1),
             [Kind.KEEP],
-            "told",
+            "was sent",
             id="escalated-once",
         ),
         pytest.param(

@@ -111,7 +111,7 @@ async def test_only_what_is_idle_for_a_day_goes_and_can_be_made_again(hands, cap
         if "Deleted /org/local/gvc/quickstart/workload/never-ran" in line
     )
     assert line.startswith("[CPLN] Cleanup | GVC: quickstart, Workload: never-ran > ")
-    assert "no job ever ran" in line
+    assert "no job has run" in line
     text = (await hands.artifact("cpln-cleanup-manifests"))["data"]
     manifests = list(yaml.safe_load_all(text.split("```yaml\n")[1].split("```")[0]))
     for manifest in manifests:
@@ -399,7 +399,7 @@ async def test_secret_that_is_used_meanwhile_stays(hands) -> None:
         for one in deleted
         if not one.done and "/secret/" in one.deletion.link
     }
-    assert kept[f"/org/local/secret/{KEYS}{1:08x}"] == "changed meanwhile: it was put once more"
+    assert kept[f"/org/local/secret/{KEYS}{1:08x}"] == "changed meanwhile: it was applied again"
     assert (
         kept[f"/org/local/secret/{KEYS}{2:08x}"]
         == f"changed meanwhile: {GVC.workload('young').path} uses it"

@@ -595,7 +595,7 @@ async def test_flow_runs_report_unread_workload_once(hands, caplog) -> None:
     )
     for _ in range(2):
         await sync_prefect_to_cpln(options=options(hands))
-    (line,) = [line for line in caplog.messages if "not read, so nothing follows" in line]
+    (line,) = [line for line in caplog.messages if "skipped (unreadable)" in line]
     assert line.startswith(
         f"[CPLN] Sync Prefect→CPLN | GVC: quickstart, Workload: {workload.name} > "
     )
@@ -995,7 +995,7 @@ async def test_a_platform_that_fails_stops_no_flow(hands, caplog) -> None:
     hands.local.platform.faults.add(Fault(path=".*/-query", status=503, times=None))
     result = await sync_prefect_to_cpln(options=options(hands))
     assert result["unread"] == 1
-    assert any("not read, so nothing follows" in line for line in caplog.messages)
+    assert any("skipped (unreadable)" in line for line in caplog.messages)
 
 
 async def test_a_wrong_org_or_token_is_said_before_anything_is_done(
