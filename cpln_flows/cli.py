@@ -18,9 +18,10 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
+from rich.console import Console
 
 from cpln_flows import deploy
-from cpln_flows.local import LocalPlatform, local_platform, programs
+from cpln_flows.local import LocalPlatform, local_platform, overview, programs
 from cpln_flows.settings import process_environment
 
 app: App = App(
@@ -68,7 +69,8 @@ def local(
 ) -> int:
     """Serve a local Control Plane until interrupted, or while a command runs there.
 
-    With a command, exits with its code.
+    Shows what runs: each replica with its state, its ports on this machine and its restarts. With a
+    command, exits with its code.
 
     Args:
         command: What to run, after `--`: `cpln-flows local -- python my_flow.py`. The programs
@@ -93,7 +95,7 @@ def local(
         if command:
             return _run(command, _PATIENCE | running.environment_for(process_environment()))
         _print_environment(running)
-        _wait_for_interrupt()
+        overview.show_until(_interrupted(), running.platform.running, Console())
         return 0
 
 
@@ -253,8 +255,9 @@ def _print_next_steps() -> None:
         print(f"  {command}\n      {text}")
 
 
-def _wait_for_interrupt() -> None:
+def _interrupted() -> threading.Event:
+    """Return the event that a signal to end sets."""
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    ended.wait()
+    return ended

@@ -52,6 +52,17 @@ class Admission:
             return _NOBODY
         return self._authentication.principal(head.header(b"authorization"))
 
+    def admit_terminal(self, head: Head) -> None:
+        """Admit a WebSocket whose token is in its first message, so that no page can send it.
+
+        The vendor's command line names an origin of its own here.
+
+        Raises:
+            RefusedError: The request is not admitted.
+        """
+        self._check_size(head)
+        self._check_host(head)
+
     def _check_size(self, head: Head) -> None:
         if head.size <= URI_LIMIT:
             return

@@ -28,15 +28,23 @@ from cpln_flows.emulator.http_app import HttpApp
 from cpln_flows.emulator.lifecycle import Lifecycle
 from cpln_flows.emulator.links import collection_link, org_link
 from cpln_flows.emulator.logs import Logs
+from cpln_flows.emulator.overview import RunningReplica, running_replicas
 from cpln_flows.emulator.permissions import Permissions
+from cpln_flows.emulator.proxy.server import Proxy
 from cpln_flows.emulator.recorder import Recorder, RequestRecord
 from cpln_flows.emulator.resources import Resources
 from cpln_flows.emulator.routes.log_service import LogService
 from cpln_flows.emulator.routes.objects import ObjectRoutes
 from cpln_flows.emulator.routes.paths import Paths
 from cpln_flows.emulator.routes.workloads import WorkloadRoutes
+from cpln_flows.emulator.serving.gateway import Gateway
+from cpln_flows.emulator.serving.network import Network
+from cpln_flows.emulator.serving.replica import Replicas
+from cpln_flows.emulator.serving.runner import ReplicaRunner
+from cpln_flows.emulator.serving.services import Services
 from cpln_flows.emulator.store import Record, Store
 from cpln_flows.emulator.tail import Tails
+from cpln_flows.emulator.terminal import Terminals
 
 _T = TypeVar("_T")
 
@@ -70,16 +78,44 @@ class Platform:
         builder = ContainerBuilder(self.config, self._store, permissions)
         authentication = Authentication(self.config)
         self._logs = Logs(self.config, self.clock, self._log_retention_days)
-        self._deployments = Deployments(self.config, self.clock, self._store, builder)
-        self._lifecycle = Lifecycle(
+        self._replicas = Replicas()
+        self._network = Network(self.config, self._store, self._replicas)
+        self._deployments = Deployments(
+            self.config, self.clock, self._store, builder, self._replicas
+        )
+        proxy = Proxy(self._network, websocket_timeout=lambda: self.config.websocket_timeout)
+        self._gateway = Gateway(self._network, proxy, self._deployments.endpoints)
+        commands = Commands(self.config, self.clock, self._store)
+        runner = ReplicaRunner(
             config=self.config,
             clock=self.clock,
-            deployments=self._deployments,
-            commands=Commands(self.config, self.clock, self._store),
             builder=builder,
             authentication=authentication,
             logs=self._logs,
             executor=executor,
+            network=self._network,
+            replicas=self._replicas,
+        )
+        services = Services(
+            config=self.config,
+            clock=self.clock,
+            deployments=self._deployments,
+            commands=commands,
+            replicas=self._replicas,
+            runner=runner,
+            gateway=self._gateway,
+        )
+        self._lifecycle = Lifecycle(
+            config=self.config,
+            clock=self.clock,
+            deployments=self._deployments,
+            commands=commands,
+            builder=builder,
+            authentication=authentication,
+            logs=self._logs,
+            executor=executor,
+            services=services,
+            network=self._network,
         )
         self._resources = Resources(
             config=self.config,
@@ -112,11 +148,11 @@ class Platform:
     @property
     def base_url(self) -> str:
         """The address that scheduled jobs get; a job on demand gets the one its submitter used."""
-        return self._lifecycle.endpoint
+        return self._network.endpoint
 
     @base_url.setter
     def base_url(self, url: str) -> None:
-        self._lifecycle.endpoint = url
+        self._network.endpoint = url
 
     @property
     def jobs_started(self) -> int:
@@ -127,6 +163,14 @@ class Platform:
     def active_jobs(self) -> list[str]:
         """The names of the executions that have not ended."""
         return [run.name for run in self._deployments.active_runs()]
+
+    def running(self) -> list[RunningReplica]:
+        """Return the replicas of all workloads and the executions that have not ended."""
+        return self._in_loop(
+            lambda: running_replicas(
+                self._replicas, self._deployments.active_runs(), self._deployments.endpoints
+            )
+        )
 
     def commands(self, workload: str | None = None) -> list[Document]:
         """Return every command, or those of the workload with this bare name, oldest first."""
@@ -157,9 +201,18 @@ class Platform:
         listed = list(entries)
         self._in_loop(lambda: self._logs.append(self._logs.stream(labels), listed))
 
+    def open_gateway(self, host: str) -> None:
+        """Listen for requests to workloads, until ``aclose``; harmless when that is done.
+
+        Args:
+            host: The address of this machine to listen on.
+        """
+        self._gateway.open(host, self._workload_records())
+
     async def aclose(self) -> None:
-        """Kill every job and leave nothing behind."""
+        """Kill every job and every replica, close the gateway, and leave nothing behind."""
         await self._lifecycle.aclose()
+        await self._gateway.aclose()
 
     def _http_app(self, authentication: Authentication) -> HttpApp:
         objects = ObjectRoutes(self.config, self._resources)
@@ -180,7 +233,20 @@ class Platform:
             admission=Admission(self.config, authentication),
             paths=Paths(self.config, objects, workloads, service),
             tails=Tails(self.config, self.clock, self._logs, service),
-            control=Control(self.config, self.clock, self.faults, self._recorder, self._logs),
+            terminals=Terminals(
+                self.config,
+                authentication,
+                self._resources,
+                lambda: [*self._replicas, *self._deployments.active_runs()],
+            ),
+            control=Control(
+                config=self.config,
+                clock=self.clock,
+                faults=self.faults,
+                recorder=self._recorder,
+                logs=self._logs,
+                running=self.running,
+            ),
         )
 
     def _log_retention_days(self) -> float:

@@ -67,7 +67,8 @@ class PlatformConfig:
         history_limit: Finished executions that a deployment shows, unless the workload sets it.
         restart_limit: Restarts of a failing container under ``restartPolicy: OnFailure``.
         restart_delay_seconds: Delay before the first of these restarts; doubled with each further
-            restart.
+            restart. A container of a serving workload is started again at once the first time.
+        websocket_timeout: Whether ``timeoutSeconds`` of a workload also ends its WebSockets.
         final_stage_after_stop: Stage of a stopped run's command.
         stage_while_stopping: Stage of that command between the stop and its end.
         stop_without_replica: Whether ``stopReplica`` without a replica is refused or stops all
@@ -132,6 +133,7 @@ class PlatformConfig:
     history_limit: int = 5
     restart_limit: int = 6
     restart_delay_seconds: float = 10.0
+    websocket_timeout: bool = True
 
     final_stage_after_stop: Literal["failed", "cancelled"] = "failed"
     stage_while_stopping: Literal["running", "cancellation-requested"] = "cancellation-requested"

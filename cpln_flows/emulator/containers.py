@@ -11,7 +11,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -21,33 +21,42 @@ from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.executors.base import Container, RunSpec
 from cpln_flows.emulator.links import collection_link, last_segment
 from cpln_flows.emulator.permissions import Permissions
-from cpln_flows.emulator.runs import Run
+from cpln_flows.emulator.placement import Placement
 from cpln_flows.emulator.store import Record, Store
 
 _SECRET = re.compile(r"cpln://secret/([a-z][-a-z0-9]*)(?:\.(.+))?")
 _REFERENCE = re.compile(r"\$(\$?)\(([-._a-zA-Z][-._a-zA-Z0-9]*)\)")
 _DEFAULT_PORT = "8080"
+_NO_PROXY = "localhost,127.0.0.1,::1"
 # The longest argument or variable that a process can be started with.
 _TEXT_LIMIT = 128 * 1024
 
 
-class MissingSecretError(Exception):
-    """A variable names a secret that the workload cannot read; the message gives the reason."""
+class UnavailableError(Exception):
+    """A container needs a secret or a volumeset that it cannot have; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """A container's access to the platform: its address, and a token for this container."""
+    """A container's access to the platform.
+
+    Attributes:
+        endpoint: Address of the API.
+        token: A token for this container.
+        proxy: Address, with credentials, of the proxy that leads to other workloads; empty if none
+            is served.
+    """
 
     endpoint: str
-    token: str
+    token: str = field(repr=False)
+    proxy: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class _Surroundings:
     """The information that the platform gives a container about itself."""
 
-    run: Run
+    run: Placement
     gvc: Document
     access: Access
 
@@ -99,8 +108,18 @@ class ContainerBuilder:
         self._store = store
         self._permissions = permissions
 
-    def build(self, run: Run, spec: Document, access: Access) -> RunSpec:
-        """Prepare a run for an executor; raise ``MissingSecretError`` for an unreadable secret."""
+    def build(self, run: Placement, spec: Document, access: Access, *, key: str = "") -> RunSpec:
+        """Prepare containers for an executor.
+
+        Args:
+            run: The execution or the replica to which they belong.
+            spec: The workload's spec, as the location has processed it.
+            access: Their access to the platform.
+            key: What no other run on this machine has; the replica's name if it is empty.
+
+        Raises:
+            UnavailableError: A secret cannot be read, or a volumeset does not exist.
+        """
         gvc = self._store.get(f"{collection_link(self._config.org, 'gvc')}/{run.workload.gvc}")
         around = _Surroundings(run, {} if gvc is None else gvc.document, access)
         command = {} if run.command is None else run.command.document
@@ -124,17 +143,26 @@ class ContainerBuilder:
                 self._container(each, around, is_first=index == 0)
                 for index, each in enumerate(merged)
             ),
+            key=key,
         )
 
-    def check_secrets(self, workload: Record, names: Iterable[str]) -> None:
-        """Raise ``MissingSecretError`` if the workload's identity may not reveal a secret."""
-        for name in sorted(names):
+    def check_available(self, workload: Record) -> None:
+        """Raise ``UnavailableError`` for the first thing that a workload's containers cannot have.
+
+        That is a secret that its identity may not reveal, or a volumeset that does not exist.
+        """
+        containers = workload.document["spec"].get("containers") or ()
+        for name in sorted(secrets_in(containers)):
             self._revealed(workload, name)
+        for container in containers:
+            for name in sorted(volumes.volumesets_of(container.get("volumes") or ())):
+                self._volumeset(workload, name)
 
     def _container(
         self, container: Document, around: _Surroundings, *, is_first: bool
     ) -> Container:
-        env: dict[str, str] = {}
+        # A workload may name a proxy of its own.
+        env: dict[str, str] = _proxy_variables(around.access.proxy)
         if container.get("inheritEnv"):
             env |= self._resolved((around.gvc.get("spec") or {}).get("env") or (), around)
         env |= self._resolved(container.get("env") or (), around)
@@ -152,8 +180,12 @@ class ContainerBuilder:
             memory=container.get("memory", "128Mi"),
             mounts=volumes.mounts_of(
                 container.get("volumes") or (),
-                lambda name: self._revealed(around.run.workload, name).document,
-                read_secret,
+                volumes.Sources(
+                    secret=lambda name: self._revealed(around.run.workload, name).document,
+                    read=read_secret,
+                    volumeset=lambda name: self._volumeset(around.run.workload, name).document,
+                    disk=around.run.disk,
+                ),
             ),
         )
 
@@ -172,12 +204,19 @@ class ContainerBuilder:
     def _revealed(self, workload: Record, name: str) -> Record:
         secret = self._store.get(f"{collection_link(self._config.org, 'secret')}/{name}")
         if secret is None:
-            raise MissingSecretError(f"secret {name!r} does not exist")
+            raise UnavailableError(f"secret {name!r} does not exist")
         identity = workload.document["spec"].get("identityLink")
         if identity is None or not self._permissions.link_allows(identity, "reveal", secret):
             who = f"identity {identity}" if identity else "a workload without identity"
-            raise MissingSecretError(f'{who} requires permission "reveal" on {secret.link}')
+            raise UnavailableError(f'{who} requires permission "reveal" on {secret.link}')
         return secret
+
+    def _volumeset(self, workload: Record, name: str) -> Record:
+        scope = collection_link(self._config.org, "volumeset", workload.gvc)
+        found = self._store.get(f"{scope}/{name}")
+        if found is None:
+            raise UnavailableError(f"volumeset {name!r} does not exist in gvc {workload.gvc}")
+        return found
 
     def _injected(
         self, container: Document, around: _Surroundings, *, is_first: bool
@@ -211,13 +250,24 @@ class ContainerBuilder:
         return {**injected, "CPLN_MAIN": "true"} if is_first else injected
 
 
+def _proxy_variables(proxy: str) -> dict[str, str]:
+    """Return the variables that lead requests over plain HTTP to a proxy.
+
+    Programs disagree on the case of their names.
+    """
+    if not proxy:
+        return {}
+    variables = {"HTTP_PROXY": proxy, "NO_PROXY": _NO_PROXY}
+    return variables | {name.lower(): value for name, value in variables.items()}
+
+
 def read_secret(secret: Document, key: str | None) -> str:
     """Return the value of a variable that names a secret."""
     data = secret.get("data")
     if key is None:
         return data if isinstance(data, str) else orjson.dumps(data).decode()
     if not isinstance(data, Mapping) or key not in data:
-        raise MissingSecretError(
+        raise UnavailableError(
             f"secret {last_segment(str(secret.get('name')))!r} has no key {key!r}"
         )
     value = str(data[key])
@@ -230,7 +280,7 @@ def _decoded(value: str, name: str) -> str:
     try:
         return base64.b64decode(value, validate=True).decode()
     except (binascii.Error, UnicodeDecodeError) as error:
-        raise MissingSecretError(
+        raise UnavailableError(
             f"the payload of secret {name!r} is not base64 text: {error}"
         ) from error
 

@@ -3,7 +3,7 @@
 A test in another process uses them, with the platform's own token, to manipulate the platform.
 
 They offer what the attributes of ``Platform`` offer in process: faults, clock, recorded requests,
-switches and log lines.
+switches, log lines, and what runs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from cpln_flows.emulator.answers import (
@@ -37,6 +37,7 @@ from cpln_flows.emulator.clock import (
 from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.faults import Fault, Faults
 from cpln_flows.emulator.logs import Entry, Logs
+from cpln_flows.emulator.overview import RunningReplica
 from cpln_flows.emulator.recorder import Recorder
 from cpln_flows.emulator.routes.call import Call
 from cpln_flows.emulator.typed import fits
@@ -56,19 +57,28 @@ class Control:
     """The control routes."""
 
     def __init__(
-        self, config: PlatformConfig, clock: Clock, faults: Faults, recorder: Recorder, logs: Logs
+        self,
+        *,
+        config: PlatformConfig,
+        clock: Clock,
+        faults: Faults,
+        recorder: Recorder,
+        logs: Logs,
+        running: Callable[[], Sequence[RunningReplica]],
     ) -> None:
         self._config = config
         self._clock = clock
         self._faults = faults
         self._recorder = recorder
         self._logs = logs
+        self._running = running
         self._routes: dict[str, Callable[[Call], Answer]] = {
             "faults": self._answer_faults,
             "clock": self._answer_clock,
             "requests": self._answer_requests,
             "config": self._answer_config,
             "lines": self._answer_lines,
+            "replicas": self._answer_replicas,
         }
 
     def answer(self, call: Call) -> Answer:
@@ -145,6 +155,14 @@ class Control:
         if self._config.tokens is not None:
             shown["tokens"] = sorted(self._config.tokens.values())
         return json_answer(shown)
+
+    def _answer_replicas(self, call: Call) -> Answer:
+        if call.method != "GET":
+            raise call.not_allowed()
+        replicas = [dataclasses.asdict(each) for each in self._running()]
+        for each in replicas:
+            each["ports"] = {str(declared): port for declared, port in each["ports"].items()}
+        return json_answer({"replicas": replicas})
 
     def _answer_lines(self, call: Call) -> Answer:
         if call.method != "POST":

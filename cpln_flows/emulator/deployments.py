@@ -11,11 +11,15 @@ from dataclasses import dataclass, field
 from cpln_flows.emulator.answers import Document
 from cpln_flows.emulator.clock import Clock, iso, to_ns
 from cpln_flows.emulator.config import PlatformConfig
-from cpln_flows.emulator.containers import ContainerBuilder, MissingSecretError, secrets_in
+from cpln_flows.emulator.containers import ContainerBuilder, UnavailableError
 from cpln_flows.emulator.links import collection_link, last_segment, link_list
 from cpln_flows.emulator.runs import Run
+from cpln_flows.emulator.serving.replica import Replicas
+from cpln_flows.emulator.serving.status import Processed, Shown
+from cpln_flows.emulator.serving.wanted import options_in, serves, wanted_in
 from cpln_flows.emulator.store import Record, Store
 
+_VIRTUAL_MACHINE = "the local platform runs no virtual machines"
 _CLUSTERS = uuid.uuid5(uuid.NAMESPACE_DNS, "cluster.local-platform")
 
 
@@ -25,7 +29,7 @@ def cluster_id(location: str) -> str:
 
 
 def is_suspended(spec: Document) -> bool:
-    """Return whether a workload's own schedule is suspended."""
+    """Return whether a workload is suspended, in all locations that have no options of their own."""
     return bool((spec.get("defaultOptions") or {}).get("suspend"))
 
 
@@ -45,16 +49,33 @@ class Deployed:
     runs: dict[str, list[Run]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Located:
+    """A workload in one location, in numbers."""
+
+    is_ready: bool
+    replicas: int
+    ready_replicas: int
+
+
 class Deployments:
     """All workloads in all their locations."""
 
     def __init__(
-        self, config: PlatformConfig, clock: Clock, store: Store, builder: ContainerBuilder
+        self,
+        config: PlatformConfig,
+        clock: Clock,
+        store: Store,
+        builder: ContainerBuilder,
+        replicas: Replicas,
     ) -> None:
         self._config = config
         self._clock = clock
         self._store = store
         self._builder = builder
+        self._replicas = replicas
+        # The canonical endpoint of each serving workload that has one, by link.
+        self.endpoints: dict[str, str] = {}
         self._deployed: dict[int, Deployed] = {}
 
     def changed(self, workload: Record) -> None:
@@ -145,31 +166,65 @@ class Deployments:
 
     def status(self, workload: Record) -> tuple[Document, Document]:
         """Return ``status`` and ``health`` of a workload."""
-        locations = self.locations(workload)
-        ready = self._is_ready(workload, self._deployed.get(workload.sequence))
-        replicas = sum(run.placed and not run.is_over for run in self.runs(workload))
         spec = workload.document["spec"]
+        found = [self._located(workload, location) for location in self.locations(workload)]
+        ready = [each for each in found if each.is_ready]
+        endpoint = self.endpoints.get(workload.link, "")
+        name, gvc = workload.name, workload.gvc
+        indexes = sorted(
+            {each.index for each in self._replicas.of(workload) if each.index is not None}
+        )
         status = {
-            "parentId": f"{workload.gvc}",
-            "canonicalEndpoint": "",
-            "endpoint": "",
-            "internalName": f"{workload.name}.{workload.gvc}.cpln.local",
-            "replicaInternalNames": [],
+            "parentId": f"{gvc}",
+            "canonicalEndpoint": endpoint,
+            "endpoint": endpoint,
+            "internalName": f"{name}.{gvc}.cpln.local",
+            "replicaInternalNames": [
+                f"replica-{index}.{name}.{gvc}.cpln.local" for index in indexes
+            ],
             "healthCheck": {},
-            "currentReplicaCount": replicas,
+            "currentReplicaCount": sum(each.replicas for each in found),
             "resolvedImages": {},
             "loadBalancer": [],
-            "suspendedStatus": "suspended" if is_suspended(spec) else "notSuspended",
+            "suspendedStatus": self._suspended(workload, spec),
         }
         health = {
-            "readiness": "ready" if ready else "notReady",
+            "readiness": "ready" if found and len(ready) == len(found) else "notReady",
             "syncFailed": False,
-            "readyLocations": len(locations) if ready else 0,
-            "totalLocations": len(locations),
-            "readyReplicas": replicas,
-            "totalReplicas": replicas,
+            "readyLocations": len(ready),
+            "totalLocations": len(found),
+            "readyReplicas": sum(each.ready_replicas for each in found),
+            "totalReplicas": sum(each.replicas for each in found),
         }
         return status, health
+
+    def _suspended(self, workload: Record, spec: Document) -> str:
+        each = {bool(options_in(spec, name).get("suspend")) for name in self.locations(workload)}
+        if each == {True} or (not each and is_suspended(spec)):
+            return "suspended"
+        return "partiallySuspended" if True in each else "notSuspended"
+
+    def _located(self, workload: Record, location: str) -> _Located:
+        """Return the state of a workload in a location, in a few numbers."""
+        deployed = self._deployed.get(workload.sequence)
+        processed = None if deployed is None else self._processed(deployed)
+        if not serves(workload.document["spec"]):
+            active = sum(run.placed and not run.is_over for run in self.runs(workload, location))
+            return _Located(self._is_ready(workload, processed), active, active)
+        if processed is None:
+            return _Located(is_ready=False, replicas=0, ready_replicas=0)
+        shown = self._shown(workload, processed, location)
+        ready = sum(each.is_ready for each in shown.replicas)
+        return _Located(shown.is_ready, len(shown.replicas), ready)
+
+    def _shown(self, workload: Record, processed: _Version, location: str) -> Shown:
+        return Shown(
+            wanted=wanted_in(processed.spec, workload.document.get("tags") or {}, location),
+            replicas=self._replicas.of(workload, location),
+            obstacle=self._obstacle(workload),
+            is_newest=processed.number >= workload.version,
+            suspended_ready=self._config.suspended_ready,
+        )
 
     def _runs(self, workload: Record) -> dict[str, list[Run]]:
         deployed = self._deployed.get(workload.sequence)
@@ -180,22 +235,20 @@ class Deployments:
         done = [each for each in deployed.versions if each.changed_ns <= latest_ns]
         return max(done, key=lambda each: each.number, default=None)
 
-    def _is_ready(self, workload: Record, deployed: Deployed | None) -> bool:
-        processed = None if deployed is None else self._processed(deployed)
+    def _is_ready(self, workload: Record, processed: _Version | None) -> bool:
         return (
-            processed is not None
-            and not self._secret_problem(workload)
-            and self._may_be_ready(processed)
+            processed is not None and not self._obstacle(workload) and self._may_be_ready(processed)
         )
 
     def _may_be_ready(self, version: _Version) -> bool:
         return self._config.suspended_ready or not is_suspended(version.spec)
 
-    def _secret_problem(self, workload: Record) -> str:
-        names = secrets_in(workload.document["spec"].get("containers") or ())
+    def _obstacle(self, workload: Record) -> str:
+        if workload.document["spec"].get("type") == "vm":
+            return _VIRTUAL_MACHINE
         try:
-            self._builder.check_secrets(workload, names)
-        except MissingSecretError as error:
+            self._builder.check_available(workload)
+        except UnavailableError as error:
             return str(error)
         return ""
 
@@ -203,24 +256,18 @@ class Deployments:
         self, workload: Record, deployed: Deployed, location: str, remote: str
     ) -> Document:
         processed = self._processed(deployed)
-        problem = self._secret_problem(workload)
-        ready = processed is not None and not problem and self._may_be_ready(processed)
-        deploying = processed is None or processed.number < workload.version
+        serving = serves(workload.document["spec"])
         status = {
-            "endpoint": "",
+            "endpoint": self.endpoints.get(workload.link, ""),
             "remote": remote,
-            "ready": ready,
-            "deploying": deploying,
-            "message": problem or ("the workload is being deployed" if deploying else ""),
-            "desiredScale": len(
-                [run for run in deployed.runs.get(location, ()) if run.placed and not run.is_over]
-            ),
             "lastProcessedVersion": processed.number if processed else 0,
             "expectedDeploymentVersion": workload.version,
             "internal": {},
-            "versions": []
-            if processed is None
-            else [self._version(workload, processed, location, ready=ready)],
+            **(
+                self._serving_status(workload, processed, location)
+                if serving and processed
+                else self._job_status(workload, processed, location)
+            ),
         }
         if workload.document["spec"].get("type") == "cron":
             shown = [run for run in deployed.runs.get(location, ()) if run.is_shown]
@@ -235,6 +282,32 @@ class Deployments:
                 workload=workload.link,
                 location=f"{collection_link(self._config.org, 'location')}/{location}",
             ),
+        }
+
+    def _serving_status(self, workload: Record, processed: _Version, location: str) -> Document:
+        shown = self._shown(workload, processed, location)
+        newest = Processed(processed.number, iso(processed.changed_ns), processed.spec)
+        return {
+            "ready": shown.is_ready,
+            "deploying": shown.is_deploying,
+            "message": shown.message,
+            "desiredScale": shown.wanted.count,
+            "versions": shown.versions(workload, location, newest),
+        }
+
+    def _job_status(self, workload: Record, processed: _Version | None, location: str) -> Document:
+        deploying = processed is None or processed.number < workload.version
+        ready = self._is_ready(workload, processed)
+        active = [run for run in self.runs(workload, location) if run.placed and not run.is_over]
+        return {
+            "ready": ready,
+            "deploying": deploying,
+            "message": self._obstacle(workload)
+            or ("the workload is being deployed" if deploying else ""),
+            "desiredScale": len(active),
+            "versions": []
+            if processed is None
+            else [self._version(workload, processed, location, ready=ready)],
         }
 
     def _version(

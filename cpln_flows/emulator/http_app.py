@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import time
 from email.utils import format_datetime
 
@@ -29,6 +30,7 @@ from cpln_flows.emulator.routes.call import Call
 from cpln_flows.emulator.routes.log_service import LogRequest
 from cpln_flows.emulator.routes.paths import Paths
 from cpln_flows.emulator.tail import Tails, refuse_tail
+from cpln_flows.emulator.terminal import Terminals
 
 _SWITCHING = 101
 
@@ -54,6 +56,7 @@ class HttpApp:
         admission: Admission,
         paths: Paths,
         tails: Tails,
+        terminals: Terminals,
         control: Control,
     ) -> None:
         self._config = config
@@ -64,6 +67,7 @@ class HttpApp:
         self._bodies = RequestBodies(config)
         self._paths = paths
         self._tails = tails
+        self._terminals = terminals
         self._control = control
         self._remembered = Remembered()
         self._date: tuple[int, bytes] = (-1, b"")
@@ -223,31 +227,33 @@ class HttpApp:
         connection = connection_of(websocket.scope)
         await websocket.receive()
         try:
-            principal = self._admission.admit(head)
+            if await self._open(websocket, head, began):
+                return
         except RefusedError as refusal:
             self._recorder.refused(head, refusal.status, began, connection, "websocket")
             await refuse_tail(
                 websocket, error_answer(refusal.status, refusal.message, refusal.details)
             )
-        else:
-            if await self._tail(websocket, head, principal, began):
-                return
         if connection is not None:
             # Otherwise, uvicorn logs the refused upgrade as unfinished.
             await connection.wait_closed()
+
+    async def _open(self, websocket: WebSocket, head: Head, began: float) -> bool:
+        """Serve a WebSocket to its end, or refuse it; return whether it was served."""
+        match head.path.strip("/").split("/"):
+            case ["location", location, "exec"]:
+                self._admission.admit_terminal(head)
+                self._note(websocket.scope, head, _SWITCHING, began)
+                await self._terminals.serve(websocket, location)
+                return True
+        return await self._tail(websocket, head, self._admission.admit(head), began)
 
     async def _tail(
         self, websocket: WebSocket, head: Head, principal: Principal, began: float
     ) -> bool:
         """Serve a tail to its end, or refuse it; return whether it was served."""
         connection = connection_of(websocket.scope)
-        number = None if connection is None else connection.number
-
-        def note(status: int | None) -> None:
-            self._recorder.record(
-                RequestRecord("GET", head.path, head.query, status, began, number, "websocket")
-            )
-
+        note = functools.partial(self._note, websocket.scope, head, began=began)
         fault = self._faults.take("GET", head.path)
         wait = self._config.latency_seconds + (0.0 if fault is None else fault.delay_seconds)
         if wait:
@@ -263,6 +269,13 @@ class HttpApp:
         note(_SWITCHING)
         await self._tails.serve(websocket, found, connection, fault)
         return True
+
+    def _note(self, scope: Scope, head: Head, status: int | None, began: float) -> None:
+        connection = connection_of(scope)
+        number = None if connection is None else connection.number
+        self._recorder.record(
+            RequestRecord("GET", head.path, head.query, status, began, number, "websocket")
+        )
 
     def _read_tail(self, head: Head, principal: Principal) -> LogRequest | Answer:
         match head.path.strip("/").split("/"):

@@ -28,6 +28,7 @@ from cpln_flows.emulator.permissions import kind_of_principal, permissions_of
 from cpln_flows.emulator.query import parse_query
 from cpln_flows.emulator.shapes import TEXT, check_shape, shape_of
 from cpln_flows.emulator.store import Store
+from cpln_flows.emulator.volumes import is_shared
 from cpln_flows.emulator.workload_rules import (
     check_env,
     check_workload,
@@ -152,19 +153,11 @@ def _check_mounts(problems: Problems, document: Document, context: Context) -> N
         for volume in container.get("volumes") or ():
             uri = volume.get("uri") or ""
             found = context.store.get(f"{volumesets}/{last_segment(uri)}")
-            if (
-                uri.startswith("cpln://volumeset/")
-                and found
-                and _file_system(found.document) != "shared"
-            ):
+            if uri.startswith("cpln://volumeset/") and found and not is_shared(found.document):
                 problems.say(
                     f"{uri} can be mounted by workloads of type {' and '.join(_WITH_DISKS)}"
                     " only: it is not shared"
                 )
-
-
-def _file_system(volumeset: Document) -> object:
-    return (volumeset.get("spec") or {}).get("fileSystemType")
 
 
 def _check_gvc(problems: Problems, document: Document, context: Context) -> None:

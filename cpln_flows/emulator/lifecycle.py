@@ -11,7 +11,7 @@ import functools
 import logging
 import random
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from cpln_flows.emulator.answers import BAD_REQUEST, Document, refuse
@@ -20,12 +20,16 @@ from cpln_flows.emulator.checks import Problems
 from cpln_flows.emulator.clock import NANOSECONDS, Clock, ns_to_datetime
 from cpln_flows.emulator.commands import RUN, STOP, Commands
 from cpln_flows.emulator.config import PlatformConfig
-from cpln_flows.emulator.containers import Access, ContainerBuilder, MissingSecretError
+from cpln_flows.emulator.containers import Access, ContainerBuilder, UnavailableError
 from cpln_flows.emulator.deployments import Deployments, cluster_id
 from cpln_flows.emulator.executors.base import Executor, Handle
 from cpln_flows.emulator.logs import Logs
+from cpln_flows.emulator.placement import log_labels
 from cpln_flows.emulator.runs import ContainerState, Run
 from cpln_flows.emulator.schedules import Schedules
+from cpln_flows.emulator.serving.network import Network
+from cpln_flows.emulator.serving.services import Services
+from cpln_flows.emulator.serving.wanted import serves
 from cpln_flows.emulator.shapes import COMMAND, check_shape
 from cpln_flows.emulator.store import Record
 from cpln_flows.emulator.workload_rules import check_run, check_stop
@@ -53,6 +57,8 @@ class Lifecycle:
         authentication: Authentication,
         logs: Logs,
         executor: Executor,
+        services: Services,
+        network: Network,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -62,16 +68,23 @@ class Lifecycle:
         self._authentication = authentication
         self._logs = logs
         self._executor = executor
+        self._services = services
+        self._network = network
         self._schedules = Schedules(clock, self._schedule_due)
         self._random = random.Random(config.seed)  # noqa: S311 - a name's suffix, not a secret
         self._closed = False
-        self.endpoint = ""
         self.started_runs: int = 0
 
     def workload_changed(self, workload: Record) -> None:
         """Note a workload's creation or change."""
         self._deployments.changed(workload)
         self._schedules.arm(workload)
+        self._services.changed(workload)
+
+    def gvc_changed(self, workloads: Iterable[Record]) -> None:
+        """Note a change of the GVC of workloads, which may have new locations."""
+        for workload in workloads:
+            self._services.changed(workload)
 
     def workload_deleted(self, workload: Record) -> None:
         """End the schedule and the runs of a workload that is being deleted."""
@@ -80,6 +93,7 @@ class Lifecycle:
             if not run.is_over:
                 run.ended_by = "deletion"
                 self._kill(run)
+        self._services.deleted(workload)
 
     def workload_gone(self, workload: Record) -> None:
         """Forget a deleted workload's commands and executions."""
@@ -112,7 +126,8 @@ class Lifecycle:
     def replicas(self, workload: Record, location: str) -> list[str]:
         """Return the names of the replicas that exist in a location."""
         runs = self._deployments.runs(workload, location)
-        return [run.replica for run in runs if run.placed and not run.is_over]
+        of_runs = [run.replica for run in runs if run.placed and not run.is_over]
+        return [*of_runs, *self._services.names(workload, location)]
 
     async def aclose(self) -> None:
         """Kill every run and wait until nothing of it is left."""
@@ -122,7 +137,7 @@ class Lifecycle:
         for run in self._deployments.active_runs():
             handles += run.handles()
             self._kill(run)
-        await asyncio.gather(*(handle.wait_gone() for handle in handles))
+        await asyncio.gather(self._services.aclose(), *(handle.wait_gone() for handle in handles))
 
     # On demand
 
@@ -154,6 +169,9 @@ class Lifecycle:
         return command
 
     def _stop(self, workload: Record, command: Record, location: str, replica: str | None) -> None:
+        if serves(workload.document["spec"]):
+            self._services.stop(workload, command)
+            return
         runs = [
             run
             for run in self._deployments.runs(workload, location)
@@ -189,7 +207,7 @@ class Lifecycle:
             self._later(
                 run,
                 self._config.start_delay_seconds,
-                functools.partial(self._begin, run, self.endpoint),
+                functools.partial(self._begin, run, self._network.endpoint),
             )
 
     # One run
@@ -214,12 +232,15 @@ class Lifecycle:
             return
         run.version, spec = self._deployments.processed_spec(run.workload)
         access = Access(
-            endpoint, self._authentication.issue_workload_token(spec.get("identityLink"))
+            endpoint,
+            self._authentication.issue_workload_token(spec.get("identityLink")),
+            self._network.admit(run),
         )
         try:
             run.spec = self._builder.build(run, spec, access)
-        except MissingSecretError as error:
+        except UnavailableError as error:
             self._authentication.revoke_workload_token(access.token)
+            self._network.dismiss(run)
             self._message(run, str(error))
             self._later(run, _SECRET_RETRY_SECONDS, lambda: self._begin(run, endpoint))
             return
@@ -393,6 +414,7 @@ class Lifecycle:
             self._commands.update(stop, "completed")
         if run.spec is not None:
             self._authentication.revoke_workload_token(run.spec.env["CPLN_TOKEN"])
+        self._network.dismiss(run)
         self._deployments.trim(run)
 
     def _message(self, run: Run, message: str) -> None:
@@ -415,15 +437,7 @@ class _Events:
         self._run = run
         self._state = state
         self._logs = logs
-        self._labels = {
-            "gvc": str(run.workload.gvc),
-            "workload": run.workload.name,
-            "container": state.name,
-            "location": run.location,
-            "provider": config.provider_of(run.location),
-            "replica": run.replica,
-            "version": str(run.version),
-        }
+        self._labels = log_labels(run, state.name, config)
 
     def note(self, message: str) -> None:
         """Report something that the user should know; it becomes a message of the command."""

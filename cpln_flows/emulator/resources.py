@@ -331,6 +331,8 @@ class Resources:
         self._store.replace(record, self._next_version(document))
         if record.kind == "workload":
             self._lifecycle.workload_changed(record)
+        elif record.kind == "gvc":
+            self._lifecycle.gvc_changed(self._store.in_scope(f"{record.link}/workload"))
 
     def _next_version(self, document: Document) -> Document:
         return {

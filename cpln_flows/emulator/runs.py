@@ -82,6 +82,11 @@ class Run:
     timers: list[Timer] = field(default_factory=list)
 
     @property
+    def disk(self) -> str:
+        """Name of its volume in a volumeset that is not shared."""
+        return self.location
+
+    @property
     def is_over(self) -> bool:
         """Whether it has ended."""
         return self.status in _OVER
@@ -90,6 +95,11 @@ class Run:
     def is_shown(self) -> bool:
         """Whether a deployment lists it: not before its replica exists."""
         return self.started_ns is not None
+
+    def handle_of(self, container: str) -> Handle | None:
+        """Return the handle of a running container with this name."""
+        found = self.containers.get(container)
+        return found.handle if found is not None and found.running else None
 
     def handles(self) -> list[Handle]:
         """Return the handles of the running containers."""

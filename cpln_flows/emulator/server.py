@@ -79,6 +79,7 @@ class Server:
             else f"http://{self._host}:{port}"
         )
         self.platform.base_url = self.url
+        self.platform.open_gateway(self._host)
         return self
 
     async def __aexit__(

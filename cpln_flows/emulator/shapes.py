@@ -31,15 +31,29 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 _ENV: Shape = [{"name": TEXT, "value": TEXT}]
+_SCALING: Shape = {
+    "metric": TEXT, "target": NUMBER, "minScale": NUMBER, "maxScale": NUMBER,
+    "maxConcurrency": NUMBER, "scaleToZeroDelay": NUMBER, "metricPercentile": TEXT,
+    "multi": [{"metric": TEXT, "target": NUMBER}], "keda": OBJECT,
+}  # fmt: skip
+_PROBE: Shape = {
+    "exec": {"command": [TEXT]}, "tcpSocket": {"port": NUMBER}, "grpc": {"port": NUMBER},
+    "httpGet": {
+        "path": TEXT, "port": NUMBER, "scheme": TEXT,
+        "httpHeaders": [{"name": TEXT, "value": TEXT}],
+    },
+    "initialDelaySeconds": NUMBER, "periodSeconds": NUMBER, "timeoutSeconds": NUMBER,
+    "successThreshold": NUMBER, "failureThreshold": NUMBER,
+}  # fmt: skip
 _OPTIONS: dict[str, Shape] = {
     "suspend": FLAG, "capacityAI": FLAG, "debug": FLAG, "spot": FLAG, "timeoutSeconds": NUMBER,
-    "capacityAIUpdateMinutes": NUMBER, "autoscaling": OBJECT, "multiZone": OBJECT,
+    "capacityAIUpdateMinutes": NUMBER, "autoscaling": _SCALING, "multiZone": OBJECT,
 }  # fmt: skip
 _CONTAINER: dict[str, Shape] = {
     "name": TEXT, "image": TEXT, "cpu": TEXT, "memory": TEXT, "minCpu": TEXT, "minMemory": TEXT,
     "command": TEXT, "args": [TEXT], "env": _ENV, "inheritEnv": FLAG, "workingDir": TEXT,
     "port": NUMBER, "ports": [{"number": NUMBER, "protocol": TEXT}], "lifecycle": OBJECT,
-    "readinessProbe": OBJECT, "livenessProbe": OBJECT,
+    "readinessProbe": _PROBE, "livenessProbe": _PROBE,
     "volumes": [{"uri": TEXT, "path": TEXT, "recoveryPolicy": TEXT}],
     "metrics": OBJECT, "gpu": OBJECT,
 }  # fmt: skip

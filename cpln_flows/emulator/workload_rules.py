@@ -21,6 +21,7 @@ from cpln_flows.emulator.checks import (
     sequence,
 )
 from cpln_flows.emulator.config import PlatformConfig
+from cpln_flows.emulator.probe_rules import check_probe, check_scaling
 from cpln_flows.emulator.schedule import InvalidScheduleError, parse_schedule
 
 TYPES = ("serverless", "standard", "stateful", "cron", "vm")
@@ -84,6 +85,11 @@ _NUMBERS = (
     "timeoutSeconds",
     "terminationGracePeriodSeconds",
     "runAsUser",
+    "minScale",
+    "maxScale",
+    "maxConcurrency",
+    "scaleToZeroDelay",
+    "target",
 )
 
 
@@ -193,6 +199,8 @@ def _check_container(problems: Problems, container: Document, path: str, ratio: 
     if working_dir is not None and not str(working_dir).startswith("/"):
         problems.add(f"{path}.workingDir", "must be an absolute path")
     _check_ports(problems, container, path)
+    for probe in ("readinessProbe", "livenessProbe"):
+        check_probe(problems, container.get(probe), f"{path}.{probe}")
     _check_volumes(problems, container, path)
 
 
@@ -357,9 +365,10 @@ def _check_options(problems: Problems, spec: Document) -> None:
     for name in ("suspend", "capacityAI", "debug"):
         if name in options and not isinstance(options[name], bool):
             problems.add(f"spec.defaultOptions.{name}", "must be a boolean")
-    check_number(
-        problems, options.get("timeoutSeconds"), "spec.defaultOptions.timeoutSeconds", 1, 3600
-    )
+    _check_serving_options(problems, options, "spec.defaultOptions")
+    for index, item in enumerate(sequence(problems, spec.get("localOptions"), "spec.localOptions")):
+        path = f"spec.localOptions[{index}]"
+        _check_serving_options(problems, mapping(problems, item, path), path)
     rollout = mapping(problems, spec.get("rolloutOptions"), "spec.rolloutOptions")
     path = "spec.rolloutOptions.terminationGracePeriodSeconds"
     check_number(problems, rollout.get("terminationGracePeriodSeconds"), path, 0, 900)
@@ -367,6 +376,11 @@ def _check_options(problems: Problems, spec: Document) -> None:
     for name in ("runAsUser", "filesystemGroupId"):
         check_number(problems, security.get(name), f"spec.securityOptions.{name}", 1, 65_534)
     _check_firewall(problems, mapping(problems, spec.get("firewallConfig"), "spec.firewallConfig"))
+
+
+def _check_serving_options(problems: Problems, options: Document, path: str) -> None:
+    check_number(problems, options.get("timeoutSeconds"), f"{path}.timeoutSeconds", 1, 3600)
+    check_scaling(problems, options.get("autoscaling"), f"{path}.autoscaling")
 
 
 def _check_firewall(problems: Problems, firewall: Document) -> None:

@@ -21,14 +21,27 @@ ORG = "/org/local"
 ENV = [{"name": "A", "value": "1"}]
 OPTIONS = {
     "suspend": True, "capacityAI": False, "debug": False, "spot": False, "timeoutSeconds": 5,
-    "autoscaling": {}, "multiZone": {},
+    "autoscaling": {
+        "metric": "cpu", "target": 50, "minScale": 1, "maxScale": 2, "maxConcurrency": 0,
+        "scaleToZeroDelay": 300, "metricPercentile": "p50",
+        "multi": [{"metric": "cpu", "target": 5}], "keda": {},
+    },
+    "multiZone": {},
+}  # fmt: skip
+SECONDS = {
+    "initialDelaySeconds": 1, "periodSeconds": 1, "timeoutSeconds": 1, "successThreshold": 1,
+    "failureThreshold": 1,
+}  # fmt: skip
+REQUEST = {
+    "path": "/", "port": 80, "scheme": "HTTP", "httpHeaders": [{"name": "a", "value": "b"}],
 }  # fmt: skip
 CONTAINER = {
     "name": "main", "image": "busybox", "cpu": "50m", "memory": "128Mi", "minCpu": "50m",
     "minMemory": "128Mi", "command": "true", "args": ["-c"], "env": ENV, "inheritEnv": True,
     "workingDir": "/srv", "port": 80,
-    "ports": [{"number": 80, "protocol": "http"}], "lifecycle": {}, "readinessProbe": {},
-    "livenessProbe": {},
+    "ports": [{"number": 80, "protocol": "http"}], "lifecycle": {},
+    "readinessProbe": {"httpGet": REQUEST, **SECONDS},
+    "livenessProbe": {"exec": {"command": ["true"]}, **SECONDS},
     "volumes": [{"uri": "scratch://x", "path": "/data", "recoveryPolicy": "retain"}],
     "metrics": {}, "gpu": {},
 }  # fmt: skip

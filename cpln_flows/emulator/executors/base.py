@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Mount:
         files: The contents of its files by name, if it is a folder of a secret.
         text: Its contents, if it is one file of a secret.
         scratch: Name of the scratch space, if it is one.
-        volumeset: Name of the volumeset, if it is one.
+        volumeset: Folder of the volume among those of its GVC's volumesets, if it is one.
     """
 
     path: str
@@ -46,20 +46,44 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """One question to a running container, as a probe asks it.
+
+    Attributes:
+        kind: A request, a connection, or a command in the container.
+        port: The port for a request or a connection.
+        path: Path of the request.
+        scheme: ``http`` or ``https``.
+        headers: Further headers of the request.
+        command: The command, and its arguments.
+        timeout_seconds: Time after which the check has failed.
+    """
+
+    kind: Literal["http", "tcp", "exec"]
+    port: int | None = None
+    path: str = "/"
+    scheme: str = "http"
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    command: tuple[str, ...] = ()
+    timeout_seconds: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class RunSpec:
-    """One run of a cron workload, as an executor sees it.
+    """One run of a cron workload or one replica of another, as an executor sees it.
 
     Attributes:
         workload: Bare name of the workload.
         gvc: Bare name of its GVC.
         org: Bare name of the organization.
         location: Bare name of the location.
-        name: Name of the execution (``command-<id>`` for a run on demand).
-        command_id: Id of the command that started it; ``None`` for a scheduled run.
+        name: Name of the execution (``command-<id>`` for a run on demand), or of the replica.
+        command_id: Id of the command that started it; ``None`` for anything else.
         replica: Name of the replica.
         tags: The command's tags.
         containers: The containers; the main container comes first.
         attempt: Number of restarts of the container that is being started.
+        key: What no other run on this machine has; the replica's name if it is empty.
     """
 
     workload: str
@@ -72,6 +96,7 @@ class RunSpec:
     tags: Mapping[str, object]
     containers: tuple[Container, ...]
     attempt: int = 0
+    key: str = ""
 
     @property
     def env(self) -> Mapping[str, str]:
@@ -112,6 +137,23 @@ class Handle(Protocol):
 
     async def wait_gone(self) -> None:
         """Wait until nothing of it is left; from any event loop."""
+
+    async def check(self, check: Check) -> str | None:
+        """Answer a probe: ``None``, or why it failed."""
+
+    async def execute(self, command: Sequence[str], wrote: Callable[[list[str]], None]) -> int:
+        """Run a command in the container to its end; when canceled, kill what it has started.
+
+        Args:
+            command: The command, and its arguments; at least one word.
+            wrote: Called with lines of its output.
+
+        Returns:
+            The exit code, as a shell shows it.
+
+        Raises:
+            OSError: It cannot be started.
+        """
 
 
 class Executor(Protocol):

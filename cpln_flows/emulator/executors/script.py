@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from cpln_flows.emulator.clock import Clock, RealClock, Timer
-from cpln_flows.emulator.executors.base import Container, ContainerEvents, Handle, RunSpec
+from cpln_flows.emulator.clock import NANOSECONDS, Clock, RealClock, Timer
+from cpln_flows.emulator.executors.base import Check, Container, ContainerEvents, Handle, RunSpec
 from cpln_flows.emulator.lines import cut_text
 
 TERMINATED = 143
@@ -79,6 +79,8 @@ class Script:
             period.
         ignores_kill: Whether the replica cannot be removed: it never ends, whatever happens.
         stop_exit_code: The exit code after SIGTERM.
+        ready_after_seconds: Time for which probes of its containers fail.
+        unhealthy_after_seconds: Time after which they fail again; ``None`` for never.
     """
 
     steps: Sequence[Step] = field(default_factory=lambda: (Exit(),))
@@ -86,6 +88,16 @@ class Script:
     ignores_stop: bool = False
     ignores_kill: bool = False
     stop_exit_code: int = TERMINATED
+    ready_after_seconds: float = 0.0
+    unhealthy_after_seconds: float | None = None
+
+    def problem_after(self, seconds: float) -> str | None:
+        """Return why a probe fails at this time since the container's start, or ``None``."""
+        if seconds < self.ready_after_seconds:
+            return "not ready yet, by the script"
+        if self.unhealthy_after_seconds is None or seconds < self.unhealthy_after_seconds:
+            return None
+        return "unhealthy, by the script"
 
     def last_exit_seconds(self) -> float | None:
         """Return the time at which the last container that ends by itself does so."""
@@ -132,6 +144,7 @@ class _Played:
         self._container = container
         self._events = events
         self._clock = clock
+        self._began_ns = clock.time_ns()
         self._timers: list[Timer] = []
         self._over = False
         self._stopping = False
@@ -166,6 +179,15 @@ class _Played:
         """Stop playing; a script leaves nothing behind."""
         self._forget_timers()
         self._over = True
+
+    async def check(self, check: Check) -> str | None:  # noqa: ARG002 - the script decides
+        """Answer a probe: ``None``, or why it failed."""
+        return self._script.problem_after((self._clock.time_ns() - self._began_ns) / NANOSECONDS)
+
+    async def execute(self, command: Sequence[str], wrote: Callable[[list[str]], None]) -> int:
+        """Run a command in the container: a script knows none but to show what it was given."""
+        wrote([" ".join(command)])
+        return 0
 
     def _later(self, seconds: float, step: Step) -> None:
         self._timers.append(self._clock.call_later(seconds, lambda: self._play(step)))

@@ -56,9 +56,9 @@ class Paths:
             case ["org", *rest]:
                 return self._org(call, call.principal, rest)
             case ["location", location, "replicas", *rest]:
-                return self._workloads.replicas(
-                    call, call.principal, location, "/" + "/".join(rest)
-                )
+                # The vendor's command line sends two slashes before a link.
+                link = "".join(f"/{name}" for name in rest if name)
+                return self._workloads.replicas(call, call.principal, location, link)
         raise not_found(call.path)
 
     def _discovery(self, call: Call) -> Answer:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from cpln_flows.emulator import Platform, PlatformConfig, ProcessExecutor
-from cpln_flows.emulator.executors.process import _Process
+from cpln_flows.emulator.executors.supervised import SupervisedProcess
 from tests.emulator.support import (
     AUTH,
     COMMANDS,
@@ -150,9 +150,9 @@ async def here(anyio_backend, tmp_path, monkeypatch, request):
 async def test_what_has_written_a_line_runs_although_its_start_was_not_reported_yet(
     here, monkeypatch
 ):
-    reported = _Process._reported
+    reported = SupervisedProcess._reported
     monkeypatch.setattr(
-        _Process,
+        SupervisedProcess,
         "_reported",
         lambda self, line: None if line == "started" else reported(self, line),
     )

@@ -1,0 +1,1 @@
+"""Workloads that serve: their replicas, probes, ports and names."""
