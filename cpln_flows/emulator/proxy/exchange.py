@@ -24,7 +24,7 @@ from cpln_flows.emulator.proxy.peer import Event, Peer
 from cpln_flows.emulator.proxy.pipes import pipe_until_one_ends
 from cpln_flows.emulator.proxy.racing import race
 from cpln_flows.emulator.proxy.routes import Refused, Route
-from cpln_flows.emulator.proxy.streams import ClientLostError, UpstreamLostError
+from cpln_flows.emulator.proxy.streams import UpstreamLostError
 from cpln_flows.emulator.proxy.upstream import (
     CONNECTION_TERMINATION,
     PROTOCOL_ERROR,
@@ -160,8 +160,6 @@ class Exchange:
         try:
             return await self._client.event()
         except h11.RemoteProtocolError as error:
-            if self._client.has_ended:
-                raise ClientLostError from error
             message = "the body of the request is not valid HTTP/1.1"
             raise FailedError(Refused(error.error_status_hint, message)) from error
 

@@ -9,9 +9,12 @@ import struct
 import httpx
 import pytest
 
+from cpln_flows.emulator.proxy.streams import Stream, UpstreamLostError, connect
+
 from .support import (
     HOST,
     OK,
+    Upstream,
     behind_proxy,
     client,
     connected,
@@ -116,7 +119,7 @@ async def test_each_framing_of_a_response(method, answer, status, body):
             assert (found.status_code, found.content) == (status, body)
 
 
-async def test_trailers_of_a_response_arrive():
+async def test_trailers_of_a_response_arrive(caplog):
     answer = (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n"
         b"2\r\nok\r\n0\r\nX-Sum: 7\r\n\r\n"
@@ -128,6 +131,7 @@ async def test_trailers_of_a_response_arrive():
         old = await sent(proxy.port, (head % 0).encode())
         assert old.endswith(b"\r\n\r\nok")
         assert b"ransfer-" not in old
+    assert caplog.records == []
 
 
 async def test_interim_responses_are_for_http_1_1():
@@ -304,8 +308,63 @@ async def test_client_that_disappears_frees_a_stuck_upstream():
     async with behind_proxy(handler) as (web, proxy), connected(proxy.port) as (_, writer):
         writer.write(f"{POST}Content-Length: 99999999\r\n\r\n".encode() + b"x" * 30_000_000)
         await until(lambda: web.heads)
+        await until_stuck(writer)
         reset(writer)
         await within(web.ended.wait())
+
+
+async def until_stuck(writer):
+    """Wait until the proxy takes no more, as far as a glance can tell."""
+    before, calm = None, 0
+    while calm < 50:
+        await asyncio.sleep(0.001)
+        size = writer.transport.get_write_buffer_size()
+        before, calm = size, calm + 1 if size == before else 0
+
+
+async def test_answer_after_a_failed_write_counts(monkeypatch):
+    tried = asyncio.Event()
+    write = Stream.write
+
+    async def fail_upstream(stream, data):
+        if data == b"body":
+            tried.set()
+            raise UpstreamLostError
+        await write(stream, data)
+
+    async def handler(server, reader, writer):
+        await server.head(reader)
+        await tried.wait()
+        writer.write(OK)
+
+    monkeypatch.setattr(Stream, "write", fail_upstream)
+    async with behind_proxy(handler) as (_, proxy), client(proxy) as http:
+        assert (await http.post(f"http://{HOST}/", content=b"body")).status_code == 200
+
+
+async def write_on(stream):
+    while True:
+        await stream.write(CHUNK)
+        await asyncio.sleep(0)
+
+
+async def test_failed_write_leaves_what_was_received():
+    async def handler(_, reader, writer):
+        writer.write(b"answer")
+        await writer.drain()
+        await reader.readexactly(1)
+        # Closed with unread data, the connection is reset.
+        writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
+        writer.transport.abort()
+
+    async with Upstream(handler) as web:
+        stream = await connect(web.backend.host, web.backend.port)
+        with pytest.raises(UpstreamLostError):
+            await write_on(stream)
+        assert await stream.read() == b"answer"
+        with pytest.raises(UpstreamLostError):
+            await stream.read()
+        stream.close()
 
 
 async def end_of(writer):

@@ -1,8 +1,10 @@
 """What a client may not do: too much, too slowly, too often, or not in HTTP."""
 
+import asyncio
 import base64
 import contextlib
 import logging
+import socket
 
 import h11
 import pytest
@@ -77,6 +79,17 @@ async def test_what_cannot_be_served_is_refused(data, status):
         writer.write(data)
         assert (await response(reader))[0] == status
     assert router.asked == []
+
+
+async def test_refusal_is_found_by_a_late_reader():
+    async with proxying(FakeRouter()) as proxy:
+
+        def send_then_read():
+            with socket.create_connection(("127.0.0.1", proxy.port), PATIENCE_SECONDS) as link:
+                link.sendall(b"GET http://a/ HTTP/1.1\r\nX: " + b"x" * 20_000_000)
+                return link.recv(12)
+
+        assert await asyncio.to_thread(send_then_read) == b"HTTP/1.1 431"
 
 
 async def test_connect_with_a_body_is_refused():

@@ -224,8 +224,9 @@ async def test_names_keep_their_case():
 
 async def test_http_1_0_client_gets_a_host():
     async with upstream() as web, proxying(FakeRouter(web=route(web.backend))) as proxy:
-        found = await sent(proxy.port, f"GET http://{HOST}:81/ HTTP/1.0\r\n\r\n".encode())
-        assert found.endswith(b"\r\n\r\nok")
+        head = f"GET http://{HOST}:81/ HTTP/1.0\r\nExpect: 100-continue\r\n\r\n"
+        assert (await sent(proxy.port, head.encode())).endswith(b"\r\n\r\nok")
+        assert "expect" not in web.heads[0][1]
         assert web.heads[0][1]["host"] == [f"{HOST}:81"]
 
 
