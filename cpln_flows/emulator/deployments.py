@@ -29,7 +29,7 @@ def cluster_id(location: str) -> str:
 
 
 def is_suspended(spec: Document) -> bool:
-    """Return whether a workload is suspended, in all locations that have no options of their own."""
+    """Return whether a workload is suspended in all locations without options of their own."""
     return bool((spec.get("defaultOptions") or {}).get("suspend"))
 
 

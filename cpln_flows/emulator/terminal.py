@@ -223,4 +223,4 @@ class _Output:
                 yield "".join(f"{line}\n" for line in lines)
             if self._is_cut:
                 self._is_cut = False
-                yield f"[more than {_WAITING_LIMIT} characters were not read in time and are lost]\n"
+                yield f"[more than {_WAITING_LIMIT} characters waited to be read; some are lost]\n"

@@ -1,9 +1,9 @@
 """The contents of a container's volumes: secrets, scratch space and volumesets.
 
 A secret without a key is a folder with a file for each of its keys; with a key, it is one file.
-Scratch space belongs to the replica, a volumeset to the GVC. A volumeset whose file system is shared
-is one volume; any other has one for each replica with an index. Other volumes (buckets, file shares)
-are not available on this machine. Pure: the caller reads secrets and volumesets.
+Scratch space belongs to the replica, a volumeset to the GVC. A volumeset whose file system is
+shared is one volume; any other has one for each replica with an index. Other volumes (buckets, file
+shares) are not available on this machine. Pure: the caller reads secrets and volumesets.
 """
 
 from __future__ import annotations

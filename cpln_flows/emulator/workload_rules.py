@@ -129,14 +129,15 @@ def with_defaults(spec: Document, config: PlatformConfig) -> Document:
 
 
 def _coerce(content: Document) -> Document:
-    return {key: _coerce_value(key, value) for key, value in content.items()}
+    # A field that is null is a field that is not there.
+    return {key: _coerce_value(key, value) for key, value in content.items() if value is not None}
 
 
 def _coerce_value(key: str, value: object) -> object:
     # "cpln workload update --set spec.defaultOptions.suspend=true" sends the string "true".
     if isinstance(value, dict):
         return _coerce(value)
-    if isinstance(value, list) and key == "containers":
+    if isinstance(value, list):
         return [_coerce(item) if isinstance(item, dict) else item for item in value]
     if key in _BOOLEANS and value in ("true", "false"):
         return value == "true"
@@ -283,9 +284,12 @@ def _check_quantity(
 
 
 def _check_ports(problems: Problems, container: Document, path: str) -> None:
+    check_number(problems, container.get("port"), f"{path}.port", PORT_LOW, PORT_HIGH)
     for index, item in enumerate(sequence(problems, container.get("ports"), f"{path}.ports")):
         where = f"{path}.ports[{index}]"
         port = mapping(problems, item, where)
+        if port.get("number") is None:
+            problems.add(f"{where}.number", "is required")
         check_number(problems, port.get("number"), f"{where}.number", PORT_LOW, PORT_HIGH)
         check_choice(
             problems, port.get("protocol"), f"{where}.protocol", ("http", "http2", "grpc", "tcp")

@@ -42,6 +42,8 @@ def _part(callee: Record, name: str) -> Document:
 
 def _is_within(address: str, networks: Iterable[str]) -> bool:
     caller = ipaddress.ip_address(address)
+    if isinstance(caller, ipaddress.IPv6Address):
+        caller = caller.ipv4_mapped or caller
     return any(caller in network for each in networks if (network := _network(each)) is not None)
 
 

@@ -12,8 +12,9 @@ import re
 from dataclasses import dataclass
 
 _LABEL = r"[a-z0-9][-a-z0-9]*"
-_INTERNAL = re.compile(
-    rf"(?:replica-(?P<index>[0-9]{{1,4}})\.)?(?P<workload>{_LABEL})\."
+_WORKLOAD = re.compile(rf"(?P<workload>{_LABEL})\.(?P<gvc>{_LABEL})\.cpln\.local")
+_REPLICA = re.compile(
+    rf"replica-(?P<index>[0-9]{{1,4}})\.(?P<workload>{_LABEL})\."
     rf"(?:(?P<location>{_LABEL})\.)?(?P<gvc>{_LABEL})\.cpln\.local"
 )
 _CANONICAL = re.compile(rf"(?P<workload>{_LABEL})-(?P<alias>a1[a-z0-9]{{11}})\.cpln\.app")
@@ -49,14 +50,10 @@ def read_name(host: str) -> Internal | Canonical | None:
     name = host.rstrip(".").lower()
     if len(name) > _LONGEST:
         return None
-    if found := _INTERNAL.fullmatch(name):
-        index = found["index"]
-        return Internal(
-            found["workload"],
-            found["gvc"],
-            None if index is None else int(index),
-            found["location"],
-        )
+    if found := _WORKLOAD.fullmatch(name):
+        return Internal(found["workload"], found["gvc"])
+    if found := _REPLICA.fullmatch(name):
+        return Internal(found["workload"], found["gvc"], int(found["index"]), found["location"])
     if found := _CANONICAL.fullmatch(name):
         return Canonical(found["workload"], found["alias"])
     return None

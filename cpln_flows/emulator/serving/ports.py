@@ -4,15 +4,15 @@ All replicas share this machine's addresses, so each container gets a free port 
 it declares. A program learns of it by these rules, in which 4200 is declared and 23456 was chosen:
 
 - ``PORT`` is the chosen port of the container's first port.
-- In the command and its arguments, ``4200`` that stands by itself becomes 23456: ``4200``,
-  ``--port=4200``, ``0.0.0.0:4200``.
+- In the command and its arguments, ``4200`` that stands by itself becomes 23456 (``4200``,
+  ``--port=4200``), and so does the port behind an address of this machine (``0.0.0.0:4200``).
 - A variable whose name ends in ``PORT`` and whose value is ``4200`` becomes 23456, and so does the
   port behind an address of this machine in any variable (``http://localhost:4200/api``). The
   containers of a replica reach each other in this way.
 - If nothing names the first port, the variables by which common servers choose theirs
   (``SERVER_PORT_VARIABLES``) are set to 23456.
-- An address that means every interface (``0.0.0.0``, ``::``) becomes ``127.0.0.1``: nothing of the
-  local platform listens to another machine.
+- An address that means every interface (``0.0.0.0``, ``[::]``) becomes ``127.0.0.1`` in a container
+  that declares a port, so that its server does not listen to other machines.
 """
 
 from __future__ import annotations
@@ -35,11 +35,14 @@ SERVER_PORT_VARIABLES = (
 # Below the range from which systems take the ports of outgoing connections.
 _LOWEST, _HIGHEST = 20_000, 32_000
 _TRIES = 1000
-_ALL_INTERFACES = re.compile(r"(?<![\w.:])(?:0\.0\.0\.0|\[::\]|::)(?![\w.])")
-_ADDRESS = re.compile(
-    r"(?<![\w.-])(localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1?\]|(?=:)):(\d{2,5})(?!\d)"
+_ALL_INTERFACES = re.compile(
+    r"(?<![\d.])0\.0\.0\.0(?![\d.])(?!/\d)|\[::\](?=:\d|$)|(?:^|(?<==))::$"
 )
-_NUMBER = re.compile(r"(?<![-\w./])\d{2,5}(?![-\w.])")
+_ADDRESS = re.compile(
+    r"((?<![\w.-])(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1?\]):|(?<![\w.\]:-]):)(\d{2,5})(?!\d)"
+)
+_NUMBER = re.compile(r"(?<![-\w./:])\d{2,5}(?![-\w.])")
+_PORT_DIGITS = 5
 
 
 def choose(count: int, taken: Iterable[int], chance: random.Random) -> list[int]:
@@ -78,31 +81,37 @@ def mapped(container: Container, own: Mapping[int, int], replica: Mapping[int, i
         env = {**dict.fromkeys(SERVER_PORT_VARIABLES, str(next(iter(own.values())))), **env}
     return replace(
         container,
-        command=container.command and _loopback(words[0]),
-        args=tuple(_loopback(word) for word in words[1:]),
-        env={name: _loopback(value) for name, value in env.items()},
+        command=container.command and _loopback(words[0], own),
+        args=tuple(_loopback(word, own) for word in words[1:]),
+        env={name: _loopback(value, own) for name, value in env.items()},
     )
 
 
 def _names_a_port(container: Container, words: list[str], env: Mapping[str, str]) -> bool:
-    """Return whether the manifest itself names the port, other than by what every container gets."""
+    """Return whether the manifest names the port, other than by what every container gets."""
     return words != [container.command or "", *container.args] or any(
         value != container.env[name] for name, value in env.items() if name != "PORT"
     )
 
 
 def _in_word(word: str, own: Mapping[int, int]) -> str:
-    return _NUMBER.sub(lambda found: str(own.get(int(found[0]), found[0])), word) if own else word
+    if not own:
+        return word
+    return _NUMBER.sub(lambda found: str(own.get(int(found[0]), found[0])), _in_address(word, own))
 
 
 def _in_variable(name: str, value: str, own: Mapping[int, int], replica: Mapping[int, int]) -> str:
-    if name.endswith("PORT") and value.isdecimal():
+    if name.endswith("PORT") and value.isdecimal() and len(value) <= _PORT_DIGITS:
         return str(own.get(int(value), value))
-    return _ADDRESS.sub(lambda found: f"{found[1]}:{replica.get(int(found[2]), found[2])}", value)
+    return _in_address(value, replica)
 
 
-def _loopback(text: str) -> str:
-    return _ALL_INTERFACES.sub(HOST, text)
+def _in_address(text: str, chosen: Mapping[int, int]) -> str:
+    return _ADDRESS.sub(lambda found: f"{found[1]}{chosen.get(int(found[2]), found[2])}", text)
+
+
+def _loopback(text: str, own: Mapping[int, int]) -> str:
+    return _ALL_INTERFACES.sub(HOST, text) if own else text
 
 
 def is_free(port: int) -> bool:

@@ -71,7 +71,10 @@ def _unordered(wanted: Wanted, present: Sequence[Present]) -> list[Step]:
     serving = [each for each in old if each not in useless]
     ready = len(serving) + sum(each.is_ready for each in new)
     replaced = serving[: max(ready - wanted.count, 0)]
-    return [*starts, *(Stop(each.name) for each in (*useless, *replaced, *surplus))]
+    stopped = [*useless, *replaced, *surplus]
+    unready = [each for each in _least_useful(new) if not each.is_ready and each not in stopped]
+    excess = unready[: max(len(alive) - len(stopped) - wanted.count - _SURGE, 0)]
+    return [*starts, *(Stop(each.name) for each in (*stopped, *excess))]
 
 
 def _least_useful(replicas: Sequence[Present]) -> list[Present]:
@@ -84,11 +87,12 @@ def _all_at_once(wanted: Wanted, present: Sequence[Present]) -> list[Step]:
     taken = {each.index for each in present}
     surplus = [each for each in _alive(present) if _is_surplus(each, wanted)]
     missing = [index for index in range(wanted.count) if index not in taken]
-    return [
+    changes: list[Step] = [
         *(Stop(each.name) for each in surplus),
         *(Start(index) for index in missing),
-        *_replaced(wanted, present),
     ]
+    # What is told to start and stop at once is the number of replicas, not their versions.
+    return changes or _replaced(wanted, present)
 
 
 def _in_order(wanted: Wanted, present: Sequence[Present]) -> list[Step]:

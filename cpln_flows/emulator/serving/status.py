@@ -81,7 +81,11 @@ class Shown:
         ]
         for number, replica in sorted(old.items(), reverse=True):
             if number != newest.number:
-                of_version = [each for each in self.replicas if each.version == number]
+                of_version = [
+                    each
+                    for each in self.replicas
+                    if each.version == number and each not in self.current
+                ]
                 version = Processed(number, newest.created, replica.spec)
                 shown.append(base | _version(workload.name, version, of_version) | {"ready": False})
         return shown

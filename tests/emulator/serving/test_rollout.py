@@ -419,3 +419,11 @@ class _ParallelLife(_Life):
 TestStandardLife = _StandardLife.TestCase
 TestStatefulLife = _StatefulLife.TestCase
 TestParallelLife = _ParallelLife.TestCase
+
+
+def test_scale_down_frees_unready_new_replicas() -> None:
+    assert steps(Wanted(2, "b"), "a+ a+ b- b-") == "-r3"
+
+
+def test_missing_parallel_index_delays_the_next_replacement() -> None:
+    assert steps(Wanted(2, "b", True, True), "0a+") == "+1"
