@@ -49,9 +49,9 @@ class Places:
             file = own / (name if name not in {"", ".", ".."} else "file")
             self._place(mount, "folder", own, {file.name: mount.text}, file)
         elif mount.scratch is not None:
-            self._place(mount, "shared", scratch / mount.scratch, {})
+            self._place(mount, "scratch", scratch / mount.scratch, {})
         elif mount.volumeset is not None:
-            self._place(mount, "shared", volumesets / mount.volumeset, {})
+            self._place(mount, "volumeset", volumesets / mount.volumeset, {})
         else:
             self.absent.append(mount.uri)
 

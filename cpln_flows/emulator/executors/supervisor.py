@@ -131,10 +131,8 @@ def mount(folder: str, files: dict[str, str]) -> None:
 
 def remove_unused_scratch(mounts: list[tuple[str, str, dict[str, str]]]) -> None:
     """Delete the scratch space of a replica that has no containers left."""
-    for scratch in {os.path.dirname(folder) for kind, folder, _ in mounts if kind == "shared"}:
+    for scratch in {os.path.dirname(folder) for kind, folder, _ in mounts if kind == "scratch"}:
         parent, name = os.path.split(scratch)
-        if not name.endswith(SCRATCH):
-            continue  # a volumeset outlives the containers
         replica = name[: -len(SCRATCH)]
         others = [
             other

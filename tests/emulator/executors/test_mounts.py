@@ -56,8 +56,8 @@ def test_supervisor_makes_folders_and_files(places) -> None:
     assert places.orders == [
         ("folder", "/h/mount-0", {"user": "ada"}),
         ("folder", "/h/mount-1", {"app.yaml": "a: 1"}),
-        ("shared", "/s/work", {}),
-        ("shared", "/v/data", {}),
+        ("scratch", "/s/work", {}),
+        ("volumeset", "/v/data", {}),
     ]
     assert places.absent == ["s3://bucket"]
 
