@@ -21,7 +21,7 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 from cpln_flows import deploy
-from cpln_flows.local import LocalPlatform, local_platform, overview, programs
+from cpln_flows.local import LocalPlatform, StateError, local_platform, overview, programs
 from cpln_flows.settings import process_environment
 
 app: App = App(
@@ -66,6 +66,7 @@ def quickstart(*, manifest: Path | None = None) -> int:
 def local(
     *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=_PORT_MAX))] = 0,
+    state: Path | None = None,
 ) -> int:
     """Serve a local Control Plane until interrupted, or while a command runs there.
 
@@ -76,10 +77,15 @@ def local(
         command: What to run, after `--`: `cpln-flows local -- python my_flow.py`. The programs
             that are installed beside cpln-flows come first on its PATH.
         port: Where to listen on 127.0.0.1. Default: a free port.
+        state: Folder in which objects, volumes and tokens are kept between runs; commands and logs
+            are not. Default: nothing is kept.
     """
     with ExitStack() as stack:
         try:
-            running = stack.enter_context(local_platform(port=port))
+            running = stack.enter_context(local_platform(port=port, state=state))
+        except StateError as error:
+            print(f"cpln-flows: {error}", file=sys.stderr)
+            return _FAILED
         except OSError as error:
             reason = (
                 "is in use"
@@ -94,7 +100,7 @@ def local(
             return _FAILED
         if command:
             return _run(command, _PATIENCE | running.environment_for(process_environment()))
-        _print_environment(running)
+        _print_environment(running, state)
         overview.show_until(_interrupted(), running.platform.running, Console())
         return 0
 
@@ -228,11 +234,12 @@ def _run(command: Sequence[str], environment: Mapping[str, str], folder: str | N
     return code if code >= 0 else 128 - code
 
 
-def _print_environment(running: LocalPlatform) -> None:
+def _print_environment(running: LocalPlatform, state: Path | None) -> None:
     print(f"A local Control Plane is running at {running.url}. In another shell:\n")
     for name, value in running.environment.items():
         print(f"export {name}={value}")
-    print("\nWhoever has the token can run programs on this machine; it ends with the platform.")
+    end = "ends with the platform" if state is None else f"is kept in {state}"
+    print(f"\nWhoever has the token can run programs on this machine; it {end}.")
     print("Ctrl-C stops the platform and every job on it.", flush=True)
 
 

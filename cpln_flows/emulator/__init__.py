@@ -20,6 +20,7 @@ from cpln_flows.emulator.executors.script import (
 from cpln_flows.emulator.faults import Fault
 from cpln_flows.emulator.recorder import RequestRecord
 from cpln_flows.emulator.server import Running, Server, serve_in_thread
+from cpln_flows.emulator.state import StateError, StateFolder
 
 __all__ = [
     "Clock",
@@ -42,5 +43,7 @@ __all__ = [
     "Script",
     "ScriptedExecutor",
     "Server",
+    "StateError",
+    "StateFolder",
     "serve_in_thread",
 ]

@@ -14,6 +14,7 @@ from typing import TypeVar
 from cpln_flows.emulator.admission import Admission
 from cpln_flows.emulator.answers import Document
 from cpln_flows.emulator.authentication import Authentication
+from cpln_flows.emulator.autosave import Autosave
 from cpln_flows.emulator.clock import Clock, RealClock, running_loop
 from cpln_flows.emulator.commands import Commands
 from cpln_flows.emulator.config import PlatformConfig
@@ -24,6 +25,7 @@ from cpln_flows.emulator.executors.base import Executor
 from cpln_flows.emulator.executors.process import ProcessExecutor
 from cpln_flows.emulator.executors.script import ScriptedExecutor
 from cpln_flows.emulator.faults import Faults
+from cpln_flows.emulator.first_objects import is_saved, restore, saved_objects
 from cpln_flows.emulator.http_app import HttpApp
 from cpln_flows.emulator.lifecycle import Lifecycle
 from cpln_flows.emulator.links import collection_link, org_link
@@ -37,11 +39,13 @@ from cpln_flows.emulator.routes.log_service import LogService
 from cpln_flows.emulator.routes.objects import ObjectRoutes
 from cpln_flows.emulator.routes.paths import Paths
 from cpln_flows.emulator.routes.workloads import WorkloadRoutes
+from cpln_flows.emulator.saved import SavedState
 from cpln_flows.emulator.serving.gateway import Gateway
 from cpln_flows.emulator.serving.network import Network
 from cpln_flows.emulator.serving.replica import Replicas
 from cpln_flows.emulator.serving.runner import ReplicaRunner
 from cpln_flows.emulator.serving.services import Services
+from cpln_flows.emulator.state import StateFolder
 from cpln_flows.emulator.store import Record, Store
 from cpln_flows.emulator.tail import Tails
 from cpln_flows.emulator.terminal import Terminals
@@ -55,7 +59,9 @@ class Platform:
     ``app`` is the ASGI application: pass it to ``httpx.ASGITransport``, or serve it with ``Server``
     or ``serve_in_thread``. ``token`` grants access to everything here, including the control
     routes: keep it secret. A platform belongs to one event loop at a time. ``aclose`` kills every
-    job; call it before that loop closes.
+    job; call it before that loop closes. With ``state``, it begins with what the folder holds, and
+    saves there what changes, from ``start`` to ``aclose``; ``StateError`` is raised if the folder
+    cannot be used.
     """
 
     def __init__(
@@ -64,6 +70,7 @@ class Platform:
         *,
         clock: Clock | None = None,
         executor: Executor | None = None,
+        state: StateFolder | None = None,
     ) -> None:
         # A copy, because the control routes may change the switches of this platform only.
         self.config: PlatformConfig = dataclasses.replace(config or PlatformConfig())
@@ -76,7 +83,12 @@ class Platform:
             executor.clock = self.clock
         permissions = Permissions(self._store, self.config.org)
         builder = ContainerBuilder(self.config, self._store, permissions)
-        authentication = Authentication(self.config)
+        saved = None if state is None else state.open(self.config.org)
+        authentication = Authentication(self.config, None if saved is None else saved.token)
+        self._authentication = authentication
+        if saved is not None:
+            authentication.restore_keys(saved.keys)
+            restore(self._store, saved)
         self._logs = Logs(self.config, self.clock, self._log_retention_days)
         self._replicas = Replicas()
         self._network = Network(self.config, self._store, self._replicas)
@@ -125,7 +137,10 @@ class Platform:
             authentication=authentication,
             deployments=self._deployments,
             lifecycle=self._lifecycle,
+            volumesets=executor.volumesets if isinstance(executor, ProcessExecutor) else None,
         )
+        self._autosave = None if state is None else self._keep(state, executor)
+        self._has_started = False
         self.token: str = authentication.token
         self.app: HttpApp = self._http_app(authentication)
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -209,10 +224,48 @@ class Platform:
         """
         self._gateway.open(host, self._workload_records())
 
+    def start(self) -> None:
+        """Go on with the saved state, and begin to save; does nothing without a state folder.
+
+        ``Server`` calls it in the event loop that the platform belongs to. Whoever uses ``app``
+        without a server calls it first.
+
+        Raises:
+            StateError: The state cannot be saved.
+        """
+        if self._autosave is not None and not self._has_started:
+            self._has_started = True
+            self._autosave.start()
+            self._resources.resume()
+
     async def aclose(self) -> None:
-        """Kill every job and every replica, close the gateway, and leave nothing behind."""
-        await self._lifecycle.aclose()
-        await self._gateway.aclose()
+        """Kill every job and every replica, and leave nothing behind, except the state."""
+        try:
+            await self._lifecycle.aclose()
+            await self._gateway.aclose()
+        finally:
+            if self._autosave is not None:
+                await self._autosave.aclose()
+
+    def _keep(self, state: StateFolder, executor: Executor) -> Autosave:
+        if isinstance(executor, ProcessExecutor):
+            executor.volumesets.keep(self.config.org, state.volumes)
+        autosave = Autosave(state, self.clock, self._saved)
+
+        def changed(record: Record) -> None:
+            if is_saved(record.kind):
+                autosave.changed()
+
+        self._store.on_change = changed
+        return autosave
+
+    def _saved(self) -> SavedState:
+        return SavedState(
+            org=self.config.org,
+            token=self.token,
+            keys=self._authentication.keys(),
+            objects=saved_objects(self._store),
+        )
 
     def _http_app(self, authentication: Authentication) -> HttpApp:
         objects = ObjectRoutes(self.config, self._resources)

@@ -1,7 +1,8 @@
 """Find the owner of a token; ``permissions`` decides what the owner may do.
 
-A token is found by its digest and then compared in constant time, so that no response reveals how
-much of a guess is right.
+Only digests of tokens are kept, except that of the platform's own. A token is found by its digest,
+and the digests are compared in constant time, so that no response reveals how much of a guess is
+right.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cpln_flows.emulator.answers import UNAUTHORIZED, refuse
 from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.permissions import Principal
+from cpln_flows.emulator.saved import SavedKey
 
+KEY_NAME_LENGTH = 16
 _WORKLOAD_PREFIX = "w."
 _BEARER = "bearer "
 _TOKEN = re.compile(r"[!-~]+")  # what a header can carry
@@ -23,11 +27,11 @@ _TOKEN = re.compile(r"[!-~]+")  # what a header can carry
 
 @dataclass(frozen=True, slots=True)
 class _Issued:
-    """An accepted token and its owner."""
+    """An accepted token and its owner; ``key`` is its name if it is the key of an account."""
 
-    token: bytes = field(repr=False)
+    digest: bytes = field(repr=False)
     principal: Principal
-    is_key: bool = False
+    key: str | None = None
 
 
 class Authentication:
@@ -36,16 +40,21 @@ class Authentication:
     These are the platform's own token, the configured ones, the keys of service accounts, and the
     tokens of containers.
 
+    Args:
+        config: The platform's configuration.
+        token: The platform's own token if the configuration leaves it open. Default: a random one.
+
     Attributes:
         token: The platform's own token.
     """
 
-    def __init__(self, config: PlatformConfig) -> None:
-        self.token: str = f"s.{secrets.token_urlsafe(32)}" if config.token is None else config.token
+    def __init__(self, config: PlatformConfig, token: str | None = None) -> None:
+        own = token if config.token is None else config.token
+        self.token: str = f"s.{secrets.token_urlsafe(32)}" if own is None else own
         self._enforces = config.tokens is not None
         self._issued: dict[bytes, _Issued] = {}
-        for token, link in (config.tokens or {}).items():
-            self._issue(token, Principal(link, is_operator=token == self.token))
+        for each, link in (config.tokens or {}).items():
+            self._issue(each, Principal(link, is_operator=each == self.token))
         if self.token not in (config.tokens or {}):
             self._issue(self.token, Principal(None, is_superuser=True, is_operator=True))
 
@@ -56,9 +65,9 @@ class Authentication:
             token = token[len(_BEARER) :].strip()
         if not token:
             raise refuse(UNAUTHORIZED, "authentication is required: no token was sent")
-        given = token.encode()
-        found = self._issued.get(_digest(given))
-        if found is None or not hmac.compare_digest(found.token, given):
+        given = _digest(token.encode())
+        found = self._issued.get(given)
+        if found is None or not hmac.compare_digest(found.digest, given):
             raise refuse(UNAUTHORIZED, "authentication failed: the token is not valid")
         return found.principal
 
@@ -74,31 +83,42 @@ class Authentication:
 
     def add_key(self, key: str, principal: str) -> None:
         """Accept a new key of a service account."""
-        self._issue(key, Principal(principal, is_superuser=not self._enforces), is_key=True)
+        self.restore_keys([SavedKey(principal, key[:KEY_NAME_LENGTH], _digest(key.encode()))])
+
+    def restore_keys(self, keys: Iterable[SavedKey]) -> None:
+        """Accept keys that were created earlier."""
+        for key in keys:
+            principal = Principal(key.account, is_superuser=not self._enforces)
+            self._issued[key.digest] = _Issued(key.digest, principal, key.name)
+
+    def keys(self) -> tuple[SavedKey, ...]:
+        """Return the keys of all service accounts, without what opens anything."""
+        return tuple(
+            SavedKey(each.principal.link, each.key, each.digest)
+            for each in self._issued.values()
+            if each.key is not None and each.principal.link is not None
+        )
 
     def drop_key(self, principal: str, name: str) -> None:
-        """Forget one key of a service account, identified by its first characters."""
+        """Forget one key of a service account."""
         self._drop_keys(principal, name)
 
     def drop_keys(self, principal: str) -> None:
         """Forget the keys of a service account that no longer exists."""
-        self._drop_keys(principal, "")
+        self._drop_keys(principal, None)
 
-    def _drop_keys(self, principal: str, start: str) -> None:
+    def _drop_keys(self, principal: str, name: str | None) -> None:
         self._issued = {
             digest: each
             for digest, each in self._issued.items()
-            if not (
-                each.is_key
-                and each.principal.link == principal
-                and each.token.startswith(start.encode())
-            )
+            if each.key is None or each.principal.link != principal or name not in (None, each.key)
         }
 
-    def _issue(self, token: str, principal: Principal, *, is_key: bool = False) -> None:
+    def _issue(self, token: str, principal: Principal) -> None:
         if not _TOKEN.fullmatch(token):
             raise ValueError("a token must be printable ASCII without blanks")
-        self._issued[_digest(token.encode())] = _Issued(token.encode(), principal, is_key)
+        digest = _digest(token.encode())
+        self._issued[digest] = _Issued(digest, principal)
 
 
 def _digest(token: bytes) -> bytes:

@@ -22,10 +22,12 @@ from cpln_flows.emulator.answers import (
     Document,
     refuse,
 )
-from cpln_flows.emulator.authentication import Authentication
+from cpln_flows.emulator.authentication import KEY_NAME_LENGTH, Authentication
 from cpln_flows.emulator.clock import Clock, iso
 from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.deployments import Deployments
+from cpln_flows.emulator.executors.volumesets import Volumesets
+from cpln_flows.emulator.first_objects import FirstObjects
 from cpln_flows.emulator.kinds import KINDS, ORG, Context, Kind, new_alias
 from cpln_flows.emulator.lifecycle import Lifecycle
 from cpln_flows.emulator.links import collection_link, link_list, org_link, qualify_all
@@ -35,7 +37,6 @@ from cpln_flows.emulator.query import Cursor, Pages, Query
 from cpln_flows.emulator.store import Record, Store
 
 _MISSING = object()
-_KEY_NAME_LENGTH = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class Resources:
         authentication: Authentication,
         deployments: Deployments,
         lifecycle: Lifecycle,
+        volumesets: Volumesets | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -68,8 +70,20 @@ class Resources:
         self._authentication = authentication
         self._deployments = deployments
         self._lifecycle = lifecycle
+        self._volumesets = volumesets
         self._random = random.Random(config.seed)  # noqa: S311 - an alias, not a secret
-        self._create_first_objects()
+        first = FirstObjects(config, clock, store)
+        first.create()
+        if (gvc := first.gvc()) is not None:
+            self.create(Principal(None, is_superuser=True), KINDS["gvc"], None, gvc)
+
+    def resume(self) -> None:
+        """Go on with what a saved state held: workloads, and deletions that were not complete."""
+        for record in self._store.records():
+            if record.deleted:
+                self._end_delete(record)
+            elif record.kind == "workload":
+                self._lifecycle.workload_changed(record)
 
     # Reading
 
@@ -209,7 +223,7 @@ class Resources:
         )
         key = f"s{secrets.token_hex(12)}.{middle.decode().rstrip('=')}.{secrets.token_urlsafe(24)}"
         entry = {
-            "name": key[:_KEY_NAME_LENGTH],
+            "name": key[:KEY_NAME_LENGTH],
             "description": description,
             "created": iso(self._clock.time_ns()),
         }
@@ -351,7 +365,7 @@ class Resources:
                 )
 
     def _begin_delete(self, record: Record) -> None:
-        record.deleted = True
+        self._store.begin_delete(record)
         if record.kind == "workload":
             self._lifecycle.workload_deleted(record)
         if record.kind == "gvc":
@@ -373,6 +387,8 @@ class Resources:
             self._lifecycle.workload_gone(record)
         elif record.kind == "serviceaccount":
             self._authentication.drop_keys(record.link)
+        elif record.kind == "volumeset" and self._volumesets is not None:
+            self._volumesets.delete(self._config.org, str(record.gvc), record.name)
 
     def _links(self, kind: Kind, link: str, gvc: str | None) -> list[Document]:
         links = {"self": link, "org": org_link(self._config.org)}
@@ -383,57 +399,6 @@ class Resources:
         if kind.name == "workload":
             links["deployment"] = f"{link}/deployment"
         return link_list(**links)
-
-    # The objects that exist from the start
-
-    def _create_first_objects(self) -> None:
-        org = self._config.org
-        self._first(
-            "org",
-            "/org",
-            org,
-            {"spec": {"observability": {"logsRetentionDays": self._config.log_retention_days}}},
-        )
-        for location in self._config.locations:
-            region = location.partition("-")[2] or location
-            provider = self._config.provider_of(location)
-            self._first("location", f"/org/{org}/location", location, {
-                "provider": provider, "cloudProvider": provider, "region": region,
-                "spec": {"enabled": True}, "origin": "builtin",
-            })  # fmt: skip
-        for group in ("superusers", "viewers"):
-            self._first(
-                "group", f"/org/{org}/group", group, {"memberLinks": [], "origin": "builtin"}
-            )
-        for kind in ("org", *KINDS):
-            self._first_policies(kind)
-        links = [f"/org/{org}/location/{location}" for location in self._config.locations]
-        spec = {"staticPlacement": {"locationLinks": links}, "env": []}
-        self.create(
-            Principal(None, is_superuser=True),
-            KINDS["gvc"],
-            None,
-            {"name": self._config.gvc, "spec": spec},
-        )
-
-    def _first_policies(self, kind: str) -> None:
-        org = self._config.org
-        for group, permission in (("superusers", "manage"), ("viewers", "view")):
-            principals = [f"/org/{org}/group/{group}"]
-            self._first("policy", f"/org/{org}/policy", f"{group}-{kind}", {
-                "targetKind": kind, "target": "all", "origin": "builtin",
-                "bindings": [{"permissions": [permission], "principalLinks": principals}],
-            })  # fmt: skip
-
-    def _first(self, kind: str, scope: str, name: str, content: Document) -> None:
-        now = iso(self._clock.time_ns())
-        link = f"{scope}/{name}"
-        document: Document = {
-            "kind": kind, "id": str(uuid.uuid4()), "name": name, "version": 1, "description": name,
-            "tags": {}, "created": now, "lastModified": now, **content, "status": {},
-            "links": link_list(self=link, org=org_link(self._config.org)),
-        }  # fmt: skip
-        self._store.add(kind=kind, scope=scope, name=name, document=document)
 
 
 def _base(document: Document) -> Document:

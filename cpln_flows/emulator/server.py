@@ -79,7 +79,12 @@ class Server:
             else f"http://{self._host}:{port}"
         )
         self.platform.base_url = self.url
-        self.platform.open_gateway(self._host)
+        try:
+            self.platform.open_gateway(self._host)
+            self.platform.start()
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
         return self
 
     async def __aexit__(

@@ -64,10 +64,11 @@ class Record:
 class Store:
     """The objects by link, by collection, by tag, and by properties used in queries.
 
-    ``revision`` changes with every change of any object.
+    ``revision`` changes with every change of any object, of which ``on_change`` is then told.
     """
 
     def __init__(self) -> None:
+        self.on_change: Callable[[Record], None] | None = None
         self._by_link: dict[str, Record] = {}
         self._by_sequence: dict[int, Record] = {}
         self._index: dict[Key, list[int]] = {}
@@ -101,18 +102,18 @@ class Store:
             document=document,
             visible_ns=visible_ns,
         )
-        self.revision += 1
         self._by_link[record.link] = record
         self._by_sequence[record.sequence] = record
         record.keys = _keys(record)
         for key in record.keys:
             self._index.setdefault(key, []).append(record.sequence)
+        self._changed(record)
         return record
 
     def replace(self, record: Record, document: Document) -> None:
         """Give an object its new document."""
-        self.revision += 1
         record.document = document
+        self._changed(record)
         keys = _keys(record)
         if keys == record.keys:
             return
@@ -123,14 +124,23 @@ class Store:
             bisect.insort(self._index.setdefault(key, []), record.sequence)
         record.keys = keys
 
+    def begin_delete(self, record: Record) -> None:
+        """Mark an object as one that is being deleted."""
+        record.deleted = True
+        self._changed(record)
+
     def remove(self, record: Record) -> None:
         """Forget an object; harmless if it is already forgotten."""
         if self._by_sequence.pop(record.sequence, None) is None:
             return
-        self.revision += 1
+        self._changed(record)
         del self._by_link[record.link]
         for key in record.keys:
             self._drop_key(key, record.sequence)
+
+    def records(self) -> list[Record]:
+        """List all objects of all kinds, oldest first."""
+        return list(self._by_sequence.values())
 
     def in_scope(self, scope: str) -> list[Record]:
         """List a collection, oldest first."""
@@ -164,6 +174,11 @@ class Store:
             ),
             None,
         )
+
+    def _changed(self, record: Record) -> None:
+        self.revision += 1
+        if self.on_change is not None:
+            self.on_change(record)
 
     def _drop_key(self, key: Key, sequence: int) -> None:
         sequences = self._index[key]

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import SecretStr
 
-from cpln_flows.emulator import Platform, PlatformConfig, serve_in_thread
+from cpln_flows.emulator import Platform, PlatformConfig, StateFolder, serve_in_thread
 from cpln_flows.settings import CplnSettings
 
 # Prefect's own form of a variable's name, which wins over the platform's.
@@ -61,25 +62,34 @@ class LocalPlatform:
 
 
 @contextmanager
-def local_platform(platform: Platform | None = None, *, port: int = 0) -> Iterator[LocalPlatform]:
+def local_platform(
+    platform: Platform | None = None, *, port: int = 0, state: Path | None = None
+) -> Iterator[LocalPlatform]:
     """Serve a local Control Plane on the loopback interface, in a thread of its own.
 
-    Jobs run as local processes; none of them, and no file, is left when the block is over. The
-    token is random and known only to the holder of ``LocalPlatform``: see ``environment``.
+    Jobs run as local processes; none of them, and no file outside of ``state``, is left when the
+    block is over. The token is random and known only to the holder of ``LocalPlatform``: see
+    ``environment``.
 
     Args:
-        platform: A platform made by hand, with another configuration, clock or executor.
+        platform: A platform made by hand, with another configuration, clock, executor or state.
         port: Where to listen. Default: a free port.
+        state: Folder in which objects and volumes are kept between runs, and the token too, with a
+            folder for the organization in it. Default: nothing is kept.
 
     Raises:
         OSError: The port is taken.
+        StateError: The state cannot be used; the message says why and what to do.
+        ValueError: A platform made by hand is given together with what it was made of.
 
     Example:
         >>> with local_platform() as local:
         ...     local.settings.org, local.url.startswith("http://127.0.0.1:")
         ('local', True)
     """
-    platform = platform or Platform(PlatformConfig())
+    if platform is not None and state is not None:
+        raise ValueError("give the state to the platform that was made by hand")
+    platform = platform or _platform(PlatformConfig(), state)
     with serve_in_thread(platform, port=port) as server:
         settings = CplnSettings.load(
             token=SecretStr(platform.token),
@@ -90,3 +100,7 @@ def local_platform(platform: Platform | None = None, *, port: int = 0) -> Iterat
             logs_endpoint=server.url.replace("http", "ws", 1),
         )
         yield LocalPlatform(server.url, platform, settings)
+
+
+def _platform(config: PlatformConfig, state: Path | None) -> Platform:
+    return Platform(config, state=None if state is None else StateFolder(state / config.org))

@@ -245,6 +245,34 @@ def test_a_command_that_does_not_exist_is_named(tmp_path) -> None:
     assert "no-such-program" in done.stderr
 
 
+def test_state_is_kept_for_the_next_command(tmp_path) -> None:
+    program = (
+        "import os, httpx;"
+        " link = os.environ['CPLN_ENDPOINT'] + '/org/local/group';"
+        " ask = {'headers': {'authorization': os.environ['CPLN_TOKEN']}};"
+        " print(httpx.put(link, json={'name': 'mine'}, **ask).status_code)"
+    )
+    done = [
+        _run("local", "--state", "kept", "--", "python", "-c", program, home=tmp_path)
+        for _ in range(2)
+    ]
+    assert [each.stdout for each in done] == ["201\n", "200\n"], done[0].stderr + done[1].stderr
+
+
+def test_damaged_state_is_named_and_what_to_do(tmp_path) -> None:
+    file = tmp_path / "kept" / "local" / "state.json"
+    file.parent.mkdir(parents=True)
+    file.write_text("{")
+    done = _run("local", "--state", "kept", "--", "true", home=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(
+        rf"cpln-flows: the saved state {re.escape(str(file))} is damaged: it is not JSON.*"
+        r" move it away .*\n",
+        done.stderr,
+    )
+    assert file.read_text() == "{"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_local_prints_the_environment_and_serves_until_it_is_interrupted(number, tmp_path) -> None:
     import httpx

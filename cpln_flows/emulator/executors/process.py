@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import sys
 import tempfile
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +19,7 @@ from pathlib import Path
 from cpln_flows.emulator.executors.base import Check, Container, ContainerEvents, Handle, RunSpec
 from cpln_flows.emulator.executors.mounts import Places
 from cpln_flows.emulator.executors.supervised import START_ERROR, Order, Program, SupervisedProcess
+from cpln_flows.emulator.executors.volumesets import Volumesets
 
 SCRATCH = "-scratch"
 _INTERPRETERS = ("python", "python3")
@@ -35,13 +34,21 @@ class ProcessExecutor:
         path: The search path for programs. Default: that of this process.
         namespaces: Whether volumes may be shown at the paths that a container names, in a private
             file system, if the machine allows that.
+        volumesets: Folder for volumesets. Default: a temporary one, unless a platform has a state
+            folder.
     """
 
-    def __init__(self, *, path: Sequence[str] | None = None, namespaces: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        path: Sequence[str] | None = None,
+        namespaces: bool = True,
+        volumesets: Path | None = None,
+    ) -> None:
         # The search path is the only thing of the machine that a container needs here: its own
         # programs are in the image, which is not pulled. The interpreter's folder comes first, for
         # "python" and the programs installed beside it.
-        self._volumesets: Path | None = None
+        self.volumesets: Volumesets = Volumesets(volumesets)
         self._namespaces = namespaces
         folders = os.get_exec_path() if path is None else path
         self._path = os.pathsep.join([str(Path(sys.executable).parent), *folders])
@@ -93,14 +100,10 @@ class ProcessExecutor:
             return _NeverRan(events, f"the machine cannot start another process: {error}")
 
     def _places(self, run: RunSpec, container: Container) -> Places:
-        if any(mount.volumeset for mount in container.mounts) and self._volumesets is None:
-            self._volumesets = Path(tempfile.mkdtemp(prefix="cpln-volumesets-"))
-            weakref.finalize(self, shutil.rmtree, self._volumesets, ignore_errors=True)
-        shared = self._volumesets or Path(tempfile.gettempdir())
         home = _home(run, container)
-        return Places(
-            container.mounts, home=home, scratch=_scratch(run), volumesets=shared / run.gvc
-        )
+        has_volumesets = any(mount.volumeset for mount in container.mounts)
+        volumesets = self.volumesets.folder(run.org, run.gvc) if has_volumesets else home
+        return Places(container.mounts, home=home, scratch=_scratch(run), volumesets=volumesets)
 
     def _program(
         self, container: Container, argv: list[str], variables: Mapping[str, str]

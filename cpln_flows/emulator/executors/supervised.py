@@ -55,7 +55,7 @@ class Order:
             mounted=(list(command), mounted_env, mounted_folder or home),
             binds=self.binds,
             # Who uses the scratch space of a replica last deletes it.
-            mounts=[each for each in self.mounts if each[0] == "shared"],
+            mounts=[each for each in self.mounts if each[0] == "scratch"],
             mapped=self.mapped,
         )
 
