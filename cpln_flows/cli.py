@@ -21,6 +21,7 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 from cpln_flows import deploy
+from cpln_flows.emulator.organizations import check_names
 from cpln_flows.local import LocalPlatform, StateError, local_platform, overview, programs
 from cpln_flows.settings import process_environment
 
@@ -36,6 +37,10 @@ _NOT_FOUND = 127
 _PORT_MAX = 65_535
 # Prefect's own 20 s is not enough for the first start of its temporary server on a slow machine.
 _PATIENCE = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600"}
+
+
+def _check_orgs(_type: object, orgs: Sequence[str] | None) -> None:
+    check_names(orgs or ())
 
 
 @app.command
@@ -66,6 +71,7 @@ def quickstart(*, manifest: Path | None = None) -> int:
 def local(
     *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=_PORT_MAX))] = 0,
+    org: Annotated[list[str] | None, Parameter(validator=_check_orgs, negative="")] = None,
     state: Path | None = None,
 ) -> int:
     """Serve a local Control Plane until interrupted, or while a command runs there.
@@ -77,12 +83,14 @@ def local(
         command: What to run, after `--`: `cpln-flows local -- python my_flow.py`. The programs
             that are installed beside cpln-flows come first on its PATH.
         port: Where to listen on 127.0.0.1. Default: a free port.
+        org: Organization; repeat it for several. Each has a token, which opens no other. A command
+            gets the first. Default: `local`.
         state: Folder in which objects, volumes and tokens are kept between runs; commands and logs
             are not. Default: nothing is kept.
     """
     with ExitStack() as stack:
         try:
-            running = stack.enter_context(local_platform(port=port, state=state))
+            running = stack.enter_context(local_platform(port=port, orgs=org or (), state=state))
         except StateError as error:
             print(f"cpln-flows: {error}", file=sys.stderr)
             return _FAILED
@@ -238,8 +246,13 @@ def _print_environment(running: LocalPlatform, state: Path | None) -> None:
     print(f"A local Control Plane is running at {running.url}. In another shell:\n")
     for name, value in running.environment.items():
         print(f"export {name}={value}")
+    for other in running.others:
+        print(f"\nFor organization {other.platform.config.org}, the same except:\n")
+        for name, value in other.environment.items():
+            if value != running.environment[name]:
+                print(f"export {name}={value}")
     end = "ends with the platform" if state is None else f"is kept in {state}"
-    print(f"\nWhoever has the token can run programs on this machine; it {end}.")
+    print(f"\nWhoever has a token can run programs on this machine; it {end}.")
     print("Ctrl-C stops the platform and every job on it.", flush=True)
 
 

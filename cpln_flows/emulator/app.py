@@ -187,6 +187,10 @@ class Platform:
             )
         )
 
+    def accepts(self, authorization: str | None) -> bool:
+        """Return whether an ``Authorization`` header has a token of this platform."""
+        return self._authentication.accepts(authorization)
+
     def commands(self, workload: str | None = None) -> list[Document]:
         """Return every command, or those of the workload with this bare name, oldest first."""
         return [

@@ -60,16 +60,17 @@ class Authentication:
 
     def principal(self, authorization: str | None) -> Principal:
         """Return the sender named by an ``Authorization`` header, with or without ``Bearer``."""
-        token = (authorization or "").strip()
-        if token.lower().startswith(_BEARER):
-            token = token[len(_BEARER) :].strip()
+        token = _token_in(authorization)
         if not token:
             raise refuse(UNAUTHORIZED, "authentication is required: no token was sent")
-        given = _digest(token.encode())
-        found = self._issued.get(given)
-        if found is None or not hmac.compare_digest(found.digest, given):
+        found = self._find(token)
+        if found is None:
             raise refuse(UNAUTHORIZED, "authentication failed: the token is not valid")
         return found.principal
+
+    def accepts(self, authorization: str | None) -> bool:
+        """Return whether an ``Authorization`` header has a valid token."""
+        return self._find(_token_in(authorization)) is not None
 
     def issue_workload_token(self, identity: str | None) -> str:
         """Create the token of one run."""
@@ -114,11 +115,21 @@ class Authentication:
             if each.key is None or each.principal.link != principal or name not in (None, each.key)
         }
 
+    def _find(self, token: str) -> _Issued | None:
+        given = _digest(token.encode())
+        found = self._issued.get(given)
+        return found if found is not None and hmac.compare_digest(found.digest, given) else None
+
     def _issue(self, token: str, principal: Principal) -> None:
         if not _TOKEN.fullmatch(token):
             raise ValueError("a token must be printable ASCII without blanks")
         digest = _digest(token.encode())
         self._issued[digest] = _Issued(digest, principal)
+
+
+def _token_in(authorization: str | None) -> str:
+    token = (authorization or "").strip()
+    return token[len(_BEARER) :].strip() if token.lower().startswith(_BEARER) else token
 
 
 def _digest(token: bytes) -> bytes:

@@ -25,7 +25,7 @@ class PlatformConfig:
     The defaults are those of the local mode: quick, and strict where that costs nothing.
 
     Attributes:
-        org: The only organization; it exists from the start.
+        org: The organization of this platform; it exists from the start.
         gvc: The GVC that exists from the start, placed in every location.
         locations: The locations of the organization, by name (``<provider>-<region>``).
         provider: The provider of every location; ``None`` takes the first part of the location's

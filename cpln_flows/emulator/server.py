@@ -12,7 +12,7 @@ import contextlib
 import ipaddress
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -21,6 +21,7 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from cpln_flows.emulator.app import Platform
+from cpln_flows.emulator.organizations import Organizations
 from cpln_flows.emulator.protocol import HttpProtocol
 
 _KEEP_ALIVE_SECONDS = 75
@@ -35,11 +36,21 @@ class Server:
 
     Use it as ``async with Server(platform) as server``, with the address in ``server.url``. It can
     be stopped, and another can be started for the same platform. Jobs keep running meanwhile, as
-    they would if only the API were down.
+    they would if only the API were down. ``others`` are the platforms of further organizations at
+    the same address (``organizations``).
     """
 
-    def __init__(self, platform: Platform, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self,
+        platform: Platform,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        others: Sequence[Platform] = (),
+    ) -> None:
         self.platform = platform
+        self._platforms = (platform, *others)
+        self._app = Organizations(self._platforms) if others else platform.app
         self._host = _loopback(host)
         self._port = port
         self._state = ServerState()
@@ -50,7 +61,7 @@ class Server:
         """Begin to listen."""
         loop = asyncio.get_running_loop()
         config = Config(
-            self.platform.app,
+            self._app,
             log_config=None,
             lifespan="off",
             proxy_headers=False,
@@ -62,7 +73,8 @@ class Server:
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         )
         config.load()
-        self.platform.loop = loop
+        for platform in self._platforms:
+            platform.loop = loop
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         self._listener = await loop.create_server(
             lambda: HttpProtocol(
@@ -78,10 +90,11 @@ class Server:
             if family == socket.AF_INET6
             else f"http://{self._host}:{port}"
         )
-        self.platform.base_url = self.url
         try:
-            self.platform.open_gateway(self._host)
-            self.platform.start()
+            for platform in self._platforms:
+                platform.base_url = self.url
+                platform.open_gateway(self._host)
+                platform.start()
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
@@ -117,31 +130,39 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A platform that is served in another thread."""
+    """A platform that is served in another thread, and those of further organizations."""
 
     url: str
     platform: Platform
+    others: tuple[Platform, ...] = ()
 
 
 @contextlib.contextmanager
 def serve_in_thread(
-    platform: Platform, host: str = "127.0.0.1", port: int = 0
+    platform: Platform,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    others: Sequence[Platform] = (),
 ) -> Iterator[Running]:
-    """Serve a platform from a thread with its own event loop; at the end, kill every job."""
+    """Serve a platform from a thread with its own event loop; at the end, kill every job.
+
+    ``others`` are the platforms of further organizations at the same address.
+    """
     started: threading.Event = threading.Event()
     outcome: list[Running | BaseException] = []
     stop: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def serve() -> None:
         ended = asyncio.Event()
-        try:
-            async with Server(platform, host, port) as server:
+        async with contextlib.AsyncExitStack() as stack:
+            for each in (platform, *others):
+                stack.push_async_callback(each.aclose)
+            async with Server(platform, host, port, others=others) as server:
                 stop.append((asyncio.get_running_loop(), ended))
-                outcome.append(Running(server.url, platform))
+                outcome.append(Running(server.url, platform, tuple(others)))
                 started.set()
                 await ended.wait()
-        finally:
-            await platform.aclose()
 
     def run() -> None:
         try:

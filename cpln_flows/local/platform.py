@@ -5,14 +5,22 @@ Nothing else knows that it is local.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import SecretStr
 
-from cpln_flows.emulator import Platform, PlatformConfig, StateFolder, serve_in_thread
+from cpln_flows.emulator import (
+    Platform,
+    PlatformConfig,
+    ProcessExecutor,
+    RealClock,
+    StateFolder,
+    serve_in_thread,
+)
+from cpln_flows.emulator.organizations import check_names
 from cpln_flows.settings import CplnSettings
 
 # Prefect's own form of a variable's name, which wins over the platform's.
@@ -27,11 +35,13 @@ class LocalPlatform:
         url: Its endpoint, for the API and the logs.
         platform: Its internals: clock, faults, requests.
         settings: Settings that point at it.
+        others: The further organizations at the same endpoint, each with its own settings.
     """
 
     url: str
     platform: Platform
     settings: CplnSettings
+    others: tuple[LocalPlatform, ...] = ()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -63,7 +73,12 @@ class LocalPlatform:
 
 @contextmanager
 def local_platform(
-    platform: Platform | None = None, *, port: int = 0, state: Path | None = None
+    platform: Platform | None = None,
+    *,
+    port: int = 0,
+    orgs: Sequence[str] = (),
+    others: Sequence[Platform] = (),
+    state: Path | None = None,
 ) -> Iterator[LocalPlatform]:
     """Serve a local Control Plane on the loopback interface, in a thread of its own.
 
@@ -74,33 +89,57 @@ def local_platform(
     Args:
         platform: A platform made by hand, with another configuration, clock, executor or state.
         port: Where to listen. Default: a free port.
+        orgs: Names of the organizations. Each has a token, which opens no other; the first is the
+            one that ``LocalPlatform`` stands for. Default: one organization, ``local``.
+        others: Platforms made by hand for further organizations.
         state: Folder in which objects and volumes are kept between runs, and the token too, with a
-            folder for the organization in it. Default: nothing is kept.
+            folder for each organization in it. Default: nothing is kept.
 
     Raises:
         OSError: The port is taken.
         StateError: The state cannot be used; the message says why and what to do.
-        ValueError: A platform made by hand is given together with what it was made of.
+        ValueError: The name of an organization is not valid or given twice, or a platform made by
+            hand is given together with what it was made of.
 
     Example:
         >>> with local_platform() as local:
         ...     local.settings.org, local.url.startswith("http://127.0.0.1:")
         ('local', True)
     """
-    if platform is not None and state is not None:
-        raise ValueError("give the state to the platform that was made by hand")
-    platform = platform or _platform(PlatformConfig(), state)
-    with serve_in_thread(platform, port=port) as server:
-        settings = CplnSettings.load(
-            token=SecretStr(platform.token),
-            org=platform.config.org,
-            gvc=platform.config.gvc,
-            location=platform.config.locations[0],
-            endpoint=server.url,
-            logs_endpoint=server.url.replace("http", "ws", 1),
-        )
-        yield LocalPlatform(server.url, platform, settings)
+    if platform is not None and (orgs or state is not None):
+        raise ValueError("give organization and state to the platforms that were made by hand")
+    first, *further = [platform] if platform is not None else _platforms(orgs, state)
+    further += others
+    with serve_in_thread(first, port=port, others=further) as server:
+        beside = tuple(_local(server.url, each) for each in further)
+        yield _local(server.url, first, beside)
 
 
-def _platform(config: PlatformConfig, state: Path | None) -> Platform:
-    return Platform(config, state=None if state is None else StateFolder(state / config.org))
+def _platforms(orgs: Sequence[str], state: Path | None) -> list[Platform]:
+    """Return a platform for each organization; they share the clock and the executor."""
+    orgs = orgs or [PlatformConfig().org]
+    check_names(orgs)
+    clock, executor = RealClock(), ProcessExecutor()
+    platforms: list[Platform] = []
+    # What follows may refuse one folder when others are in use already.
+    with ExitStack() as folders:
+        for org in orgs:
+            folder = None if state is None else StateFolder(state / org)
+            if folder is not None:
+                folders.callback(folder.close)
+            config = PlatformConfig(org=org)
+            platforms.append(Platform(config, clock=clock, executor=executor, state=folder))
+        folders.pop_all()
+    return platforms
+
+
+def _local(url: str, platform: Platform, others: tuple[LocalPlatform, ...] = ()) -> LocalPlatform:
+    settings = CplnSettings.load(
+        token=SecretStr(platform.token),
+        org=platform.config.org,
+        gvc=platform.config.gvc,
+        location=platform.config.locations[0],
+        endpoint=url,
+        logs_endpoint=url.replace("http", "ws", 1),
+    )
+    return LocalPlatform(url, platform, settings, others)

@@ -259,6 +259,42 @@ def test_state_is_kept_for_the_next_command(tmp_path) -> None:
     assert [each.stdout for each in done] == ["201\n", "200\n"], done[0].stderr + done[1].stderr
 
 
+def test_command_gets_the_first_of_several_organizations(tmp_path) -> None:
+    arguments = ("local", "--org", "acme", "--org", "other", "--", "sh", "-c", "echo $CPLN_ORG")
+    assert _run(*arguments, home=tmp_path).stdout == "acme\n"
+    refused = _run("local", "--org", "No", "--", "true", home=tmp_path)
+    assert refused.returncode != 0
+    assert "cannot name an organization" in refused.stdout + refused.stderr
+
+
+def test_variables_of_further_organizations_are_printed(tmp_path) -> None:
+    import httpx
+
+    with subprocess.Popen(
+        [CLI, "local", "--org=acme", "--org=other", "--state=kept"],
+        env={"PATH": os.environ["PATH"]},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        shown = ""
+        for line in process.stdout:
+            shown += line
+            if "Ctrl-C" in line:
+                break
+        first, _, second = shown.partition("\nFor organization other, the same except:\n\n")
+        exports = [dict(re.findall(r"export (\w+)=(.*)", part)) for part in (first, second)]
+        assert sorted(exports[1]) == ["CPLN_ORG", "CPLN_TOKEN"]
+        for name, found in (("acme", exports[0]), ("other", exports[0] | exports[1])):
+            headers = {"authorization": found["CPLN_TOKEN"]}
+            url = f"{found['CPLN_ENDPOINT']}/org/{found['CPLN_ORG']}"
+            assert httpx.get(url, headers=headers).json()["name"] == name
+        assert "it is kept in kept.\n" in second
+        process.terminate()
+        assert process.wait(timeout=PATIENCE_SECONDS) == 0
+
+
 def test_damaged_state_is_named_and_what_to_do(tmp_path) -> None:
     file = tmp_path / "kept" / "local" / "state.json"
     file.parent.mkdir(parents=True)
