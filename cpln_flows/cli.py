@@ -109,7 +109,12 @@ def local(
         if command:
             return _run(command, _PATIENCE | running.environment_for(process_environment()))
         _print_environment(running, state)
-        overview.show_until(_interrupted(), running.platform.running, Console())
+        platforms = [running.platform, *(each.platform for each in running.others)]
+        overview.show_until(
+            _interrupted(),
+            lambda: [replica for each in platforms for replica in each.running()],
+            Console(),
+        )
         return 0
 
 

@@ -183,7 +183,10 @@ class Platform:
         """Return the replicas of all workloads and the executions that have not ended."""
         return self._in_loop(
             lambda: running_replicas(
-                self._replicas, self._deployments.active_runs(), self._deployments.endpoints
+                self.config.org,
+                self._replicas,
+                self._deployments.active_runs(),
+                self._deployments.endpoints,
             )
         )
 

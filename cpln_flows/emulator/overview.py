@@ -17,6 +17,7 @@ class RunningReplica:
     """One replica: of a serving workload, or of an execution of a cron workload.
 
     Attributes:
+        org: Bare name of its organization.
         gvc: Bare name of its GVC.
         workload: Bare name of its workload.
         location: Bare name of its location.
@@ -28,6 +29,7 @@ class RunningReplica:
         endpoint: The canonical endpoint of its workload, if it has one.
     """
 
+    org: str
     gvc: str
     workload: str
     location: str
@@ -40,24 +42,26 @@ class RunningReplica:
 
 
 def running_replicas(
-    replicas: Iterable[Replica], runs: Iterable[Run], endpoints: Mapping[str, str]
+    org: str, replicas: Iterable[Replica], runs: Iterable[Run], endpoints: Mapping[str, str]
 ) -> list[RunningReplica]:
     """Return what runs, by workload and name.
 
     Args:
+        org: Bare name of the organization.
         replicas: The replicas of serving workloads.
         runs: The executions that have not ended.
         endpoints: The canonical endpoints by the links of their workloads.
     """
     found = [
-        *(_of_service(each, endpoints.get(each.workload.link, "")) for each in replicas),
-        *(_of_run(each) for each in runs),
+        *(_of_service(org, each, endpoints.get(each.workload.link, "")) for each in replicas),
+        *(_of_run(org, each) for each in runs),
     ]
     return sorted(found, key=lambda each: (each.gvc, each.workload, each.location, each.replica))
 
 
-def _of_service(replica: Replica, endpoint: str) -> RunningReplica:
+def _of_service(org: str, replica: Replica, endpoint: str) -> RunningReplica:
     return RunningReplica(
+        org=org,
         gvc=str(replica.workload.gvc),
         workload=replica.workload.name,
         location=replica.location,
@@ -79,9 +83,10 @@ def _state_of_service(replica: Replica) -> ReplicaState:
     return "running" if is_running else "pending"
 
 
-def _of_run(run: Run) -> RunningReplica:
+def _of_run(org: str, run: Run) -> RunningReplica:
     is_running = any(each.running for each in run.containers.values())
     return RunningReplica(
+        org=org,
         gvc=str(run.workload.gvc),
         workload=run.workload.name,
         location=run.location,

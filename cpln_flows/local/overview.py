@@ -25,10 +25,12 @@ def table_of(replicas: Sequence[RunningReplica]) -> Table:
     table = Table(box=None, pad_edge=False, show_edge=False)
     for name in ("workload", "replica", "state", "port", "restarts", "endpoint or problem"):
         table.add_column(name, overflow="fold")
+    has_one_org = len({each.org for each in replicas}) == 1
     for each in replicas:
+        path = f"{each.gvc}/{each.workload}"
         ports = [f"{declared} at {port}" for declared, port in each.ports.items()]
         table.add_row(
-            escape(f"{each.gvc}/{each.workload}"),
+            escape(path if has_one_org else f"{each.org}/{path}"),
             escape(each.replica),
             f"[{_COLORS[each.state]}]{each.state}[/]",
             "\n".join(ports),
@@ -45,12 +47,12 @@ def lines_of(before: Sequence[RunningReplica], now: Sequence[RunningReplica]) ->
         before: What ran when this was asked last.
         now: What runs now.
     """
-    known = {each.replica: each for each in before}
-    changed = [each for each in now if known.get(each.replica) != each]
-    gone = {each.replica for each in before} - {each.replica for each in now}
+    changed = [each for each in now if each not in before]
+    left = {_name(each) for each in now}
+    gone = [each for each in before if _name(each) not in left]
     return [
         *(_line(each) for each in changed),
-        *(f"replica {name} is gone" for name in sorted(gone)),
+        *(f"replica {each.replica} of {each.gvc}/{each.workload} is gone" for each in gone),
     ]
 
 
@@ -76,6 +78,10 @@ def show_until(
         for line in lines_of(before, now):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         before = now
+
+
+def _name(replica: RunningReplica) -> tuple[str, ...]:
+    return replica.org, replica.gvc, replica.location, replica.replica
 
 
 def _line(replica: RunningReplica) -> str:

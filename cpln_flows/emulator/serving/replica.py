@@ -125,7 +125,7 @@ class Replica:
             return self.obstacle
         for name, container in self.containers.items():
             if container.problem:
-                return f"replica {self.replica}, container {name}: {container.problem}"
+                return f"container {name}: {container.problem}"
         return ""
 
     @property

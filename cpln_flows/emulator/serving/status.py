@@ -65,10 +65,9 @@ class Shown:
         """Why it is not ready; empty if it is."""
         if self.is_ready and self.is_newest:
             return ""
-        problems = (each.problem for each in self.current)
         return (
             self.obstacle
-            or next(filter(None, problems), "")
+            or _first_problem(self.current)
             or ("the workload is being deployed" if self.is_deploying else "")
         )
 
@@ -96,12 +95,19 @@ def _version(workload: str, version: Processed, replicas: Sequence[Replica]) -> 
         "name": f"{workload}-{version.number}",
         "created": version.created,
         "workload": version.number,
-        "message": next((each.problem for each in replicas if each.problem), ""),
+        "message": _first_problem(replicas),
         "containers": {
             container["name"]: _container(container, replicas)
             for container in version.spec.get("containers") or ()
         },
     }
+
+
+def _first_problem(replicas: Sequence[Replica]) -> str:
+    for replica in replicas:
+        if replica.problem:
+            return replica.obstacle or f"replica {replica.replica}, {replica.problem}"
+    return ""
 
 
 def _container(container: Document, replicas: Sequence[Replica]) -> Document:
