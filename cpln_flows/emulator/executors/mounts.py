@@ -4,6 +4,9 @@ Where the machine does not allow that (``namespace``), or it would hide what eve
 needs, the paths of the folders replace these paths in the container's command, its variables and
 its working folder. Programs that get the paths in another way find the folders in the variable
 ``CPLN_LOCAL_MOUNTS``, a JSON object.
+
+Most images run as root, whose home is ``/root``. Here a container has a home of its own, so a
+volume below ``/root`` is linked into it as well.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from pathlib import Path
 from cpln_flows.emulator.executors.base import Mount
 
 VARIABLE = "CPLN_LOCAL_MOUNTS"
+LINK = "link"
+_HOME_OF_IMAGES = Path("/root")
 _BEFORE, _AFTER = r"(?<![-\w./])", r"(?![-\w.])"
 
 Orders = list[tuple[str, str, dict[str, str]]]
@@ -37,6 +42,7 @@ class Places:
     ) -> None:
         self.orders: Orders = []
         self.absent: list[str] = []
+        self._home = home
         self._real: dict[str, str] = {}
         for index, mount in enumerate(mounts):
             self._add(mount, home / f"mount-{index}", scratch, volumesets)
@@ -60,6 +66,10 @@ class Places:
     ) -> None:
         self.orders.append((kind, str(folder), files))
         self._real[mount.path.rstrip("/")] = str(real or folder)
+        path = Path(mount.path)
+        if _HOME_OF_IMAGES in path.parents and ".." not in path.parts:
+            link = self._home / path.relative_to(_HOME_OF_IMAGES)
+            self.orders.append((LINK, str(link), {"target": str(real or folder)}))
 
     def hides(self, paths: Iterable[str]) -> bool:
         """Return whether a volume would be above one of these paths and hide it."""

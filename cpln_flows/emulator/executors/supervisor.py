@@ -14,7 +14,7 @@ in the argument carries lines back: ``started``, ``failed <errno>`` and ``exited
 
 # pathlib takes longer to load than everything else here combined, and this runs for every
 # container.
-# ruff: noqa: PTH100, PTH103, PTH106, PTH108, PTH112, PTH114, PTH118, PTH120, PTH123, PTH208
+# ruff: noqa: PTH100, PTH103, PTH106, PTH108, PTH112, PTH114, PTH118, PTH120, PTH123, PTH208, PTH211
 
 import marshal
 import os
@@ -32,6 +32,7 @@ SWEEP_SECONDS = 0.002
 CHUNK = 65536
 STANDARD_OUTPUTS = (1, 2)
 SCRATCH = "-scratch"
+LINK = "link"
 
 ProcessControl = Callable[[int, int], None]
 Program = tuple[list[str], dict[str, str], str]
@@ -106,8 +107,11 @@ def main() -> None:
     wake = wake_on_child()
     try:
         os.makedirs(order.home, 0o700)
-        for _, folder, files in order.mounts:
-            mount(folder, files)
+        for kind, path, files in order.mounts:
+            if kind == LINK:
+                link(path, files["target"])
+            else:
+                mount(path, files)
         first = start(order, report, process_control)
         if first is not None:
             code = watch(first, wake, commands, order.parent)
@@ -116,6 +120,12 @@ def main() -> None:
     finally:
         remove(order.home)
         remove_unused_scratch(order.mounts)
+
+
+def link(path: str, target: str) -> None:
+    """Show a volume's folder or file in the container's home, too."""
+    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    os.symlink(target, path)
 
 
 def mount(folder: str, files: dict[str, str]) -> None:

@@ -52,6 +52,17 @@ def test_longest_path_is_mapped_first() -> None:
     assert places.mapped("/data2/x /data/x") == "/s/b/x /s/a/x"
 
 
+def test_volume_below_the_home_of_images_is_linked() -> None:
+    mounts = [
+        Mount("/root/.prefect", "cpln://volumeset/data", volumeset="data"),
+        Mount("/root/../etc/x", "cpln://volumeset/other", volumeset="other"),
+        Mount("/root", "scratch://a", scratch="a"),
+    ]
+    places = Places(mounts, home=HOME, scratch=SCRATCH, volumesets=VOLUMESETS)
+    links = [order for order in places.orders if order[0] == "link"]
+    assert links == [("link", "/h/.prefect", {"target": "/v/data"})]
+
+
 def test_supervisor_makes_folders_and_files(places) -> None:
     assert places.orders == [
         ("folder", "/h/mount-0", {"user": "ada"}),
