@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import orjson
@@ -53,7 +53,7 @@ class Place(Protocol):
 class Asked:
     """What a client asks for in its first message."""
 
-    token: str
+    token: str = field(repr=False)
     workload_scope: str
     replica: str
     container: str
