@@ -100,7 +100,7 @@ def serve(pipe: Connection) -> None:
             if asked == "cpu":
                 pipe.send(time.process_time())
             elif asked == "proxy":
-                replica = next(iter(running.platform._replicas))  # noqa: SLF001
+                replica = next(iter(running.platform._parts.replicas))  # noqa: SLF001
                 env = {} if replica.run is None else replica.run.env
                 pipe.send((env["HTTP_PROXY"], replica.ports[4200]))
 

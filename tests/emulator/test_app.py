@@ -66,8 +66,8 @@ async def test_the_final_stage_can_be_switched_while_it_runs(final):
 async def test_ten_thousand_commands_are_listed_and_found():
     async with local(Script(()), page_size=1000) as here:
         await here.create()
-        workload_record = here.platform._store.get(W1)
-        commands = here.platform._lifecycle._commands
+        workload_record = here.platform._parts.store.get(W1)
+        commands = here.platform._parts.lifecycle._commands
         for number in range(10_000):
             commands.create(workload_record, run_body({"number": number}), {})
         found, following = 0, COMMANDS

@@ -85,7 +85,7 @@ async def test_orders_of_a_list_are_not_kept_without_end():
             assert (
                 await here.client.post("/org/local/workload/-query", json={"spec": spec})
             ).status_code == 200
-        assert len(here.platform._resources._pages._sorted) <= 32
+        assert len(here.platform._parts.resources._pages._sorted) <= 32
 
 
 # Bodies
@@ -220,12 +220,12 @@ async def test_waiting_between_restarts_grows_to_a_bound():
     async with local(Script((Exit(0, code=1),)), restart_limit=10_000) as here:
         await here.create(workload(job={"schedule": "* * * * *", "restartPolicy": "OnFailure"}))
         await here.start()
-        (run,) = here.platform._deployments.active_runs()
+        (run,) = here.platform._parts.deployments.active_runs()
         (state,) = run.containers.values()
         state.restarts = 5000
         await here.advance(300)
         assert state.restarts == 5001
-        assert isinstance(here.platform._lifecycle, Lifecycle)
+        assert isinstance(here.platform._parts.lifecycle, Lifecycle)
 
 
 # Variables

@@ -163,7 +163,7 @@ async def test_no_token_is_401_and_a_workloads_token_is_403_naming_the_permissio
         assert (await here.client.get(url, headers={"authorization": ""})).status_code == 401
         await here.create()
         await here.start()
-        (run,) = here.platform._deployments.active_runs()
+        (run,) = here.platform._parts.deployments.active_runs()
         refused = await here.client.get(url, headers={"authorization": run.spec.env["CPLN_TOKEN"]})
         assert refused.status_code == 403
         assert 'requires permission "readLogs" in org local' in refused.json()["message"]

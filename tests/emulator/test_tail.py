@@ -78,7 +78,7 @@ async def read_into(found, socket):
 
 async def connected(platform, count=1):
     async def as_many():
-        return len(platform._logs._subscriptions) == count
+        return len(platform._parts.logs._subscriptions) == count
 
     await until(as_many)
 

@@ -251,9 +251,9 @@ def test_a_tail_whose_lines_are_not_read_is_dropped(impatient):
         close_timeout=1,
     ):
         _fill_log(impatient, 2_000)
-        while impatient.platform._logs._subscriptions:
+        while impatient.platform._parts.logs._subscriptions:
             pass
-        assert not impatient.platform._logs._subscriptions
+        assert not impatient.platform._parts.logs._subscriptions
 
 
 def _wait_for_end(link):

@@ -104,7 +104,7 @@ class Here:
 
     def inside(self, name):
         """A client as the containers of a workload have it."""
-        found = next(each for each in self.platform._replicas if each.workload.name == name)
+        found = next(each for each in self.platform._parts.replicas if each.workload.name == name)
         return httpx.AsyncClient(
             proxy=found.run.env["HTTP_PROXY"], trust_env=False, timeout=PATIENCE_SECONDS
         )
@@ -183,7 +183,7 @@ async def test_firewall_decides_by_the_caller(here, allow, status) -> None:
 
 async def test_caller_without_credentials_is_refused(here) -> None:
     await here.create(serving("web", count=1))
-    proxy = here.platform._network.proxy
+    proxy = here.platform._parts.network.proxy
     async with httpx.AsyncClient(proxy=proxy, trust_env=False) as client:
         answer = await client.get("http://web.quickstart.cpln.local/")
     assert answer.status_code == 407
@@ -293,7 +293,7 @@ async def test_probes_are_made_with_their_answers(here) -> None:
 
 async def test_commands_run_in_a_container(here) -> None:
     await here.create(serving("web", count=1, env=[{"name": "WHO", "value": "me"}]))
-    (replica,) = [each for each in here.platform._replicas if each.workload.name == "web"]
+    (replica,) = [each for each in here.platform._parts.replicas if each.workload.name == "web"]
     handle = replica.handle_of("main")
     lines = []
     code = await handle.execute(

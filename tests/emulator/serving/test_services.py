@@ -97,11 +97,11 @@ async def test_new_version_and_deploy_tag_replace_replicas(kind) -> None:
     for change in ({"spec": image}, {"tags": {"cpln/deployTimestamp": "2026"}}):
         async with local(STEADY) as platform:
             await settled(platform, kind=kind, count=3)
-            tokens = {each.run.env["CPLN_TOKEN"] for each in platform.platform._replicas}
+            tokens = {each.run.env["CPLN_TOKEN"] for each in platform.platform._parts.replicas}
             await patch(platform, **change)
             for _ in range(6):
                 await platform.advance(0.1)
-            now = {each.run.env["CPLN_TOKEN"] for each in platform.platform._replicas}
+            now = {each.run.env["CPLN_TOKEN"] for each in platform.platform._parts.replicas}
             assert len(now) == 3
             assert not now & tokens
             found = await platform.deployment()
@@ -150,9 +150,9 @@ async def test_deleted_workload_leaves_no_replica() -> None:
         await settled(platform)
         assert (await platform.client.delete(W1)).status_code == 202
         await platform.advance(5)
-        assert len(list(platform.platform._replicas)) == 2
+        assert len(list(platform.platform._parts.replicas)) == 2
         await platform.advance(6)
-        assert list(platform.platform._replicas) == []
+        assert list(platform.platform._parts.replicas) == []
 
 
 async def test_container_is_started_again_with_back_off() -> None:
