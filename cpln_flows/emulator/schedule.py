@@ -21,6 +21,7 @@ _MACROS = {
     "@hourly": "0 * * * *",
 }
 _FIELD_COUNT = 5
+_STARS = ("*", "?")
 TEXT_LIMIT = 1000
 _DIGITS = re.compile(r"[0-9]{1,4}")
 _SUNDAY_AS_SEVEN = 7
@@ -36,7 +37,8 @@ class InvalidScheduleError(ValueError):
 class Schedule:
     """A cron expression.
 
-    Day of month and day of week are alternatives if both are restricted.
+    Day of month and day of week are alternatives if both are restricted, as ``*/2`` is. Only a plain
+    ``*`` restricts nothing.
     """
 
     minutes: frozenset[int]
@@ -88,16 +90,23 @@ def parse_schedule(text: str) -> Schedule:
     if len(fields) != _FIELD_COUNT:
         raise InvalidScheduleError(f"{text!r} has {len(fields)} fields, not {_FIELD_COUNT}")
     minute, hour, day, month, weekday = fields
+    days = _field(day, 1, 31)
     weekdays = _field(weekday, 0, _SUNDAY_AS_SEVEN, _DAYS, 0)
     return Schedule(
         minutes=_field(minute, 0, 59),
         hours=_field(hour, 0, 23),
-        days=_field(day, 1, 31),
+        days=days,
         months=_field(month, 1, 12, _MONTHS, 1),
         weekdays=frozenset(each % _SUNDAY_AS_SEVEN for each in weekdays),
-        any_day=day.startswith(("*", "?")),
-        any_weekday=weekday.startswith(("*", "?")),
+        any_day=_is_star(day),
+        any_weekday=_is_star(weekday),
     )
+
+
+def _is_star(text: str) -> bool:
+    """Return whether a day field has a star without a step, as Kubernetes' parser reads it."""
+    parts = (part.partition("/") for part in text.split(","))
+    return any(values in _STARS and (not slash or int(step) == 1) for values, slash, step in parts)
 
 
 def _field(
@@ -107,7 +116,7 @@ def _field(
     for part in text.split(","):
         values, slash, step_text = part.partition("/")
         start, end = _range(values, low, high, names, first)
-        if slash and "-" not in values and values not in ("*", "?"):
+        if slash and "-" not in values and values not in _STARS:
             end = high
         step = _number(step_text, 1, high, (), 0) if slash else 1
         found.update(range(start, end + 1, step))
@@ -115,7 +124,7 @@ def _field(
 
 
 def _range(text: str, low: int, high: int, names: tuple[str, ...], first: int) -> tuple[int, int]:
-    if text in ("*", "?"):
+    if text in _STARS:
         return low, high
     start_text, dash, end_text = text.partition("-")
     start = _number(start_text, low, high, names, first)

@@ -35,6 +35,24 @@ def test_the_next_minute_fits(text, following):
     assert parse_schedule(text).next_after(START) == following
 
 
+@pytest.mark.fact("F197")
+@pytest.mark.parametrize(
+    ("text", "following"),
+    [
+        # From Saturday the 10th on: either the Sunday, an odd day, or the Monday.
+        pytest.param("0 0 */2 * MON", datetime(2026, 1, 11, tzinfo=UTC), id="stepped-day"),
+        pytest.param("0 0 14 * */3", datetime(2026, 1, 11, tzinfo=UTC), id="stepped-weekday"),
+        pytest.param("0 0 */1 * MON", datetime(2026, 1, 12, tzinfo=UTC), id="step-of-one"),
+        pytest.param("0 0 ? * MON", datetime(2026, 1, 12, tzinfo=UTC), id="question-mark"),
+        pytest.param("0 0 5,* * MON", datetime(2026, 1, 12, tzinfo=UTC), id="star-in-a-list"),
+        pytest.param("0 0 * * MON", datetime(2026, 1, 12, tzinfo=UTC), id="plain-star"),
+        pytest.param("0 0 */2 * *", datetime(2026, 1, 11, tzinfo=UTC), id="beside-a-star"),
+    ],
+)
+def test_step_in_a_day_field_restricts(text, following):
+    assert parse_schedule(text).next_after(START) == following
+
+
 @pytest.mark.parametrize(
     "text",
     [
