@@ -37,8 +37,8 @@ class InvalidScheduleError(ValueError):
 class Schedule:
     """A cron expression.
 
-    Day of month and day of week are alternatives if both are restricted, as ``*/2`` is. Only a plain
-    ``*`` restricts nothing.
+    Day of month and day of week are alternatives if both are restricted. ``*/2`` is a restriction,
+    a plain ``*`` is none.
     """
 
     minutes: frozenset[int]

@@ -55,7 +55,7 @@ _CONTAINER: dict[str, Shape] = {
     "port": NUMBER, "ports": [{"number": NUMBER, "protocol": TEXT}], "lifecycle": OBJECT,
     "readinessProbe": _PROBE, "livenessProbe": _PROBE,
     "volumes": [{"uri": TEXT, "path": TEXT, "recoveryPolicy": TEXT}],
-    "metrics": OBJECT, "gpu": OBJECT,
+    "metrics": OBJECT, "gpu": {"nvidia": {"model": TEXT, "quantity": NUMBER}, "custom": OBJECT},
 }  # fmt: skip
 _FIREWALL: Shape = {
     "external": {

@@ -21,6 +21,7 @@ from cpln_flows.emulator.checks import (
     sequence,
 )
 from cpln_flows.emulator.config import PlatformConfig
+from cpln_flows.emulator.container_rules import check_gpu, check_gpu_options
 from cpln_flows.emulator.probe_rules import check_probe, check_scaling
 from cpln_flows.emulator.schedule import InvalidScheduleError, parse_schedule
 
@@ -202,6 +203,7 @@ def _check_container(problems: Problems, container: Document, path: str, ratio: 
     _check_ports(problems, container, path)
     for probe in ("readinessProbe", "livenessProbe"):
         check_probe(problems, container.get(probe), f"{path}.{probe}")
+    check_gpu(problems, container, path)
     _check_volumes(problems, container, path)
 
 
@@ -369,6 +371,7 @@ def _check_options(problems: Problems, spec: Document) -> None:
     for name in ("suspend", "capacityAI", "debug"):
         if name in options and not isinstance(options[name], bool):
             problems.add(f"spec.defaultOptions.{name}", "must be a boolean")
+    check_gpu_options(problems, spec)
     _check_serving_options(problems, options, "spec.defaultOptions")
     for index, item in enumerate(sequence(problems, spec.get("localOptions"), "spec.localOptions")):
         path = f"spec.localOptions[{index}]"

@@ -34,6 +34,10 @@ def others(count):
     return [{"name": f"c-{number}", "image": "busybox"} for number in range(count)]
 
 
+def gpu(model, quantity):
+    return {"nvidia": {"model": model, "quantity": quantity}}
+
+
 def ports(number, protocol="http"):
     return [{"number": number, "protocol": protocol}]
 
@@ -96,6 +100,10 @@ REFUSED = [
     ("F099", "job.activeDeadlineSeconds", 0),
     ("F099", "job.activeDeadlineSeconds", 86_401),
     ("F073", "defaultOptions.timeoutSeconds", 3601),
+    ("F189", "main.gpu", gpu("v100", 1)),
+    ("F189", "main.gpu", gpu("t4", 5)),
+    ("F189", "main.gpu", gpu("t4", 0)),
+    ("F189", "main.gpu", gpu("a10g", 2)),
 ]
 
 TAKEN = [
@@ -136,6 +144,8 @@ TAKEN = [
     ("F099", "job.activeDeadlineSeconds", 86_400),
     ("F104", "defaultOptions.capacityAI", True),
     ("F104", "defaultOptions.capacityAI", False),
+    ("F189", "main.gpu", gpu("t4", 4)),
+    ("F189", "main.gpu", gpu("a10g", 1)),
 ]
 
 
@@ -200,6 +210,16 @@ def test_a_tag_relaxes_the_ratio_of_memory_to_cpu(platform) -> None:
         "1601Mi",
     )
     assert platform.http.post(f"{platform.gvc_link}/workload", json=more).status_code == 400
+
+
+@fact("F189")
+def test_workload_with_a_gpu_has_no_capacity_ai(platform) -> None:
+    document = changed(platform.workload_document(), "main.gpu", gpu("t4", 1))
+    wrong = changed(document, "defaultOptions.capacityAI", True)
+    answer = platform.http.post(f"{platform.gvc_link}/workload", json=wrong)
+    platform.remember(f"{platform.gvc_link}/workload/{document['name']}")
+    assert answer.status_code == 400
+    assert "capacityAI" in answer.json()["message"]
 
 
 @fact("F071", "F081")
