@@ -1,4 +1,4 @@
-"""The rules for the GPUs of a container."""
+"""The rules for the GPUs of a container and for its lifecycle hooks."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from cpln_flows.emulator.answers import Document
 from cpln_flows.emulator.checks import (
     Problems,
     check_choice,
+    check_known,
     check_number,
     mapping,
     sequence,
 )
 
+HOOKS = ("postStart", "preStop")
 # The most GPUs of each model that one container can have.
 _GPU_MODELS = {"t4": 4, "a10g": 1}
 
@@ -49,3 +51,18 @@ def check_gpu_options(problems: Problems, spec: Document) -> None:
         own = mapping(problems, item, f"spec.localOptions[{index}]")
         if own.get("capacityAI"):
             problems.add(f"spec.localOptions[{index}].capacityAI", rule)
+
+
+def check_lifecycle(problems: Problems, container: Document, path: str) -> None:
+    """Check the commands that a container runs after its start and before its end."""
+    lifecycle = mapping(problems, container.get("lifecycle"), f"{path}.lifecycle")
+    check_known(problems, lifecycle, f"{path}.lifecycle", HOOKS)
+    for name in HOOKS:
+        if lifecycle.get(name) is None:
+            continue
+        where = f"{path}.lifecycle.{name}"
+        hook = mapping(problems, lifecycle[name], where)
+        check_known(problems, hook, where, ("exec",))
+        execute = mapping(problems, hook.get("exec"), f"{where}.exec")
+        if not sequence(problems, execute.get("command"), f"{where}.exec.command"):
+            problems.add(f"{where}.exec.command", "must contain at least 1 items")

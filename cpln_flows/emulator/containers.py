@@ -187,6 +187,8 @@ class ContainerBuilder:
                     disk=around.run.disk,
                 ),
             ),
+            post_start=_hook(container, "postStart"),
+            pre_stop=_hook(container, "preStop"),
         )
 
     def _resolved(self, entries: Iterable[Document], around: _Surroundings) -> dict[str, str]:
@@ -248,6 +250,12 @@ class ContainerBuilder:
             "PORT": str(port or _DEFAULT_PORT),
         }
         return {**injected, "CPLN_MAIN": "true"} if is_first else injected
+
+
+def _hook(container: Document, name: str) -> tuple[str, ...]:
+    """Return the command of a hook, whose words are not expanded."""
+    hook = (container.get("lifecycle") or {}).get(name) or {}
+    return tuple((hook.get("exec") or {}).get("command") or ())
 
 
 def _proxy_variables(proxy: str) -> dict[str, str]:

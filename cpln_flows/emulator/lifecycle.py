@@ -23,6 +23,7 @@ from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.containers import Access, ContainerBuilder, UnavailableError
 from cpln_flows.emulator.deployments import Deployments, cluster_id
 from cpln_flows.emulator.executors.base import Executor, Handle
+from cpln_flows.emulator.executors.hooks import start_with_hooks
 from cpln_flows.emulator.logs import Logs
 from cpln_flows.emulator.placement import log_labels
 from cpln_flows.emulator.runs import ContainerState, Run
@@ -310,9 +311,8 @@ class Lifecycle:
         container = next(each for each in run.spec.containers if each.name == state.name)
         state.message = ""
         spec = replace(run.spec, attempt=state.restarts) if state.restarts else run.spec
-        state.handle = self._executor.start(
-            spec, container, _Events(self, run, state, self._logs, self._config)
-        )
+        events = _Events(self, run, state, self._logs, self._config)
+        state.handle = start_with_hooks(self._executor, spec, container, events)
 
     def container_started(self, run: Run, state: ContainerState) -> None:
         """Note that a container's first process runs."""

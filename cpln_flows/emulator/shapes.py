@@ -49,11 +49,13 @@ _OPTIONS: dict[str, Shape] = {
     "suspend": FLAG, "capacityAI": FLAG, "debug": FLAG, "spot": FLAG, "timeoutSeconds": NUMBER,
     "capacityAIUpdateMinutes": NUMBER, "autoscaling": _SCALING, "multiZone": OBJECT,
 }  # fmt: skip
+_HOOK: Shape = {"exec": {"command": [TEXT]}}
 _CONTAINER: dict[str, Shape] = {
     "name": TEXT, "image": TEXT, "cpu": TEXT, "memory": TEXT, "minCpu": TEXT, "minMemory": TEXT,
     "command": TEXT, "args": [TEXT], "env": _ENV, "inheritEnv": FLAG, "workingDir": TEXT,
-    "port": NUMBER, "ports": [{"number": NUMBER, "protocol": TEXT}], "lifecycle": OBJECT,
+    "port": NUMBER, "ports": [{"number": NUMBER, "protocol": TEXT}],
     "readinessProbe": _PROBE, "livenessProbe": _PROBE,
+    "lifecycle": {"postStart": _HOOK, "preStop": _HOOK},
     "volumes": [{"uri": TEXT, "path": TEXT, "recoveryPolicy": TEXT}],
     "metrics": OBJECT, "gpu": {"nvidia": {"model": TEXT, "quantity": NUMBER}, "custom": OBJECT},
 }  # fmt: skip

@@ -21,7 +21,7 @@ from cpln_flows.emulator.checks import (
     sequence,
 )
 from cpln_flows.emulator.config import PlatformConfig
-from cpln_flows.emulator.container_rules import check_gpu, check_gpu_options
+from cpln_flows.emulator.container_rules import check_gpu, check_gpu_options, check_lifecycle
 from cpln_flows.emulator.probe_rules import check_probe, check_scaling
 from cpln_flows.emulator.schedule import InvalidScheduleError, parse_schedule
 
@@ -203,6 +203,7 @@ def _check_container(problems: Problems, container: Document, path: str, ratio: 
     _check_ports(problems, container, path)
     for probe in ("readinessProbe", "livenessProbe"):
         check_probe(problems, container.get(probe), f"{path}.{probe}")
+    check_lifecycle(problems, container, path)
     check_gpu(problems, container, path)
     _check_volumes(problems, container, path)
 

@@ -100,6 +100,8 @@ REFUSED = [
     ("F099", "job.activeDeadlineSeconds", 0),
     ("F099", "job.activeDeadlineSeconds", 86_401),
     ("F073", "defaultOptions.timeoutSeconds", 3601),
+    ("F091", "main.lifecycle", {"preStop": {"exec": {"command": "true"}}}),
+    ("F091", "main.lifecycle", {"postStart": {"exec": {"command": []}}}),
     ("F189", "main.gpu", gpu("v100", 1)),
     ("F189", "main.gpu", gpu("t4", 5)),
     ("F189", "main.gpu", gpu("t4", 0)),
@@ -144,6 +146,7 @@ TAKEN = [
     ("F099", "job.activeDeadlineSeconds", 86_400),
     ("F104", "defaultOptions.capacityAI", True),
     ("F104", "defaultOptions.capacityAI", False),
+    ("F091", "main.lifecycle", {"postStart": {"exec": {"command": ["true"]}}}),
     ("F189", "main.gpu", gpu("t4", 4)),
     ("F189", "main.gpu", gpu("a10g", 1)),
 ]

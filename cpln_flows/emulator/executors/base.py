@@ -32,7 +32,10 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container as it runs, with the overrides merged in and every variable resolved."""
+    """One container as it runs, with the overrides merged in and every variable resolved.
+
+    ``post_start`` and ``pre_stop`` are the commands of its lifecycle hooks.
+    """
 
     name: str
     image: str
@@ -43,6 +46,8 @@ class Container:
     cpu: str = "50m"
     memory: str = "128Mi"
     mounts: tuple[Mount, ...] = ()
+    post_start: tuple[str, ...] = ()
+    pre_stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,17 +65,17 @@ def _unverified() -> ssl.SSLContext:
 async def command_fails(
     execute: Callable[[Sequence[str], Callable[[list[str]], None]], Awaitable[int]],
     command: Sequence[str],
-    seconds: float,
+    seconds: float | None,
 ) -> str | None:
-    """Run the command of a probe; return why it fails, or ``None``.
+    """Run the command of a probe or a hook; return why it fails, or ``None``.
 
     Args:
         execute: Runs a command in the container.
         command: The command, and its arguments.
-        seconds: Time after which everything that it started is killed.
+        seconds: Time after which everything that it started is killed; ``None`` for no limit.
     """
     if not command:
-        return "the probe names no command"
+        return "no command is given"
     shown: list[str] = []
 
     def keep(lines: list[str]) -> None:

@@ -2,8 +2,8 @@
 
 Differences from a real container: the image is recorded, not pulled; the file system and the
 network are the machine's; SIGTERM ends a first process without a handler, while process 1 of a
-container would ignore it; CPU and memory are not limited; there are no lifecycle hooks; volumes are
-folders of the machine (``mounts``).
+container would ignore it; CPU and memory are not limited; volumes are folders of the machine
+(``mounts``).
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@ All replicas share this machine's addresses, so each container gets a free port 
 it declares. A program learns of it by these rules, in which 4200 is declared and 23456 was chosen:
 
 - ``PORT`` is the chosen port of the container's first port.
-- In the command and its arguments, ``4200`` that stands by itself becomes 23456 (``4200``,
-  ``--port=4200``), and so does the port behind an address of this machine (``0.0.0.0:4200``).
+- In the command, its arguments and the hooks, ``4200`` that stands by itself becomes 23456
+  (``4200``, ``--port=4200``), and so does the port behind an address of this machine
+  (``0.0.0.0:4200``).
 - A variable whose name ends in ``PORT`` and whose value is ``4200`` becomes 23456, and so does the
   port behind an address of this machine in any variable (``http://localhost:4200/api``). The
   containers of a replica reach each other in this way.
@@ -84,6 +85,8 @@ def mapped(container: Container, own: Mapping[int, int], replica: Mapping[int, i
         command=container.command and _loopback(words[0], own),
         args=tuple(_loopback(word, own) for word in words[1:]),
         env={name: _loopback(value, own) for name, value in env.items()},
+        post_start=tuple(_loopback(_in_word(word, own), own) for word in container.post_start),
+        pre_stop=tuple(_loopback(_in_word(word, own), own) for word in container.pre_stop),
     )
 
 

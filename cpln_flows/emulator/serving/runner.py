@@ -18,6 +18,7 @@ from cpln_flows.emulator.clock import NANOSECONDS, Clock
 from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.containers import Access, ContainerBuilder, UnavailableError
 from cpln_flows.emulator.executors.base import Check, Executor
+from cpln_flows.emulator.executors.hooks import start_with_hooks
 from cpln_flows.emulator.logs import Logs
 from cpln_flows.emulator.placement import log_labels
 from cpln_flows.emulator.runs import ContainerState
@@ -125,7 +126,7 @@ class ReplicaRunner:
         spec = replace(replica.run, containers=tuple(seen), attempt=container.state.restarts)
         wanted = next(each for each in seen if each.name == name)
         events = _Events(self, replica, container, self._logs, self._config)
-        container.state.handle = self._executor.start(spec, wanted, events)
+        container.state.handle = start_with_hooks(self._executor, spec, wanted, events)
         if container.state.running:
             self._start_probing(replica, container)
 
