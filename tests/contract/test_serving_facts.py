@@ -101,3 +101,92 @@ def test_failed_hook_fails_the_start(platform) -> None:
     broken = container("import time; time.sleep(1000)", lifecycle={"postStart": hook("exit(1)")})
     link = platform.workload(containers=[broken])
     assert platform.ended(platform.start(link))["lifecycleStage"] == "failed"
+
+
+# Says what it was asked, and answers /bad with 503.
+WEB = """
+import http.server, sys
+class Answers(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        print("asked", self.path, flush=True)
+        self.send_response(503 if self.path == "/bad" else 200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+http.server.ThreadingHTTPServer(("0.0.0.0", int(sys.argv[1])), Answers).serve_forever()
+"""
+
+# Answers each request over HTTP/2 with one message of gRPC: the status in the second argument.
+HEALTH = """
+import socketserver, struct, sys
+def frame(kind, flags, stream, content=b""):
+    head = struct.pack(">I", len(content))[1:] + bytes([kind, flags])
+    return head + struct.pack(">I", stream) + content
+def header(name, value):
+    return b"\\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
+class Answers(socketserver.StreamRequestHandler):
+    def handle(self):
+        self.rfile.read(24)
+        self.wfile.write(frame(4, 0, 0))
+        while head := self.rfile.read(9):
+            size, kind, flags = int.from_bytes(head[:3]), head[3], head[4]
+            stream = int.from_bytes(head[5:9])
+            self.rfile.read(size)
+            if kind == 4 and not flags:
+                self.wfile.write(frame(4, 1, 0))
+            if kind in (0, 1) and flags & 1:
+                print("asked", flush=True)
+                message = b"\\x08" + bytes([int(sys.argv[2])])
+                body = b"\\0" + struct.pack(">I", len(message)) + message
+                first = b"\\x88" + header(b"content-type", b"application/grpc")
+                last = header(b"grpc-status", b"0")
+                self.wfile.write(frame(1, 4, stream, first) + frame(0, 0, stream, body))
+                self.wfile.write(frame(1, 5, stream, last))
+socketserver.ThreadingTCPServer(("0.0.0.0", int(sys.argv[1])), Answers).serve_forever()
+"""
+PORTS = [{"number": 8080, "protocol": "http"}]
+GRPC = [{"number": 8080, "protocol": "grpc"}]
+OFTEN = {"initialDelaySeconds": 0, "periodSeconds": 1}
+
+
+def probed(probe, script=WEB, *arguments, ports=PORTS):
+    """A container that is ready as a probe finds it."""
+    return container(script, "8080", *arguments, ports=ports, readinessProbe={**probe, **OFTEN})
+
+
+@fact("F092")
+@pytest.mark.parametrize(
+    "main",
+    [
+        pytest.param(probed({"exec": {"command": ["python", "-c", "exit(0)"]}}), id="exec"),
+        pytest.param(probed({"httpGet": {"path": "/", "port": 8080}}), id="http"),
+        pytest.param(probed({"tcpSocket": {"port": 8080}}), id="tcp"),
+        pytest.param(probed({"grpc": {"port": 8080}}, HEALTH, "1", ports=GRPC), id="grpc"),
+    ],
+)
+def test_passed_probe_makes_a_workload_ready(platform, main) -> None:
+    serve(platform, [main])
+
+
+@fact("F092")
+@pytest.mark.parametrize(
+    "main",
+    [
+        pytest.param(probed({"httpGet": {"path": "/bad", "port": 8080}}), id="http"),
+        pytest.param(probed({"grpc": {"port": 8080}}, HEALTH, "2", ports=GRPC), id="grpc"),
+    ],
+)
+def test_failed_probe_keeps_a_workload_from_ready(platform, main) -> None:
+    link = serve(platform, [main], ready=False)
+    platform.until(lambda: len(lines(platform, link)) >= 2)
+    assert not platform.deployment(link)["ready"]
+
+
+@fact("F092")
+def test_failed_liveness_probe_restarts_a_container(platform) -> None:
+    dies = {"exec": {"command": ["python", "-c", "exit(1)"]}, **OFTEN, "failureThreshold": 1}
+    script = "import time; print('begun', flush=True); time.sleep(1000)"
+    options = {"rolloutOptions": {"terminationGracePeriodSeconds": 0}}
+    link = serve(platform, [container(script, livenessProbe=dies)], ready=False, **options)
+    platform.until(lambda: lines(platform, link).count("begun") >= 2)

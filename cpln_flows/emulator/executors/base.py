@@ -55,8 +55,8 @@ class Check:
     """One question to a running container, as a probe asks it.
 
     Attributes:
-        kind: A request, a connection, or a command in the container.
-        port: The port for a request or a connection.
+        kind: A request, a gRPC health check, a connection, or a command in the container.
+        port: The port, unless it is a command.
         path: Path of the request.
         scheme: ``http`` or ``https``.
         headers: Further headers of the request.
@@ -64,7 +64,7 @@ class Check:
         timeout_seconds: Time after which the check has failed.
     """
 
-    kind: Literal["http", "tcp", "exec"]
+    kind: Literal["http", "grpc", "tcp", "exec"]
     port: int | None = None
     path: str = "/"
     scheme: str = "http"

@@ -1,4 +1,4 @@
-"""Check a container that is a process: a request, a connection, or a command of its own."""
+"""Check a container that is a process: a request, a connection, or a command in it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 
 import h11
+from h2.exceptions import H2Error
 
 from cpln_flows.emulator.executors.base import Check
+from cpln_flows.emulator.executors.grpc_health import unhealthy
 
 _HOST = "127.0.0.1"
 _CHUNK = 1 << 14
@@ -26,14 +28,25 @@ async def connects(check: Check) -> str | None:
         async with asyncio.timeout(check.timeout_seconds):
             tls = _unverified() if check.kind == "http" and check.scheme == "https" else None
             reader, writer = await asyncio.open_connection(_HOST, check.port, ssl=tls)
-            return await _request(check, reader, writer) if check.kind == "http" else None
+            return await _answer(check, reader, writer)
     except TimeoutError:
         return f"no answer within {check.timeout_seconds:g} s"
-    except (OSError, h11.ProtocolError) as error:
+    except (OSError, h11.ProtocolError, H2Error) as error:
         return f"{type(error).__name__}: {error}"[:_SHOWN]
     finally:
         if writer is not None:
             writer.transport.abort()
+
+
+async def _answer(
+    check: Check, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> str | None:
+    match check.kind:
+        case "http":
+            return await _request(check, reader, writer)
+        case "grpc":
+            return await unhealthy(f"{_HOST}:{check.port}", reader, writer)
+    return None
 
 
 async def _request(

@@ -7,6 +7,7 @@ readiness probe is ready when the port accepts connections.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from cpln_flows.emulator.answers import Document
 from cpln_flows.emulator.executors.base import Check
@@ -113,6 +114,7 @@ def _check(given: Document, container: Document) -> Check:
             headers=tuple((each.get("name", ""), each.get("value", "")) for each in headers),
             timeout_seconds=seconds,
         )
-    of_port = given.get("tcpSocket") or given.get("grpc") or {}
+    of_port = given.get("grpc") or given.get("tcpSocket") or {}
     port = of_port.get("port") or first_port(container)
-    return Check("tcp", port=port, timeout_seconds=seconds)
+    kind: Literal["grpc", "tcp"] = "tcp" if given.get("grpc") is None else "grpc"
+    return Check(kind, port=port, timeout_seconds=seconds)

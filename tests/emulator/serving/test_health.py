@@ -110,7 +110,8 @@ def test_declared_port_is_probed_eagerly() -> None:
         pytest.param({}, Check("tcp", port=80), id="nothing-asked"),
         pytest.param({"tcpSocket": {}}, Check("tcp", port=80), id="tcp"),
         pytest.param({"tcpSocket": {"port": 90}}, Check("tcp", port=90), id="tcp-port"),
-        pytest.param({"grpc": {"port": 90}}, Check("tcp", port=90), id="grpc-is-a-connection"),
+        pytest.param({"grpc": {"port": 90}}, Check("grpc", port=90), id="grpc"),
+        pytest.param({"grpc": {}}, Check("grpc", port=80), id="grpc-without-port"),
         pytest.param({"httpGet": {}}, Check("http", port=80, path="/"), id="http"),
         pytest.param(
             {
