@@ -22,10 +22,12 @@ from cpln_flows.emulator.answers import (
     RefusedError,
     refuse,
 )
-from cpln_flows.emulator.authentication import Authentication
+from cpln_flows.emulator.authentication import Authentication, read_token
 from cpln_flows.emulator.config import PlatformConfig
+from cpln_flows.emulator.control import PREFIX
 from cpln_flows.emulator.head import Head
 from cpln_flows.emulator.permissions import Principal
+from cpln_flows.emulator.rate import RequestRate
 
 URI_LIMIT = 32 * 1024
 HEAD_LIMIT = 48 * 1024
@@ -39,9 +41,12 @@ _NOBODY = Principal(None)
 class Admission:
     """Decides which requests are admitted."""
 
-    def __init__(self, config: PlatformConfig, authentication: Authentication) -> None:
+    def __init__(
+        self, config: PlatformConfig, authentication: Authentication, rate: RequestRate
+    ) -> None:
         self._hosts = tuple(host.lower() for host in config.hosts)
         self._authentication = authentication
+        self._rate = rate
 
     def admit(self, head: Head) -> Principal:
         """Return the sender of a request; raise ``RefusedError`` if it is not admitted."""
@@ -50,7 +55,11 @@ class Admission:
         self._check_origin(head)
         if head.path.strip("/") in _OPEN_PATHS:
             return _NOBODY
-        return self._authentication.principal(head.header(b"authorization"))
+        authorization = head.header(b"authorization")
+        principal = self._authentication.principal(authorization)
+        if not head.path.startswith(PREFIX):
+            self._rate.count(read_token(authorization))
+        return principal
 
     def admit_terminal(self, head: Head) -> None:
         """Admit a WebSocket whose token is in its first message, so that no page can send it.

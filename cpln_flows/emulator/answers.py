@@ -29,6 +29,7 @@ CONFLICT = 409
 CONTENT_TOO_LARGE = 413
 URI_TOO_LONG = 414
 UNSUPPORTED_MEDIA_TYPE = 415
+TOO_MANY_REQUESTS = 429
 HEAD_TOO_LARGE = 431
 SERVICE_UNAVAILABLE = 503
 
@@ -76,13 +77,24 @@ def text_answer(text: str, status: int = OK, headers: tuple[tuple[str, str], ...
 
 
 class RefusedError(Exception):
-    """A request is refused; carries the contents of the error body."""
+    """A request is refused; carries the contents of the error body, and headers."""
 
-    def __init__(self, status: int, message: str, details: object = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        details: object = None,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.details = details
+        self.headers = headers
+
+    def answer(self) -> Answer:
+        """Return the response."""
+        return error_answer(self.status, self.message, self.details, self.headers)
 
 
 def error_answer(
@@ -100,6 +112,11 @@ def error_answer(
     return json_answer(body, status, headers)
 
 
-def refuse(status: int, message: str, details: object = None) -> RefusedError:
+def refuse(
+    status: int,
+    message: str,
+    details: object = None,
+    headers: tuple[tuple[str, str], ...] = (),
+) -> RefusedError:
     """Build the refusal; the caller raises it."""
-    return RefusedError(status, message, details)
+    return RefusedError(status, message, details, headers)

@@ -60,7 +60,7 @@ class Authentication:
 
     def principal(self, authorization: str | None) -> Principal:
         """Return the sender named by an ``Authorization`` header, with or without ``Bearer``."""
-        token = _token_in(authorization)
+        token = read_token(authorization)
         if not token:
             raise refuse(UNAUTHORIZED, "authentication is required: no token was sent")
         found = self._find(token)
@@ -70,7 +70,7 @@ class Authentication:
 
     def accepts(self, authorization: str | None) -> bool:
         """Return whether an ``Authorization`` header has a valid token."""
-        return self._find(_token_in(authorization)) is not None
+        return self._find(read_token(authorization)) is not None
 
     def issue_workload_token(self, identity: str | None) -> str:
         """Create the token of one run."""
@@ -127,7 +127,8 @@ class Authentication:
         self._issued[digest] = _Issued(digest, principal)
 
 
-def _token_in(authorization: str | None) -> str:
+def read_token(authorization: str | None) -> str:
+    """Return the token in an ``Authorization`` header, which may begin with ``Bearer``."""
     token = (authorization or "").strip()
     return token[len(_BEARER) :].strip() if token.lower().startswith(_BEARER) else token
 

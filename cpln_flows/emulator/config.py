@@ -13,7 +13,7 @@ from typing import Literal
 
 _AT_LEAST_ONE = (
     "connection_limit", "history_limit", "page_size", "query_span_days", "range_limit_default",
-    "range_limit_max", "tail_frame_entries", "workload_name_limit",
+    "range_limit_max", "request_limit", "tail_frame_entries", "workload_name_limit",
 )  # fmt: skip
 _AT_MOST = 10**9
 
@@ -46,6 +46,10 @@ class PlatformConfig:
             its body.
         write_timeout_seconds: Time for which a client may leave a response, or the lines of a tail,
             unread.
+        request_limit: Requests of one token per second; a further one is answered with 429 and
+            ``Retry-After``. ``None`` means no limit.
+        workload_quota: Workloads that the organization may have; a further one is answered with 429
+            and ``quota`` in the message. ``None`` means no limit.
         page_size: Items on one page of a list or a query.
         latency_seconds: Added to every request, in real time.
         ready_delay_seconds: Time from a change of a workload until its deployments have processed
@@ -117,6 +121,9 @@ class PlatformConfig:
     connection_limit: int = 512
     read_timeout_seconds: float = 15.0
     write_timeout_seconds: float = 60.0
+
+    request_limit: int | None = None
+    workload_quota: int | None = None
 
     page_size: int = 100
     latency_seconds: float = 0.0

@@ -22,7 +22,6 @@ from cpln_flows.emulator.answers import (
     Answer,
     Document,
     RefusedError,
-    error_answer,
     json_answer,
     refuse,
 )
@@ -94,7 +93,7 @@ class Control:
                 )
             return route(call)
         except RefusedError as refusal:
-            return error_answer(refusal.status, refusal.message, refusal.details)
+            return refusal.answer()
 
     def _answer_faults(self, call: Call) -> Answer:
         if call.method == "POST":

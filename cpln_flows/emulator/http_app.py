@@ -112,7 +112,7 @@ class HttpApp:
         self, head: Head, receive: Receive, send: Send, refusal: RefusedError
     ) -> None:
         """Refuse a request whose body, if any, was not read."""
-        answer = error_answer(refusal.status, refusal.message, refusal.details)
+        answer = refusal.answer()
         if not has_body(head):
             await self._send(send, answer)
             return
@@ -231,9 +231,7 @@ class HttpApp:
                 return
         except RefusedError as refusal:
             self._recorder.refused(head, refusal.status, began, connection, "websocket")
-            await refuse_tail(
-                websocket, error_answer(refusal.status, refusal.message, refusal.details)
-            )
+            await refuse_tail(websocket, refusal.answer())
         if connection is not None:
             # Otherwise, uvicorn logs the refused upgrade as unfinished.
             await connection.wait_closed()

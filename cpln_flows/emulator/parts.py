@@ -23,6 +23,7 @@ from cpln_flows.emulator.logs import Logs
 from cpln_flows.emulator.overview import RunningReplica
 from cpln_flows.emulator.permissions import Permissions
 from cpln_flows.emulator.proxy.server import Proxy
+from cpln_flows.emulator.rate import RequestRate
 from cpln_flows.emulator.recorder import Recorder
 from cpln_flows.emulator.resources import Resources
 from cpln_flows.emulator.routes.log_service import LogService
@@ -92,7 +93,7 @@ class Parts:
             clock=clock,
             faults=self.faults,
             recorder=self.recorder,
-            admission=Admission(config, self.authentication),
+            admission=Admission(config, self.authentication, RequestRate(config, clock)),
             paths=self._paths(service),
             tails=Tails(config, clock, self.logs, service),
             terminals=Terminals(

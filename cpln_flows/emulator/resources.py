@@ -19,6 +19,7 @@ from cpln_flows.emulator.answers import (
     FORBIDDEN,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
+    TOO_MANY_REQUESTS,
     Document,
     refuse,
 )
@@ -260,6 +261,7 @@ class Resources:
 
     def _create(self, principal: Principal, kind: Kind, gvc: str | None, body: Document) -> Record:
         draft = self._draft(principal, kind, gvc, body)
+        self._check_quota(kind)
         record = self._store.add(
             kind=kind.name,
             scope=draft.scope,
@@ -271,6 +273,14 @@ class Resources:
         if kind.name == "workload":
             self._lifecycle.workload_changed(record)
         return record
+
+    def _check_quota(self, kind: Kind) -> None:
+        most = self._config.workload_quota
+        if kind.name != "workload" or most is None:
+            return
+        if len(self._store.in_scope(collection_link(self._config.org, kind.name))) >= most:
+            message = f"quota exceeded: org {self._config.org} may have at most {most} workloads"
+            raise refuse(TOO_MANY_REQUESTS, message)
 
     def _draft(self, principal: Principal, kind: Kind, gvc: str | None, body: Document) -> Record:
         """Return a new object as it would be stored, if the principal may create it."""

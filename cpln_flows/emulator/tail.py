@@ -23,7 +23,6 @@ from cpln_flows.emulator.answers import (
     Answer,
     Document,
     RefusedError,
-    error_answer,
     text_answer,
 )
 from cpln_flows.emulator.clock import Clock, Timer
@@ -66,7 +65,7 @@ class Tails:
             self._service.authorize(principal, org)
             return self._service.read(read_params(query), default_direction="forward")
         except RefusedError as refusal:
-            return error_answer(refusal.status, refusal.message, refusal.details)
+            return refusal.answer()
         except BadLogRequestError as error:
             return text_answer(str(error), BAD_REQUEST)
 

@@ -9,7 +9,6 @@ from cpln_flows.emulator.answers import (
     NOT_FOUND,
     Answer,
     RefusedError,
-    error_answer,
     json_answer,
     refuse,
 )
@@ -45,7 +44,7 @@ class Paths:
         try:
             return self._dispatch(call)
         except RefusedError as refusal:
-            return error_answer(refusal.status, refusal.message, refusal.details)
+            return refusal.answer()
 
     def _dispatch(self, call: Call) -> Answer:
         match call.path.strip("/").split("/"):
