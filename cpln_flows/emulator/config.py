@@ -96,6 +96,8 @@ class PlatformConfig:
         range_limit_default: Lines returned by a range query without ``limit``.
         range_limit_max: Largest ``limit``; a larger one is answered with 400.
         query_span_days: Longest span of a range query.
+        log_query_timeout_seconds: Time after which a range query is ended, by latency and a fault's
+            delay.
         log_retention_days: Age at which lines expire; 0 keeps none.
         log_delay_seconds: Time from a line's time stamp until the logs service knows it.
         log_rate_limit: Lines of one container kept per second; ``None`` keeps all.
@@ -161,6 +163,7 @@ class PlatformConfig:
     range_limit_default: int = 100
     range_limit_max: int = 5000
     query_span_days: int = 31
+    log_query_timeout_seconds: float = 120.0
     log_retention_days: int = 30
     log_delay_seconds: float = 0.0
     log_rate_limit: int | None = 10_000

@@ -27,7 +27,7 @@ from cpln_flows.emulator.recorder import Recorder, RequestRecord
 from cpln_flows.emulator.remembered import Remembered
 from cpln_flows.emulator.request_body import ClientGoneError, RequestBodies, drain, has_body
 from cpln_flows.emulator.routes.call import Call
-from cpln_flows.emulator.routes.log_service import LogRequest
+from cpln_flows.emulator.routes.log_service import TIMED_OUT, LogRequest
 from cpln_flows.emulator.routes.paths import Paths
 from cpln_flows.emulator.tail import Tails, refuse_tail
 from cpln_flows.emulator.terminal import Terminals
@@ -129,16 +129,15 @@ class HttpApp:
         self, call: Call, send: Send, connection: Connection | None, began: float
     ) -> None:
         fault = self._faults.take(call.method, call.path)
-        # Even without latency: in process, nothing else lets the jobs run between the requests of a
-        # busy client.
-        await asyncio.sleep(self._config.latency_seconds)
+        delay = self._config.latency_seconds + (0.0 if fault is None else fault.delay_seconds)
         status: int | None = None
         try:
-            answer = (
-                self._answer(call)
-                if fault is None
-                else await self._spoiled(call, fault, connection)
-            )
+            if not await self._wait(call, delay):
+                answer = TIMED_OUT
+            elif fault is None:
+                answer = self._answer(call)
+            else:
+                answer = self._spoiled(call, fault, connection)
             status = answer.status
             if fault is not None and fault.truncate is not None:
                 await self._send_half(send, answer, fault, connection)
@@ -155,15 +154,22 @@ class HttpApp:
             )
             self._recorder.record(record)
 
+    async def _wait(self, call: Call, seconds: float) -> bool:
+        """Take some time over a request; return whether it was not ended for that."""
+        most = self._paths.timeout_seconds(call)
+        allowed = seconds if most is None else min(seconds, most)
+        # Even without latency: in process, nothing else lets the jobs run between the requests of a
+        # busy client.
+        await asyncio.sleep(allowed)
+        return allowed == seconds
+
     def _answer(self, call: Call) -> Answer:
         answer = self._paths.answer(call)
         if call.method == "GET" or call.path.endswith("/-query"):
             self._remembered.keep(call, answer)
         return answer
 
-    async def _spoiled(self, call: Call, fault: Fault, connection: Connection | None) -> Answer:
-        if fault.delay_seconds:
-            await asyncio.sleep(fault.delay_seconds)
+    def _spoiled(self, call: Call, fault: Fault, connection: Connection | None) -> Answer:
         if fault.reset_when is not None:
             self._take_effect(call, fault.reset_when)
             _reset(connection)

@@ -10,7 +10,7 @@ from cpln_flows.emulator.faults import Faults
 from tests.logs import virtual_time
 from tests.patience import PATIENCE_SECONDS
 
-from .support import AUTH, FIXED, W1, WORKLOADS, local, until, workload
+from .support import AUTH, FIXED, RANGE, W1, WORKLOADS, local, until, workload
 
 pytestmark = pytest.mark.anyio
 
@@ -240,3 +240,33 @@ async def test_a_fault_of_the_server_passes(status):
         here.platform.faults.add(Fault(status=status, times=1))
         assert (await here.client.get("/org/local")).status_code == status
         assert (await here.client.get("/org/local")).status_code == 200
+
+
+@pytest.mark.fact("F171")
+@pytest.mark.parametrize(
+    ("config", "delay", "status", "moment"),
+    [
+        pytest.param({}, 120, 200, 120, id="in-time"),
+        pytest.param({}, 121, 504, 120, id="too-slow"),
+        pytest.param({"latency_seconds": 100}, 21, 504, 120, id="with-latency"),
+        pytest.param({"log_query_timeout_seconds": 5}, 6, 504, 5, id="another-limit"),
+    ],
+)
+def test_slow_log_query_is_ended(config, delay, status, moment):
+    async def ask():
+        async with local(**config) as here:
+            here.platform.faults.add(Fault(delay_seconds=delay))
+            answer = await here.client.get(RANGE, params={"query": '{gvc="quickstart"}'})
+            assert "json" in answer.headers["content-type"] or "timed out" in answer.text
+            return answer.status_code, asyncio.get_running_loop().time()
+
+    assert virtual_time.run(ask) == (status, moment)
+
+
+def test_other_requests_may_be_slow():
+    async def ask():
+        async with local() as here:
+            here.platform.faults.add(Fault(delay_seconds=1000))
+            return (await here.client.get("/org/local")).status_code
+
+    assert virtual_time.run(ask) == 200

@@ -10,6 +10,7 @@ from datetime import datetime
 from cpln_flows.emulator.answers import (
     BAD_REQUEST,
     FORBIDDEN,
+    GATEWAY_TIMEOUT,
     Answer,
     Document,
     json_answer,
@@ -36,6 +37,14 @@ _UNITS = {
     "ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": NANOSECONDS, "m": 60 * NANOSECONDS,
     "h": _HOUR_NS, "d": _DAY_NS, "w": 7 * _DAY_NS,
 }  # fmt: skip
+
+
+# As Loki answers.
+TIMED_OUT = text_answer(
+    "Request timed out, decrease the duration of the request or add more label matchers (prefer"
+    " exact match over regex match) to reduce the amount of data processed.",
+    GATEWAY_TIMEOUT,
+)
 
 
 class BadLogRequestError(Exception):

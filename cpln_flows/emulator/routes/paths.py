@@ -46,6 +46,13 @@ class Paths:
         except RefusedError as refusal:
             return refusal.answer()
 
+    def timeout_seconds(self, call: Call) -> float | None:
+        """Return the time after which a request is ended, if it has a limit."""
+        match call.path.strip("/").split("/"):
+            case ["logs", "org", _, "loki", "api", "v1", "query_range"]:
+                return self._config.log_query_timeout_seconds
+        return None
+
     def _dispatch(self, call: Call) -> Answer:
         match call.path.strip("/").split("/"):
             case ["discovery"]:
