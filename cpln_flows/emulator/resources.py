@@ -28,6 +28,7 @@ from cpln_flows.emulator.clock import Clock, iso
 from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.deployments import Deployments
 from cpln_flows.emulator.executors.volumesets import Volumesets
+from cpln_flows.emulator.filled_in import filled_in
 from cpln_flows.emulator.first_objects import FirstObjects
 from cpln_flows.emulator.kinds import KINDS, ORG, Context, Kind, new_alias
 from cpln_flows.emulator.lifecycle import Lifecycle
@@ -127,7 +128,7 @@ class Resources:
         """Return the document of an object as a response shows it."""
         if record.kind == "workload":
             status, health = self._deployments.status(record)
-            return {**record.document, "status": status, "health": health}
+            return {**_shown(record.kind, record.document), "status": status, "health": health}
         if record.kind == "secret" and not reveal:
             return {key: value for key, value in record.document.items() if key != "data"}
         return record.document
@@ -156,7 +157,8 @@ class Resources:
         record = self._store.get(f"{scope}/{body.get('name')}")
         if record is None:
             if dry_run:
-                return self._draft(principal, kind, gvc, body).document, None, True
+                draft = self._draft(principal, kind, gvc, body)
+                return _shown(kind.name, draft.document), None, True
             created = self._create(principal, kind, gvc, body)
             return self.render(created), created, True
         self.require(principal, "edit", record)
@@ -171,7 +173,9 @@ class Resources:
             content["tags"] = {**record.document["tags"], **content["tags"]}
         document = {**_base(record.document), **content}
         self._change(record, kind, document, dry_run=dry_run)
-        return self.render(record) if not dry_run else self._next_version(document), record, False
+        if dry_run:
+            return _shown(kind.name, self._next_version(document)), record, False
+        return self.render(record), record, False
 
     def patch(self, principal: Principal, record: Record, body: Document) -> Record:
         """Merge a patch into an object."""
@@ -426,6 +430,12 @@ def _base(document: Document) -> Document:
         "keys",
     )
     return {key: document[key] for key in kept if key in document}
+
+
+def _shown(kind: str, document: Document) -> Document:
+    if kind != "workload":
+        return document
+    return {**document, "spec": filled_in(document["spec"])}
 
 
 def _read(document: Document, path: str) -> object:

@@ -118,7 +118,7 @@ def normalise_spec(spec: Document) -> Document:
 
 
 def with_defaults(spec: Document, config: PlatformConfig) -> Document:
-    """Fill in the platform's defaults in a checked spec."""
+    """Fill in the platform's defaults in a checked spec, and drop what it does not keep."""
     filled = {
         **spec,
         "containers": [{**_CONTAINER_DEFAULTS, **container} for container in spec["containers"]],
@@ -126,6 +126,12 @@ def with_defaults(spec: Document, config: PlatformConfig) -> Document:
     filled["defaultOptions"] = {**_OPTION_DEFAULTS, **(spec.get("defaultOptions") or {})}
     if spec.get("type") == "cron":
         filled["job"] = {**_JOB_DEFAULTS, "historyLimit": config.history_limit, **spec["job"]}
+    if spec.get("type") == "stateful" and spec.get("rolloutOptions") is not None:
+        filled["rolloutOptions"] = {
+            name: value
+            for name, value in spec["rolloutOptions"].items()
+            if name != "maxUnavailableReplicas"
+        }
     return filled
 
 

@@ -269,6 +269,28 @@ def test_what_a_workload_does_not_say_is_filled_in(platform) -> None:
     )
 
 
+@fact("F196")
+def test_firewall_and_grace_are_filled_in(platform) -> None:
+    document = platform.workload_document()
+    document["spec"]["firewallConfig"] = {"external": {"outboundAllowCIDR": ["0.0.0.0/0"]}}
+    stored = platform.get(platform.create(f"{platform.gvc_link}/workload", document))["spec"]
+    external, internal = (stored["firewallConfig"][name] for name in ("external", "internal"))
+    assert external["outboundAllowCIDR"] == ["0.0.0.0/0"]
+    assert external["inboundAllowCIDR"] == external["outboundAllowHostname"] == []
+    assert (internal["inboundAllowType"], internal["inboundAllowWorkload"]) == ("none", [])
+    assert stored["rolloutOptions"]["terminationGracePeriodSeconds"] == 90
+
+
+@fact("F196")
+def test_stateful_workload_has_no_unavailable_replicas(platform) -> None:
+    document = changed(platform.workload_document(), "type", "stateful")
+    del document["spec"]["job"]
+    document["spec"]["rolloutOptions"] = {"maxUnavailableReplicas": "1", "minReadySeconds": 1}
+    stored = platform.get(platform.create(f"{platform.gvc_link}/workload", document))["spec"]
+    assert stored["rolloutOptions"]["minReadySeconds"] == 1
+    assert "maxUnavailableReplicas" not in stored["rolloutOptions"]
+
+
 @fact("F100")
 def test_suspension_is_a_default_option(platform) -> None:
     link = platform.create(f"{platform.gvc_link}/workload", platform.workload_document())
