@@ -22,22 +22,37 @@ def container(script, *arguments, **fields):
     }
 
 
-def serve(platform, containers, kind="standard", count=1, *, ready=True, **spec):
-    """Create a workload that runs until it is deleted; wait until it is ready."""
-    scaling = {"metric": "disabled", "minScale": count, "maxScale": count}
-    document = {
-        "name": platform.name("serves"),
-        "spec": {
-            "type": kind,
-            "containers": containers,
-            "defaultOptions": {"autoscaling": scaling, "capacityAI": False},
-            **spec,
-        },
-    }
-    link = platform.create(f"{platform.gvc_link}/workload", document)
-    if ready:
-        platform.until(lambda: platform.deployment(link).get("ready"))
-    return link
+@pytest.fixture
+def serve(platform):
+    """Creates workloads that run to the end of the test, and waits until they are ready."""
+    created = []
+
+    def begin(containers, kind="standard", count=1, *, name=None, ready=True, **spec):
+        scaling = {"metric": "disabled", "minScale": count, "maxScale": count}
+        document = {
+            "name": name or platform.name("serves"),
+            "spec": {
+                "type": kind,
+                "containers": containers,
+                "defaultOptions": {"autoscaling": scaling, "capacityAI": False},
+                **spec,
+            },
+        }
+        link = platform.create(f"{platform.gvc_link}/workload", document)
+        created.append(link)
+        if ready:
+            platform.until(lambda: platform.deployment(link).get("ready"))
+        return link
+
+    yield begin
+    for link in created:
+        platform.http.delete(link)
+
+
+def replicas(platform, link):
+    """The names of the replicas of a workload in the location of the tests."""
+    remote = platform.deployment(link)["remote"]
+    return platform.get(f"{remote}/replicas{link}")["items"]
 
 
 def lines(platform, link):
@@ -89,8 +104,8 @@ def test_hooks_run_around_a_job(platform) -> None:
 
 
 @fact("F091")
-def test_hooks_run_around_a_replica(platform) -> None:
-    link = serve(platform, [HOOKED], rolloutOptions=PATIENT)
+def test_hooks_run_around_a_replica(platform, serve) -> None:
+    link = serve([HOOKED], rolloutOptions=PATIENT)
     platform.until(lambda: "greeted" in lines(platform, link))
     assert platform.http.delete(link).status_code == 202
     platform.until(lambda: "stopped: True" in lines(platform, link))
@@ -103,15 +118,17 @@ def test_failed_hook_fails_the_start(platform) -> None:
     assert platform.ended(platform.start(link))["lifecycleStage"] == "failed"
 
 
-# Says what it was asked, and answers /bad with 503.
+# Says what it was asked, answers with its name, and /bad with 503.
 WEB = """
-import http.server, sys
+import http.server, os, sys
 class Answers(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         print("asked", self.path, flush=True)
         self.send_response(503 if self.path == "/bad" else 200)
-        self.send_header("content-length", "0")
+        body = os.environ["CPLN_NAME"].encode()
+        self.send_header("content-length", str(len(body)))
         self.end_headers()
+        self.wfile.write(body)
     def log_message(self, *_):
         pass
 http.server.ThreadingHTTPServer(("0.0.0.0", int(sys.argv[1])), Answers).serve_forever()
@@ -165,8 +182,8 @@ def probed(probe, script=WEB, *arguments, ports=PORTS):
         pytest.param(probed({"grpc": {"port": 8080}}, HEALTH, "1", ports=GRPC), id="grpc"),
     ],
 )
-def test_passed_probe_makes_a_workload_ready(platform, main) -> None:
-    serve(platform, [main])
+def test_passed_probe_makes_a_workload_ready(platform, serve, main) -> None:
+    serve([main])
 
 
 @fact("F092")
@@ -177,16 +194,121 @@ def test_passed_probe_makes_a_workload_ready(platform, main) -> None:
         pytest.param(probed({"grpc": {"port": 8080}}, HEALTH, "2", ports=GRPC), id="grpc"),
     ],
 )
-def test_failed_probe_keeps_a_workload_from_ready(platform, main) -> None:
-    link = serve(platform, [main], ready=False)
+def test_failed_probe_keeps_a_workload_from_ready(platform, serve, main) -> None:
+    link = serve([main], ready=False)
     platform.until(lambda: len(lines(platform, link)) >= 2)
     assert not platform.deployment(link)["ready"]
 
 
 @fact("F092")
-def test_failed_liveness_probe_restarts_a_container(platform) -> None:
+def test_failed_liveness_probe_restarts_a_container(platform, serve) -> None:
     dies = {"exec": {"command": ["python", "-c", "exit(1)"]}, **OFTEN, "failureThreshold": 1}
     script = "import time; print('begun', flush=True); time.sleep(1000)"
     options = {"rolloutOptions": {"terminationGracePeriodSeconds": 0}}
-    link = serve(platform, [container(script, livenessProbe=dies)], ready=False, **options)
+    link = serve([container(script, livenessProbe=dies)], ready=False, **options)
     platform.until(lambda: lines(platform, link).count("begun") >= 2)
+
+
+# Leaves a file with its name, and shows the names that it finds, each time they change.
+NAMES = """
+import os, pathlib, time
+folder, shown = pathlib.Path(os.environ["DATA"]), None
+(folder / os.environ["CPLN_NAME"]).touch()
+while True:
+    found = sorted(each.name for each in folder.iterdir() if each.name != "lost+found")
+    if found != shown:
+        print(*found, flush=True)
+        shown = found
+    time.sleep(0.1)
+"""
+LEFT = "import os; exit(not os.path.exists(os.environ['DATA'] + '/' + os.environ['CPLN_NAME']))"
+
+
+def stateful(platform, serve, file_system):
+    """Run two replicas that mount a volumeset; return the name of the workload."""
+    performance = "shared" if file_system == "shared" else "general-purpose-ssd"
+    spec = {"fileSystemType": file_system, "performanceClass": performance, "initialCapacity": 10}
+    volumeset = platform.name("vs")
+    platform.create(f"{platform.gvc_link}/volumeset", {"name": volumeset, "spec": spec})
+    main = container(
+        NAMES,
+        env=[{"name": "DATA", "value": "/data"}],
+        volumes=[{"uri": f"cpln://volumeset/{volumeset}", "path": "/data"}],
+        readinessProbe={"exec": {"command": ["python", "-c", LEFT]}, **OFTEN},
+    )
+    return serve([main], "stateful", 2).rsplit("/", 1)[1]
+
+
+def shown_by(platform, name, index):
+    """What a replica has found in its volume, line by line."""
+    where = f'gvc="{platform.gvc}", location="{platform.location}"'
+    return platform.lines(f'{{{where}, workload="{name}", replica="{name}-{index}"}}')
+
+
+@fact("F190")
+def test_each_replica_has_a_volume_of_its_own(platform, serve) -> None:
+    name = stateful(platform, serve, "ext4")
+    for index in range(2):
+        found = platform.until(lambda index=index: shown_by(platform, name, index))
+        assert found == [f"{name}-{index}"]
+
+
+@fact("F190")
+def test_replicas_share_a_shared_volume(platform, serve) -> None:
+    name = stateful(platform, serve, "shared")
+    both = f"{name}-0 {name}-1"
+    for index in range(2):
+        platform.until(lambda index=index: both in shown_by(platform, name, index))
+
+
+@fact("F194")
+def test_workload_without_a_metric_is_not_scaled(platform, serve) -> None:
+    main = container("import time; time.sleep(1000)")
+    options = {"autoscaling": {"minScale": 2, "maxScale": 4}, "capacityAI": False}
+    link = serve([main], defaultOptions=options)
+    platform.until(lambda: len(replicas(platform, link)) == 2)
+
+
+@fact("F195")
+@pytest.mark.parametrize("exists", [False, True], ids=["missing", "not-revealed"])
+@pytest.mark.parametrize("kind", ["cron", "standard"])
+def test_deployment_names_the_secret_that_it_waits_for(platform, serve, kind, exists) -> None:
+    secret = platform.name("secret")
+    if exists:
+        body = {"name": secret, "type": "dictionary", "data": {"KEY": "hush"}}
+        platform.create(f"{platform.org_link}/secret", body)
+    env = [{"name": "KEY", "value": f"cpln://secret/{secret}.KEY"}]
+    main = container("import time; time.sleep(1000)", env=env)
+    if kind == "cron":
+        document = platform.workload_document(containers=[main])
+        link = platform.create(f"{platform.gvc_link}/workload", document)
+    else:
+        link = serve([main], ready=False)
+    found = platform.until(lambda: secret in str(it := platform.deployment(link)) and it)
+    assert not found["ready"]
+
+
+ASK = """
+import sys, urllib.error, urllib.request
+try:
+    print(urllib.request.urlopen(sys.argv[1]).read().decode(), flush=True)
+except urllib.error.HTTPError as error:
+    print(error.code, flush=True)
+"""
+
+
+@fact("F199")
+@pytest.mark.parametrize("allowed", ["same-gvc", "same-org", "workload-list", "none"])
+def test_internal_name_leads_to_ready_replicas_if_allowed(platform, serve, allowed) -> None:
+    name = platform.name("serves")
+    url = f"http://{name}.{platform.gvc}.cpln.local:8080/"
+    caller = platform.workload(containers=[container(ASK, url)])
+    internal = {"inboundAllowType": allowed}
+    if allowed == "workload-list":
+        internal["inboundAllowWorkload"] = [caller]
+    main = container(WEB, "8080", ports=PORTS)
+    callee = serve([main], count=2, name=name, firewallConfig={"internal": internal})
+    command = platform.ended(platform.start(caller))
+    assert command["lifecycleStage"] == "completed", command["status"]
+    (answer,) = platform.until(lambda: lines(platform, caller))
+    assert answer in (["403"] if allowed == "none" else replicas(platform, callee))
