@@ -36,6 +36,7 @@ QUANTITY_LIMIT = 20
 VOLUME_LIMIT = 15
 PORT_LOW, PORT_HIGH = 80, 65_535
 RATIO, RELAXED_RATIO = 8.0, 32.0
+GRACE_MAX, RELAXED_GRACE_MAX = 900, 3600
 MIN_CPU, MIN_MEMORY = 0.025, 32 * 2**20
 
 _SPEC_FIELDS = frozenset({
@@ -174,12 +175,15 @@ def check_workload(problems: Problems, document: Document, config: PlatformConfi
     if spec.get("type") is None:
         problems.add("spec.type", "is required")
     check_choice(problems, spec.get("type"), "spec.type", TYPES)
-    relaxed = (
-        str((document.get("tags") or {}).get("cpln/relaxMemoryToCpuRatio", "")).lower() == "true"
-    )
-    _check_containers(problems, spec, RELAXED_RATIO if relaxed else RATIO)
+    is_relaxed = _is_tagged(document, "cpln/relaxMemoryToCpuRatio")
+    _check_containers(problems, spec, RELAXED_RATIO if is_relaxed else RATIO)
     _check_job(problems, spec, config)
-    _check_options(problems, spec)
+    is_relaxed = _is_tagged(document, "cpln/relaxGracePeriodMax")
+    _check_options(problems, spec, RELAXED_GRACE_MAX if is_relaxed else GRACE_MAX)
+
+
+def _is_tagged(document: Document, name: str) -> bool:
+    return str((document.get("tags") or {}).get(name, "")).lower() == "true"
 
 
 def _check_containers(problems: Problems, spec: Document, ratio: float) -> None:
@@ -373,7 +377,7 @@ def _check_schedule(problems: Problems, schedule: object) -> None:
         problems.add("spec.job.schedule", f"is not a cron schedule: {error}")
 
 
-def _check_options(problems: Problems, spec: Document) -> None:
+def _check_options(problems: Problems, spec: Document, grace_max: int) -> None:
     options = mapping(problems, spec.get("defaultOptions"), "spec.defaultOptions")
     for name in ("suspend", "capacityAI", "debug"):
         if name in options and not isinstance(options[name], bool):
@@ -385,7 +389,7 @@ def _check_options(problems: Problems, spec: Document) -> None:
         _check_serving_options(problems, mapping(problems, item, path), path)
     rollout = mapping(problems, spec.get("rolloutOptions"), "spec.rolloutOptions")
     path = "spec.rolloutOptions.terminationGracePeriodSeconds"
-    check_number(problems, rollout.get("terminationGracePeriodSeconds"), path, 0, 900)
+    check_number(problems, rollout.get("terminationGracePeriodSeconds"), path, 0, grace_max)
     security = mapping(problems, spec.get("securityOptions"), "spec.securityOptions")
     for name in ("runAsUser", "filesystemGroupId"):
         check_number(problems, security.get(name), f"spec.securityOptions.{name}", 1, 65_534)

@@ -215,6 +215,19 @@ def test_a_tag_relaxes_the_ratio_of_memory_to_cpu(platform) -> None:
     assert platform.http.post(f"{platform.gvc_link}/workload", json=more).status_code == 400
 
 
+@fact("F034", "F075")
+@pytest.mark.parametrize(("seconds", "status"), [(3600, 201), (3601, 400)])
+def test_tag_relaxes_the_longest_grace(platform, seconds, status) -> None:
+    document = changed(
+        platform.workload_document(tags={"cpln/relaxGracePeriodMax": "true"}),
+        "rolloutOptions.terminationGracePeriodSeconds",
+        seconds,
+    )
+    answer = platform.http.post(f"{platform.gvc_link}/workload", json=document)
+    platform.remember(f"{platform.gvc_link}/workload/{document['name']}")
+    assert answer.status_code == status
+
+
 @fact("F189")
 def test_workload_with_a_gpu_has_no_capacity_ai(platform) -> None:
     document = changed(platform.workload_document(), "main.gpu", gpu("t4", 1))
