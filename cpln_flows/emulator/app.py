@@ -94,7 +94,7 @@ class Platform:
     @property
     def jobs_started(self) -> int:
         """The number of runs that have begun, on demand and by schedule."""
-        return self._parts.lifecycle.started_runs
+        return self._parts.job_runner.started_runs
 
     @property
     def active_jobs(self) -> list[str]:

@@ -17,6 +17,7 @@ from cpln_flows.emulator.executors.process import ProcessExecutor
 from cpln_flows.emulator.faults import Faults
 from cpln_flows.emulator.first_objects import restore
 from cpln_flows.emulator.http_app import HttpApp
+from cpln_flows.emulator.job_runner import JobRunner
 from cpln_flows.emulator.lifecycle import Lifecycle
 from cpln_flows.emulator.links import collection_link, org_link
 from cpln_flows.emulator.logs import Logs
@@ -77,6 +78,7 @@ class Parts:
         self.commands: Commands = Commands(config, clock, self.store)
         proxy = Proxy(self.network, websocket_timeout=lambda: config.websocket_timeout)
         self.gateway: Gateway = Gateway(self.network, proxy, self.deployments.endpoints)
+        self.job_runner: JobRunner = self._job_runner()
         self.lifecycle: Lifecycle = self._lifecycle(self._services())
         self.resources: Resources = self._resources()
 
@@ -143,11 +145,21 @@ class Parts:
             clock=self.clock,
             deployments=self.deployments,
             commands=self.commands,
+            runner=self.job_runner,
+            services=services,
+            network=self.network,
+        )
+
+    def _job_runner(self) -> JobRunner:
+        return JobRunner(
+            config=self.config,
+            clock=self.clock,
+            deployments=self.deployments,
+            commands=self.commands,
             builder=self.builder,
             authentication=self.authentication,
             logs=self.logs,
             executor=self.executor,
-            services=services,
             network=self.network,
         )
 

@@ -266,7 +266,7 @@ async def injected_token(here, identity, then=NEVER):
         tokens.append(run.env["CPLN_TOKEN"])
         return then
 
-    here.platform._parts.lifecycle._executor._script_for = script
+    here.platform._parts.executor._script_for = script
     await here.create(workload("w-id", **({"identityLink": identity} if identity else {})))
     await here.start(f"{WORKLOADS}/w-id")
     return tokens[0]
