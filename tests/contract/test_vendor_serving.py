@@ -84,7 +84,10 @@ def manifest(name: str, kind: str) -> str:
     return yaml.safe_dump(document)
 
 
-@pytest.fixture(params=["standard", "stateful"])
+STATEFUL = pytest.param("stateful", marks=pytest.mark.proof)
+
+
+@pytest.fixture(params=["standard", STATEFUL])
 def service(cli: VendorCli, request: pytest.FixtureRequest, tmp_path: Path) -> Service:
     name = cli.platform.name("serving")
     path = tmp_path / "workload.yaml"
@@ -95,6 +98,7 @@ def service(cli: VendorCli, request: pytest.FixtureRequest, tmp_path: Path) -> S
     return service
 
 
+@pytest.mark.parametrize("service", ["standard", "stateful"], indirect=True)
 @pytest.mark.fact("F078", "F079", "F147", "F148")
 def test_applied_workload_is_ready_with_its_replicas(service) -> None:
     assert len(service.replicas()) == 2, "apply --ready has waited for them"

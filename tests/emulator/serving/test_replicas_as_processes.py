@@ -310,6 +310,7 @@ async def test_commands_run_in_a_container(here) -> None:
     assert not handle._commands
 
 
+@pytest.mark.proof
 async def test_fifty_replicas_become_ready(here) -> None:
     await here.create(serving("many", count=50), ready=False)
     await until(lambda: here.is_ready("many"))
