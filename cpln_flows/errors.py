@@ -17,6 +17,7 @@
     │   └── AnswerTooLargeError     it is larger than this client accepts
     ├── LogStreamError              the logs of a job cannot be read
     ├── LimitExceededError          a maintenance flow would exceed its limit of changes
+    ├── ImageError                  an image could not be built or pushed
     └── JobError                    one job; carries its infrastructure pid
         ├── SubmissionUnknownError  unknown whether the job was started
         ├── JobFailedError          the job ended with a failure
@@ -227,6 +228,14 @@ class LogStreamError(CplnError):
 
 class LimitExceededError(CplnError):
     """A maintenance flow would have exceeded its limit of changes, and made none of them."""
+
+
+class ImageError(CplnError):
+    """An image could not be built or pushed: the command ended with ``exit_code``."""
+
+    def __init__(self, message: str, *, exit_code: int | None = None) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class JobError(CplnError):

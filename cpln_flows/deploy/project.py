@@ -1,15 +1,14 @@
-"""The project's `prefect.yaml`, and the steps that Prefect calls by name while it deploys it."""
+"""The project's `prefect.yaml`, and the step that takes values of it from the environment."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+from cpln_flows.deploy import command
 from cpln_flows.errors import ConfigurationError
 from cpln_flows.settings import process_environment
 
-_DEPLOY_COMMAND = "prefect.cli.deploy._core"
-"""A module that only `prefect deploy` imports."""
+_PACKAGE = Path(__file__).parents[1]
 
 
 def from_environment(**variables: str) -> dict[str, str]:
@@ -36,17 +35,12 @@ def from_environment(**variables: str) -> dict[str, str]:
     environment = process_environment()
     missing = sorted(name for name in variables.values() if not environment.get(name, "").strip())
     if missing:
-        text = (
+        error = ConfigurationError(
             f"{' and '.join(missing)}: not set, and the deployments of this file need it. Set it"
             f" and deploy again, such as {missing[0]}=//image/flows:1.0 prefect deploy --all"
             " --no-prompt; the image must have cpln-flows installed"
         )
-        # Prefect's command prints an error with its whole traceback, but an exit as it is.
-        raise (
-            SystemExit(f"Error: {text}")
-            if _DEPLOY_COMMAND in sys.modules
-            else ConfigurationError(text)
-        )
+        raise command.failure(error)
     return {value: environment[name] for value, name in variables.items()}
 
 
@@ -55,8 +49,6 @@ def prefect_yaml() -> str:
 
     An installed package has it beside its modules, a clone in its top folder.
     """
-    here = Path(__file__).parent
-    installed = here / "prefect.yaml"
-    return (installed if installed.exists() else here.parent / "prefect.yaml").read_text(
-        encoding="utf-8"
-    )
+    installed = _PACKAGE / "prefect.yaml"
+    path = installed if installed.exists() else _PACKAGE.parent / "prefect.yaml"
+    return path.read_text(encoding="utf-8")
