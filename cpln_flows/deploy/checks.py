@@ -202,7 +202,7 @@ def _arguments_of(value: object, machine: Machine) -> tuple[tuple[str, str], ...
 
 def _argument_of(name: object, value: object, machine: Machine) -> tuple[str, str]:
     if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
-        raise ValueError(  # noqa: TRY004 - one of several faults of what a user wrote
+        raise ValueError(
             f"build_args: expected the name of an ARG, found {shown(name)}; use the name that the"
             " Dockerfile declares"
         )

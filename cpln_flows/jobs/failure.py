@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cpln_flows.errors import JobCancelledError, JobError, JobFailedError
 from cpln_flows.jobs.submit import StartedJob
-from cpln_flows.model import log_lines
+from cpln_flows.model import image_faults, log_lines
 from cpln_flows.model.ending import Ending
 from cpln_flows.model.lifecycle import Stage
 from cpln_flows.model.time import from_ns
@@ -49,6 +49,16 @@ def log_command(job: StartedJob) -> str:
     )
 
 
+def image_advice(end: Ending, last_lines: Sequence[str]) -> str | None:
+    """Return what is wrong with the image of a failed container, if anything shows it.
+
+    Args:
+        end: How it ended.
+        last_lines: The last lines of its log.
+    """
+    return image_faults.advice([*end.messages, *last_lines])
+
+
 def error_of(end: Ending, place: Place, last_lines: Sequence[str]) -> JobError:
     """Return the error for a job that did not complete.
 
@@ -61,6 +71,8 @@ def error_of(end: Ending, place: Place, last_lines: Sequence[str]) -> JobError:
     is_cancelled = end.stage == Stage.CANCELLED
     text = [f"job {ref.pid} {'was stopped' if is_cancelled else 'failed'}: {end.cause}"]
     text += ["Last lines:", *(f"  {line}" for line in last_lines)] if last_lines else []
+    if not is_cancelled and (advice := image_advice(end, last_lines)):
+        text.append(advice)
     text.append(str(place))
     paragraph = "\n".join(text)
     if is_cancelled:

@@ -308,6 +308,7 @@ class FlowRunJob:
                     self.journal.debug(Area.JOB, f"{why}; the sync flow completes the flow run")
                 case Fate.KEEP | Fate.REPORT_FIRST:
                     self.journal.debug(Area.JOB, why)
+                    self._report_image(state, ended.ending)
         except Exception as error:  # noqa: BLE001 - the sync flow does what could not be done here
             self.journal.warning(
                 Area.JOB,
@@ -337,9 +338,20 @@ class FlowRunJob:
     async def _fail_run(self, ended: Ended, fate: Fate, why: str) -> None:
         if not orchestration.has_begun(await self.prefect.read_flow_run_states(self.run_id)):
             await self._log.show_last_lines(self.session, ended.at)
-        text = f"{why}; pid {ended.job.ref.pid}\n{failure.Place(ended.job, is_kept=True)}"
+        advice = failure.image_advice(ended.ending, self._log.last_lines)
+        place = failure.Place(ended.job, is_kept=True)
+        text = "\n".join(
+            [f"{why}; pid {ended.job.ref.pid}", *([advice] if advice else []), str(place)]
+        )
         state: State[None] = Failed(message=text) if fate is Fate.FAILED else Crashed(message=text)
         if await orchestration.propose(
             self.prefect, self.run_id, state, only_from={StateType.PENDING, StateType.RUNNING}
         ):
             self.journal.error(Area.JOB, f"The flow run is {state.name}: {text}")
+
+    def _report_image(self, state: State | None, end: Ending) -> None:
+        """Log that the image was the cause, where the engine itself has failed the flow run."""
+        if state is not None and state.type in {StateType.FAILED, StateType.CRASHED}:
+            advice = failure.image_advice(end, self._log.last_lines)
+            if advice is not None:
+                self.journal.error(Area.INIT, advice)

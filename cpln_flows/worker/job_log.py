@@ -53,6 +53,11 @@ class JobLog:
         """Take the next lines."""
         self._output.deliver(batch)
 
+    @property
+    def last_lines(self) -> list[str]:
+        """The beginnings of the last lines."""
+        return list(self._output.last)
+
     def finish(self) -> None:
         """End the log, once its last line has been delivered."""
         self._output.finish()

@@ -12,6 +12,7 @@ from enum import Enum, auto
 from cpln_flows.logger import CONTINUED
 from cpln_flows.logs.budget import Shown
 from cpln_flows.logs.sink import Rendering, Sink
+from cpln_flows.model import image_faults
 from cpln_flows.model.log_lines import Batch
 from cpln_flows.model.time import NS
 
@@ -93,16 +94,20 @@ class Output:
         forwards: Whether lines are forwarded as they arrive. The last ones are kept in any case.
         rendering: Which lines are shown, and how.
         kept: The last lines that were not forwarded.
+        last: The beginnings of the last lines of all, as the container printed them.
     """
 
     forwarder: Sink
     forwards: bool
     rendering: Rendering
     kept: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
+    last: deque[str] = field(default_factory=lambda: deque(maxlen=image_faults.LAST_LINES))
     _engine: _Engine = field(default_factory=_Engine)
 
     def deliver(self, batch: Batch) -> None:
         """Take lines of the job."""
+        newest = batch.lines[-image_faults.LAST_LINES :]
+        self.last.extend(line[: image_faults.LONGEST_LINE] for line in newest)
         rendered = self.rendering.lines(batch)
         if not self.forwards:
             self.kept.extend(rendered)
