@@ -19,6 +19,8 @@ import cpln_flows
 from cpln_flows import cli
 from tests.manifests import kubernetes_job, texts
 from tests.patience import PATIENCE_SECONDS
+from tests.scenarios import pools
+from tests.scenarios.pools import Pool
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -125,6 +127,34 @@ def test_the_command_that_deploys_is_the_one_that_the_tests_run() -> None:
     assert command == ["prefect", "deploy", "--all", "--no-prompt"]
 
 
+def test_the_flow_of_the_readme_is_deployed_with_its_image_and_runs(
+    folder, prefect_api, local
+) -> None:
+    (program,) = [block for block in PYTHON if "build=False" in block]
+    pool = Pool(local, prefect_api)
+    (folder / "nightly.py").write_text(program.replace('"cpln"', f'"{pool.name}"'))
+
+    def run(*arguments: str) -> None:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            env=os.environ | {"PREFECT_API_URL": prefect_api},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    run("nightly.py")
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name("nightly/nightly")
+        assert deployment.job_variables == {"image": "//image/nightly:1.0"}
+        run_id = client.create_flow_run_from_deployment(deployment.id).id
+    # As in a container of the image: beside the file, in which the flow is.
+    run("-m", "prefect", "flow-run", "execute", str(run_id))
+    assert pools.read(run_id).state.is_completed()
+
+
 def test_the_blocks_of_the_readme_are_saved(folder, prefect_api, local) -> None:
     exec(compile(PYTHON[1], "README.md", "exec"), {})
     job = cpln_flows.CplnJob.load("my-cpln-job")
@@ -145,14 +175,15 @@ def test_the_flow_of_the_readme_goes_on_with_the_very_next_line(prefect_api, loc
 def test_the_maintenance_flows_of_the_readme_show_what_they_would_do(
     prefect_api, local, capsys
 ) -> None:
-    exec(compile(PYTHON[3], "README.md", "exec"), {})
+    (program,) = [block for block in PYTHON if "sync(dry_run=True)" in block]
+    exec(compile(program, "README.md", "exec"), {})
     # Runs that other tests have left on the shared server may be in the plan of the sync.
     synced, cleaned = [
         line for line in capsys.readouterr().out.splitlines() if line.startswith("dry run: ")
     ]
     assert synced.endswith("runs and jobs checked")
     assert cleaned == "dry run: 0 to delete, 0 workloads kept, 0 not read"
-    assert len(PYTHON) == 6, "a further program needs a test"
+    assert len(PYTHON) == 7, "a further program needs a test"
 
 
 def test_the_infrastructure_block_of_the_readme_runs_and_becomes_a_pool(

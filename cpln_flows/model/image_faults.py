@@ -58,7 +58,7 @@ def _fault(line: str) -> str | None:
     if (majors := _OTHER_MAJOR.search(line)) is not None:
         return f"Prefect {majors[1]}, and the server has Prefect {majors[2]}"
     if _BEFORE_FLOW_RUNS in line:
-        return "a Prefect that cannot execute flow runs, which Prefect 3 can"
+        return "an old Prefect without the command flow-run execute, and the server has Prefect 3"
     if any(mark in line for mark in _NO_PREFECT) or line.endswith(_NO_PREFECT_AT_THE_END):
         return "no Prefect"
     return None

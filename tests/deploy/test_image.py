@@ -2,13 +2,16 @@
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 
 from cpln_flows import ConfigurationError, ImageError, deploy
 from cpln_flows.deploy import names
 from tests.deploy.stand_ins import StandIns
 
+ROOT = Path(__file__).parents[2]
 CANARY = "s.canary-image-0123456789"
 OUTPUTS = {
     "image": "//image/flows:1.0",
@@ -129,3 +132,19 @@ def test_wrong_setting_is_reported_like_any_fault(stand_ins, monkeypatch) -> Non
     monkeypatch.setitem(sys.modules, DEPLOY_COMMAND, names)
     with pytest.raises(SystemExit, match=r"^Error: wrong setting: "):
         deploy.build_image("flows")
+
+
+def test_projects_own_file_can_build_its_image(stand_ins, monkeypatch) -> None:
+    document = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    (needed,) = document["definitions"]["needs_image"]
+    (built,) = document["definitions"]["builds_image"]
+    step = built["cpln_flows.deploy.build_image"]
+    assert step.pop("id") == needed["cpln_flows.deploy.from_environment"]["id"]
+    assert all(each["build"] == [needed] for each in document["deployments"])
+    monkeypatch.chdir(ROOT)
+    outputs = deploy.build_image(**step, tag="1.0")
+    assert outputs.keys() >= needed["cpln_flows.deploy.from_environment"].keys() - {"id"}
+    assert stand_ins.lines[0].endswith(
+        f"--dockerfile {ROOT}/deployments/image/Dockerfile --dir {ROOT} --platform linux/amd64"
+        " --push"
+    )

@@ -163,3 +163,13 @@ def test_long_log_is_read_from_known_second(seconds, from_second) -> None:
     assert output.read_from_ns(shown) == (
         None if from_second is None else from_second * 1_000_000_000
     )
+
+
+@pytest.mark.parametrize("forwards", [True, False])
+def test_beginnings_of_the_last_lines_are_kept_as_they_were_printed(forwards) -> None:
+    out = _output(forwards=forwards)
+    _feed(out, *(f"{number} {'x' * 1000}" for number in range(150)))
+    assert len(out.last) == 100
+    assert out.last[-1] == f"149 {'x' * 296}"
+    out.deliver(Batch(MAIN, [0] * 300, [str(number) for number in range(300)]))
+    assert list(out.last) == [str(number) for number in range(200, 300)]

@@ -414,6 +414,36 @@ def test_the_last_lines_of_a_container_that_died_are_told_although_they_come_lat
     )
 
 
+@pytest.mark.parametrize("stream_output", [True, False])
+def test_image_without_the_package_is_the_cause_that_the_state_names(pool, stream_output) -> None:
+    script = "import sys; sys.exit('ModuleNotFoundError: No module named ' + repr('cpln_flows'))"
+    run_id = pool.start(
+        pool.deploy(command=pools.command(script), stream_output=stream_output), Pending()
+    )
+    assert _run_and(pool, run_id, wait_for_container=False).status_code == 1
+    state = pools.read(run_id).state
+    assert state.is_crashed()
+    assert "\nThe image has no cpln-flows, which the flow needs; build an image" in state.message
+
+
+def test_image_is_named_where_the_engine_itself_has_failed_the_run(pool) -> None:
+    run_id = pool.start(pool.deploy(entrypoint="cpln_flows.no_such.flow"), Pending())
+    _run_and(pool, run_id, wait_for_container=False)
+    assert pools.final(run_id).state.type.value in {"CRASHED", "FAILED"}
+    (line,) = programs.until(
+        lambda: [text for text in pools.messages(run_id) if "The image has" in text]
+    )
+    assert line.startswith("[CPLN] Init | ")
+    assert "another version of cpln-flows than the flow needs; build an image" in line
+
+
+def test_end_of_a_flow_that_failed_for_another_reason_names_no_image(pool) -> None:
+    script = "import sys; sys.exit('ModuleNotFoundError: No module named ' + repr('pandas'))"
+    run_id = pool.start(pool.deploy(command=pools.command(script)), Pending())
+    _run_and(pool, run_id, wait_for_container=False)
+    assert "The image" not in pools.final(run_id).state.message
+
+
 class _Looks:
     """The looks of a board at its jobs: when each was, and which requests it made."""
 
