@@ -132,7 +132,7 @@ def test_the_flow_of_the_readme_is_deployed_with_its_image_and_runs(
 ) -> None:
     (program,) = [block for block in PYTHON if "build=False" in block]
     pool = Pool(local, prefect_api)
-    (folder / "nightly.py").write_text(program.replace('"cpln"', f'"{pool.name}"'))
+    (folder / "hello.py").write_text(program.replace('"cpln"', f'"{pool.name}"'))
 
     def run(*arguments: str) -> None:
         done = subprocess.run(
@@ -145,10 +145,10 @@ def test_the_flow_of_the_readme_is_deployed_with_its_image_and_runs(
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
-    run("nightly.py")
+    run("hello.py")
     with get_client(sync_client=True) as client:
-        deployment = client.read_deployment_by_name("nightly/nightly")
-        assert deployment.job_variables == {"image": "//image/nightly:1.0"}
+        deployment = client.read_deployment_by_name("hello/hello")
+        assert deployment.job_variables == {"image": "//image/hello:1.0"}
         run_id = client.create_flow_run_from_deployment(deployment.id).id
     # As in a container of the image: beside the file, in which the flow is.
     run("-m", "prefect", "flow-run", "execute", str(run_id))

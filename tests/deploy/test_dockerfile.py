@@ -31,7 +31,10 @@ def test_image_is_one_stage_on_prefects_own_by_a_variable() -> None:
         *("ARG", "FROM", "ARG", "ARG", "ARG", "LABEL", "ENV", "RUN", "RUN", "WORKDIR", "USER"),
     ]
     assert _of("FROM") == ["--platform=linux/amd64 ${PREFECT_IMAGE}"]
-    assert _of("ARG")[:2] == ["PREFECT_IMAGE=prefecthq/prefect:3.9-python3.12", "PREFECT_IMAGE"]
+    assert _of("ARG")[:2] == [
+        "PREFECT_IMAGE=docker.io/prefecthq/prefect:3.9-python3.12",
+        "PREFECT_IMAGE",
+    ]
 
 
 def test_image_of_prefect_satisfies_the_dependency_of_the_package() -> None:
@@ -51,13 +54,14 @@ def test_version_and_licence_of_the_image_are_the_packages() -> None:
     assert labels["org.opencontainers.image.version"] == "${VERSION}"
     assert labels["org.opencontainers.image.licenses"] == PROJECT["project"]["license"]
     assert labels["org.opencontainers.image.title"] == PROJECT["project"]["name"]
-    assert labels["org.opencontainers.image.base.name"] == "docker.io/${PREFECT_IMAGE}"
+    assert labels["org.opencontainers.image.base.name"] == "${PREFECT_IMAGE}"
     assert labels["org.opencontainers.image.description"]
 
 
 def test_image_runs_as_a_user_whose_home_and_prefect_home_exist() -> None:
-    assert INSTRUCTIONS[-2:] == [("WORKDIR", "/home/flows"), ("USER", "flows")]
+    assert INSTRUCTIONS[-2:] == [("WORKDIR", "/home/flows"), ("USER", "10001:10001")]
     create, _ = _of("RUN")
+    assert "useradd --uid 10001 --gid 10001 " in create
     assert "--create-home --home-dir /home/flows" in create
     assert "install --directory --owner=flows --group=flows /home/flows/.prefect" in create
     assert "PREFECT_HOME=/home/flows/.prefect" in _of("ENV")[0].split()
