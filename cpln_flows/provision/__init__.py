@@ -1,0 +1,1 @@
+"""Provide what an installation needs on the platform, beginning with its permissions."""
