@@ -1,4 +1,4 @@
-"""The command line: `cpln-flows quickstart`, `local`, `plan`, `migrate` and `prefect-yaml`."""
+"""The command line: `cpln-flows quickstart`, `local`, `plan`, `policy`, `migrate` and others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
@@ -23,6 +23,7 @@ from rich.console import Console
 from cpln_flows import deploy
 from cpln_flows.emulator.organizations import check_names
 from cpln_flows.local import LocalPlatform, StateError, local_platform, overview, programs
+from cpln_flows.provision.permissions import Feature
 from cpln_flows.settings import process_environment
 
 app: App = App(
@@ -159,6 +160,46 @@ def plan(
         return _FAILED
     print(plans.as_json(found) if json else plans.as_text(found))
     return 0 if found.is_complete else _FAILED
+
+
+@app.command
+def policy(
+    *features: Feature,
+    org: str | None = None,
+    gvc: str | None = None,
+    name: str = "prefect-worker",
+    secret: Annotated[list[str] | None, Parameter(negative="")] = None,
+    one_key: Annotated[bool, Parameter(negative="")] = False,
+    output: Annotated[Literal["table", "yaml", "json"], Parameter(name="--format")] = "table",
+) -> int:
+    """Show which permissions each feature needs on Control Plane, and for which call.
+
+    `cpln-flows policy --format yaml | cpln apply --file -` makes the identities, the service
+    account and the policies. Sends no request.
+
+    Args:
+        features: What to allow. Default: what a worker and the deployments of `prefect.yaml` use.
+        org: Organization. Default: CPLN_ORG.
+        gvc: GVC in which jobs run. Default: CPLN_GVC.
+        name: Name of the worker's service account and identity.
+        secret: Secret of which jobs may take all keys (`envFrom`); repeat it for several.
+        one_key: Whether sync and clean-up use the worker's key instead of an identity each.
+        output: A table, YAML for `cpln apply`, or JSON for programs.
+    """
+    from cpln_flows import ConfigurationError  # noqa: PLC0415 - only what is used is imported
+    from cpln_flows.provision import report  # noqa: PLC0415
+
+    try:
+        print(
+            report.of_features(
+                features, output, org=org, gvc=gvc, name=name, secrets=secret, one_key=one_key
+            ),
+            end="",
+        )
+    except ConfigurationError as error:
+        print(f"cpln-flows: {error}", file=sys.stderr)
+        return _FAILED
+    return 0
 
 
 @app.command

@@ -36,9 +36,11 @@ from cpln_flows.emulator import (
 from cpln_flows.errors import ConfigurationError
 from cpln_flows.examples.fan_out import AT_ONCE, fan_out
 from cpln_flows.examples.retrying import retrying
+from cpln_flows.provision.permissions import Feature
 from tests.manifests import LINES, kubernetes_job
 from tests.patience import PATIENCE_SECONDS
 from tests.scenarios.hands import GVC, Hands
+from tests.scenarios.permissions import by_kind
 from tests.scenarios.test_sync import options, reaches
 
 ROOT = Path(__file__).parents[2]
@@ -85,15 +87,7 @@ def test_a_deployment_runs_the_job_of_a_saved_block_and_shows_no_token(
 
 MAINTAINER = "/org/local/gvc/quickstart/identity/maintainer"
 TOKENS = {"s.root": "/org/local/group/superusers", "s.maintainer": MAINTAINER}
-RIGHTS = {
-    "sync": {"org": ["view"], "workload": ["view", "exec.stopReplica"]},
-    "cleanup": {"org": ["view"]}
-    | {kind: ["view", "delete"] for kind in ("workload", "identity", "policy")},
-}
-DOCUMENTED = {
-    "sync": "org `view`, workload `view` and `exec.stopReplica`",
-    "cleanup": "org `view`, and `view` and `delete` on workload, identity, policy and secret",
-}
+RIGHTS = {str(feature): by_kind(feature) for feature in (Feature.SYNC, Feature.CLEANUP)}
 
 
 def enforcing() -> Platform:
@@ -121,7 +115,9 @@ async def hands(local, prefect_api):
 async def as_maintainer(hands: Hands, flow: str, gvc: str | None) -> CplnCredentials:
     """Who has the rights of a flow's identity, exactly those that are documented."""
     await hands.client.put(f"{GVC.path}/identity", {"kind": "identity", "name": "maintainer"})
-    for kind, permissions in (RIGHTS[flow] | ({"gvc": ["view"]} if gvc else {})).items():
+    for kind, permissions in RIGHTS[flow].items():
+        if kind == "gvc" and gvc is None:
+            continue
         binding = {"permissions": permissions, "principalLinks": [MAINTAINER]}
         policy = {
             "kind": "policy",
@@ -173,10 +169,10 @@ async def test_the_cleanup_needs_no_more_than_the_rights_that_are_documented(han
     assert result == {"deleted": 3, "kept": 0, "failed": 0, "unread": 0}
 
 
-@pytest.mark.parametrize("flow", list(DOCUMENTED))
+@pytest.mark.parametrize("flow", list(RIGHTS))
 def test_the_rights_of_the_maintenance_flows_are_documented(flow) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    assert f"`cpln-flows-{flow}`: {DOCUMENTED[flow]} |" in readme
+    assert f"`cpln-flows-{flow}`: [`{flow}`](docs/permissions.md#{flow}) |" in readme
 
 
 def _job(script: str) -> CplnJob:
