@@ -49,6 +49,8 @@ class WorkloadRoutes:
                 return self._objects.query(call, principal, "command")
             case ["-command", command_id]:
                 return self._command(call, principal, link, command_id)
+            case ["-replica"]:
+                return self._list_replicas(call, principal, link)
             case ["deployment"]:
                 return self._list_deployments(call, principal, link)
             case ["deployment", location]:
@@ -60,9 +62,13 @@ class WorkloadRoutes:
         workload = self._read(call, principal, link)
         if workload.kind != "workload" or location not in self._deployments.locations(workload):
             raise not_found(call.path)
-        return json_answer(
-            {"kind": "list", "items": self._lifecycle.replicas(workload, location), "links": []}
-        )
+        return _replica_list(self._lifecycle.replicas(workload, location))
+
+    def _list_replicas(self, call: Call, principal: Principal, link: str) -> Answer:
+        workload = self._read(call, principal, link)
+        locations = self._deployments.locations(workload)
+        names = [self._lifecycle.replicas(workload, location) for location in locations]
+        return _replica_list([name for found in names for name in found])
 
     def _commands(self, call: Call, principal: Principal, link: str) -> Answer:
         if call.method == "GET":
@@ -111,3 +117,7 @@ class WorkloadRoutes:
         if call.method != "GET":
             raise call.not_allowed()
         return self._resources.find(principal, link)
+
+
+def _replica_list(names: Sequence[str]) -> Answer:
+    return json_answer({"kind": "list", "items": list(names), "links": []})

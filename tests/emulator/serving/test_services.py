@@ -257,6 +257,13 @@ async def test_new_location_of_a_gvc_gets_replicas() -> None:
         assert {each.location for each in platform.platform.running()} == {"local-2"}
 
 
+async def test_replicas_of_all_locations_are_listed() -> None:
+    async with local(STEADY, locations=("local-1", "local-2")) as platform:
+        await settled(platform, kind="stateful", count=1)
+        assert (await platform.get(f"{W1}/-replica"))["items"] == ["w-1-0", "w-1-0"]
+        assert await names(platform) == ["w-1-0"]
+
+
 async def test_options_of_a_location_beat_the_default_ones() -> None:
     async with local(STEADY, locations=("local-1", "local-2")) as platform:
         document = serving(count=1)
