@@ -140,6 +140,15 @@ _JOBS = (
     ),
     Need(
         Feature.JOBS,
+        "volumeset",
+        "view",
+        Target.IN_GVC,
+        "GET /org/ORG/gvc/GVC/volumeset/NAME",
+        "whether a volumeset exists that a job mounts: a job that waits for a missing one never"
+        " starts",
+    ),
+    Need(
+        Feature.JOBS,
         "workload",
         "exec.runCronWorkload",
         Target.IN_GVC,
@@ -160,7 +169,7 @@ _JOBS = (
         "delete",
         Target.IN_GVC,
         f"DELETE {_WORKLOAD}/NAME",
-        "the end of a workload that was made for one job",
+        "the deletion of a workload that was made for one job",
     ),
 )
 _LOGS = (
@@ -258,7 +267,7 @@ _SECRETS = (
         "delete",
         Target.IN_GVC,
         f"DELETE {_IDENTITY}/NAME",
-        "the end of an identity that was made for one job",
+        "the deletion of an identity that was made for one job",
     ),
     Need(
         Feature.SECRETS,
@@ -292,7 +301,7 @@ _SECRETS = (
         "delete",
         Target.OURS,
         "DELETE /org/ORG/policy/NAME",
-        "the end of a policy that was made for one job",
+        "the deletion of a policy that was made for one job",
     ),
 )
 _SYNC = (

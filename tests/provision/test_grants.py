@@ -26,6 +26,7 @@ def test_jobs_get_one_account_with_policies_for_the_gvc() -> None:
         "serviceaccount prefect-worker",
         "policy prefect-worker-gvc-dev",
         "policy prefect-worker-workload-dev",
+        "policy prefect-worker-volumeset-dev",
     ]
     policy = found["policy prefect-worker-workload-dev"]
     assert policy["targetQuery"] == IN_DEV

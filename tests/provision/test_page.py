@@ -14,7 +14,7 @@ def test_page_in_the_docs_is_that_of_the_table() -> None:
     assert PAGE.read_text() == page.as_markdown(), "run `poe permissions`"
 
 
-def test_page_has_a_row_for_each_need_and_says_what_the_token_lacks() -> None:
+def test_page_has_each_need_and_what_the_token_lacks() -> None:
     text = page.as_markdown()
     assert len(re.findall(r"^\| the ", text, re.MULTILINE)) == len(NEEDS)
     assert "reads no logs" in " ".join(text.split())

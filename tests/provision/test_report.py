@@ -25,7 +25,7 @@ def run(capsys, monkeypatch):
     return policy
 
 
-def test_table_shows_each_permission_and_the_call_that_needs_it(run) -> None:
+def test_table_shows_permissions_with_their_calls(run) -> None:
     code, text, _ = run("jobs", *PLACE)
     assert code == 0
     rows = [line.split() for line in text.splitlines() if line.startswith("jobs ")]
@@ -33,7 +33,7 @@ def test_table_shows_each_permission_and_the_call_that_needs_it(run) -> None:
     assert "DELETE …/workload/NAME" in text
 
 
-def test_table_says_that_the_injected_token_reads_no_logs_and_what_to_do(run) -> None:
+def test_table_ends_with_what_to_do_about_logs(run) -> None:
     _, text, _ = run("jobs", "logs", *PLACE, "--name", "etl-worker")
     words = " ".join(text.split())
     assert "The token that the platform injects into a workload (CPLN_TOKEN) reads no logs" in words
@@ -47,7 +47,7 @@ def test_table_says_that_the_injected_token_reads_no_logs_and_what_to_do(run) ->
         assert command in words
 
 
-def test_yaml_is_the_documents_with_the_advice_as_comments(run) -> None:
+def test_yaml_has_documents_and_commented_advice(run) -> None:
     code, text, _ = run(*PLACE, "--format", "yaml", "--secret", "keys", "--secret", "more")
     assert code == 0
     names = Names("acme", "dev", secrets=("keys", "more"))
@@ -67,7 +67,7 @@ def test_json_has_permissions_documents_and_advice(run) -> None:
     assert "with gvc='dev'" in advice
 
 
-def test_place_comes_from_the_environment_or_is_asked_for(run, monkeypatch) -> None:
+def test_place_comes_from_the_environment(run, monkeypatch) -> None:
     code, _, error = run("jobs", "--gvc", "dev")
     assert (code, "give --org and --gvc" in error) == (1, True)
     monkeypatch.setenv("CPLN_ORG", "/org/acme")
@@ -76,7 +76,7 @@ def test_place_comes_from_the_environment_or_is_asked_for(run, monkeypatch) -> N
     assert (code, "/org/acme; … is /gvc/dev" in text) == (0, True)
 
 
-def test_name_that_is_too_long_is_said_in_one_line(run) -> None:
+def test_name_that_is_too_long_is_reported(run) -> None:
     code, text, error = run("jobs", *PLACE, "--name", "w" * 60, "--format", "yaml")
     assert (code, text) == (1, "")
     assert error.startswith("cpln-flows: the name of a policy: expected 3 to 63")

@@ -41,6 +41,7 @@ from tests.scenarios.permissions import Installation
 LINES = ["one"]
 ENDLESS = "endless"
 _MAIN = "spec.template.spec.containers[0]"
+_SHARED = {"fileSystemType": "shared", "performanceClass": "shared", "initialCapacity": 10}
 _DAY = timedelta(hours=24)
 _ACCESS = "prefect-api-0123456789ab-01234567"
 USED_ELSEWHERE = "prefect-api-0123456789ab-89abcdef"
@@ -73,8 +74,14 @@ class Player:
 
 
 async def jobs(player: Player) -> None:
-    """A job to its end, with its log; and one that is stopped at its timeout."""
-    assert texts(await scripted.finish(player.run_of())) == LINES
+    """A job with a volume to its end, with its log; and one that is stopped at its timeout."""
+    player.there.put(f"{GVC.path}/volumeset", name="data", spec=_SHARED)
+    volume = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+    mounted = (
+        ("spec.template.spec.volumes", [volume]),
+        (f"{_MAIN}.volumeMounts", [{"name": "data", "mountPath": "/data"}]),
+    )
+    assert texts(await scripted.finish(player.run_of(*mounted))) == LINES
     endless = player.run_of(name=ENDLESS, timeout_seconds=0.2, settings={"stop_grace_seconds": 1.0})
     with pytest.raises(JobTimeoutError) as caught:
         await scripted.finish(endless)
@@ -218,10 +225,9 @@ async def cleaning_up(player: Player) -> None:
 
 async def manifests(player: Player) -> None:
     """Objects of the GVC are made, changed and deleted."""
-    volumeset = {"fileSystemType": "shared", "performanceClass": "shared", "initialCapacity": 10}
     wanted = [
         {"kind": "identity", "name": "runner"},
-        {"kind": "volumeset", "name": "data", "spec": volumeset},
+        {"kind": "volumeset", "name": "data", "spec": _SHARED},
         native_job(job={"schedule": "* * * * *"}) | {"name": "nightly"},
     ]
     credentials = player.there.credentials(player.key)

@@ -66,9 +66,13 @@ def _installed(feature: Feature, monkeypatch, without: Need | None = None, **mor
     )
 
 
+@pytest.mark.parametrize("hidden_status", [403, 404], ids=["refused", "hidden"])
 @pytest.mark.parametrize("feature", FEATURES)
-def test_generated_documents_are_enough_for_the_feature(feature, monkeypatch) -> None:
-    with _installed(feature, monkeypatch) as there:
+def test_generated_documents_are_enough_for_the_feature(
+    feature, hidden_status, monkeypatch
+) -> None:
+    """Also where the platform hides what may not be seen, so that a 403 would go unnoticed."""
+    with _installed(feature, monkeypatch, hidden_status=hidden_status) as there:
         _play(feature, there)
 
 
@@ -83,19 +87,24 @@ def test_without_one_permission_the_feature_breaks(need, monkeypatch) -> None:
         assert refused is not need.filters, caught.value
 
 
-def test_secret_that_is_not_seen_counts_as_missing_where_the_platform_hides_it(
-    monkeypatch,
-) -> None:
-    """Nothing but this shows that the check needs `view`: a 403 counts as an existing secret."""
-    (need,) = [need for need in NEEDS if need.id == "secrets-secret-view"]
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [
+        pytest.param("secrets-secret-view", "secret 'others'", id="secret"),
+        pytest.param("jobs-volumeset-view", "volumeset 'data'", id="volumeset"),
+    ],
+)
+def test_unseen_object_counts_as_missing_if_hidden(name, missing, monkeypatch) -> None:
+    """What these two are for: where the platform answers 403, the job starts without the check."""
+    (need,) = [need for need in NEEDS if need.id == name]
     with (
-        _installed(Feature.SECRETS, monkeypatch, without=need, hidden_status=404) as there,
-        pytest.raises(ManifestError, match="there is no secret 'others'"),
+        _installed(need.feature, monkeypatch, without=need, hidden_status=404) as there,
+        pytest.raises(ManifestError, match=f"there is no {missing}"),
     ):
-        _play(Feature.SECRETS, there)
+        _play(need.feature, there)
 
 
-def test_cleanup_that_saw_one_gvc_would_delete_what_another_one_uses(monkeypatch) -> None:
+def test_cleanup_needs_to_see_other_gvcs(monkeypatch) -> None:
     """Why its view of workloads is not limited to the GVC."""
     needs = [
         replace(need, target=Target.IN_GVC) if need.target is Target.ALL else need
@@ -115,9 +124,7 @@ def test_maintenance_needs_its_identity_and_no_key(feature, monkeypatch) -> None
 
 
 @pytest.mark.xdist_group("prefect")
-def test_installation_runs_jobs_and_flows_with_the_standard_policies(
-    monkeypatch, prefect_api
-) -> None:
+def test_standard_policies_are_enough_for_an_installation(monkeypatch, prefect_api) -> None:
     needs = permissions.of(*permissions.STANDARD)
     with installation(needs, monkeypatch, script=features.script) as there:
         key = there.key(grants.WORKER)
@@ -140,7 +147,7 @@ def test_objects_of_another_gvc_are_out_of_reach(feature, monkeypatch) -> None:
             assert _statuses(client) == [403] * len(REQUESTS)
 
 
-def test_cleanup_sees_workloads_of_another_gvc_and_deletes_none(monkeypatch) -> None:
+def test_cleanup_deletes_nothing_of_another_gvc(monkeypatch) -> None:
     with _installed(Feature.CLEANUP, monkeypatch) as there:
         _put_elsewhere(there)
         with _as(there, there.key(grants.WORKER)) as client:
@@ -188,9 +195,7 @@ def _put_elsewhere(there: Installation) -> None:
 
 
 @pytest.mark.xdist_group("vendor-cli")
-def test_commands_that_are_printed_work_with_the_vendors_command_line(
-    monkeypatch, request, tmp_path, capsys
-) -> None:
+def test_printed_commands_work_with_vendor_cli(monkeypatch, request, tmp_path, capsys) -> None:
     """From nothing to a key with which a worker is ready: only the key is copied by hand."""
     program = install(request.config)
     monkeypatch.chdir(tmp_path)
