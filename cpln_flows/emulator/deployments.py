@@ -159,15 +159,17 @@ class Deployments:
         delay_ns = to_ns(self._config.deployment_list_delay_seconds)
         if self._clock.time_ns() < deployed.created_ns + delay_ns:
             return []
+        obstacle = self._obstacle(workload)
         return [
-            self._document(workload, deployed, location, f"{base_url}/location/{location}")
+            self._document(workload, location, f"{base_url}/location/{location}", obstacle)
             for location in self.locations(workload)
         ]
 
     def status(self, workload: Record) -> tuple[Document, Document]:
         """Return ``status`` and ``health`` of a workload."""
         spec = workload.document["spec"]
-        found = [self._located(workload, location) for location in self.locations(workload)]
+        obstacle = self._obstacle(workload)
+        found = [self._located(workload, each, obstacle) for each in self.locations(workload)]
         ready = [each for each in found if each.is_ready]
         endpoint = self.endpoints.get(workload.link, "")
         name, gvc = workload.name, workload.gvc
@@ -204,24 +206,24 @@ class Deployments:
             return "suspended"
         return "partiallySuspended" if True in each else "notSuspended"
 
-    def _located(self, workload: Record, location: str) -> _Located:
+    def _located(self, workload: Record, location: str, obstacle: str) -> _Located:
         """Return the state of a workload in a location, in a few numbers."""
         deployed = self._deployed.get(workload.sequence)
         processed = None if deployed is None else self._processed(deployed)
         if not serves(workload.document["spec"]):
             active = sum(run.placed and not run.is_over for run in self.runs(workload, location))
-            return _Located(self._is_ready(workload, processed), active, active)
+            return _Located(self._is_ready(processed, obstacle), active, active)
         if processed is None:
             return _Located(is_ready=False, replicas=0, ready_replicas=0)
-        shown = self._shown(workload, processed, location)
+        shown = self._shown(workload, processed, location, obstacle)
         ready = sum(each.is_ready for each in shown.replicas)
         return _Located(shown.is_ready, len(shown.replicas), ready)
 
-    def _shown(self, workload: Record, processed: _Version, location: str) -> Shown:
+    def _shown(self, workload: Record, processed: _Version, location: str, obstacle: str) -> Shown:
         return Shown(
             wanted=wanted_in(processed.spec, workload.document.get("tags") or {}, location),
             replicas=self._replicas.of(workload, location),
-            obstacle=self._obstacle(workload),
+            obstacle=obstacle,
             is_newest=processed.number >= workload.version,
             suspended_ready=self._config.suspended_ready,
         )
@@ -235,10 +237,8 @@ class Deployments:
         done = [each for each in deployed.versions if each.changed_ns <= latest_ns]
         return max(done, key=lambda each: each.number, default=None)
 
-    def _is_ready(self, workload: Record, processed: _Version | None) -> bool:
-        return (
-            processed is not None and not self._obstacle(workload) and self._may_be_ready(processed)
-        )
+    def _is_ready(self, processed: _Version | None, obstacle: str) -> bool:
+        return processed is not None and not obstacle and self._may_be_ready(processed)
 
     def _may_be_ready(self, version: _Version) -> bool:
         return self._config.suspended_ready or not is_suspended(version.spec)
@@ -252,9 +252,8 @@ class Deployments:
             return str(error)
         return ""
 
-    def _document(
-        self, workload: Record, deployed: Deployed, location: str, remote: str
-    ) -> Document:
+    def _document(self, workload: Record, location: str, remote: str, obstacle: str) -> Document:
+        deployed = self._deployed[workload.sequence]
         processed = self._processed(deployed)
         serving = serves(workload.document["spec"])
         status = {
@@ -264,9 +263,9 @@ class Deployments:
             "expectedDeploymentVersion": workload.version,
             "internal": {},
             **(
-                self._serving_status(workload, processed, location)
+                self._serving_status(workload, processed, location, obstacle)
                 if serving and processed
-                else self._job_status(workload, processed, location)
+                else self._job_status(workload, processed, location, obstacle)
             ),
         }
         if workload.document["spec"].get("type") == "cron":
@@ -284,8 +283,10 @@ class Deployments:
             ),
         }
 
-    def _serving_status(self, workload: Record, processed: _Version, location: str) -> Document:
-        shown = self._shown(workload, processed, location)
+    def _serving_status(
+        self, workload: Record, processed: _Version, location: str, obstacle: str
+    ) -> Document:
+        shown = self._shown(workload, processed, location, obstacle)
         newest = Processed(processed.number, iso(processed.changed_ns), processed.spec)
         return {
             "ready": shown.is_ready,
@@ -295,15 +296,16 @@ class Deployments:
             "versions": shown.versions(workload, location, newest),
         }
 
-    def _job_status(self, workload: Record, processed: _Version | None, location: str) -> Document:
+    def _job_status(
+        self, workload: Record, processed: _Version | None, location: str, obstacle: str
+    ) -> Document:
         deploying = processed is None or processed.number < workload.version
-        ready = self._is_ready(workload, processed)
+        ready = self._is_ready(processed, obstacle)
         active = [run for run in self.runs(workload, location) if run.placed and not run.is_over]
         return {
             "ready": ready,
             "deploying": deploying,
-            "message": self._obstacle(workload)
-            or ("the workload is being deployed" if deploying else ""),
+            "message": obstacle or ("the workload is being deployed" if deploying else ""),
             "desiredScale": len(active),
             "versions": []
             if processed is None

@@ -73,19 +73,14 @@ class Shown:
 
     def versions(self, workload: Record, location: str, newest: Processed) -> list[Document]:
         """Return each version that runs, the processed one first."""
-        old = {each.version: each for each in self.replicas if each not in self.current}
+        current = self.current
+        older = [each for each in self.replicas if each not in current]
         base = {"gvc": workload.gvc, "zone": location}
-        shown = [
-            base | _version(workload.name, newest, self.current) | {"ready": self.is_ready},
-        ]
-        for number, replica in sorted(old.items(), reverse=True):
+        shown = [base | _version(workload.name, newest, current) | {"ready": self.is_ready}]
+        for number in sorted({each.version for each in older}, reverse=True):
             if number != newest.number:
-                of_version = [
-                    each
-                    for each in self.replicas
-                    if each.version == number and each not in self.current
-                ]
-                version = Processed(number, newest.created, replica.spec)
+                of_version = [each for each in older if each.version == number]
+                version = Processed(number, newest.created, of_version[-1].spec)
                 shown.append(base | _version(workload.name, version, of_version) | {"ready": False})
         return shown
 
