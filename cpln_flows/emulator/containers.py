@@ -32,6 +32,9 @@ _NO_PROXY = "localhost,127.0.0.1,::1"
 _TEXT_LIMIT = 128 * 1024
 
 
+UNAVAILABLE_RETRY_SECONDS = 5.0
+
+
 class UnavailableError(Exception):
     """A container needs a secret or a volumeset that it cannot have; the message is the reason."""
 

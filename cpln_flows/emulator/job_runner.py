@@ -16,18 +16,20 @@ from cpln_flows.emulator.authentication import Authentication
 from cpln_flows.emulator.clock import Clock, ns_to_datetime
 from cpln_flows.emulator.commands import Commands
 from cpln_flows.emulator.config import PlatformConfig
-from cpln_flows.emulator.containers import Access, ContainerBuilder, UnavailableError
+from cpln_flows.emulator.containers import (
+    UNAVAILABLE_RETRY_SECONDS,
+    Access,
+    ContainerBuilder,
+    UnavailableError,
+)
 from cpln_flows.emulator.deployments import Deployments
 from cpln_flows.emulator.executors.base import Executor
 from cpln_flows.emulator.executors.hooks import start_with_hooks
 from cpln_flows.emulator.logs import Logs
-from cpln_flows.emulator.placement import log_labels
+from cpln_flows.emulator.placement import grace_seconds, log_labels
 from cpln_flows.emulator.runs import ContainerState, Run
+from cpln_flows.emulator.serving import restarts
 from cpln_flows.emulator.serving.network import Network
-
-_SECRET_RETRY_SECONDS = 5.0
-_RESTART_DELAY_MAX = 300.0
-_DOUBLINGS = 20
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -93,12 +95,9 @@ class JobRunner:
             self._authentication.revoke_workload_token(access.token)
             self._network.dismiss(run)
             self._message(run, str(error))
-            self.later(run, _SECRET_RETRY_SECONDS, lambda: self.begin(run, endpoint))
+            self.later(run, UNAVAILABLE_RETRY_SECONDS, lambda: self.begin(run, endpoint))
             return
-        run.containers = {
-            each.name: ContainerState(each.name, each.image, each.cpu, each.memory)
-            for each in run.spec.containers
-        }
+        run.containers = {each.name: ContainerState.of(each) for each in run.spec.containers}
         run.started_ns = self._clock.time_ns()
         run.placed = True
         self.started_runs += 1
@@ -130,9 +129,7 @@ class JobRunner:
         """Send SIGTERM now, and kill everything after the grace period."""
         for handle in run.handles():
             handle.terminate()
-        rollout = run.workload.document["spec"].get("rolloutOptions") or {}
-        grace = rollout.get("terminationGracePeriodSeconds", self._config.stop_grace_seconds)
-        self.later(run, grace, lambda: self.kill(run))
+        self.later(run, grace_seconds(run, self._config), lambda: self.kill(run))
         self._end_waiting(run)
 
     def kill(self, run: Run) -> None:
@@ -197,11 +194,9 @@ class JobRunner:
         state.handle = None
         state.exit_code, state.reason, state.message = code, reason, message
         if self._restarts(run, state):
-            delay = min(
-                self._config.restart_delay_seconds * 2 ** min(state.restarts, _DOUBLINGS),
-                _RESTART_DELAY_MAX,
-            )
             state.restarts += 1
+            # Other than the first restart of a serving workload, none of a job is immediate.
+            delay = restarts.delay_seconds(state.restarts, self._config.restart_delay_seconds)
             self.later(run, delay, lambda: self._start_container(run, state))
             return
         state.over = True

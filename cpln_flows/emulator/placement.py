@@ -40,6 +40,17 @@ class Placement(Protocol):
         """Name of their volume in a volumeset that is not shared."""
 
 
+def grace_seconds(placement: Placement, config: PlatformConfig) -> float:
+    """Return the time between SIGTERM and the kill of containers.
+
+    Args:
+        placement: What they belong to.
+        config: The configuration, whose grace holds if the workload sets none.
+    """
+    rollout = placement.workload.document["spec"].get("rolloutOptions") or {}
+    return float(rollout.get("terminationGracePeriodSeconds", config.stop_grace_seconds))
+
+
 def log_labels(placement: Placement, container: str, config: PlatformConfig) -> dict[str, str]:
     """Return the labels of a container's log, without that of the stream."""
     return {

@@ -10,7 +10,7 @@ from typing import Literal
 
 from cpln_flows.emulator.answers import Document
 from cpln_flows.emulator.clock import Timer, iso
-from cpln_flows.emulator.executors.base import Handle, RunSpec
+from cpln_flows.emulator.executors.base import Container, Handle, RunSpec
 from cpln_flows.emulator.store import Record
 
 ExecutionStatus = Literal["pending", "active", "successful", "failed", "invalid", "removed"]
@@ -32,6 +32,11 @@ class ContainerState:
     reason: str = ""
     message: str = ""
     restarts: int = 0
+
+    @classmethod
+    def of(cls, container: Container) -> ContainerState:
+        """Return the state of a container that was not started yet."""
+        return cls(container.name, container.image, container.cpu, container.memory)
 
     def as_document(self) -> Document:
         """Return the container as an execution shows it."""

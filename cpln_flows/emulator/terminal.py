@@ -22,28 +22,16 @@ from cpln_flows.emulator.authentication import Authentication
 from cpln_flows.emulator.config import PlatformConfig
 from cpln_flows.emulator.executors.base import Handle
 from cpln_flows.emulator.links import collection_link
+from cpln_flows.emulator.placement import Placement
 from cpln_flows.emulator.resources import Resources
-from cpln_flows.emulator.store import Record
 
 _WORDS_LIMIT = 256
 _WAITING_LIMIT = 8 * 2**20
 _FAILED = "Failed to create terminal session: "
 
 
-class Place(Protocol):
-    """Something that has containers: a replica, or an execution."""
-
-    @property
-    def workload(self) -> Record:
-        """Its workload."""
-
-    @property
-    def location(self) -> str:
-        """Bare name of its location."""
-
-    @property
-    def replica(self) -> str:
-        """Its name."""
+class Place(Placement, Protocol):
+    """A placement in whose containers commands can run."""
 
     def handle_of(self, container: str) -> Handle | None:
         """Return the handle of a running container with this name."""

@@ -167,9 +167,12 @@ class _NeverRan:
         """Answer a probe: ``None``, or why it failed."""
         return f"no {check.kind} probe can be made: the container does not run"
 
-    async def execute(self, command: Sequence[str], wrote: Callable[[list[str]], None]) -> int:
-        """Run a command in the container, which there is none."""
-        wrote([])
+    async def execute(
+        self,
+        command: Sequence[str],
+        wrote: Callable[[list[str]], None],  # noqa: ARG002 - nothing is written
+    ) -> int:
+        """Refuse a command: there is no container in which it could run."""
         raise ProcessLookupError(f"{command[0]!r} cannot be run: the container does not run")
 
 

@@ -33,7 +33,7 @@ class Gateway:
 
         Args:
             host: The address of this machine.
-            workloads: These workloads.
+            workloads: The workloads that exist already.
         """
         self._network.proxy = self._proxy.start(host)
         for workload in workloads:

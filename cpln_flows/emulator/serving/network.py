@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from cpln_flows.emulator.answers import Document
 from cpln_flows.emulator.config import PlatformConfig
@@ -83,7 +83,7 @@ class Network:
             return _unknown(workload)
         if not admits_address(record, address):
             return _DENIED
-        return self._route(record, self._replicas.of(record), _HTTP_PORT)
+        return self._route(record, [self._replicas.of(record)], _HTTP_PORT)
 
     def _by_internal_name(self, caller: Placement, name: Internal, port: int) -> Route | Refused:
         scope = collection_link(self._config.org, "workload", name.gvc)
@@ -95,26 +95,24 @@ class Network:
         found = self._replicas.of(record, name.location)
         if name.index is not None:
             found = [each for each in found if each.index == name.index]
-        # The caller's own location first; with an index, there is one in each location.
         near = [each for each in found if each.location == caller.location]
         far = [each for each in found if each.location != caller.location]
-        chosen = near if name.index is not None and near else [*near, *far]
-        return self._route(record, chosen, port, near=len(near))
+        # With an index, there is one replica in each location, and a near one is the one meant.
+        is_meant = name.index is not None and bool(near)
+        return self._route(record, [near] if is_meant else [near, far], port)
 
     def _route(
-        self, record: Record, replicas: list[Replica], port: int, *, near: int | None = None
+        self, record: Record, groups: Sequence[Sequence[Replica]], port: int
     ) -> Route | Refused:
+        """Route a request over the ready replicas of each group in turn, the first group first."""
         spec = record.document["spec"]
         declared, is_raw = _port(spec, port)
         if declared is None:
             return Refused(503, f"{record.link} declares no port {port}")
         turn = next(self._turns[record.link])
-        near = len(replicas) if near is None else near
-        ordered = [*_rotated(replicas[:near], turn), *_rotated(replicas[near:], turn)]
+        ordered = [each for group in groups for each in _ready_in_turn(group, turn)]
         backends = [
-            Backend(HOST, each.ports[declared])
-            for each in ordered
-            if each.is_ready and declared in each.ports
+            Backend(HOST, each.ports[declared]) for each in ordered if declared in each.ports
         ]
         options = options_in(spec, ordered[0].location if ordered else "")
         seconds = float(options.get("timeoutSeconds") or _DEFAULT_TIMEOUT_SECONDS)
@@ -150,7 +148,7 @@ def _port(spec: Document, port: int) -> tuple[int | None, bool]:
     ), False
 
 
-def _rotated(replicas: list[Replica], turn: int) -> list[Replica]:
+def _ready_in_turn(replicas: Sequence[Replica], turn: int) -> list[Replica]:
     ready = [each for each in replicas if each.is_ready]
     start = turn % len(ready) if ready else 0
     return [*ready[start:], *ready[:start]]

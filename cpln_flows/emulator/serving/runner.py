@@ -9,26 +9,29 @@ from __future__ import annotations
 import contextlib
 import functools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from cpln_flows.emulator.answers import Document
 from cpln_flows.emulator.authentication import Authentication
 from cpln_flows.emulator.clock import NANOSECONDS, Clock
 from cpln_flows.emulator.config import PlatformConfig
-from cpln_flows.emulator.containers import Access, ContainerBuilder, UnavailableError
-from cpln_flows.emulator.executors.base import Check, Executor
+from cpln_flows.emulator.containers import (
+    UNAVAILABLE_RETRY_SECONDS,
+    Access,
+    ContainerBuilder,
+    UnavailableError,
+)
+from cpln_flows.emulator.executors.base import Check, Container, Executor, RunSpec
 from cpln_flows.emulator.executors.hooks import start_with_hooks
 from cpln_flows.emulator.logs import Logs
-from cpln_flows.emulator.placement import log_labels
+from cpln_flows.emulator.placement import grace_seconds, log_labels
 from cpln_flows.emulator.runs import ContainerState
 from cpln_flows.emulator.serving import ports, restarts
 from cpln_flows.emulator.serving.health import Health, liveness_of, ports_of, readiness_of
 from cpln_flows.emulator.serving.network import Network
 from cpln_flows.emulator.serving.probing import Probing
 from cpln_flows.emulator.serving.replica import Replica, Replicas, ServingContainer
-
-_RETRY_SECONDS = 5.0
 
 
 class ReplicaRunner:
@@ -72,24 +75,23 @@ class ReplicaRunner:
         )
         try:
             replica.run = self._builder.build(replica, replica.spec, access, key=replica.key)
-            self._prepare(replica)
+            self._prepare(replica, replica.run)
         except (UnavailableError, OSError) as error:
             self._authentication.revoke_workload_token(access.token)
             self._network.dismiss(replica)
             replica.run = None
             replica.containers.clear()
             replica.obstacle = str(error)
-            self._later(replica, _RETRY_SECONDS, lambda: self.begin(replica))
+            self._later(replica, UNAVAILABLE_RETRY_SECONDS, lambda: self.begin(replica))
             return
         replica.obstacle = ""
         for name in replica.containers:
             self._start(replica, name)
 
-    def _prepare(self, replica: Replica) -> None:
-        for container in replica.spec["containers"]:
-            replica.containers[container["name"]] = _new_container(container)
-        for container in replica.spec["containers"]:
-            self._choose_ports(replica, container)
+    def _prepare(self, replica: Replica, run: RunSpec) -> None:
+        for container, document in zip(run.containers, replica.spec["containers"], strict=True):
+            new = replica.containers[container.name] = _new_container(container, document)
+            self._choose_ports(new, ports_of(document))
 
     def stop(self, replica: Replica) -> None:
         """Send SIGTERM now, and kill everything after the grace period."""
@@ -100,7 +102,8 @@ class ReplicaRunner:
             _stop_probing(container)
         for handle in replica.handles():
             handle.terminate()
-        self._later(replica, self._grace_seconds(replica), lambda: self.kill(replica))
+        seconds = grace_seconds(replica, self._config)
+        self._later(replica, seconds, lambda: self.kill(replica))
         self._check_gone(replica)
 
     def kill(self, replica: Replica) -> None:
@@ -130,12 +133,11 @@ class ReplicaRunner:
         if container.state.running:
             self._start_probing(replica, container)
 
-    def _choose_ports(self, replica: Replica, container: Document) -> None:
+    def _choose_ports(self, container: ServingContainer, declared: Sequence[int]) -> None:
         """Choose a port of this machine for each that a container declares."""
-        declared = ports_of(container)
         taken = {port for each in self._replicas for port in each.ports.values()}
         chosen = ports.choose(len(declared), taken, self._random)
-        replica.containers[container["name"]].ports = dict(zip(declared, chosen, strict=True))
+        container.ports = dict(zip(declared, chosen, strict=True))
 
     # What the executor reports
 
@@ -175,9 +177,8 @@ class ReplicaRunner:
     def _start_again(self, replica: Replica, name: str) -> None:
         container = replica.containers[name]
         if not all(ports.is_free(port) for port in container.ports.values()):
-            document = next(each for each in replica.spec["containers"] if each["name"] == name)
             with contextlib.suppress(OSError):
-                self._choose_ports(replica, document)
+                self._choose_ports(container, list(container.ports))
         container.state.restarts += 1
         self._start(replica, name)
 
@@ -223,7 +224,7 @@ class ReplicaRunner:
             return
         _stop_probing(container)
         handle.terminate()
-        self._later(replica, self._grace_seconds(replica), handle.kill)
+        self._later(replica, grace_seconds(replica, self._config), handle.kill)
 
     # The end
 
@@ -245,24 +246,14 @@ class ReplicaRunner:
         self._network.dismiss(replica)
         self.on_change(replica)
 
-    def _grace_seconds(self, replica: Replica) -> float:
-        rollout = replica.workload.document["spec"].get("rolloutOptions") or {}
-        return float(rollout.get("terminationGracePeriodSeconds", self._config.stop_grace_seconds))
-
     def _later(self, replica: Replica, seconds: float, call: Callable[[], None]) -> None:
         replica.timers.append(self._clock.call_later(seconds, call))
 
 
-def _new_container(document: Document) -> ServingContainer:
+def _new_container(container: Container, document: Document) -> ServingContainer:
     readiness = readiness_of(document)
-    state = ContainerState(
-        document["name"],
-        document["image"],
-        document.get("cpu", "50m"),
-        document.get("memory", "128Mi"),
-    )
     return ServingContainer(
-        state=state,
+        state=ContainerState.of(container),
         readiness=readiness,
         liveness=liveness_of(document),
         ready=Health(readiness is None),

@@ -127,31 +127,27 @@ class Services:
             return
         if self._deployments.seconds_until_ready(workload) > 0:
             return
-        version, spec = self._deployments.processed_spec(workload)
+        _, spec = self._deployments.processed_spec(workload)
         placed = self._deployments.locations(workload)
         left = {each.location for each in self._replicas.of(workload)}
         for location in dict.fromkeys((*placed, *sorted(left))):
             wanted = wanted_in(spec, workload.document.get("tags") or {}, location)
             if location not in placed:
                 wanted = Wanted(0, wanted.template, wanted.is_ordered, at_once=True)
-            self._settle_location(workload, location, version, wanted)
+            self._settle_location(workload, location, wanted)
 
-    def _settle_location(
-        self, workload: Record, location: str, version: int, wanted: Wanted
-    ) -> None:
+    def _settle_location(self, workload: Record, location: str, wanted: Wanted) -> None:
         there = self._replicas.of(workload, location)
         for step in next_steps(wanted, [each.as_present() for each in there]):
             match step:
                 case Start(index):
-                    self._start(workload, location, version, wanted.template, index)
+                    self._start(workload, location, wanted.template, index)
                 case Stop(name):
                     self._runner.stop(next(each for each in there if each.replica == name))
 
-    def _start(
-        self, workload: Record, location: str, version: int, template: str, index: int | None
-    ) -> None:
+    def _start(self, workload: Record, location: str, template: str, index: int | None) -> None:
         name = self._new_name(workload, template, index)
-        _, spec = self._deployments.processed_spec(workload)
+        version, spec = self._deployments.processed_spec(workload)
         replica = Replica(
             workload=workload,
             location=location,

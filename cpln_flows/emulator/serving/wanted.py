@@ -15,7 +15,6 @@ import orjson
 from cpln_flows.emulator.answers import Document
 
 SERVING_TYPES = ("serverless", "standard", "stateful")
-
 _DEPLOY_TAG = "cpln/deployTimestamp"
 
 
